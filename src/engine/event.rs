@@ -1,0 +1,147 @@
+//! What goes into the engine and what comes out.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::engine::dispatch::{SetId, Sets};
+use crate::engine::flow::{ConnectionId, Flow};
+
+/// What can happen to the engine.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A datagram, or one framed message of a stream.
+    Received {
+        /// The way it came.
+        flow: Flow,
+        /// The message as it came.
+        bytes: &'a [u8],
+    },
+    /// A message could not be sent, or the peer's host refused it: evidence against the peer.
+    Unreachable {
+        /// The way it was to go.
+        flow: Flow,
+    },
+    /// A new load of all sets.
+    Sets(Sets),
+    /// The `next_deadline` has come.
+    Wake,
+    /// The node is leaving: OPTIONS and new INVITEs get 503 from now on.
+    Drain,
+}
+
+/// What the engine wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send these bytes that way.
+    Send {
+        /// The way; a stream flow without connection: open one.
+        flow: Flow,
+        /// One whole message.
+        bytes: Bytes,
+    },
+    /// Close a stream that can't be read any further.
+    Close(ConnectionId),
+    /// Tell people and counters.
+    Event(Event),
+}
+
+/// Something that people want to know of.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An initial INVITE was routed: the one info line of a call.
+    Call(Box<Call>),
+    /// A set had no fit destination; the caller got the set's reply.
+    SetEmpty {
+        /// The set.
+        set: SetId,
+        /// The call that found it empty.
+        call_id: String,
+    },
+    /// A load took effect.
+    SetsReplaced(Changes),
+    /// A received message was thrown away; the engine has counted it.
+    Dropped {
+        /// Why.
+        cause: DropCause,
+        /// The way it came.
+        flow: Flow,
+    },
+}
+
+/// What an operator sees of an initial INVITE. Text of the caller's is shown with control characters escaped.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Call-ID.
+    pub call_id: String,
+    /// User-Agent, "" if there was none.
+    pub user_agent: String,
+    /// The From header.
+    pub from: String,
+    /// The To header.
+    pub to: String,
+    /// The Request-URI as received.
+    pub request_uri: String,
+    /// Where the packet came from.
+    pub source: SocketAddr,
+    /// The SDP's m= lines, no other line of it.
+    pub media: Vec<String>,
+    /// The rule that matched; none: answered as unroutable.
+    pub rule: Option<String>,
+    /// The set that the rule names.
+    pub set: Option<SetId>,
+    /// The URI of the destination that was chosen first.
+    pub destination: Option<String>,
+}
+
+/// What a load changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Destinations that are new.
+    pub added: usize,
+    /// Destinations that are gone.
+    pub removed: usize,
+    /// Destinations whose weight, priority, state or other columns differ.
+    pub changed: usize,
+}
+
+/// Why a message was thrown away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropCause {
+    /// Not SIP: no start line of RFC 3261.
+    NotSip,
+    /// A message that can't even be answered: no usable Via, From, To, Call-ID or CSeq.
+    Malformed,
+    /// A response that belongs to nothing we sent.
+    StrayResponse,
+    /// An ACK that belongs to no call that we may relay for.
+    StrayAck,
+    /// Larger than the limit.
+    TooLarge,
+    /// A request when no more transactions are allowed.
+    Overload,
+}
+
+impl DropCause {
+    /// Every cause, in the order of `as usize`.
+    pub const ALL: [DropCause; 6] = [
+        DropCause::NotSip,
+        DropCause::Malformed,
+        DropCause::StrayResponse,
+        DropCause::StrayAck,
+        DropCause::TooLarge,
+        DropCause::Overload,
+    ];
+
+    /// As in a metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            DropCause::NotSip => "not_sip",
+            DropCause::Malformed => "malformed",
+            DropCause::StrayResponse => "stray_response",
+            DropCause::StrayAck => "stray_ack",
+            DropCause::TooLarge => "too_large",
+            DropCause::Overload => "overload",
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Where a message came from or goes to: listener, peer and connection.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// A SIP transport (RFC 3261 section 18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A stream.
+    Tcp,
+    /// A stream under TLS.
+    Tls,
+}
+
+impl Transport {
+    /// As it stands in a Via: `UDP`, `TCP`, `TLS`.
+    pub fn via_name(self) -> &'static str {
+        match self {
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
+        }
+    }
+
+    /// As it stands in a URI's `transport` parameter and in the configuration: `udp`, `tcp`, `tls`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+        }
+    }
+
+    /// The transport of that name, in any case.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        [Transport::Udp, Transport::Tcp, Transport::Tls]
+            .into_iter()
+            .find(|t| name.eq_ignore_ascii_case(t.name().as_bytes()))
+    }
+
+    /// Whether the transport resends by itself, so that transactions do not (RFC 3261 section 17.1.1.1).
+    pub fn is_reliable(self) -> bool {
+        self != Transport::Udp
+    }
+
+    /// The port of a URI that names none (RFC 3261 section 19.1.2).
+    pub fn default_port(self) -> u16 {
+        if self == Transport::Tls { 5061 } else { 5060 }
+    }
+}
+
+/// A listener by its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub u16);
+
+/// A stream connection, numbered by the edge and never reused; 0 is none (UDP, or "open one").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// The way of one message: our listener, the peer's address, and the connection if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Our end.
+    pub listener: ListenerId,
+    /// The transport of `listener`.
+    pub transport: Transport,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// The connection it came by; none for UDP.
+    pub connection: ConnectionId,
+}
+
+/// What an address of ours is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Belongs to this node alone: traffic, and the only place that probes leave from.
+    #[default]
+    Node,
+    /// A virtual address that keepalived may move to the other node: traffic only.
+    Vip,
+}
+
+/// One address that we listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its place in the list of listeners.
+    pub id: ListenerId,
+    /// The transport it speaks.
+    pub transport: Transport,
+    /// A concrete address; wildcards have been expanded.
+    pub bind: SocketAddr,
+    /// What we write into Via and Record-Route.
+    pub advertise: HostPort,
+    /// Node or VIP.
+    pub role: Role,
+}
+
+/// A host and a port as they stand in a Via or a URI; IPv6 in brackets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// An address (IPv6 in brackets) or a name.
+    pub host: String,
+    /// Always written out.
+    pub port: u16,
+}
+
+impl From<SocketAddr> for HostPort {
+    fn from(address: SocketAddr) -> Self {
+        let host = match address.ip() {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        HostPort { host, port: address.port() }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}

@@ -1,0 +1,80 @@
+//! What the outside may see of the engine: built on request, in time proportional to the destinations.
+
+use crate::engine::dispatch::{DestinationId, Order, SetId};
+use crate::engine::event::DropCause;
+
+/// The engine's state and counters at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Every loaded set, by number.
+    pub sets: Vec<SetView>,
+    /// Counters of the whole node.
+    pub totals: Totals,
+    /// Transactions in being, client and server.
+    pub transactions: usize,
+    /// Live sessions, pending ones included.
+    pub sessions: usize,
+    /// Whether the node is leaving.
+    pub draining: bool,
+}
+
+/// One set.
+#[derive(Clone, Debug)]
+pub struct SetView {
+    /// Its number.
+    pub id: SetId,
+    /// Its configured name; "" if none.
+    pub name: String,
+    /// The algorithm's name.
+    pub algorithm: &'static str,
+    /// Requests that found it without a fit destination.
+    pub empty: u64,
+    /// Its destinations, in the table's order.
+    pub destinations: Vec<DestinationView>,
+}
+
+/// One destination.
+#[derive(Clone, Debug)]
+pub struct DestinationView {
+    /// Its identity while it is loaded.
+    pub id: DestinationId,
+    /// The row's `id` column.
+    pub row: i64,
+    /// The URI as in the table.
+    pub uri: String,
+    /// The `description` column.
+    pub description: String,
+    /// The weight that counts.
+    pub weight: u32,
+    /// The `priority` column.
+    pub priority: i32,
+    /// What the operator wants.
+    pub order: Order,
+    /// Whether a new request may go there.
+    pub fit: bool,
+    /// Initial INVITEs sent there.
+    pub selections: u64,
+    /// Other requests outside a dialog sent there.
+    pub other_selections: u64,
+    /// Final and provisional responses from there, by class: index 0 is 1xx, 5 is 6xx; 100 is not counted.
+    pub responses: [u64; 6],
+    /// Live sessions now, pending ones included.
+    pub sessions: u64,
+    /// The most live sessions at any time.
+    pub sessions_peak: u64,
+}
+
+/// Counters that belong to no destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests received, retransmissions included.
+    pub requests: u64,
+    /// Responses received.
+    pub responses: u64,
+    /// Requests that were retransmissions of one we have.
+    pub retransmissions: u64,
+    /// Final responses that we made ourselves, by class: index 0 is 2xx, 4 is 6xx.
+    pub replies: [u64; 5],
+    /// Messages thrown away, by cause (`DropCause::ALL`).
+    pub dropped: [u64; DropCause::ALL.len()],
+}
