@@ -1,0 +1,149 @@
+//! Characters and separators of RFC 3261 section 25.1, on bytes.
+
+/// Linear white space inside a folded value: SP, HT, CR, LF.
+pub(crate) fn is_lws(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// A character of `token`.
+pub(crate) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+}
+
+/// Whether the text is a `token`: not empty, nothing else in it.
+pub(crate) fn all_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|&b| is_token(b))
+}
+
+/// The text without white space at its ends.
+pub(crate) fn trim(text: &[u8]) -> &[u8] {
+    let start = text.iter().position(|&b| !is_lws(b)).unwrap_or(text.len());
+    let end = text.iter().rposition(|&b| !is_lws(b)).map_or(start, |last| last + 1);
+    &text[start..end]
+}
+
+/// Digits only, as a number; none if empty, not digits or above `u32::MAX`.
+pub(crate) fn number(text: &[u8]) -> Option<u32> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0u32, |sum, &b| {
+        let digit = b.is_ascii_digit().then(|| u32::from(b - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// Where `separator` stands first outside quoted strings and angle brackets; none if nowhere.
+pub(crate) fn find_outside(text: &[u8], separator: u8) -> Option<usize> {
+    let mut quoted = false;
+    let mut angle = false;
+    let mut at = 0;
+    while at < text.len() {
+        match text[at] {
+            b'\\' if quoted => at += 1,
+            b'"' if !angle => quoted = !quoted,
+            b'<' if !quoted => angle = true,
+            b'>' if !quoted => angle = false,
+            byte if byte == separator && !quoted && !angle => return Some(at),
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+/// The comma-separated values of a header, white space trimmed (RFC 3261 section 7.3.1).
+pub(crate) fn values(text: &[u8]) -> Values<'_> {
+    Values { rest: Some(text) }
+}
+
+/// See [`values`].
+#[derive(Clone, Debug)]
+pub struct Values<'a> {
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let text = self.rest?;
+        let value = match find_outside(text, b',') {
+            Some(comma) => {
+                self.rest = Some(&text[comma + 1..]);
+                &text[..comma]
+            }
+            None => {
+                self.rest = None;
+                text
+            }
+        };
+        Some(trim(value))
+    }
+}
+
+/// Parameters as they follow a value or a URI: `;name=value;name`, white space around the marks allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Params<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Params<'a> {
+    /// The value of the parameter of that name in any case; "" if it has none, quotes stay.
+    pub fn get(mut self, name: &[u8]) -> Option<&'a [u8]> {
+        self.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.unwrap_or_default())
+    }
+
+    /// The text as it stands, from the first semicolon.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+impl<'a> Iterator for Params<'a> {
+    type Item = (&'a [u8], Option<&'a [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let start = self.0.iter().position(|&b| b == b';')? + 1;
+            let text = &self.0[start..];
+            let end = find_outside(text, b';').unwrap_or(text.len());
+            self.0 = &text[end..];
+            let one = trim(&text[..end]);
+            if one.is_empty() {
+                continue;
+            }
+            return Some(match one.iter().position(|&b| b == b'=') {
+                Some(equals) => (trim(&one[..equals]), Some(trim(&one[equals + 1..]))),
+                None => (one, None),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_split_at_commas_outside_quotes_and_angles() {
+        let all: Vec<_> = values(b" \"a, b\" <sip:x,y@h> , <sip:z>;q=\"1,2\",").collect();
+        assert_eq!(all, [&b"\"a, b\" <sip:x,y@h>"[..], b"<sip:z>;q=\"1,2\"", b""]);
+    }
+
+    #[test]
+    fn params_allow_space_quotes_and_no_value() {
+        let params = Params(b" ; branch = z9 ;; lr;x=\";\"");
+        assert_eq!(params.get(b"BRANCH"), Some(&b"z9"[..]));
+        assert_eq!(params.get(b"lr"), Some(&b""[..]));
+        assert_eq!(params.get(b"x"), Some(&b"\";\""[..]));
+        assert_eq!(params.get(b"y"), None);
+    }
+
+    #[test]
+    fn numbers_have_digits_only_and_fit() {
+        assert_eq!(number(b"0070"), Some(70));
+        assert_eq!(number(b"4294967295"), Some(u32::MAX));
+        assert_eq!(number(b"4294967296"), None);
+        assert_eq!(number(b"-1"), None);
+        assert_eq!(number(b""), None);
+    }
+}
