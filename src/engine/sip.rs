@@ -1,23 +1,25 @@
 //! SIP messages: received bytes are kept and looked at in place, what changes is spliced in.
 
 mod address;
-mod header;
+mod frame;
+pub(crate) mod header;
 mod lex;
 mod message;
+mod reply;
+mod sdp;
+mod splice;
+mod token;
 mod uri;
 mod via;
 
 pub use address::Address;
+pub use frame::{KeepAlive, PONG, keep_alive};
 pub use lex::{Params, Values};
 pub use message::{Fault, Message, Method, NotSip, Start};
+pub use reply::Reply;
+pub(crate) use reply::{respond, response_peer, stamp_via};
+pub use sdp::media_lines;
+pub(crate) use splice::{Splice, Text};
+pub(crate) use token::{Branch, Cookie, Keys, MAGIC, TokenText};
 pub use uri::{BadUri, Host, Scheme, Uri};
 pub use via::Via;
-
-/// A status code and reason phrase that the configuration or the proxy chose.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// 300 to 699.
-    pub status: u16,
-    /// The reason phrase, without CR or LF.
-    pub reason: String,
-}

@@ -2,7 +2,7 @@
 
 /// A header that the proxy reads; everything else is `Other` and only passes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
+pub(crate) enum Name {
     /// Via, v
     Via,
     /// From, f
@@ -31,7 +31,7 @@ pub enum Name {
 
 impl Name {
     /// The header of that name, long or compact, in any case.
-    pub fn parse(name: &[u8]) -> Name {
+    pub(crate) fn parse(name: &[u8]) -> Name {
         // By length first: most headers of a message are none of ours, and this tells without comparing.
         match name.len() {
             1 => match name[0].to_ascii_lowercase() {
@@ -59,7 +59,7 @@ impl Name {
 }
 
 /// The long form of a compact name; other names stay. The registry of compact forms is IANA's.
-pub fn long_form(name: &[u8]) -> &[u8] {
+pub(crate) fn long_form(name: &[u8]) -> &[u8] {
     let &[letter] = name else { return name };
     match letter.to_ascii_lowercase() {
         b'a' => b"Accept-Contact",

@@ -1,0 +1,368 @@
+//! What we write into messages to know them again: the branch of our Via and the cookie of our Record-Route, each under
+//! a MAC of the cluster's key, so that any node of the cluster can tell ours from a stranger's.
+
+use std::hash::Hasher;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use siphasher::sip::SipHasher13;
+use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher13x128};
+use smallvec::SmallVec;
+
+use super::message::Message;
+use super::via::Via;
+use crate::engine::flow::{ConnectionId, Transport};
+
+/// The branch prefix of RFC 3261 section 8.1.1.7.
+pub(crate) const MAGIC: &[u8] = b"z9hG4bK";
+
+/// A response that belongs to no transaction of ours is passed on only while its branch is not older than this.
+pub(crate) const BRANCH_LIFETIME: Duration = Duration::from_secs(4 * 60);
+
+/// Text of a token: fits without the heap.
+pub(crate) type TokenText = SmallVec<[u8; 64]>;
+
+type Mac = [u8; 8];
+
+/// The keys of one cluster, and this start's own for its tables.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    id: u8,
+    branch: [u8; 32],
+    cookie: [u8; 32],
+    tag: [u8; 32],
+    table: [u8; 16],
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What our branch tells us when it comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Branch {
+    /// Which client transaction of the node that made it; 0 for a request without one (ACK).
+    pub(crate) slot: u64,
+    /// What the request was routed by: the same value again is a loop (RFC 3261 section 16.3 item 4, RFC 5393).
+    pub(crate) route: u32,
+    /// Minutes since 1970, modulo 2^16.
+    minute: u16,
+    /// Over the rest, the next Via, Call-ID and CSeq.
+    pub(crate) mac: Mac,
+}
+
+/// What our Record-Route tells us of a dialog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cookie {
+    /// A hash of the name of the node that made it.
+    pub(crate) node: u16,
+    /// The set that the session counts for.
+    pub(crate) set: u32,
+    /// The destination's key in it (`Destination::key`).
+    pub(crate) destination: u32,
+    /// How the caller talks to us.
+    pub(crate) transport: Transport,
+    /// The caller's connection at the node that made it; none for UDP.
+    pub(crate) connection: ConnectionId,
+}
+
+impl Keys {
+    /// The keys that follow from a cluster key and a start's seed.
+    pub(crate) fn new(cluster: &[u8; 32], seed: &[u8; 32]) -> Self {
+        let derive = |context| blake3::derive_key(context, cluster);
+        let mut table = [0; 16];
+        table.copy_from_slice(&blake3::derive_key("tandem-sip 2026 tables", seed)[..16]);
+        Keys {
+            id: derive("tandem-sip 2026 key id")[0],
+            branch: derive("tandem-sip 2026 branch"),
+            cookie: derive("tandem-sip 2026 record-route cookie"),
+            tag: derive("tandem-sip 2026 to-tag"),
+            table,
+        }
+    }
+
+    /// A branch for a request on its way to one destination.
+    ///
+    /// `next` is the Via that an answer goes to after ours, `answer_to` where that is.
+    pub(crate) fn branch(
+        &self,
+        slot: u64,
+        route: u32,
+        wall: SystemTime,
+        request: &Message<'_>,
+        answer_to: SocketAddr,
+    ) -> Branch {
+        let mut branch = Branch { slot, route, minute: minute(wall), mac: Mac::default() };
+        branch.mac = self.branch_mac(&branch, request, &request.via(), answer_to);
+        branch
+    }
+
+    /// Whether we (or another node of the cluster) made `branch` for the request that `response` answers, not longer
+    /// ago than [`BRANCH_LIFETIME`]. `next` is the second Via of `response`.
+    pub(crate) fn made(&self, branch: &Branch, response: &Message<'_>, next: &Via<'_>, wall: SystemTime) -> bool {
+        let age = minute(wall).wrapping_sub(branch.minute).wrapping_add(1);
+        let limit = (BRANCH_LIFETIME.as_secs() / 60) as u16 + 1;
+        let Some(answer_to) = next.response_address() else { return false };
+        age <= limit && self.branch_mac(branch, response, next, answer_to) == branch.mac
+    }
+
+    fn branch_mac(&self, branch: &Branch, message: &Message<'_>, next: &Via<'_>, answer_to: SocketAddr) -> Mac {
+        let mut text: SmallVec<[u8; 256]> = SmallVec::new();
+        text.extend_from_slice(&branch.fields(self.id));
+        text.extend(next.transport.iter().map(u8::to_ascii_lowercase));
+        let ip = match answer_to.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        text.extend_from_slice(&ip.octets());
+        text.extend_from_slice(&answer_to.port().to_be_bytes());
+        text.extend_from_slice(&message.cseq().to_be_bytes());
+        for part in [next.branch.unwrap_or_default(), message.call_id(), message.method().as_bytes()] {
+            text.extend_from_slice(&(part.len() as u32).to_be_bytes());
+            text.extend_from_slice(part);
+        }
+        mac(&self.branch, &text)
+    }
+
+    /// The branch's text, with the magic cookie.
+    pub(crate) fn branch_text(&self, branch: &Branch) -> TokenText {
+        let mut text = TokenText::from_slice(MAGIC);
+        encode(&[&branch.fields(self.id), &branch.mac], &mut text);
+        text
+    }
+
+    /// What a branch of ours says; none if it has not our form and key id. This does not prove that we made it.
+    pub(crate) fn read_branch(&self, text: &[u8]) -> Option<Branch> {
+        let mut bytes = [0; 23];
+        decode(text.strip_prefix(MAGIC)?, &mut bytes)?;
+        let (id, rest) = bytes.split_first()?;
+        let (slot, rest) = rest.split_first_chunk()?;
+        let (route, rest) = rest.split_first_chunk()?;
+        let (minute, rest) = rest.split_first_chunk()?;
+        (*id == self.id).then_some(Branch {
+            slot: u64::from_be_bytes(*slot),
+            route: u32::from_be_bytes(*route),
+            minute: u16::from_be_bytes(*minute),
+            mac: *rest.first_chunk()?,
+        })
+    }
+
+    /// The cookie's text for one dialog: only a message with this Call-ID and caller's tag can use it.
+    pub(crate) fn cookie_text(&self, cookie: &Cookie, call_id: &[u8], caller_tag: &[u8]) -> TokenText {
+        let fields = cookie.fields(self.id);
+        let mac = self.cookie_mac(&fields, call_id, caller_tag);
+        let mut text = TokenText::new();
+        encode(&[&fields, &mac], &mut text);
+        text
+    }
+
+    /// What a cookie says; none unless the cluster made it for the dialog with this Call-ID and caller's tag.
+    pub(crate) fn read_cookie(&self, text: &[u8], call_id: &[u8], caller_tag: &[u8]) -> Option<Cookie> {
+        let mut bytes = [0; 20 + 8];
+        let length = decode(text, &mut bytes)?;
+        let bytes = &bytes[..length];
+        let (fields, mac) = bytes.split_at_checked(bytes.len().checked_sub(size_of::<Mac>())?)?;
+        let cookie = Cookie::read(fields, self.id)?;
+        (self.cookie_mac(fields, call_id, caller_tag) == mac).then_some(cookie)
+    }
+
+    fn cookie_mac(&self, fields: &[u8], call_id: &[u8], caller_tag: &[u8]) -> Mac {
+        let mut text: SmallVec<[u8; 192]> = SmallVec::new();
+        for part in [fields, call_id, caller_tag] {
+            text.extend_from_slice(&(part.len() as u32).to_be_bytes());
+            text.extend_from_slice(part);
+        }
+        mac(&self.cookie, &text)
+    }
+
+    /// The To-tag of an answer of our own: the same for the same request, so that it needs no memory (section 8.2.7).
+    pub(crate) fn to_tag(&self, request: &Message<'_>) -> TokenText {
+        let mut seed: SmallVec<[u8; 192]> = SmallVec::new();
+        for part in [request.call_id(), request.from_tag(), request.via().branch.unwrap_or_default()] {
+            seed.extend_from_slice(part);
+            seed.push(0);
+        }
+        let mut text = TokenText::new();
+        encode(&[&mac(&self.tag, &seed)], &mut text);
+        text
+    }
+
+    /// A hash that nobody outside can steer, for this start's tables.
+    pub(crate) fn table_hash(&self, parts: &[&[u8]]) -> u128 {
+        let mut hasher = SipHasher13x128::new_with_key(&self.table);
+        for part in parts {
+            hasher.write(&(part.len() as u32).to_be_bytes());
+            hasher.write(part);
+        }
+        hasher.finish128().as_u128()
+    }
+
+    /// A hash of what a request is routed by, the same on every node of the cluster.
+    pub(crate) fn route_hash<'p>(&self, parts: impl Iterator<Item = &'p [u8]>) -> u32 {
+        let key = self.branch.first_chunk().expect("16 of 32 bytes");
+        let mut hasher = SipHasher13::new_with_key(key);
+        for part in parts {
+            hasher.write(&(part.len() as u32).to_be_bytes());
+            hasher.write(part);
+        }
+        hasher.finish() as u32
+    }
+}
+
+impl Branch {
+    fn fields(&self, key_id: u8) -> [u8; 15] {
+        let mut fields = [key_id; 15];
+        fields[1..9].copy_from_slice(&self.slot.to_be_bytes());
+        fields[9..13].copy_from_slice(&self.route.to_be_bytes());
+        fields[13..15].copy_from_slice(&self.minute.to_be_bytes());
+        fields
+    }
+}
+
+impl Cookie {
+    fn fields(&self, key_id: u8) -> SmallVec<[u8; 20]> {
+        let mut fields = SmallVec::new();
+        fields.push(key_id);
+        fields.push(self.transport as u8);
+        fields.extend_from_slice(&self.node.to_be_bytes());
+        fields.extend_from_slice(&self.set.to_be_bytes());
+        fields.extend_from_slice(&self.destination.to_be_bytes());
+        if self.connection != ConnectionId::default() {
+            fields.extend_from_slice(&self.connection.0.to_be_bytes());
+        }
+        fields
+    }
+
+    fn read(fields: &[u8], key_id: u8) -> Option<Self> {
+        let (&[id, transport], rest) = fields.split_first_chunk()?;
+        let (node, rest) = rest.split_first_chunk()?;
+        let (set, rest) = rest.split_first_chunk()?;
+        let (destination, rest) = rest.split_first_chunk()?;
+        let connection = match rest.len() {
+            0 => ConnectionId::default(),
+            _ => ConnectionId(u64::from_be_bytes(rest.try_into().ok()?)),
+        };
+        let transport = *[Transport::Udp, Transport::Tcp, Transport::Tls].get(usize::from(transport))?;
+        (id == key_id).then_some(Cookie {
+            node: u16::from_be_bytes(*node),
+            set: u32::from_be_bytes(*set),
+            destination: u32::from_be_bytes(*destination),
+            transport,
+            connection,
+        })
+    }
+}
+
+fn minute(wall: SystemTime) -> u16 {
+    (wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 60) as u16
+}
+
+fn mac(key: &[u8; 32], text: &[u8]) -> Mac {
+    let mut short = Mac::default();
+    short.copy_from_slice(&blake3::keyed_hash(key, text).as_bytes()[..size_of::<Mac>()]);
+    short
+}
+
+fn encode(parts: &[&[u8]], text: &mut TokenText) {
+    let bytes: SmallVec<[u8; 32]> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+    let start = text.len();
+    text.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    let length = URL_SAFE_NO_PAD.encode_slice(&bytes, &mut text[start..]).expect("room for four of every three bytes");
+    text.truncate(start + length);
+}
+
+/// Decodes into `bytes`; how many there were, none if it is no such text or too long.
+fn decode(text: &[u8], bytes: &mut [u8]) -> Option<usize> {
+    if text.len() > (bytes.len() * 4).div_ceil(3) {
+        return None;
+    }
+    URL_SAFE_NO_PAD.decode_slice_unchecked(text, bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &[u8] =
+        b"INVITE sip:h SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5070;branch=z9hG4bKa\r\nFrom: <sip:a>;tag=1\r\n\
+        To: <sip:b>\r\nCall-ID: x\r\nCSeq: 7 INVITE\r\n\r\n";
+    const RESPONSE: &[u8] =
+        b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP us;branch=z\r\nVia: SIP/2.0/udp 192.0.2.1:5070 ; branch=z9hG4bKa\r\n\
+        From: <sip:a>;tag=1\r\nTo: <sip:b>;tag=2\r\nCall-ID: x\r\nCSeq: 7 INVITE\r\n\r\n";
+
+    fn keys(cluster: u8) -> Keys {
+        Keys::new(&[cluster; 32], &[0; 32])
+    }
+
+    fn wall(minutes: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(minutes * 60)
+    }
+
+    fn branch(keys: &Keys) -> Branch {
+        let request = Message::parse(REQUEST).expect("SIP");
+        keys.branch(77, 5, wall(100), &request, "192.0.2.1:5070".parse().expect("an address"))
+    }
+
+    #[test]
+    fn a_branch_is_known_by_every_node_of_the_cluster_for_four_minutes() {
+        let branch = branch(&keys(1));
+        let text = keys(1).branch_text(&branch);
+        assert!(text.starts_with(MAGIC) && text.len() == 38);
+        let read = keys(1).read_branch(&text).expect("ours");
+        assert_eq!(read, branch);
+        let response = Message::parse(RESPONSE).expect("SIP");
+        let next = response.vias().nth(1).flatten().expect("a second Via");
+        for (minutes, valid) in [(99, true), (100, true), (104, true), (105, false), (90, false)] {
+            assert_eq!(keys(1).made(&read, &response, &next, wall(minutes)), valid, "{minutes}");
+        }
+        assert_eq!(keys(2).read_branch(&text), None);
+    }
+
+    #[test]
+    fn a_branch_serves_no_other_answer() {
+        let keys = keys(1);
+        let branch = branch(&keys);
+        let text = String::from_utf8(RESPONSE.to_vec()).expect("text");
+        for (from, to) in
+            [("Call-ID: x", "Call-ID: y"), ("7 INVITE", "8 INVITE"), ("192.0.2.1", "6.6.6.6"), ("bKa", "bKb")]
+        {
+            let text = text.replace(from, to);
+            let response = Message::parse(text.as_bytes()).expect("SIP");
+            let next = response.vias().nth(1).flatten().expect("a second Via");
+            assert!(!keys.made(&branch, &response, &next, wall(100)), "{to}");
+        }
+        let response = Message::parse(RESPONSE).expect("SIP");
+        let next = response.vias().nth(1).flatten().expect("a second Via");
+        assert!(!keys.made(&Branch { slot: 78, ..branch }, &response, &next, wall(100)));
+    }
+
+    #[test]
+    fn a_cookie_serves_one_dialog() {
+        let keys = keys(1);
+        for connection in [0, 9] {
+            let cookie = Cookie {
+                node: 3,
+                set: 19,
+                destination: 0xdead_beef,
+                transport: Transport::Tcp,
+                connection: ConnectionId(connection),
+            };
+            let text = keys.cookie_text(&cookie, b"call", b"tag");
+            assert_eq!(keys.read_cookie(&text, b"call", b"tag"), Some(cookie));
+            assert_eq!(keys.read_cookie(&text, b"call", b"tag2"), None);
+            assert_eq!(keys.read_cookie(&text, b"cal", b"ltag"), None);
+            assert_eq!(super::tests::keys(2).read_cookie(&text, b"call", b"tag"), None);
+            for at in 0..text.len() {
+                let mut bent = text.clone();
+                bent[at] = if bent[at] == b'A' { b'B' } else { b'A' };
+                assert_eq!(keys.read_cookie(&bent, b"call", b"tag"), None, "{at}");
+            }
+        }
+        assert_eq!(keys.read_cookie(b"", b"call", b"tag"), None);
+        assert_eq!(keys.read_cookie(&[b'A'; 200], b"call", b"tag"), None);
+    }
+}
