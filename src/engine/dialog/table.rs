@@ -1,0 +1,331 @@
+//! The table: found by Call-ID and caller's tag, counted by destination, ordered by age.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
+
+use slotmap::{SecondaryMap, SlotMap, new_key_type};
+
+use super::order::{Links, Order};
+use crate::engine::clock::Instant;
+use crate::engine::dispatch::{DestinationId, Load};
+use crate::engine::sip::{Keys, Message};
+
+new_key_type! {
+    /// A session while it is in the table.
+    pub struct DialogId;
+}
+
+/// Which end of a session a message came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    /// The one that sent the first INVITE.
+    Caller,
+    /// The destination.
+    Destination,
+}
+
+#[derive(Debug)]
+pub(super) struct Dialog {
+    key: u128,
+    destination: DestinationId,
+    /// Its place in the destination's list of members.
+    place: u32,
+    confirmed: bool,
+    heard: Instant,
+    pub(super) links: Links,
+}
+
+/// All live sessions of this node.
+#[derive(Debug)]
+pub struct Dialogs {
+    dialogs: SlotMap<DialogId, Dialog>,
+    by_key: HashMap<u128, DialogId, BuildHasherDefault<Hashed>>,
+    members: SecondaryMap<DestinationId, Members>,
+    order: Order,
+    limit: usize,
+    lifetime: Duration,
+}
+
+/// The sessions of one destination: an index of the table, not a count beside it.
+#[derive(Debug, Default)]
+struct Members {
+    dialogs: Vec<DialogId>,
+    peak: usize,
+}
+
+impl Dialogs {
+    /// An empty table of at most `limit` sessions, each ended when nothing has been heard of it for `lifetime`.
+    pub fn new(limit: usize, lifetime: Duration) -> Self {
+        Dialogs {
+            dialogs: SlotMap::with_key(),
+            by_key: HashMap::default(),
+            members: SecondaryMap::new(),
+            order: Order::default(),
+            limit,
+            lifetime,
+        }
+    }
+
+    /// Live sessions, pending ones included.
+    pub fn len(&self) -> usize {
+        self.dialogs.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.dialogs.is_empty()
+    }
+
+    /// Enters a session as pending when a branch to `destination` is chosen, or moves one that is there to it (the next
+    /// try of a failover). None if the table is full: the call goes on uncounted.
+    pub(crate) fn begin(
+        &mut self,
+        keys: &Keys,
+        invite: &Message<'_>,
+        destination: DestinationId,
+        now: Instant,
+    ) -> Option<DialogId> {
+        let key = key(keys, invite.call_id(), invite.from_tag());
+        self.enter(key, destination, false, now)
+    }
+
+    /// Enters a session that another node, or this one before its restart, began: its cookie proved it.
+    pub(crate) fn adopt(
+        &mut self,
+        keys: &Keys,
+        call_id: &[u8],
+        caller_tag: &[u8],
+        destination: DestinationId,
+        now: Instant,
+    ) -> Option<DialogId> {
+        self.enter(key(keys, call_id, caller_tag), destination, true, now)
+    }
+
+    fn enter(&mut self, key: u128, destination: DestinationId, confirmed: bool, now: Instant) -> Option<DialogId> {
+        if let Some(&id) = self.by_key.get(&key) {
+            self.leave_destination(id);
+            self.join_destination(id, destination);
+            return Some(id);
+        }
+        if self.dialogs.len() >= self.limit {
+            return None;
+        }
+        let links = Links::default();
+        let id = self.dialogs.insert(Dialog { key, destination, place: 0, confirmed, heard: now, links });
+        self.by_key.insert(key, id);
+        self.order.push(id, &mut self.dialogs);
+        self.join_destination(id, destination);
+        Some(id)
+    }
+
+    /// The session that a message inside a dialog belongs to, and which leg sent it.
+    pub(crate) fn find(&self, keys: &Keys, request: &Message<'_>) -> Option<(DialogId, Leg)> {
+        let by_tag = |tag: &[u8]| self.by_key.get(&key(keys, request.call_id(), tag)).copied();
+        match by_tag(request.from_tag()) {
+            Some(id) => Some((id, Leg::Caller)),
+            None => by_tag(request.to_tag()).map(|id| (id, Leg::Destination)),
+        }
+    }
+
+    /// Where the session is.
+    pub fn destination(&self, id: DialogId) -> Option<DestinationId> {
+        self.dialogs.get(id).map(|dialog| dialog.destination)
+    }
+
+    /// A 2xx to its INVITE has passed: the session is confirmed even if the ACK never comes by here.
+    pub fn confirm(&mut self, id: DialogId, now: Instant) {
+        if let Some(dialog) = self.dialogs.get_mut(id) {
+            dialog.confirmed = true;
+            self.hear(id, now);
+        }
+    }
+
+    /// A message of the session has passed: its lifetime begins anew.
+    pub fn hear(&mut self, id: DialogId, now: Instant) {
+        if let Some(dialog) = self.dialogs.get_mut(id) {
+            dialog.heard = now;
+            self.order.remove(id, &mut self.dialogs);
+            self.order.push(id, &mut self.dialogs);
+        }
+    }
+
+    /// Takes a session out, whatever its state; taking it out twice is no fault.
+    pub fn end(&mut self, id: DialogId) {
+        if !self.dialogs.contains_key(id) {
+            return;
+        }
+        self.leave_destination(id);
+        self.order.remove(id, &mut self.dialogs);
+        if let Some(dialog) = self.dialogs.remove(id) {
+            self.by_key.remove(&dialog.key);
+        }
+    }
+
+    /// Takes a session out that never got its 2xx; a confirmed one stays.
+    pub fn end_pending(&mut self, id: DialogId) {
+        if self.dialogs.get(id).is_some_and(|dialog| !dialog.confirmed) {
+            self.end(id);
+        }
+    }
+
+    /// When the next session lapses.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.order.oldest().map(|id| self.dialogs[id].heard + self.lifetime)
+    }
+
+    /// Ends sessions that nothing was heard of for their lifetime, at most `most` of them.
+    pub fn lapse(&mut self, now: Instant, most: usize) {
+        for _ in 0..most {
+            match self.order.oldest() {
+                Some(id) if self.dialogs[id].heard + self.lifetime <= now => self.end(id),
+                Some(_) | None => return,
+            }
+        }
+    }
+
+    fn join_destination(&mut self, id: DialogId, destination: DestinationId) {
+        let Some(members) = self.members.entry(destination) else { return };
+        let members = members.or_default();
+        let dialog = &mut self.dialogs[id];
+        dialog.destination = destination;
+        dialog.place = members.dialogs.len() as u32;
+        members.dialogs.push(id);
+        members.peak = members.peak.max(members.dialogs.len());
+    }
+
+    fn leave_destination(&mut self, id: DialogId) {
+        let Dialog { destination, place, .. } = self.dialogs[id];
+        let Some(members) = self.members.get_mut(destination) else { return };
+        members.dialogs.swap_remove(place as usize);
+        if let Some(&moved) = members.dialogs.get(place as usize) {
+            self.dialogs[moved].place = place;
+        }
+    }
+}
+
+impl Load for Dialogs {
+    fn sessions(&self, destination: DestinationId) -> u64 {
+        self.members.get(destination).map_or(0, |members| members.dialogs.len() as u64)
+    }
+
+    fn sessions_peak(&self, destination: DestinationId) -> u64 {
+        self.members.get(destination).map_or(0, |members| members.peak as u64)
+    }
+}
+
+fn key(keys: &Keys, call_id: &[u8], caller_tag: &[u8]) -> u128 {
+    keys.table_hash(&[call_id, caller_tag])
+}
+
+/// The hasher of keys that are hashes already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("only u128 keys are hashed");
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn keys() -> Keys {
+        Keys::new(&[1; 32], &[2; 32])
+    }
+
+    fn request(method: &str, call: u64, from: &str, to: &str) -> String {
+        format!("{method} sip:h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a>;tag={from}\r\nTo: <sip:b>;tag={to}\r\nCall-ID: {call}\r\nCSeq: 1 {method}\r\n\r\n")
+    }
+
+    fn destinations(count: usize) -> Vec<DestinationId> {
+        let mut map: SlotMap<DestinationId, ()> = SlotMap::with_key();
+        (0..count).map(|_| map.insert(())).collect()
+    }
+
+    #[test]
+    fn a_session_is_found_from_both_legs_until_it_ends() {
+        let (keys, to) = (keys(), destinations(1)[0]);
+        let mut dialogs = Dialogs::new(10, Duration::from_secs(60));
+        let invite = request("INVITE", 1, "a", "");
+        let id = dialogs.begin(&keys, &Message::parse(invite.as_bytes()).expect("SIP"), to, at(0)).expect("room");
+        assert_eq!((dialogs.sessions(to), dialogs.sessions_peak(to)), (1, 1));
+        dialogs.confirm(id, at(1));
+        dialogs.end_pending(id);
+        for (from, to_tag, leg) in [("a", "b", Leg::Caller), ("b", "a", Leg::Destination)] {
+            let bye = request("BYE", 1, from, to_tag);
+            assert_eq!(dialogs.find(&keys, &Message::parse(bye.as_bytes()).expect("SIP")), Some((id, leg)));
+        }
+        dialogs.end(id);
+        dialogs.end(id);
+        assert_eq!((dialogs.len(), dialogs.sessions(to), dialogs.sessions_peak(to)), (0, 0, 1));
+    }
+
+    #[test]
+    fn a_failover_moves_the_session() {
+        let (keys, to) = (keys(), destinations(2));
+        let mut dialogs = Dialogs::new(10, Duration::from_secs(60));
+        let invite = request("INVITE", 1, "a", "");
+        let invite = Message::parse(invite.as_bytes()).expect("SIP");
+        let first = dialogs.begin(&keys, &invite, to[0], at(0));
+        assert_eq!(dialogs.begin(&keys, &invite, to[1], at(0)), first);
+        assert_eq!((dialogs.len(), dialogs.sessions(to[0]), dialogs.sessions(to[1])), (1, 0, 1));
+    }
+
+    #[test]
+    fn quiet_sessions_lapse_oldest_first_and_a_bounded_number_at_once() {
+        let (keys, to) = (keys(), destinations(1)[0]);
+        let mut dialogs = Dialogs::new(10, Duration::from_secs(60));
+        let ids: Vec<_> = (0..4)
+            .filter_map(|call| {
+                let invite = request("INVITE", call, "a", "");
+                dialogs.begin(&keys, &Message::parse(invite.as_bytes()).expect("SIP"), to, at(call))
+            })
+            .collect();
+        dialogs.hear(ids[0], at(30));
+        assert_eq!(dialogs.next_deadline(), Some(at(61)));
+        dialogs.lapse(at(63), 2);
+        assert_eq!((dialogs.len(), dialogs.next_deadline()), (2, Some(at(63))));
+        dialogs.lapse(at(63), 2);
+        assert_eq!((dialogs.len(), dialogs.next_deadline()), (1, Some(at(90))));
+    }
+
+    #[test]
+    fn load_equals_the_table_whatever_happens() {
+        let keys = keys();
+        let to = destinations(3);
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut dialogs = Dialogs::new(50, Duration::from_secs(60));
+        let mut ids = Vec::new();
+        for step in 0..20_000u64 {
+            let now = at(step / 10);
+            let destination = to[random.usize(..to.len())];
+            match random.u8(..5) {
+                0 | 1 => {
+                    let invite = request("INVITE", random.u64(..80), "a", "");
+                    ids.extend(dialogs.begin(&keys, &Message::parse(invite.as_bytes()).expect("SIP"), destination, now));
+                }
+                2 if !ids.is_empty() => dialogs.end(ids.swap_remove(random.usize(..ids.len()))),
+                3 if !ids.is_empty() => dialogs.confirm(ids[random.usize(..ids.len())], now),
+                _ => dialogs.lapse(now, 3),
+            }
+            let load: u64 = to.iter().map(|&d| dialogs.sessions(d)).sum();
+            assert_eq!(load, dialogs.len() as u64);
+            assert!(dialogs.len() <= 50);
+        }
+    }
+}
