@@ -1,0 +1,223 @@
+//! The proxy core: RFC 3261 section 16. What comes in is matched, validated, routed and forwarded; answers find their way
+//! back through the response context of their transaction.
+
+mod best;
+mod context;
+mod forward;
+mod inside;
+mod ourselves;
+mod outside;
+mod preprocess;
+mod response;
+mod validate;
+
+use std::time::Duration;
+
+use slotmap::SecondaryMap;
+
+use self::context::Context;
+pub(crate) use self::ourselves::Ourselves;
+use self::preprocess::{Routed, preprocess};
+use self::validate::{Refusal, validate};
+use crate::engine::clock::Now;
+use crate::engine::dialog::Dialogs;
+use crate::engine::dispatch::Dispatch;
+use crate::engine::event::{DropCause, Event, Output};
+use crate::engine::flow::{Flow, Transport};
+use crate::engine::route;
+use crate::engine::sip::{Keys, Message, Method, Reply, respond, response_peer};
+use crate::engine::snapshot::Totals;
+use crate::engine::transaction::{Acked, Key, ServerId, Transactions};
+
+/// How long a caller should wait when we have no room or are leaving: `Retry-After`, in seconds.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// What the proxy works on but does not own; the same turn's for everybody.
+#[derive(Debug)]
+pub(crate) struct World<'w> {
+    /// The turn's one `now`.
+    pub(crate) now: Now,
+    /// The cluster's keys.
+    pub(crate) keys: &'w Keys,
+    /// All transactions.
+    pub(crate) transactions: &'w mut Transactions,
+    /// The sets.
+    pub(crate) dispatch: &'w mut Dispatch,
+    /// The live sessions.
+    pub(crate) dialogs: &'w mut Dialogs,
+    /// Counters.
+    pub(crate) totals: &'w mut Totals,
+    /// What is to be done.
+    pub(crate) out: &'w mut Vec<Output>,
+}
+
+impl World<'_> {
+    /// Counts and tells of a message thrown away.
+    pub(crate) fn drop(&mut self, cause: DropCause, flow: Flow) {
+        self.totals.dropped[cause as usize] += 1;
+        self.out.push(Output::Event(Event::Dropped { cause, flow }));
+    }
+}
+
+/// The proxy's own state: its rules, and a response context for each open server transaction.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    us: Ourselves,
+    route: route::Config,
+    node: u16,
+    call_events: bool,
+    most_transactions: usize,
+    message_bytes: usize,
+    draining: bool,
+    contexts: SecondaryMap<ServerId, Box<Context>>,
+}
+
+/// A request on its way through the proxy.
+#[derive(Debug)]
+pub(crate) struct Incoming<'m, 'b> {
+    /// The way it came.
+    flow: Flow,
+    /// The request.
+    message: &'m Message<'b>,
+    /// Its route without what was ours.
+    routed: Routed<'b>,
+}
+
+impl Proxy {
+    /// A proxy without calls.
+    pub(crate) fn new(config: &crate::engine::Config, us: Ourselves, node: u16) -> Self {
+        Proxy {
+            us,
+            route: config.route.clone(),
+            node,
+            call_events: config.call_events,
+            most_transactions: config.limits.transactions,
+            message_bytes: config.limits.message,
+            draining: false,
+            contexts: SecondaryMap::new(),
+        }
+    }
+
+    /// From now on OPTIONS to us are answered 503.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether [`Proxy::drain`] was called.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// One request.
+    pub(crate) fn request(&mut self, world: &mut World<'_>, flow: Flow, message: &Message<'_>) {
+        world.totals.requests += 1;
+        if message.bytes().len() > self.message_bytes {
+            return world.drop(DropCause::TooLarge, flow);
+        }
+        match message.method() {
+            Method::Ack => self.ack(world, flow, message),
+            Method::Cancel => self.cancel(world, flow, message),
+            Method::Invite | Method::Bye | Method::Options | Method::Other(_) => {
+                self.new_or_resent(world, flow, message);
+            }
+        }
+    }
+
+    fn new_or_resent(&mut self, world: &mut World<'_>, flow: Flow, message: &Message<'_>) {
+        let key = Key::of(world.keys, message);
+        if let Some(server) = world.transactions.server(key) {
+            world.totals.retransmissions += 1;
+            return world.transactions.resent(server, world.now.mono, world.out);
+        }
+        match self.accept(world, flow, message) {
+            Ok(incoming) if message.to_tag().is_empty() => self.outside_dialog(world, &incoming, key),
+            Ok(incoming) => self.inside_dialog(world, &incoming, key),
+            Err(refusal) => self.refuse(world, flow, message, &refusal),
+        }
+    }
+
+    fn accept<'m, 'b>(
+        &self,
+        world: &World<'_>,
+        flow: Flow,
+        message: &'m Message<'b>,
+    ) -> Result<Incoming<'m, 'b>, Refusal> {
+        let uri = validate(message, &self.us, world.keys)?;
+        if world.transactions.len() >= self.most_transactions {
+            return Err(Refusal { headers: retry_after(), ..Refusal::new(503, "Overloaded") });
+        }
+        Ok(Incoming { flow, message, routed: preprocess(message, &uri, &self.us, world.keys) })
+    }
+
+    /// Answers a request that gets no transaction: sent again, it gets the same answer (section 8.2.7).
+    fn refuse(&self, world: &mut World<'_>, flow: Flow, message: &Message<'_>, refusal: &Refusal) {
+        let tag = world.keys.to_tag(message);
+        let status = (refusal.status, refusal.reason.as_str());
+        let bytes = respond(message, flow.peer, status, &tag, &refusal.headers);
+        world.totals.note_reply(refusal.status);
+        world.out.push(Output::Send { flow: answer_flow(flow, message), bytes });
+    }
+
+    /// Answers a request by its transaction, with a response of our own.
+    fn reply(&self, world: &mut World<'_>, server: ServerId, message: &Message<'_>, flow: Flow, reply: &Reply) {
+        let tag = world.keys.to_tag(message);
+        let bytes = respond(message, flow.peer, (reply.status, &reply.reason), &tag, b"");
+        world.totals.note_reply(reply.status);
+        world.transactions.respond(server, reply.status, bytes, world.now.mono, world.out);
+    }
+
+    /// A server transaction for a request that passed validation; an INVITE is answered 100 at once.
+    fn open(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, key: Key) -> ServerId {
+        let Incoming { flow, message, .. } = incoming;
+        let invite = message.method() == Method::Invite;
+        let server = world.transactions.open_server(key, invite, answer_flow(*flow, message));
+        if invite {
+            let bytes = respond(message, flow.peer, (100, "Trying"), b"", b"");
+            world.transactions.respond(server, 100, bytes, world.now.mono, world.out);
+        }
+        server
+    }
+
+    /// An ACK ends an INVITE transaction of ours that failed, or follows a 2xx along the route (section 13.2.2.4).
+    fn ack(&mut self, world: &mut World<'_>, flow: Flow, message: &Message<'_>) {
+        let key = Key::of(world.keys, message);
+        if let Some(server) = world.transactions.server(key) {
+            match world.transactions.acked(server, world.now.mono) {
+                Acked::Absorbed => return,
+                Acked::Success => {}
+            }
+        }
+        // Nobody may answer an ACK, so whatever is wrong with it, it is dropped.
+        let forwarded = self.accept(world, flow, message).is_ok_and(|incoming| self.forward_ack(world, &incoming));
+        if !forwarded {
+            world.drop(DropCause::StrayAck, flow);
+        }
+    }
+
+    /// A CANCEL (section 16.10): answered here, and passed on to the branches of the INVITE that it names.
+    fn cancel(&mut self, world: &mut World<'_>, flow: Flow, message: &Message<'_>) {
+        if message.fault().is_some() {
+            return self.refuse(world, flow, message, &Refusal::new(400, "Bad Request"));
+        }
+        match world.transactions.server(Key::cancelled(world.keys, message)) {
+            Some(server) => {
+                self.refuse(world, flow, message, &Refusal::new(200, "OK"));
+                self.cancel_branches(world, server);
+            }
+            None => self.refuse(world, flow, message, &Refusal::new(481, "Call/Transaction Does Not Exist")),
+        }
+    }
+}
+
+/// Where answers to a request go: back on its connection, or for a datagram as its Via says.
+fn answer_flow(flow: Flow, message: &Message<'_>) -> Flow {
+    match flow.transport {
+        Transport::Udp => Flow { peer: response_peer(&message.via(), flow.peer), ..flow },
+        Transport::Tcp | Transport::Tls => flow,
+    }
+}
+
+/// The header line that asks a caller to come back later.
+fn retry_after() -> Vec<u8> {
+    format!("Retry-After: {}\r\n", RETRY_AFTER.as_secs()).into_bytes()
+}

@@ -1,0 +1,184 @@
+//! Requests outside a dialog: the rules say where they go (RFC 3261 section 16.5).
+
+use super::context::Hop;
+use super::validate::Refusal;
+use super::{Incoming, Proxy, World, retry_after};
+use crate::engine::dispatch::{DestinationId, Plan, Turn};
+use crate::engine::event::{Call, Event, Output};
+use crate::engine::flow::Flow;
+use crate::engine::route::{Action, RequestView, Rule, Target};
+use crate::engine::sip::{Message, Method, Reply, Uri, media_lines};
+use crate::engine::transaction::Key;
+
+/// What an OPTIONS to ourselves is told (section 11.2).
+const CAPABILITIES: &[u8] = b"Accept: application/sdp\r\nAllow: INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, MESSAGE, \
+    SUBSCRIBE, NOTIFY, REFER, PRACK, PUBLISH, REGISTER\r\nSupported:\r\n";
+
+/// What becomes of a request, once the rules have been asked.
+enum Decision<'r> {
+    /// It goes to the first of these destinations.
+    Send(&'r Target, Plan),
+    /// It goes where its route says.
+    Relay(Flow),
+    /// It gets an answer of ours by its transaction.
+    Answer(Reply),
+    /// It gets an answer of ours without one.
+    Refuse(Refusal),
+}
+
+impl Proxy {
+    /// One request without To-tag.
+    pub(super) fn outside_dialog(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, key: Key) {
+        // The rules are borrowed while contexts change.
+        let route = std::mem::take(&mut self.route);
+        let rule = route.choose(&RequestView {
+            message: incoming.message,
+            source: incoming.flow.peer,
+            listener: incoming.flow.listener,
+        });
+        let decision = self.decide(world, incoming, rule, &route.unroutable);
+        if self.call_events && incoming.message.method() == Method::Invite {
+            let first = match &decision {
+                Decision::Send(_, plan) => plan.first(),
+                Decision::Relay(_) | Decision::Answer(_) | Decision::Refuse(_) => None,
+            };
+            let call = describe(world, incoming, rule, first);
+            world.out.push(Output::Event(Event::Call(Box::new(call))));
+        }
+        match decision {
+            Decision::Send(target, plan) => self.send_to_set(world, incoming, key, target, &plan),
+            Decision::Relay(flow) => {
+                let server = self.open(world, incoming, key);
+                self.begin(world, incoming, server, Hop { flow, chosen: None }, None);
+            }
+            Decision::Answer(reply) => {
+                let server = self.open(world, incoming, key);
+                self.reply(world, server, incoming.message, incoming.flow, &reply);
+            }
+            Decision::Refuse(refusal) => self.refuse(world, incoming.flow, incoming.message, &refusal),
+        }
+        self.route = route;
+    }
+
+    fn decide<'r>(
+        &self,
+        world: &mut World<'_>,
+        incoming: &Incoming<'_, '_>,
+        rule: Option<&'r Rule>,
+        unroutable: &Reply,
+    ) -> Decision<'r> {
+        match rule.map(|rule| &rule.action) {
+            Some(Action::Set(target)) => self.plan(world, incoming, target),
+            Some(Action::Reply(reply)) => Decision::Answer(reply.clone()),
+            Some(Action::Relay) => self.relay(incoming),
+            None if self.is_for_us(incoming) && incoming.message.method() == Method::Options => {
+                Decision::Refuse(self.own_options())
+            }
+            None => Decision::Answer(unroutable.clone()),
+        }
+    }
+
+    fn plan<'r>(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, target: &'r Target) -> Decision<'r> {
+        // A route beyond us would lead past the set, to wherever the caller likes.
+        if incoming.routed.next.is_some() {
+            return Decision::Refuse(Refusal::new(403, "Route Not Allowed"));
+        }
+        let turn = match incoming.message.method() {
+            Method::Invite => Turn::Session,
+            _ => Turn::Other,
+        };
+        let mut plan = Plan::default();
+        world.dispatch.plan(target.set, turn, &mut plan);
+        if plan.first().is_none() {
+            world.dispatch.note_empty(target.set);
+            let call_id = text(incoming.message.call_id());
+            world.out.push(Output::Event(Event::SetEmpty { set: target.set, call_id }));
+            return Decision::Answer(world.dispatch.policy(target.set).empty_reply.clone());
+        }
+        Decision::Send(target, plan)
+    }
+
+    fn send_to_set(
+        &mut self,
+        world: &mut World<'_>,
+        incoming: &Incoming<'_, '_>,
+        key: Key,
+        target: &Target,
+        plan: &Plan,
+    ) {
+        let server = self.open(world, incoming, key);
+        let way = plan.first().and_then(|id| Some((id, self.way_to(world, incoming, id)?)));
+        let Some((id, flow)) = way else {
+            // No listener of ours speaks to it: our own fault.
+            let reply = Reply::new(500, "Internal Server Error");
+            return self.reply(world, server, incoming.message, incoming.flow, &reply);
+        };
+        let invite = incoming.message.method() == Method::Invite;
+        world.dispatch.note_selection(id, if invite { Turn::Session } else { Turn::Other });
+        let dialog = match invite {
+            true => world.dialogs.begin(world.keys, incoming.message, id, world.now.mono),
+            false => None,
+        };
+        self.begin(world, incoming, server, Hop { flow, chosen: Some((id, target)) }, dialog);
+    }
+
+    fn way_to(&self, world: &World<'_>, incoming: &Incoming<'_, '_>, id: DestinationId) -> Option<Flow> {
+        let row = &world.dispatch.destination(id)?.row;
+        let listener = match row.socket {
+            Some(socket) => socket,
+            None => self.us.towards(row.transport, row.address, incoming.flow.listener)?,
+        };
+        Some(self.way(listener, row.address))
+    }
+
+    /// A trusted request goes by its own route; never back to us.
+    fn relay<'r>(&self, incoming: &Incoming<'_, '_>) -> Decision<'r> {
+        let next = incoming.routed.next.map_or(incoming.routed.uri, |next| next.uri);
+        let way = Uri::parse(next).ok().filter(|uri| self.us.named_by(uri).is_none()).and_then(|uri| {
+            let peer = uri.address()?;
+            Some(self.way(self.us.towards(uri.transport()?, peer, incoming.flow.listener)?, peer))
+        });
+        match way {
+            Some(flow) => Decision::Relay(flow),
+            None => Decision::Answer(Reply::new(404, "Not Found")),
+        }
+    }
+
+    fn is_for_us(&self, incoming: &Incoming<'_, '_>) -> bool {
+        incoming.routed.next.is_none()
+            && Uri::parse(incoming.routed.uri).is_ok_and(|uri| self.us.named_by(&uri).is_some())
+    }
+
+    fn own_options(&self) -> Refusal {
+        match self.is_draining() {
+            false => Refusal { headers: CAPABILITIES.to_vec(), ..Refusal::new(200, "OK") },
+            true => Refusal { headers: retry_after(), ..Refusal::new(503, "Service Unavailable") },
+        }
+    }
+}
+
+/// What an operator is told of an initial INVITE.
+fn describe(world: &World<'_>, incoming: &Incoming<'_, '_>, rule: Option<&Rule>, first: Option<DestinationId>) -> Call {
+    let message: &Message<'_> = incoming.message;
+    let set = rule.and_then(|rule| match &rule.action {
+        Action::Set(target) => Some(target.set),
+        Action::Reply(_) | Action::Relay => None,
+    });
+    Call {
+        call_id: text(message.call_id()),
+        user_agent: text(message.user_agent().unwrap_or_default()),
+        from: text(message.from().map_or(b"", |from| from.raw)),
+        to: text(message.to().map_or(b"", |to| to.raw)),
+        request_uri: text(message.request_uri()),
+        source: incoming.flow.peer,
+        media: media_lines(message.body()).map(text).collect(),
+        rule: rule.map(|rule| rule.name.clone()),
+        set,
+        destination: first.and_then(|id| world.dispatch.destination(id)).map(|found| found.row.uri.clone()),
+    }
+}
+
+/// A peer's text for people: what is no printable ASCII is escaped.
+fn text(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
