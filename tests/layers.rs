@@ -55,8 +55,22 @@ const DOORS: &[(&str, &[&str])] = &[
 
 /// Words that would let the outside into the engine.
 const NEVER_IN_ENGINE: &[&str] = &[
-    "::now()", "UdpSocket", "TcpStream", "TcpListener", "Mutex", "RwLock", "async ", ".await", "std::thread", "tokio",
-    "println!", "std::fs", "std::env", "thread_rng", "RandomState::new", "tracing::",
+    "::now()",
+    "UdpSocket",
+    "TcpStream",
+    "TcpListener",
+    "Mutex",
+    "RwLock",
+    "async ",
+    ".await",
+    "std::thread",
+    "tokio",
+    "println!",
+    "std::fs",
+    "std::env",
+    "thread_rng",
+    "RandomState::new",
+    "tracing::",
 ];
 
 /// Lines of a file before its tests.
@@ -123,7 +137,9 @@ fn named_rooms(code: &str) -> Vec<String> {
                 code[at + root.len()..].chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | ':')).collect();
             let parts: Vec<_> = path.split("::").collect();
             match parts.as_slice() {
-                ["engine", room, ..] if floor(&format!("engine::{room}")).is_some() => rooms.push(format!("engine::{room}")),
+                ["engine", room, ..] if floor(&format!("engine::{room}")).is_some() => {
+                    rooms.push(format!("engine::{room}"))
+                }
                 [room, ..] if floor(room).is_some() => rooms.push((*room).to_owned()),
                 _ => {}
             }

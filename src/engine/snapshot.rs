@@ -78,3 +78,27 @@ pub struct Totals {
     /// Messages thrown away, by cause (`DropCause::ALL`).
     pub dropped: [u64; DropCause::ALL.len()],
 }
+
+impl Totals {
+    /// Counts a final response that we made ourselves; a provisional one is not counted.
+    pub fn note_reply(&mut self, status: u16) {
+        let class = usize::from(status / 100).wrapping_sub(2);
+        if let Some(count) = self.replies.get_mut(class) {
+            *count += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_are_counted_by_class_and_provisional_ones_not() {
+        let mut totals = Totals::default();
+        for status in [100, 180, 200, 404, 480, 603, 699, 700, 0] {
+            totals.note_reply(status);
+        }
+        assert_eq!(totals.replies, [1, 0, 2, 0, 2]);
+    }
+}

@@ -1,6 +1,6 @@
 //! A destination: one row of a set, and the identity that outlives a reload.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use slotmap::new_key_type;
 
@@ -86,4 +86,123 @@ pub struct Destination {
     pub row: Row,
     /// What the operator wants; `Row::state` says so to begin with.
     pub order: Order,
+    pub(super) counts: Counts,
+    key: u32,
+}
+
+/// What was counted of a destination while it is loaded.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) selections: u64,
+    pub(super) other_selections: u64,
+    pub(super) responses: [u64; 6],
+}
+
+impl Destination {
+    pub(super) fn new(set: SetId, row: Row) -> Self {
+        Destination { set, order: row.state.order(), counts: Counts::default(), key: key(set, &row), row }
+    }
+
+    /// A hash of set, URI and address: the destination's name in a cookie. The same on every node and after every start,
+    /// so it may never change between versions that run side by side.
+    pub fn key(&self) -> u32 {
+        self.key
+    }
+
+    /// Takes a new load of the same row. An order that was given by hand stays until the row's state changes.
+    pub(super) fn reload(&mut self, row: Row) {
+        if row.state != self.row.state {
+            self.order = row.state.order();
+        }
+        self.row = row;
+    }
+
+    /// Whether a new request may go there.
+    pub(super) fn is_fit(&self) -> bool {
+        self.order == Order::Ready && self.row.state != RowState::Probing
+    }
+}
+
+impl RowState {
+    /// What the state says of the operator's will: a failed destination is wanted all the same.
+    fn order(self) -> Order {
+        match self {
+            RowState::Active | RowState::Probing => Order::Ready,
+            RowState::Inactive => Order::Maint,
+        }
+    }
+}
+
+/// FNV-1a over what makes a destination's identity, mixed at the end (MurmurHash3's finalizer).
+fn key(set: SetId, row: &Row) -> u32 {
+    let port = row.address.port().to_be_bytes();
+    let (v4, v6);
+    let ip: &[u8] = match row.address.ip() {
+        IpAddr::V4(ip) => {
+            v4 = ip.octets();
+            &v4
+        }
+        IpAddr::V6(ip) => {
+            v6 = ip.octets();
+            &v6
+        }
+    };
+    let set = set.0.to_be_bytes();
+    let bytes = [&set, row.uri.as_bytes(), &[0], ip, &port].into_iter().flatten();
+    let mut hash = bytes.fold(0x811c_9dc5_u32, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
+    hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
+    hash ^ (hash >> 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(uri: &str, address: &str) -> Row {
+        Row {
+            row: 1,
+            uri: uri.into(),
+            address: address.parse().expect("an address"),
+            transport: Transport::Udp,
+            socket: None,
+            weight: 1,
+            priority: 0,
+            state: RowState::Active,
+            attrs: String::new(),
+            description: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_key_is_the_same_for_ever_and_follows_the_identity_alone() {
+        let one = row("sip:10.129.39.88:7010", "10.129.39.88:7010");
+        assert_eq!(key(SetId(19), &one), KEY_OF_THE_ARTICLE, "cookies of other nodes name it so");
+        assert_eq!(key(SetId(19), &Row { weight: 7, row: 9, ..one.clone() }), KEY_OF_THE_ARTICLE);
+        let others = [
+            key(SetId(20), &one),
+            key(SetId(19), &row("sip:10.129.39.88:7011", "10.129.39.88:7010")),
+            key(SetId(19), &row("sip:10.129.39.88:7010", "10.129.39.88:7011")),
+            key(SetId(19), &row("sip:10.129.39.88:7010", "[2001:db8::1]:7010")),
+        ];
+        assert!(others.iter().all(|&other| other != KEY_OF_THE_ARTICLE), "{others:x?}");
+    }
+
+    #[test]
+    fn an_order_follows_the_row_only_when_its_state_changes() {
+        let loaded = |state| Row { state, ..row("sip:h", "10.0.0.1:5060") };
+        let mut destination = Destination::new(SetId(1), loaded(RowState::Active));
+        assert!(destination.is_fit());
+        destination.order = Order::Drain;
+        destination.reload(loaded(RowState::Active));
+        assert_eq!(destination.order, Order::Drain, "given by hand, and the row says nothing new");
+        destination.reload(loaded(RowState::Inactive));
+        assert_eq!(destination.order, Order::Maint);
+        destination.reload(loaded(RowState::Probing));
+        assert_eq!((destination.order, destination.is_fit()), (Order::Ready, false));
+        destination.reload(loaded(RowState::Active));
+        assert!(destination.is_fit());
+    }
+
+    const KEY_OF_THE_ARTICLE: u32 = 3_833_702_464;
 }

@@ -1,5 +1,14 @@
 //! The algorithms that choose the next destination: one file each.
 
+mod priority;
+mod random;
+mod round_robin;
+
+use fastrand::Rng;
+
+use self::round_robin::RoundRobin;
+use super::{DestinationId, Plan, Policy};
+
 /// How a set chooses the next destination; the numbers are OpenSIPS's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Algorithm {
@@ -12,6 +21,34 @@ pub enum Algorithm {
     Priority,
 }
 
+impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Algorithm; 3] = [Algorithm::RoundRobin, Algorithm::Random, Algorithm::Priority];
+
+    /// As in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::RoundRobin => "round_robin",
+            Algorithm::Random => "random",
+            Algorithm::Priority => "priority",
+        }
+    }
+
+    /// OpenSIPS's number for it.
+    pub fn number(self) -> u32 {
+        match self {
+            Algorithm::RoundRobin => 4,
+            Algorithm::Random => 6,
+            Algorithm::Priority => 8,
+        }
+    }
+
+    /// The algorithm of that name, or of that OpenSIPS number in digits.
+    pub fn from_name_or_number(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| text == algorithm.name() || text.parse() == Ok(algorithm.number()))
+    }
+}
+
 /// Which priority number comes first: OpenSIPS and Kamailio's algorithm 8 say the highest, SRV says the lowest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PriorityOrder {
@@ -20,4 +57,50 @@ pub enum PriorityOrder {
     HighFirst,
     /// The lowest number first.
     LowFirst,
+}
+
+/// A fit destination, as the algorithms see it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) id: DestinationId,
+    pub(super) weight: u32,
+    pub(super) priority: i32,
+}
+
+/// All that the algorithms remember from one plan to the next, for one set and one kind of request.
+#[derive(Debug)]
+pub(super) struct Turns {
+    rng: Rng,
+    round_robin: RoundRobin,
+}
+
+impl Turns {
+    pub(super) fn new(seed: u64) -> Self {
+        Turns { rng: Rng::with_seed(seed), round_robin: RoundRobin::default() }
+    }
+
+    /// Moves the fit destinations, which are in the table's order, into the plan, best first, until it is full.
+    pub(super) fn plan(&mut self, policy: &Policy, fit: &mut Vec<Candidate>, plan: &mut Plan) {
+        match policy.algorithm {
+            Algorithm::RoundRobin => {
+                if let Some(first) = self.round_robin.next(fit) {
+                    plan.0.push(fit.remove(first).id);
+                }
+                // By lot, since a fixed neighbour would bear the whole load of one that is dead and not yet known to be.
+                fill(fit, plan, |fit| random::draw(&mut self.rng, fit));
+            }
+            Algorithm::Random => fill(fit, plan, |fit| random::draw(&mut self.rng, fit)),
+            Algorithm::Priority => fill(fit, plan, |fit| priority::best(policy.priority_order, fit)),
+        }
+    }
+}
+
+/// Fills the plan with what `choose` says, again and again, of those that are left.
+fn fill(fit: &mut Vec<Candidate>, plan: &mut Plan, mut choose: impl FnMut(&[Candidate]) -> Option<usize>) {
+    while !plan.is_full() {
+        match choose(fit) {
+            Some(at) => plan.0.push(fit.remove(at).id),
+            None => return,
+        }
+    }
 }

@@ -1,0 +1,73 @@
+//! A load of all sets takes effect: what stays keeps its identity and all that was counted of it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::{Destination, DestinationId, Dispatch, Row, SetId, Sets, canonical};
+use crate::engine::event::Changes;
+
+/// What makes a destination the same over loads: set, URI and address.
+type Identity = (SetId, String, SocketAddr);
+
+impl Dispatch {
+    /// Replaces all sets by those of a new load, whole. A row that repeats the identity of an earlier one is left out.
+    pub fn replace(&mut self, sets: Sets) -> Changes {
+        let mut changes = Changes::default();
+        let mut old: HashMap<Identity, DestinationId> =
+            self.destinations.iter().map(|(id, found)| (identity(found.set, &found.row), id)).collect();
+        let mut loaded: HashMap<Identity, DestinationId> = HashMap::new();
+        self.sets.values_mut().for_each(|state| state.members.clear());
+        for set in sets.0 {
+            for row in set.rows {
+                let identity = identity(set.id, &row);
+                if loaded.contains_key(&identity) {
+                    continue;
+                }
+                let id = match old.remove(&identity) {
+                    Some(id) => {
+                        let destination = &mut self.destinations[id];
+                        if destination.row != row {
+                            changes.changed += 1;
+                            destination.reload(row);
+                        }
+                        id
+                    }
+                    None => {
+                        changes.added += 1;
+                        self.destinations.insert(Destination::new(set.id, row))
+                    }
+                };
+                loaded.insert(identity, id);
+                self.set_mut(set.id).members.push(id);
+            }
+        }
+        changes.removed = old.len();
+        for id in old.into_values() {
+            self.destinations.remove(id);
+        }
+        // A counter that the outside has seen may not vanish; a set that nobody ever asked for may.
+        self.sets.retain(|_, state| state.configured || state.empty > 0 || !state.members.is_empty());
+        self.index();
+        changes
+    }
+
+    fn index(&mut self) {
+        self.by_key.clear();
+        self.addresses.clear();
+        self.ips.clear();
+        for (&set, state) in &self.sets {
+            for &id in &state.members {
+                let destination = &self.destinations[id];
+                let address = canonical(destination.row.address);
+                // Two keys of one set that collide: the table's order decides, on every node alike.
+                self.by_key.entry((set, destination.key())).or_insert(id);
+                self.addresses.insert(address);
+                self.ips.insert(address.ip());
+            }
+        }
+    }
+}
+
+fn identity(set: SetId, row: &Row) -> Identity {
+    (set, row.uri.clone(), row.address)
+}
