@@ -43,7 +43,9 @@ impl Default for LogConfig {
 #[derive(Debug, Error)]
 pub enum LogError {
     /// The filter is none.
-    #[error("log filter is {filter:?}, {problem}: give a level (error, warn, info, debug, trace or off) or module=level")]
+    #[error(
+        "log filter is {filter:?}, {problem}: give a level (error, warn, info, debug, trace or off) or module=level"
+    )]
     Filter {
         /// What was given.
         filter: String,

@@ -68,7 +68,9 @@ pub enum StoreError {
         table: String,
     },
     /// The database can't be opened.
-    #[error("{database}: can't open it: {source}: check that the file, or its folder at the first start, is there and yours")]
+    #[error(
+        "{database}: can't open it: {source}: check that the file, or its folder at the first start, is there and yours"
+    )]
     Open {
         /// The database.
         database: String,
@@ -86,7 +88,9 @@ pub enum StoreError {
         source: sqlx::Error,
     },
     /// There are tables, but not the one that we need.
-    #[error("{database}: it has no table {table}: create OpenSIPS's tables in it, or name a new file to have them made")]
+    #[error(
+        "{database}: it has no table {table}: create OpenSIPS's tables in it, or name a new file to have them made"
+    )]
     NoTable {
         /// The database.
         database: String,
@@ -105,7 +109,9 @@ pub enum StoreError {
         table: String,
     },
     /// The table is of a version that we do not know.
-    #[error("{database}: table {table} has version {found}: give version 7, 8 or 9 (OpenSIPS 2.4 to 4.0), or migrate it")]
+    #[error(
+        "{database}: table {table} has version {found}: give version 7, 8 or 9 (OpenSIPS 2.4 to 4.0), or migrate it"
+    )]
     Version {
         /// The database.
         database: String,

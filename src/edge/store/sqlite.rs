@@ -49,10 +49,8 @@ impl Sqlite {
     }
 
     async fn connect(&self, create: bool) -> Result<SqliteConnection, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(&self.path)
-            .create_if_missing(create)
-            .busy_timeout(BUSY_TIMEOUT);
+        let options =
+            SqliteConnectOptions::new().filename(&self.path).create_if_missing(create).busy_timeout(BUSY_TIMEOUT);
         SqliteConnection::connect_with(&options)
             .await
             .map_err(|source| StoreError::Open { database: self.to_string(), source })
