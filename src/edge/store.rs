@@ -209,3 +209,240 @@ fn counted(faults: &[RowFault]) -> String {
 fn listed(faults: &[RowFault]) -> String {
     faults.iter().map(|fault| format!("\n  {fault}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+    use sqlx::{AssertSqlSafe, Connection};
+
+    use super::*;
+    use crate::edge::scratch::Folder;
+    use crate::engine::dispatch::RowState;
+    use crate::engine::flow::{Listener, ListenerId, Role, Transport};
+
+    /// As the article gives them.
+    const ARTICLE: &str = "
+        INSERT INTO `dispatcher` (`setid`, `destination`, `state`, `weight`, `priority`, `attrs`, `description`) VALUES
+            (19, 'sip:10.129.39.88:7010', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS_7010'),
+            (19, 'sip:10.129.39.88:7011', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS_7011');";
+
+    const VERSION: &str =
+        "CREATE TABLE version (table_name CHAR(32) NOT NULL, table_version INTEGER DEFAULT 0 NOT NULL);";
+
+    fn listeners() -> Vec<Listener> {
+        let bind: std::net::SocketAddr = "127.0.0.1:8060".parse().expect("an address");
+        let transport = Transport::Udp;
+        vec![Listener { id: ListenerId(0), transport, bind, advertise: bind.into(), role: Role::Node }]
+    }
+
+    async fn run(folder: &Folder, sql: &str) {
+        let options = SqliteConnectOptions::new().filename(folder.path().join("t.db")).create_if_missing(true);
+        let mut connection = SqliteConnection::connect_with(&options).await.expect("a connection");
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.expect("good SQL");
+        connection.close().await.expect("closed");
+    }
+
+    async fn open(folder: &Folder) -> Result<Store, StoreError> {
+        Store::open("sqlite:t.db", folder.path(), TableOptions::default()).await
+    }
+
+    async fn load(store: &Store, strictness: Strictness) -> Result<Load, StoreError> {
+        store.load(&RowContext { listeners: &listeners(), strictness }).await
+    }
+
+    /// What is wrong with a database that this SQL makes.
+    async fn refused(sql: &str) -> String {
+        let folder = Folder::new();
+        run(&folder, sql).await;
+        open(&folder).await.expect_err(sql).to_string()
+    }
+
+    fn uris(load: &Load) -> Vec<(u32, Vec<&str>)> {
+        load.sets.0.iter().map(|set| (set.id.0, set.rows.iter().map(|row| row.uri.as_str()).collect())).collect()
+    }
+
+    #[tokio::test]
+    async fn the_first_start_makes_opensips_s_tables_and_the_article_s_insert_fits() {
+        let folder = Folder::new();
+        let store = open(&folder).await.expect("made");
+        let empty = load(&store, Strictness::Strict).await.expect("no rows");
+        assert_eq!(empty, Load::default());
+        run(&folder, ARTICLE).await;
+        let full = load(&store, Strictness::Strict).await.expect("two rows");
+        assert_eq!(uris(&full), [(19, vec!["sip:10.129.39.88:7010", "sip:10.129.39.88:7011"])]);
+        let row = &full.sets.0[0].rows[1];
+        assert_eq!((row.row, row.weight, row.priority, row.state), (2, 1, 100, RowState::Active));
+        assert_eq!((row.attrs.as_str(), row.description.as_str()), ("pstn=100", "TTS_MRCP_CLIENT_FS_7011"));
+        assert_eq!((full.rows, full.faults.len()), (2, 0));
+        assert_eq!(folder.files(), ["t.db"]);
+    }
+
+    #[tokio::test]
+    async fn a_second_start_keeps_the_rows() {
+        let folder = Folder::new();
+        open(&folder).await.expect("made");
+        run(&folder, ARTICLE).await;
+        let store = open(&folder).await.expect("opened");
+        assert_eq!(load(&store, Strictness::Strict).await.expect("two rows").rows, 2);
+    }
+
+    #[tokio::test]
+    async fn starts_at_once_make_one_schema() {
+        let folder = Folder::new();
+        let (a, b, c) = tokio::join!(open(&folder), open(&folder), open(&folder));
+        for store in [a, b, c] {
+            load(&store.expect("opened"), Strictness::Strict).await.expect("no rows");
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_come_by_falling_priority_then_by_id() {
+        let folder = Folder::new();
+        let store = open(&folder).await.expect("made");
+        run(
+            &folder,
+            "INSERT INTO dispatcher (id, setid, destination, priority, weight) VALUES
+                (5, 2, 'sip:10.0.0.5', 0, ''), (4, 2, 'sip:10.0.0.4', 0, 1), (3, 2, 'sip:10.0.0.3', 10, '7'),
+                (2, 1, 'sip:10.0.0.2', '-3', 2), (1, 2, 'sip:10.0.0.1', '9', '0');",
+        )
+        .await;
+        let load = load(&store, Strictness::Strict).await.expect("good rows");
+        assert_eq!(
+            uris(&load),
+            [(1, vec!["sip:10.0.0.2"]), (2, vec!["sip:10.0.0.3", "sip:10.0.0.1", "sip:10.0.0.4", "sip:10.0.0.5"])]
+        );
+        assert_eq!(load.sets.0[1].rows.iter().map(|row| row.weight).collect::<Vec<_>>(), [7, 0, 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn versions_7_and_9_are_read_too_with_nulls_and_strange_types() {
+        for (version, more) in [(7, ""), (9, "probe_mode INT DEFAULT 0,")] {
+            let folder = Folder::new();
+            run(
+                &folder,
+                &format!(
+                    "{VERSION} INSERT INTO version VALUES ('dispatcher', '{version}');
+                     CREATE TABLE dispatcher (ID INTEGER PRIMARY KEY, setid TEXT, destination, socket, state TEXT, {more}
+                        weight INT, priority TEXT, attrs, description);
+                     INSERT INTO dispatcher (setid, destination, socket, state, weight, priority, attrs, description) VALUES
+                        ('19', 'sip:10.0.0.1:7010', NULL, '', NULL, NULL, NULL, NULL),
+                        (19, CAST('sip:10.0.0.2:7010' AS BLOB), 'udp:127.0.0.1:8060', '1', 5, '9', 12, 'x');"
+                ),
+            )
+            .await;
+            let store = open(&folder).await.expect("opened");
+            let load = load(&store, Strictness::Strict).await.expect("good rows");
+            assert_eq!(uris(&load), [(19, vec!["sip:10.0.0.2:7010", "sip:10.0.0.1:7010"])]);
+            let row = &load.sets.0[0].rows[0];
+            assert_eq!((row.state, row.weight, row.socket), (RowState::Inactive, 5, Some(ListenerId(0))));
+            assert_eq!(row.attrs, "12");
+        }
+    }
+
+    #[tokio::test]
+    async fn strict_refuses_the_load_with_every_fault_and_lenient_skips() {
+        let folder = Folder::new();
+        let store = open(&folder).await.expect("made");
+        run(&folder, ARTICLE).await;
+        run(
+            &folder,
+            "INSERT INTO dispatcher (setid, destination, weight, state) VALUES
+                (19, 'sip:mrcp.example.com', 'x', 0), (19, CAST(x'ff' AS TEXT), '1', 4);",
+        )
+        .await;
+        let fault = load(&store, Strictness::Strict).await.expect_err("bad rows").to_string();
+        assert!(
+            fault.starts_with("2 rows of the table can't be used, nothing is loaded:\n  dispatcher row 3: "),
+            "{fault}"
+        );
+        assert_eq!(fault.lines().count(), 5, "{fault}");
+        let load = load(&store, Strictness::Lenient).await.expect("the good ones");
+        assert_eq!((load.rows, load.faults.len(), load.sets.0[0].rows.len()), (4, 4, 2));
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_not_ours_is_refused_with_a_remedy() {
+        for (sql, words) in [
+            ("CREATE TABLE other (x);", "it has no table dispatcher: create"),
+            ("CREATE TABLE dispatcher (id INTEGER);", "it has no table version"),
+            (&format!("{VERSION} CREATE TABLE dispatcher (id);"), "VALUES ('dispatcher', 8)"),
+            (
+                &format!("{VERSION} CREATE TABLE dispatcher (id); INSERT INTO version VALUES ('dispatcher', 4);"),
+                "has version 4: give version 7, 8 or 9",
+            ),
+            (
+                &format!(
+                    "{VERSION} CREATE TABLE dispatcher (id, setid); INSERT INTO version VALUES ('dispatcher', 8);"
+                ),
+                "lacks the columns destination, socket, state, weight, priority, attrs, description",
+            ),
+        ] {
+            let fault = refused(sql).await;
+            assert!(fault.contains(words) && fault.contains("t.db"), "{fault}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+        let folder = Folder::new();
+        let text = "this is no database, though it is long enough to look at\n".repeat(40);
+        std::fs::write(folder.path().join("t.db"), &text).expect("a file");
+        let fault = open(&folder).await.expect_err("no database").to_string();
+        assert!(fault.contains("not a database"), "{fault}");
+        assert_eq!(std::fs::read_to_string(folder.path().join("t.db")).expect("a file"), text);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_went_away_is_an_error_and_not_an_empty_load() {
+        let folder = Folder::new();
+        let store = open(&folder).await.expect("made");
+        std::fs::remove_file(folder.path().join("t.db")).expect("removed");
+        let fault = load(&store, Strictness::Strict).await.expect_err("gone").to_string();
+        assert!(fault.contains("can't open it"), "{fault}");
+        assert!(folder.files().is_empty());
+    }
+
+    #[tokio::test]
+    async fn paths_count_from_the_base_and_may_be_whole() {
+        let folder = Folder::new();
+        let whole = format!("SQLITE://{}", folder.path().join("whole.db").display());
+        for url in ["sqlite:a.db", "sqlite://b.db", "sqlite:./my file.db", &whole] {
+            let store = Store::open(url, folder.path(), TableOptions::default()).await.expect(url);
+            assert!(store.to_string().contains(&folder.path().display().to_string()), "{store}");
+        }
+        assert_eq!(folder.files(), ["a.db", "b.db", "my file.db", "whole.db"]);
+        let fault =
+            Store::open("sqlite:none/a.db", folder.path(), TableOptions::default()).await.expect_err("no folder");
+        assert!(fault.to_string().contains("can't open it"), "{fault}");
+    }
+
+    #[tokio::test]
+    async fn other_urls_and_names_are_refused_without_their_password() {
+        for (url, words) in [
+            ("mysql://user:secret@db/opensips", "begins with \"mysql\""),
+            ("tandem.db", "begins with \"tandem.db\""),
+            ("", "begins with \"\""),
+            ("sqlite:", "without a path"),
+            ("sqlite::memory:", "gone after the first load"),
+            ("sqlite:a.db?mode=ro", "with parameters"),
+        ] {
+            let fault = Store::open(url, Path::new("."), TableOptions::default()).await.expect_err(url).to_string();
+            assert!(fault.contains(words) && !fault.contains("secret"), "{fault}");
+        }
+        for table in ["", "a b", "x\"; DROP TABLE y; --", "ü"] {
+            let options = TableOptions { table: table.to_owned() };
+            let fault = Store::open("sqlite:a.db", Path::new("."), options).await.expect_err(table);
+            assert!(matches!(fault, StoreError::TableName { .. }), "{fault}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_table_of_another_name_is_made_and_read() {
+        let folder = Folder::new();
+        let options = TableOptions { table: "select".to_owned() };
+        let store = Store::open("sqlite:t.db", folder.path(), options).await.expect("made");
+        run(&folder, "INSERT INTO \"select\" (setid, destination, state) VALUES (1, 'sip:10.0.0.1', 7);").await;
+        let fault = load(&store, Strictness::Strict).await.expect_err("a bad row").to_string();
+        assert!(fault.contains("select row 1: state is \"7\""), "{fault}");
+    }
+}
