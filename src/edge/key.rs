@@ -43,7 +43,8 @@ pub enum KeyError {
     },
     /// The file holds something else. What it holds is not shown: it may be a secret.
     #[error(
-        "key file {}: {problem}, not {DIGITS} hex digits: copy the other node's file, or remove this one to have a new key made",
+        "key file {}: {problem}, not {DIGITS} hex digits: copy the other node's file, or remove this one to have one \
+         made",
         path.display()
     )]
     Content {

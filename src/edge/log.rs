@@ -14,6 +14,9 @@ use crate::engine::Event;
 /// Lines that may wait for standard error before further ones are dropped: a few seconds of calls.
 const QUEUE: usize = 32_768;
 
+/// What a filter may ask for.
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
 /// What a line looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -150,16 +153,17 @@ fn subscriber(format: LogFormat, filter: EnvFilter, writer: NonBlocking, colour:
     }
 }
 
-/// A word that is neither a level nor `module=level` would be taken as a module's name and silence all others.
+/// Stricter than tracing, which takes a word that is no level as a module's name and silences all others.
 fn filter(text: &str) -> Result<EnvFilter, LogError> {
     let fault = |problem: String| LogError::Filter { filter: text.to_owned(), problem };
-    let words = text.split(',').map(str::trim);
-    for word in words.filter(|word| !word.contains(['=', '['])) {
-        if !["error", "warn", "info", "debug", "trace", "off"].iter().any(|level| word.eq_ignore_ascii_case(level)) {
-            return Err(fault(format!("but {word:?} is no level")));
+    let words: Vec<_> = text.split(',').map(str::trim).collect();
+    for word in &words {
+        let level = word.rsplit_once('=').map_or(*word, |(_, level)| level);
+        if !LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known)) {
+            return Err(fault(format!("but {level:?} is no level")));
         }
     }
-    EnvFilter::try_new(text).map_err(|source| fault(source.to_string()))
+    EnvFilter::try_new(words.join(",")).map_err(|source| fault(source.to_string()))
 }
 
 #[cfg(test)]
@@ -289,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_would_silence_everything_is_refused() {
-        for bad in ["inof", "", "info,tandem", "tandem=loud", "[", "3"] {
+        for bad in ["inof", "", "info,tandem", "tandem=loud", "tandem::engine=", "[", "3"] {
             let config = LogConfig { filter: bad.to_owned(), ..LogConfig::default() };
             let fault = config.check().map_err(|fault| fault.to_string());
             assert!(fault.as_ref().is_err_and(|text| text.contains("give a level")), "{bad:?}: {fault:?}");

@@ -121,7 +121,10 @@ pub enum StoreError {
         found: String,
     },
     /// The table is of the right version and lacks columns all the same.
-    #[error("{database}: table {table} lacks the columns {}: add them as OpenSIPS's schema has them", missing.join(", "))]
+    #[error(
+        "{database}: table {table} lacks the columns {}: add them as in OpenSIPS's schema",
+        missing.join(", ")
+    )]
     Columns {
         /// The database.
         database: String,
@@ -322,10 +325,10 @@ mod tests {
                 &folder,
                 &format!(
                     "{VERSION} INSERT INTO version VALUES ('dispatcher', '{version}');
-                     CREATE TABLE dispatcher (ID INTEGER PRIMARY KEY, setid TEXT, destination, socket, state TEXT, {more}
-                        weight INT, priority TEXT, attrs, description);
-                     INSERT INTO dispatcher (setid, destination, socket, state, weight, priority, attrs, description) VALUES
-                        ('19', 'sip:10.0.0.1:7010', NULL, '', NULL, NULL, NULL, NULL),
+                     CREATE TABLE dispatcher (ID INTEGER PRIMARY KEY, setid TEXT, destination, socket, state TEXT,
+                        {more} weight INT, priority TEXT, attrs, description);
+                     INSERT INTO dispatcher (setid, destination, socket, state, weight, priority, attrs, description)
+                     VALUES ('19', 'sip:10.0.0.1:7010', NULL, '', NULL, NULL, NULL, NULL),
                         (19, CAST('sip:10.0.0.2:7010' AS BLOB), 'udp:127.0.0.1:8060', '1', 5, '9', 12, 'x');"
                 ),
             )

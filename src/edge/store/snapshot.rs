@@ -55,7 +55,7 @@ pub enum SnapshotError {
     },
     /// A row leaves from a listener that is configured no more.
     #[error(
-        "snapshot {}: row {row} leaves from {socket:?}, which is no listener any more: configure it, or remove the file",
+        "snapshot {}: row {row} leaves from {socket:?}, which is no listener now: configure it, or remove the file",
         path.display()
     )]
     Socket {
