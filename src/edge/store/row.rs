@@ -135,13 +135,14 @@ pub(super) fn judge(table: &str, rows: &[RawRow], context: &RowContext<'_>) -> R
         let (set, row) = judge.row();
         let Some(set) = set.filter(|_| !row.uri.is_empty()) else { continue };
         if strict || judge.faults.len() == before {
-            let first = *seen.entry((set, row.uri.clone())).or_insert(raw.id);
-            if first != raw.id {
+            if let Some(first) = seen.get(&(set, row.uri.clone())) {
                 judge.fault(
                     Column::Destination,
                     format!("which row {first} of set {} has too", set.0),
                     "delete one of the two; for a larger share give the other a larger weight",
                 );
+            } else {
+                seen.insert((set, row.uri.clone()), raw.id);
             }
         }
         if faults.len() == before {
