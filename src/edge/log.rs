@@ -1,0 +1,346 @@
+//! Logs: lines to standard error that never hold anyone up. The one door of tracing-subscriber and tracing-appender.
+
+use std::fmt;
+use std::io::IsTerminal;
+
+use thiserror::Error;
+use tracing::{debug, info, warn};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::engine::Event;
+
+/// Lines that may wait for standard error before further ones are dropped: a few seconds of calls.
+const QUEUE: usize = 32_768;
+
+/// What a filter may ask for.
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+/// What a line looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How to log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// What a line looks like.
+    pub format: LogFormat,
+    /// A level, or levels by module as in `info,tandem::engine=debug`.
+    pub filter: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig { format: LogFormat::default(), filter: "info".to_owned() }
+    }
+}
+
+/// Why logging could not start.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The filter is none.
+    #[error(
+        "log filter is {filter:?}, {problem}: give a level (error, warn, info, debug, trace or off) or module=level"
+    )]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Logging was started before in this process.
+    #[error("logging was started twice in one process: start it once")]
+    Twice {
+        /// What tracing said.
+        source: TryInitError,
+    },
+}
+
+/// Keeps the thread that writes; waiting lines are written when it is dropped.
+pub struct LogGuard {
+    dropped: ErrorCounter,
+    _worker: WorkerGuard,
+}
+
+impl LogGuard {
+    /// Lines dropped so far because standard error was too slow.
+    pub fn dropped(&self) -> usize {
+        self.dropped.dropped_lines()
+    }
+}
+
+impl fmt::Debug for LogGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogGuard").field("dropped", &self.dropped()).finish_non_exhaustive()
+    }
+}
+
+impl LogConfig {
+    /// Checks the filter without starting anything.
+    ///
+    /// # Errors
+    /// [`LogError::Filter`].
+    pub fn check(&self) -> Result<(), LogError> {
+        filter(&self.filter).map(drop)
+    }
+}
+
+/// Starts logging for the whole process. Lines are dropped and counted rather than waited for.
+///
+/// # Errors
+/// [`LogError`] if the filter is none or logging was started before.
+pub fn start(config: &LogConfig) -> Result<LogGuard, LogError> {
+    let filter = filter(&config.filter)?;
+    let (writer, worker) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(QUEUE)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let dropped = writer.error_counter();
+    subscriber(config.format, filter, writer, std::io::stderr().is_terminal())
+        .try_init()
+        .map_err(|source| LogError::Twice { source })?;
+    Ok(LogGuard { dropped, _worker: worker })
+}
+
+/// Tells people of an engine's event, one line for each.
+pub fn report(event: &Event) {
+    match event {
+        Event::Call(call) => {
+            let message = if call.rule.is_some() { "call routed" } else { "call matches no rule" };
+            info!(
+                call_id = call.call_id,
+                user_agent = call.user_agent,
+                from = call.from,
+                to = call.to,
+                request_uri = call.request_uri,
+                source = %call.source,
+                media = call.media.join(", "),
+                rule = call.rule,
+                set = call.set.map(|set| set.0),
+                destination = call.destination,
+                "{message}"
+            );
+        }
+        Event::SetEmpty { set, call_id } => warn!(set = set.0, call_id, "set has no fit destination"),
+        Event::SetsReplaced(changes) => {
+            info!(added = changes.added, removed = changes.removed, changed = changes.changed, "sets replaced");
+        }
+        Event::Dropped { cause, flow } => {
+            debug!(
+                cause = cause.name(),
+                source = %flow.peer,
+                transport = flow.transport.name(),
+                listener = flow.listener.0,
+                "message dropped"
+            );
+        }
+    }
+}
+
+fn subscriber(format: LogFormat, filter: EnvFilter, writer: NonBlocking, colour: bool) -> tracing::Dispatch {
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
+    match format {
+        LogFormat::Text => builder.with_ansi(colour).into(),
+        LogFormat::Json => builder.with_ansi(false).json().flatten_event(true).into(),
+    }
+}
+
+/// Stricter than tracing, which takes a word that is no level as a module's name and silences all others.
+fn filter(text: &str) -> Result<EnvFilter, LogError> {
+    let fault = |problem: String| LogError::Filter { filter: text.to_owned(), problem };
+    let words: Vec<_> = text.split(',').map(str::trim).collect();
+    for word in &words {
+        let level = word.rsplit_once('=').map_or(*word, |(_, level)| level);
+        if !LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known)) {
+            return Err(fault(format!("but {level:?} is no level")));
+        }
+    }
+    EnvFilter::try_new(words.join(",")).map_err(|source| fault(source.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::engine::dispatch::SetId;
+    use crate::engine::event::{Call, Changes, DropCause};
+    use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
+
+    /// Hands each written line over.
+    struct Lines(mpsc::Sender<String>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.send(String::from_utf8_lossy(bytes).into_owned());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that reporting `events` makes.
+    fn lines(config: &LogConfig, events: &[Event]) -> Vec<String> {
+        let (sender, receiver) = mpsc::channel();
+        let (writer, worker) = NonBlockingBuilder::default().finish(Lines(sender));
+        let dispatch = subscriber(config.format, filter(&config.filter).expect("a filter"), writer, false);
+        tracing::dispatcher::with_default(&dispatch, || events.iter().for_each(report));
+        drop(dispatch);
+        drop(worker);
+        receiver.iter().collect()
+    }
+
+    fn call() -> Call {
+        Call {
+            call_id: "a@b".to_owned(),
+            user_agent: "OPENSIPS_TTS_MRCP_CLIENT".to_owned(),
+            from: "<sip:10.0.0.2:5072>;tag=1".to_owned(),
+            to: "<sip:127.0.0.1:8060>".to_owned(),
+            request_uri: "sip:127.0.0.1:8060".to_owned(),
+            source: "10.0.0.2:5072".parse().expect("an address"),
+            media: vec!["m=application 9 TCP/MRCPv2 1".to_owned(), "m=audio 4000 RTP/AVP 0".to_owned()],
+            rule: Some("tts".to_owned()),
+            set: Some(SetId(19)),
+            destination: Some("sip:10.129.39.88:7010".to_owned()),
+        }
+    }
+
+    fn json(filter: &str) -> LogConfig {
+        LogConfig { format: LogFormat::Json, filter: filter.to_owned() }
+    }
+
+    #[test]
+    fn a_call_is_one_info_line_with_the_article_s_fields() {
+        let lines = lines(&json("info"), &[Event::Call(Box::new(call()))]);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let line: serde_json::Value = serde_json::from_str(&lines[0]).expect("JSON");
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["message"], "call routed");
+        for (field, value) in [
+            ("call_id", "a@b"),
+            ("user_agent", "OPENSIPS_TTS_MRCP_CLIENT"),
+            ("from", "<sip:10.0.0.2:5072>;tag=1"),
+            ("to", "<sip:127.0.0.1:8060>"),
+            ("request_uri", "sip:127.0.0.1:8060"),
+            ("source", "10.0.0.2:5072"),
+            ("media", "m=application 9 TCP/MRCPv2 1, m=audio 4000 RTP/AVP 0"),
+            ("rule", "tts"),
+            ("destination", "sip:10.129.39.88:7010"),
+        ] {
+            assert_eq!(line[field], value, "{field}");
+        }
+        assert_eq!(line["set"], 19);
+    }
+
+    #[test]
+    fn a_call_without_a_rule_says_so_and_leaves_fields_out() {
+        let call = Call { rule: None, set: None, destination: None, ..call() };
+        let lines = lines(&json("info"), &[Event::Call(Box::new(call))]);
+        let line: serde_json::Value = serde_json::from_str(&lines[0]).expect("JSON");
+        assert_eq!(line["message"], "call matches no rule");
+        assert!(line.get("rule").is_none() && line.get("set").is_none() && line.get("destination").is_none());
+    }
+
+    #[test]
+    fn a_caller_cannot_write_lines_of_his_own() {
+        let call = Call { user_agent: "x\r\n2026 INFO forged \u{1b}[2J".to_owned(), ..call() };
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let config = LogConfig { format, ..LogConfig::default() };
+            let lines = lines(&config, &[Event::Call(Box::new(call.clone()))]);
+            let text = lines.concat();
+            assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+            assert!(!text.contains(['\r', '\u{1b}']), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_event_has_its_level() {
+        let flow = Flow {
+            listener: ListenerId(0),
+            transport: Transport::Udp,
+            peer: "10.0.0.2:5072".parse().expect("an address"),
+            connection: ConnectionId(0),
+        };
+        let events = [
+            Event::SetEmpty { set: SetId(19), call_id: "a@b".to_owned() },
+            Event::SetsReplaced(Changes { added: 2, removed: 1, changed: 0 }),
+            Event::Dropped { cause: DropCause::NotSip, flow },
+        ];
+        let text = LogConfig { filter: "trace".to_owned(), ..LogConfig::default() };
+        let all = lines(&text, &events);
+        for (line, words) in all.iter().zip([
+            ["WARN", "set=19", "call_id=\"a@b\""],
+            ["INFO", "sets replaced", "added=2 removed=1 changed=0"],
+            ["DEBUG", "cause=\"not_sip\"", "source=10.0.0.2:5072"],
+        ]) {
+            assert!(words.iter().all(|word| line.contains(word)), "{line:?} has {words:?}");
+        }
+        assert_eq!(all.len(), 3);
+        assert_eq!(lines(&LogConfig::default(), &events).len(), 2);
+        assert_eq!(lines(&LogConfig { filter: "off".to_owned(), ..text }, &events).len(), 0);
+    }
+
+    #[test]
+    fn a_filter_that_would_silence_everything_is_refused() {
+        for bad in ["inof", "", "info,tandem", "tandem=loud", "tandem::engine=", "[", "3"] {
+            let config = LogConfig { filter: bad.to_owned(), ..LogConfig::default() };
+            let fault = config.check().map_err(|fault| fault.to_string());
+            assert!(fault.as_ref().is_err_and(|text| text.contains("give a level")), "{bad:?}: {fault:?}");
+        }
+        for good in ["info", "WARN", "info,tandem::engine=debug", "off, tandem=trace", "[call]=debug"] {
+            let config = LogConfig { filter: good.to_owned(), ..LogConfig::default() };
+            assert!(config.check().is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn a_slow_reader_costs_lines_and_they_are_counted() {
+        /// Takes nothing until it is told to.
+        struct Stuck(mpsc::Receiver<()>);
+
+        impl Write for Stuck {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                let _ = self.0.recv();
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let (go, stuck) = mpsc::channel();
+        let (writer, worker) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(4).finish(Stuck(stuck));
+        let guard = LogGuard { dropped: writer.error_counter(), _worker: worker };
+        let dispatch = subscriber(LogFormat::Text, filter("info").expect("a filter"), writer, false);
+        tracing::dispatcher::with_default(&dispatch, || {
+            (0..20).for_each(|_| report(&Event::SetsReplaced(Changes::default())));
+        });
+        // Four wait, and the writer may hold one more.
+        assert!((15..=16).contains(&guard.dropped()), "{guard:?}");
+        drop(go);
+    }
+
+    #[test]
+    fn logging_starts_once() {
+        let first = start(&LogConfig::default());
+        let second = start(&LogConfig::default());
+        assert!(first.is_ok(), "{first:?}");
+        assert!(second.is_err_and(|fault| fault.to_string().contains("twice")));
+        assert!(matches!(
+            start(&LogConfig { filter: "inof".to_owned(), ..LogConfig::default() }),
+            Err(LogError::Filter { .. })
+        ));
+    }
+}

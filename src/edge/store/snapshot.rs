@@ -1,0 +1,348 @@
+//! The last good load on disk: what a start falls back to when the database can't be read or holds bad rows.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::row::socket_name;
+use crate::engine::dispatch::{Row, RowState, Set, SetId, Sets};
+use crate::engine::flow::{Listener, Transport};
+
+/// The form that this version writes and reads.
+const FORMAT: u32 = 1;
+
+/// Why there is no snapshot to read, or none could be written.
+#[derive(Debug, Error)]
+pub enum SnapshotError {
+    /// The file can't be written; the former one, if any, is whole.
+    #[error("snapshot {}: can't write it: {source}: give a folder that exists and can be written", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file can't be read; there may be none yet.
+    #[error("snapshot {}: can't read it: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is cut or something else.
+    #[error("snapshot {}: not one of ours: {source}: remove it; the next good load writes it anew", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        source: serde_json::Error,
+    },
+    /// Another version wrote it.
+    #[error(
+        "snapshot {}: format is {found}, this version reads {FORMAT}: remove it; the next good load writes it anew",
+        path.display()
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: u32,
+    },
+    /// A row leaves from a listener that is configured no more.
+    #[error(
+        "snapshot {}: row {row} leaves from {socket:?}, which is no listener now: configure it, or remove the file",
+        path.display()
+    )]
+    Socket {
+        /// The file.
+        path: PathBuf,
+        /// The row's `id` column.
+        row: i64,
+        /// The listener that it names.
+        socket: String,
+    },
+}
+
+/// Writes all sets to `path`: whole or not at all, whatever happens meanwhile.
+///
+/// # Errors
+/// [`SnapshotError::Write`]; a former file is then as it was.
+pub fn save(path: &Path, sets: &Sets, listeners: &[Listener]) -> Result<(), SnapshotError> {
+    let stored = StoredSets { format: FORMAT, sets: sets.0.iter().map(|set| StoredSet::of(set, listeners)).collect() };
+    let written = serde_json::to_vec_pretty(&stored).map_err(io::Error::other).and_then(|text| replace(path, &text));
+    written.map_err(|source| SnapshotError::Write { path: path.to_owned(), source })
+}
+
+/// Reads what [`save`] wrote. Listeners are found again by transport and address, so their order may have changed.
+///
+/// # Errors
+/// [`SnapshotError`] if the file is not there, is cut, is something else, or names a listener that is gone.
+pub fn read(path: &Path, listeners: &[Listener]) -> Result<Sets, SnapshotError> {
+    let text = fs::read(path).map_err(|source| SnapshotError::Read { path: path.to_owned(), source })?;
+    let content = |source| SnapshotError::Content { path: path.to_owned(), source };
+    // The format first: what follows may look otherwise in another one.
+    let StoredFormat { format } = serde_json::from_slice(&text).map_err(content)?;
+    if format != FORMAT {
+        return Err(SnapshotError::Format { path: path.to_owned(), found: format });
+    }
+    let stored: StoredSets = serde_json::from_slice(&text).map_err(content)?;
+    let sets = stored.sets.into_iter().map(|set| set.into_set(path, listeners)).collect::<Result<_, _>>()?;
+    Ok(Sets(sets))
+}
+
+/// Writes beside the file and renames, so that a reader sees the old text or the new one, after a power cut too.
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let draft = PathBuf::from(draft);
+    let mut file = File::create(&draft)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+#[derive(Deserialize)]
+struct StoredFormat {
+    format: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredSets {
+    format: u32,
+    sets: Vec<StoredSet>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredSet {
+    id: u32,
+    rows: Vec<StoredRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRow {
+    row: i64,
+    uri: String,
+    address: SocketAddr,
+    transport: StoredTransport,
+    socket: Option<String>,
+    weight: u32,
+    priority: i32,
+    state: StoredState,
+    attrs: String,
+    description: String,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StoredTransport {
+    Udp,
+    Tcp,
+    Tls,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StoredState {
+    Active,
+    Inactive,
+    Probing,
+}
+
+impl StoredSet {
+    fn of(set: &Set, listeners: &[Listener]) -> Self {
+        StoredSet { id: set.id.0, rows: set.rows.iter().map(|row| StoredRow::of(row, listeners)).collect() }
+    }
+
+    fn into_set(self, path: &Path, listeners: &[Listener]) -> Result<Set, SnapshotError> {
+        let rows = self.rows.into_iter().map(|row| row.into_row(path, listeners)).collect::<Result<_, _>>()?;
+        Ok(Set { id: SetId(self.id), rows })
+    }
+}
+
+impl StoredRow {
+    fn of(row: &Row, listeners: &[Listener]) -> Self {
+        let socket = row.socket.and_then(|id| listeners.iter().find(|listener| listener.id == id)).map(socket_name);
+        StoredRow {
+            row: row.row,
+            uri: row.uri.clone(),
+            address: row.address,
+            transport: match row.transport {
+                Transport::Udp => StoredTransport::Udp,
+                Transport::Tcp => StoredTransport::Tcp,
+                Transport::Tls => StoredTransport::Tls,
+            },
+            socket,
+            weight: row.weight,
+            priority: row.priority,
+            state: match row.state {
+                RowState::Active => StoredState::Active,
+                RowState::Inactive => StoredState::Inactive,
+                RowState::Probing => StoredState::Probing,
+            },
+            attrs: row.attrs.clone(),
+            description: row.description.clone(),
+        }
+    }
+
+    fn into_row(self, path: &Path, listeners: &[Listener]) -> Result<Row, SnapshotError> {
+        let socket = match self.socket {
+            None => None,
+            Some(socket) => match listeners.iter().find(|listener| socket_name(listener) == socket) {
+                Some(listener) => Some(listener.id),
+                None => return Err(SnapshotError::Socket { path: path.to_owned(), row: self.row, socket }),
+            },
+        };
+        Ok(Row {
+            row: self.row,
+            uri: self.uri,
+            address: self.address,
+            transport: match self.transport {
+                StoredTransport::Udp => Transport::Udp,
+                StoredTransport::Tcp => Transport::Tcp,
+                StoredTransport::Tls => Transport::Tls,
+            },
+            socket,
+            weight: self.weight,
+            priority: self.priority,
+            state: match self.state {
+                StoredState::Active => RowState::Active,
+                StoredState::Inactive => RowState::Inactive,
+                StoredState::Probing => RowState::Probing,
+            },
+            attrs: self.attrs,
+            description: self.description,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::scratch::Folder;
+    use crate::engine::flow::{ListenerId, Role};
+
+    fn listener(id: u16, transport: Transport, bind: &str) -> Listener {
+        let bind: SocketAddr = bind.parse().expect("an address");
+        Listener { id: ListenerId(id), transport, bind, advertise: bind.into(), role: Role::Node }
+    }
+
+    fn listeners() -> Vec<Listener> {
+        vec![listener(0, Transport::Udp, "127.0.0.1:8060"), listener(1, Transport::Tcp, "127.0.0.1:8060")]
+    }
+
+    fn sets() -> Sets {
+        let row = Row {
+            row: 1,
+            uri: "sip:10.129.39.88:7010".to_owned(),
+            address: "10.129.39.88:7010".parse().expect("an address"),
+            transport: Transport::Udp,
+            socket: None,
+            weight: 1,
+            priority: 100,
+            state: RowState::Active,
+            attrs: "pstn=100".to_owned(),
+            description: "a \"quoted\" ü \n".to_owned(),
+        };
+        let other = Row {
+            row: 2,
+            uri: "sip:[::1];transport=tcp".to_owned(),
+            address: "[::1]:5060".parse().expect("an address"),
+            transport: Transport::Tcp,
+            socket: Some(ListenerId(1)),
+            priority: -1,
+            state: RowState::Probing,
+            ..row.clone()
+        };
+        let off = Row { row: 3, state: RowState::Inactive, transport: Transport::Tls, ..row.clone() };
+        Sets(vec![Set { id: SetId(2), rows: Vec::new() }, Set { id: SetId(19), rows: vec![row, other, off] }])
+    }
+
+    #[test]
+    fn what_was_saved_is_read_again() {
+        let folder = Folder::new();
+        let path = folder.path().join("sets.json");
+        save(&path, &Sets::default(), &listeners()).expect("saved");
+        save(&path, &sets(), &listeners()).expect("saved over the former");
+        assert_eq!(read(&path, &listeners()).expect("read"), sets());
+        assert_eq!(folder.files(), ["sets.json"]);
+    }
+
+    #[test]
+    fn listeners_in_another_order_are_found_again() {
+        let folder = Folder::new();
+        let path = folder.path().join("sets.json");
+        save(&path, &sets(), &listeners()).expect("saved");
+        let turned = [listener(0, Transport::Tcp, "127.0.0.1:8060"), listener(1, Transport::Udp, "127.0.0.1:8060")];
+        assert_eq!(read(&path, &turned).expect("read").0[1].rows[1].socket, Some(ListenerId(0)));
+        let fault = read(&path, &turned[1..]).expect_err("a listener is gone").to_string();
+        assert!(fault.contains("row 2 leaves from \"tcp:127.0.0.1:8060\""), "{fault}");
+    }
+
+    #[test]
+    fn a_cut_file_is_an_error_wherever_it_is_cut() {
+        let folder = Folder::new();
+        let path = folder.path().join("sets.json");
+        save(&path, &sets(), &listeners()).expect("saved");
+        let whole = fs::read(&path).expect("a file");
+        for end in 0..whole.len() {
+            fs::write(&path, &whole[..end]).expect("a cut file");
+            let fault = read(&path, &listeners()).expect_err("cut").to_string();
+            assert!(fault.contains("not one of ours") && fault.contains("remove it"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn garbage_is_an_error() {
+        let folder = Folder::new();
+        let path = folder.path().join("sets.json");
+        let garbage: [&[u8]; 7] = [
+            b"\xff\x00\x01",
+            b"[]",
+            b"{\"format\":1}",
+            b"{\"format\":1,\"sets\":[{\"id\":-1,\"rows\":[]}]}",
+            b"{\"format\":1,\"sets\":[]}{}",
+            b"null",
+            &[b'['; 100_000],
+        ];
+        for text in garbage {
+            fs::write(&path, text).expect("a file");
+            let fault = read(&path, &listeners()).expect_err("garbage");
+            assert!(matches!(fault, SnapshotError::Content { .. }), "{fault}");
+        }
+    }
+
+    #[test]
+    fn another_format_is_named() {
+        let folder = Folder::new();
+        let path = folder.path().join("sets.json");
+        fs::write(&path, "{\"format\":2,\"tables\":[]}").expect("a file");
+        let fault = read(&path, &listeners()).expect_err("another format").to_string();
+        assert!(fault.contains("format is 2, this version reads 1"), "{fault}");
+    }
+
+    #[test]
+    fn a_missing_file_or_folder_is_an_error() {
+        let folder = Folder::new();
+        let path = folder.path().join("none/sets.json");
+        assert!(matches!(read(&path, &[]), Err(SnapshotError::Read { .. })));
+        assert!(matches!(save(&path, &sets(), &[]), Err(SnapshotError::Write { .. })));
+    }
+
+    #[test]
+    fn a_draft_left_by_a_crash_does_no_harm() {
+        let folder = Folder::new();
+        let path = folder.path().join("sets.json");
+        save(&path, &sets(), &listeners()).expect("saved");
+        fs::write(folder.path().join("sets.json.new"), "{\"for").expect("half a draft");
+        assert_eq!(read(&path, &listeners()).expect("the former"), sets());
+        save(&path, &Sets::default(), &listeners()).expect("saved");
+        assert_eq!(read(&path, &listeners()).expect("the new one"), Sets::default());
+    }
+}
