@@ -1,0 +1,4 @@
+//! The edge: sockets, HTTP and metrics. It touches the outside and decides nothing.
+
+pub mod counters;
+pub mod udp;
