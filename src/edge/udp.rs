@@ -193,3 +193,83 @@ impl Complaint {
         *self = Complaint { last: Some(now), unsaid: 0 };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sockets() -> Sockets {
+        let addresses = ["127.0.0.1:0", "[::1]:0"].map(|address| address.parse().expect("an address"));
+        Sockets::bind(&addresses).expect("free ports")
+    }
+
+    fn received(sockets: &Sockets, counters: &Counters) -> Vec<(u16, SocketAddr, Vec<u8>)> {
+        let (mut batch, mut got) = (Batch::default(), Vec::new());
+        for nth in 0..sockets.ready() {
+            sockets.receive(nth, &mut batch, counters, |listener, peer, bytes| {
+                got.push((listener.0, peer, bytes.to_vec()));
+            });
+        }
+        got
+    }
+
+    #[test]
+    fn what_one_socket_sends_another_receives_on_its_own_listener() {
+        let (mut here, mut there, counters) = (sockets(), sockets(), Counters::default());
+        for (listener, bytes) in [(0, &b"four"[..]), (1, b"six")] {
+            here.send(ListenerId(listener), there.addresses()[usize::from(listener)], bytes, &counters);
+        }
+        there.wait(None).expect("a wait");
+        let mut got = received(&there, &counters);
+        got.sort();
+        assert_eq!(got, [(0, here.addresses()[0], b"four".to_vec()), (1, here.addresses()[1], b"six".to_vec())],);
+        let counters = counters.read();
+        assert_eq!((counters.sent, counters.sent_bytes, counters.received, counters.received_bytes), (2, 7, 2, 7));
+    }
+
+    #[test]
+    fn a_turn_takes_a_bounded_part_of_a_flood() {
+        let (mut here, mut there, counters) = (sockets(), sockets(), Counters::default());
+        let most = BATCHES_PER_TURN * Batch::SLOTS;
+        for _ in 0..most + 5 {
+            here.send(ListenerId(0), there.addresses()[0], b"flood", &counters);
+        }
+        there.wait(None).expect("a wait");
+        assert_eq!(received(&there, &counters).len(), most);
+        there.wait(None).expect("a wait");
+        assert_eq!(received(&there, &counters).len(), 5);
+    }
+
+    #[test]
+    fn what_can_not_be_sent_is_counted_by_its_fault() {
+        let (mut here, counters) = (sockets(), Counters::default());
+        let [v4, v6] = [here.addresses()[0], here.addresses()[1]];
+        here.send(ListenerId(0), v6, b"x", &counters);
+        here.send(ListenerId(0), v4, &vec![0; 65_508], &counters);
+        here.send(ListenerId(2), v4, b"x", &counters);
+        let faults = counters.read().send_faults;
+        let count = |fault| faults[fault as usize];
+        assert_eq!([SendFault::BadAddress, SendFault::TooLarge, SendFault::NoSocket].map(count), [1, 1, 1]);
+        assert_eq!((faults.iter().sum::<u64>(), counters.read().sent), (3, 0));
+    }
+
+    #[test]
+    fn a_ring_before_the_wait_ends_it_and_ends_only_one() {
+        let mut here = sockets();
+        here.waker().wake();
+        here.waker().wake();
+        here.wait(None).expect("a wait");
+        assert_eq!(here.ready(), 0);
+        here.wait(Some(Duration::ZERO)).expect("a wait");
+        assert_eq!(here.bell.0.read(), Err(Errno::EAGAIN));
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up_so_that_it_never_ends_before_its_deadline() {
+        let cases = [(0, 0), (1, 1), (999, 1), (1000, 1), (1001, 2), (u64::MAX, i32::MAX)];
+        for (micros, expected) in cases {
+            assert_eq!(i32::from(milliseconds(Some(Duration::from_micros(micros)))), expected, "{micros}");
+        }
+        assert_eq!(i32::from(milliseconds(None)), -1);
+    }
+}
