@@ -153,3 +153,83 @@ impl Turns {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::net::{SocketAddr, UdpSocket};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::edge::counters::EdgeCounters;
+    use crate::engine::flow::ListenerId;
+    use crate::engine::route;
+    use crate::engine::sip::Reply;
+
+    const CHILD: &str = "TANDEM_TEST_PANIC";
+
+    fn turns() -> (Turns, mpsc::Receiver<Event>) {
+        let config = engine::Config {
+            node: "a".to_owned(),
+            key: [7; 32],
+            listeners: Vec::new(),
+            timing: Default::default(),
+            route: route::Config { rules: Vec::new(), unroutable: Reply::new(404, "Not Found") },
+            sets: Vec::new(),
+            limits: Default::default(),
+            call_events: true,
+        };
+        let sockets = Sockets::bind(&["127.0.0.1:0".parse().expect("an address")]).expect("a free port");
+        let (events, heard) = mpsc::channel(1);
+        let counters = Arc::default();
+        (Turns::new(Engine::new(config, [1; 32]), sockets, mpsc::channel(1).1, events, counters), heard)
+    }
+
+    fn flow(transport: Transport, peer: SocketAddr) -> Flow {
+        Flow { listener: ListenerId(0), transport, peer, connection: ConnectionId::default() }
+    }
+
+    #[test]
+    fn what_the_engine_says_leaves_by_its_listener_and_surplus_events_are_counted() {
+        let (mut turns, mut heard) = turns();
+        let peer = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let address = peer.local_addr().expect("bound");
+        let send = |transport| Output::Send { flow: flow(transport, address), bytes: Bytes::from_static(b"hello") };
+        let changes = |added| Output::Event(Event::SetsReplaced(Changes { added, ..Changes::default() }));
+        turns.out = vec![send(Transport::Udp), send(Transport::Tcp), changes(1), changes(2)];
+        turns.flush();
+
+        let mut buffer = [0; 16];
+        let (count, from) = peer.recv_from(&mut buffer).expect("a datagram");
+        assert_eq!((&buffer[..count], from), (&b"hello"[..], turns.sockets.addresses()[0]));
+        assert!(matches!(heard.try_recv(), Ok(Event::SetsReplaced(Changes { added: 1, .. }))));
+        assert!(heard.try_recv().is_err());
+        let mut expected = EdgeCounters { sent: 1, sent_bytes: 5, events_dropped: 1, ..EdgeCounters::default() };
+        expected.send_faults[SendFault::NoSocket as usize] = 1;
+        assert_eq!(turns.counters.read(), expected);
+    }
+
+    #[test]
+    fn a_panic_in_the_engines_thread_ends_the_process() {
+        if env::var_os(CHILD).is_some() {
+            let thread = thread::spawn(|| {
+                let _guard = AbortOnPanic;
+                panic!("as a fault of ours would");
+            });
+            let _ = thread.join();
+            return;
+        }
+        let status = Command::new(env::current_exe().expect("this program"))
+            .args(["--exact", "server::turn::tests::a_panic_in_the_engines_thread_ends_the_process"])
+            .env(CHILD, "1")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("a child");
+        const SIGABRT: i32 = 6;
+        assert_eq!(status.signal(), Some(SIGABRT), "{status}");
+    }
+}
