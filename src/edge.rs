@@ -1,9 +1,14 @@
 //! The edge: all that touches the outside, one outside crate to a file; nothing is decided here.
 
+pub mod counters;
+pub mod http;
+pub mod interfaces;
 pub mod key;
 pub mod log;
+pub mod metrics;
 pub mod retry;
 pub mod store;
+pub mod udp;
 
 #[cfg(test)]
 pub(crate) mod scratch {

@@ -3,5 +3,7 @@
 //! Two wings (ARCHITECTURE.md): [`engine`] decides and touches nothing outside; [`edge`] touches the outside and decides
 //! nothing. [`server`] joins them.
 
+pub mod config;
 pub mod edge;
 pub mod engine;
+pub mod server;

@@ -1,0 +1,146 @@
+//! What the edge counts: datagrams, bytes, and what was lost on our side of the wire.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Why a message was not sent. Our own trouble, never evidence against the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SendFault {
+    /// The socket's send buffer is full (EAGAIN).
+    Full,
+    /// An ICMP error was pending on the socket (ECONNREFUSED).
+    Refused,
+    /// No route, or the interface is down (ENETUNREACH, EHOSTUNREACH, ENETDOWN).
+    NoRoute,
+    /// The address that we send from is not here, or does not fit the peer's (EADDRNOTAVAIL, EINVAL, EAFNOSUPPORT).
+    BadAddress,
+    /// The kernel has no memory for it (ENOBUFS, ENOMEM).
+    NoBuffers,
+    /// A packet filter forbids it (EPERM, EACCES).
+    Forbidden,
+    /// Larger than a datagram can be (EMSGSIZE).
+    TooLarge,
+    /// There is no socket for that listener and transport.
+    NoSocket,
+    /// Any other error.
+    Other,
+}
+
+impl SendFault {
+    /// Every fault, in the order of `as usize`.
+    pub const ALL: [SendFault; 9] = [
+        SendFault::Full,
+        SendFault::Refused,
+        SendFault::NoRoute,
+        SendFault::BadAddress,
+        SendFault::NoBuffers,
+        SendFault::Forbidden,
+        SendFault::TooLarge,
+        SendFault::NoSocket,
+        SendFault::Other,
+    ];
+
+    /// As in a metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            SendFault::Full => "full",
+            SendFault::Refused => "refused",
+            SendFault::NoRoute => "no_route",
+            SendFault::BadAddress => "bad_address",
+            SendFault::NoBuffers => "no_buffers",
+            SendFault::Forbidden => "forbidden",
+            SendFault::TooLarge => "too_large",
+            SendFault::NoSocket => "no_socket",
+            SendFault::Other => "other",
+        }
+    }
+}
+
+/// The counters at one moment, all since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EdgeCounters {
+    /// Datagrams received.
+    pub received: u64,
+    /// Their bytes, without IP and UDP headers.
+    pub received_bytes: u64,
+    /// Datagrams handed to the kernel.
+    pub sent: u64,
+    /// Their bytes, without IP and UDP headers.
+    pub sent_bytes: u64,
+    /// Messages not sent, by fault (`SendFault::ALL`).
+    pub send_faults: [u64; SendFault::ALL.len()],
+    /// Errors of the receiving call.
+    pub receive_faults: u64,
+    /// Events that nobody took in time.
+    pub events_dropped: u64,
+}
+
+/// The counters as they are written: by the engine's thread alone, read by any.
+#[derive(Debug, Default)]
+pub struct Counters {
+    received: AtomicU64,
+    received_bytes: AtomicU64,
+    sent: AtomicU64,
+    sent_bytes: AtomicU64,
+    send_faults: [AtomicU64; SendFault::ALL.len()],
+    receive_faults: AtomicU64,
+    events_dropped: AtomicU64,
+}
+
+impl Counters {
+    /// Counts a batch of received datagrams.
+    pub fn received(&self, datagrams: u64, bytes: u64) {
+        self.received.fetch_add(datagrams, Relaxed);
+        self.received_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Counts one datagram that the kernel took.
+    pub fn sent(&self, bytes: usize) {
+        self.sent.fetch_add(1, Relaxed);
+        self.sent_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Counts one message that was not sent.
+    pub fn not_sent(&self, fault: SendFault) {
+        self.send_faults[fault as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts one failed receiving call.
+    pub fn not_received(&self) {
+        self.receive_faults.fetch_add(1, Relaxed);
+    }
+
+    /// Counts one event that nobody took.
+    pub fn event_dropped(&self) {
+        self.events_dropped.fetch_add(1, Relaxed);
+    }
+
+    /// The values now.
+    pub fn read(&self) -> EdgeCounters {
+        EdgeCounters {
+            received: self.received.load(Relaxed),
+            received_bytes: self.received_bytes.load(Relaxed),
+            sent: self.sent.load(Relaxed),
+            sent_bytes: self.sent_bytes.load(Relaxed),
+            send_faults: self.send_faults.each_ref().map(|count| count.load(Relaxed)),
+            receive_faults: self.receive_faults.load(Relaxed),
+            events_dropped: self.events_dropped.load(Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_has_its_own_place_and_name() {
+        let counters = Counters::default();
+        for (place, fault) in SendFault::ALL.into_iter().enumerate() {
+            assert_eq!(place, fault as usize);
+            (0..=place).for_each(|_| counters.not_sent(fault));
+        }
+        assert_eq!(counters.read().send_faults, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        let names: std::collections::BTreeSet<_> = SendFault::ALL.map(SendFault::name).into();
+        assert_eq!(names.len(), SendFault::ALL.len());
+    }
+}

@@ -1,0 +1,382 @@
+//! The local HTTP surface: `/live`, `/ready`, `/metrics` and `/reload`.
+//!
+//! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
+
+mod idle;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Serialize;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio::time;
+
+use crate::edge::metrics::CONTENT_TYPE;
+
+use idle::IdleListener;
+
+/// How long an answer may take before 503 is given instead; a reload may take longer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long a client may wait for a reload. The reload itself goes on.
+const RELOAD: Duration = Duration::from_secs(120);
+/// No request of ours has a body worth more.
+const BODY: usize = 64 << 10;
+
+/// What the surface shows and asks of the node behind it.
+pub trait Node: Send + Sync + 'static {
+    /// Whether the node can take calls, and what is wrong with it.
+    fn readiness(&self) -> impl Future<Output = Readiness> + Send;
+    /// The metrics as text ([`crate::edge::metrics::render`]).
+    fn metrics(&self) -> impl Future<Output = Result<String, String>> + Send;
+    /// Reads the sets anew and puts them in place; never called while it runs.
+    fn reload(&self) -> impl Future<Output = Result<Reloaded, ReloadFailed>> + Send;
+}
+
+/// Whether the node can take calls: one load of the sets is in and it is not draining.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// Why it can't, in words; empty if it can.
+    pub reasons: Vec<String>,
+    /// What is wrong although it can: the store fails, a set is empty.
+    pub degraded: Vec<String>,
+}
+
+/// A reload that took effect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// Destinations that are new.
+    pub added: usize,
+    /// Destinations that are gone.
+    pub removed: usize,
+    /// Destinations that differ.
+    pub changed: usize,
+    /// Rows that were skipped (`lenient`), each with what to do.
+    pub faults: Vec<String>,
+}
+
+/// A reload that left the sets as they were.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ReloadFailed {
+    /// What happened.
+    pub error: String,
+    /// Every row at fault, each with what to do.
+    pub faults: Vec<String>,
+}
+
+/// Why the surface can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address could not be bound.
+    #[error("cannot listen on tcp {address} for HTTP: {source}: correct `http.listen`, or stop who has this port")]
+    Bind {
+        /// The address as configured.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The server broke off.
+    #[error("the HTTP surface broke off: {0}")]
+    Serve(io::Error),
+}
+
+/// A bound address that nobody serves yet: connections wait.
+#[derive(Debug)]
+pub struct Surface {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Surface {
+    /// Binds `listen`; port 0 takes a free one.
+    pub async fn bind(listen: SocketAddr) -> Result<Self, HttpError> {
+        let fault = |source| HttpError::Bind { address: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(fault)?;
+        let address = listener.local_addr().map_err(fault)?;
+        Ok(Surface { listener, address })
+    }
+
+    /// The address as bound, port filled in.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves `node` until `shutdown` is done and the requests in being are answered.
+    pub async fn serve<N: Node>(
+        self,
+        node: Arc<N>,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), HttpError> {
+        let listener = IdleListener::new(self.listener);
+        axum::serve(listener, router(node)).with_graceful_shutdown(shutdown).await.map_err(HttpError::Serve)
+    }
+}
+
+/// [`Surface::bind`] and [`Surface::serve`] in one.
+pub async fn serve<N: Node>(
+    listen: SocketAddr,
+    node: Arc<N>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), HttpError> {
+    Surface::bind(listen).await?.serve(node, shutdown).await
+}
+
+struct Shared<N> {
+    node: Arc<N>,
+    /// Held during a reload, so that two never run at once.
+    reload: Arc<Mutex<()>>,
+}
+
+impl<N> Clone for Shared<N> {
+    fn clone(&self) -> Self {
+        Shared { node: Arc::clone(&self.node), reload: Arc::clone(&self.reload) }
+    }
+}
+
+fn router<N: Node>(node: Arc<N>) -> Router {
+    Router::new()
+        .route("/live", get(async || "ok"))
+        .route("/ready", get(ready::<N>))
+        .route("/metrics", get(metrics::<N>))
+        .route("/reload", post(reload::<N>))
+        .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "no such method here"))
+        .fallback(async || error(StatusCode::NOT_FOUND, "no such path: /live, /ready, /metrics, /reload"))
+        .layer(DefaultBodyLimit::max(BODY))
+        .with_state(Shared { node, reload: Arc::default() })
+}
+
+async fn ready<N: Node>(State(shared): State<Shared<N>>) -> Response {
+    let Ok(readiness) = time::timeout(ANSWER, shared.node.readiness()).await else {
+        return too_late();
+    };
+    let ready = readiness.reasons.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({ "ready": ready, "reasons": readiness.reasons, "degraded": readiness.degraded });
+    (status, Json(body)).into_response()
+}
+
+async fn metrics<N: Node>(State(shared): State<Shared<N>>) -> Response {
+    match time::timeout(ANSWER, shared.node.metrics()).await {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Ok(Err(cause)) => error(StatusCode::SERVICE_UNAVAILABLE, &cause),
+        Err(_) => too_late(),
+    }
+}
+
+async fn reload<N: Node>(State(shared): State<Shared<N>>, headers: HeaderMap) -> Response {
+    // A browser sends Origin with every POST that a page makes; no page has business here.
+    if headers.contains_key(header::ORIGIN) {
+        return error(StatusCode::FORBIDDEN, "not from a web page");
+    }
+    // In a task of its own, so that a client that hangs up does not leave it half done.
+    let task = tokio::spawn(async move {
+        let _one_at_a_time = shared.reload.lock().await;
+        shared.node.reload().await
+    });
+    match time::timeout(RELOAD, task).await {
+        Ok(Ok(Ok(reloaded))) => Json(reloaded).into_response(),
+        Ok(Ok(Err(failed))) => (StatusCode::UNPROCESSABLE_ENTITY, Json(failed)).into_response(),
+        Ok(Err(_)) => error(StatusCode::INTERNAL_SERVER_ERROR, "the reload broke off; the log tells why"),
+        Err(_) => too_late(),
+    }
+}
+
+fn too_late() -> Response {
+    error(StatusCode::SERVICE_UNAVAILABLE, "the node did not answer in time")
+}
+
+fn error(status: StatusCode, cause: &str) -> Response {
+    (status, Json(json!({ "error": cause }))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+    use serde_json::Value;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::sync::{Notify, oneshot};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Double {
+        readiness: std::sync::Mutex<Readiness>,
+        broken: AtomicBool,
+        reloads: AtomicUsize,
+        inside: AtomicUsize,
+        entered: Notify,
+        go_on: Notify,
+        held: AtomicBool,
+    }
+
+    impl Node for Double {
+        async fn readiness(&self) -> Readiness {
+            self.readiness.lock().expect("whole").clone()
+        }
+
+        async fn metrics(&self) -> Result<String, String> {
+            if self.broken.load(SeqCst) { Err("no engine".to_owned()) } else { Ok("tandem_draining 0\n".to_owned()) }
+        }
+
+        async fn reload(&self) -> Result<Reloaded, ReloadFailed> {
+            assert_eq!(self.inside.fetch_add(1, SeqCst), 0, "one reload at a time");
+            self.entered.notify_one();
+            if self.held.load(SeqCst) {
+                self.go_on.notified().await;
+            }
+            self.inside.fetch_sub(1, SeqCst);
+            let count = self.reloads.fetch_add(1, SeqCst) + 1;
+            if self.broken.load(SeqCst) {
+                return Err(ReloadFailed { error: "two rows".to_owned(), faults: vec!["row 7: bad URI".to_owned()] });
+            }
+            Ok(Reloaded { added: count, removed: 1, changed: 0, faults: Vec::new() })
+        }
+    }
+
+    struct Running {
+        node: Arc<Double>,
+        address: SocketAddr,
+        stop: oneshot::Sender<()>,
+        task: JoinHandle<Result<(), HttpError>>,
+    }
+
+    async fn run() -> Running {
+        let node = Arc::new(Double::default());
+        let surface = Surface::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+        let address = surface.address();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(surface.serve(Arc::clone(&node), async { drop(stopped.await) }));
+        Running { node, address, stop, task }
+    }
+
+    async fn send(address: SocketAddr, line: &str, more: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.expect("listening");
+        let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n");
+        stream.write_all(request.as_bytes()).await.expect("written");
+        stream
+    }
+
+    async fn answer(mut stream: TcpStream) -> (u16, String, String) {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("an answer");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        (status, head.to_lowercase(), body.to_owned())
+    }
+
+    async fn ask(address: SocketAddr, line: &str) -> (u16, String, String) {
+        answer(send(address, line, "").await).await
+    }
+
+    fn value(body: &str) -> Value {
+        serde_json::from_str(body).expect("JSON")
+    }
+
+    #[tokio::test]
+    async fn live_and_metrics_answer_as_text() {
+        let running = run().await;
+        let (status, _, body) = ask(running.address, "GET /live").await;
+        assert_eq!((status, body.as_str()), (200, "ok"));
+        let (status, head, body) = ask(running.address, "GET /metrics").await;
+        assert_eq!((status, body.as_str()), (200, "tandem_draining 0\n"));
+        assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+        running.node.broken.store(true, SeqCst);
+        let (status, _, body) = ask(running.address, "GET /metrics").await;
+        assert_eq!((status, value(&body)), (503, json!({ "error": "no engine" })));
+    }
+
+    #[tokio::test]
+    async fn a_degraded_node_is_ready_and_one_with_reasons_is_not() {
+        let running = run().await;
+        let set = |reasons: &[&str], degraded: &[&str]| {
+            let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+            *running.node.readiness.lock().expect("whole") =
+                Readiness { reasons: owned(reasons), degraded: owned(degraded) };
+        };
+        set(&[], &["the store fails"]);
+        let (status, head, body) = ask(running.address, "GET /ready").await;
+        let expected = json!({ "ready": true, "reasons": [], "degraded": ["the store fails"] });
+        assert_eq!((status, value(&body)), (200, expected));
+        assert!(head.contains("content-type: application/json"), "{head}");
+        set(&["draining"], &[]);
+        let (status, _, body) = ask(running.address, "GET /ready").await;
+        let expected = json!({ "ready": false, "reasons": ["draining"], "degraded": [] });
+        assert_eq!((status, value(&body)), (503, expected));
+    }
+
+    #[tokio::test]
+    async fn a_reload_tells_what_changed_or_what_is_at_fault() {
+        let running = run().await;
+        let (status, _, body) = ask(running.address, "POST /reload").await;
+        assert_eq!((status, value(&body)), (200, json!({ "added": 1, "removed": 1, "changed": 0, "faults": [] })));
+        running.node.broken.store(true, SeqCst);
+        let (status, _, body) = ask(running.address, "POST /reload").await;
+        assert_eq!((status, value(&body)), (422, json!({ "error": "two rows", "faults": ["row 7: bad URI"] })));
+    }
+
+    #[tokio::test]
+    async fn reloads_run_one_after_the_other_and_outlive_their_clients() {
+        let running = run().await;
+        running.node.held.store(true, SeqCst);
+        let first = send(running.address, "POST /reload", "").await;
+        running.node.entered.notified().await;
+        drop(first);
+        let second = send(running.address, "POST /reload", "").await;
+        running.node.held.store(false, SeqCst);
+        running.node.go_on.notify_one();
+        let (status, _, body) = answer(second).await;
+        assert_eq!((status, value(&body)["added"].clone()), (200, json!(2)));
+        assert_eq!(running.node.reloads.load(SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_web_page_can_not_reload() {
+        let running = run().await;
+        let (status, ..) = answer(send(running.address, "POST /reload", "Origin: http://evil.example\r\n").await).await;
+        assert_eq!((status, running.node.reloads.load(SeqCst)), (403, 0));
+    }
+
+    #[tokio::test]
+    async fn unknown_paths_and_methods_are_answered_in_json() {
+        let running = run().await;
+        for (line, expected) in [("GET /", 404), ("GET /nothing?x=1", 404), ("GET /reload", 405), ("POST /ready", 405)]
+        {
+            let (status, _, body) = ask(running.address, line).await;
+            assert_eq!(status, expected, "{line}");
+            assert!(value(&body)["error"].is_string(), "{line}: {body}");
+        }
+        assert_eq!(running.node.reloads.load(SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn shutdown_answers_what_is_in_being_and_frees_the_address() {
+        let running = run().await;
+        running.node.held.store(true, SeqCst);
+        let waiting = send(running.address, "POST /reload", "").await;
+        running.node.entered.notified().await;
+        running.stop.send(()).expect("serving");
+        running.node.go_on.notify_one();
+        assert_eq!(answer(waiting).await.0, 200);
+        running.task.await.expect("no panic").expect("served to the end");
+        assert!(TcpStream::connect(running.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_taken_address_is_named_with_a_remedy() {
+        let running = run().await;
+        let error = Surface::bind(running.address).await.expect_err("taken").to_string();
+        assert!(error.contains(&running.address.to_string()) && error.contains("`http.listen`"), "{error}");
+    }
+}

@@ -1,0 +1,344 @@
+//! The server: one thread that owns the engine and the UDP sockets, and the handle by which all others speak to it.
+
+mod turn;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::edge::counters::{Counters, EdgeCounters};
+use crate::edge::udp::{BindError, Sockets, Waker};
+use crate::engine::dispatch::Sets;
+use crate::engine::event::{Changes, Event};
+use crate::engine::flow::{HostPort, Listener, Transport};
+use crate::engine::{self, Engine, Snapshot};
+
+use turn::{Order, Turns};
+
+/// Orders that may wait; whoever gives one more waits itself.
+const ORDERS: usize = 64;
+/// A snapshot costs time in the engine's thread, so one serves all who ask within this time: four a second.
+const SNAPSHOT_AGE: Duration = Duration::from_millis(250);
+
+/// All that a server is told at its start.
+#[derive(Debug)]
+pub struct ServerConfig {
+    /// The engine's part. A listener with port 0 gets a free one, and so does its `advertise` if that is 0.
+    pub engine: engine::Config,
+    /// What the engine's random choices grow from; another one for each start.
+    pub seed: [u8; 32],
+    /// Who hears of events. What finds it full or closed is dropped and counted.
+    pub events: mpsc::Sender<Event>,
+}
+
+/// Why a server can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A socket could not be made.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A listener asks for a transport that is not built.
+    #[error("cannot listen on {transport} {address}: only udp is served: give `transport = \"udp\"`", transport = .transport.name())]
+    Transport {
+        /// The listener's address.
+        address: SocketAddr,
+        /// What it asks for.
+        transport: Transport,
+    },
+    /// The engine's thread could not be made.
+    #[error("cannot start the engine's thread: {0}: raise the limit of processes (ulimit -u)")]
+    Thread(io::Error),
+}
+
+/// The server has been stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server has been stopped")]
+pub struct Gone;
+
+/// A SIP server in being.
+#[derive(Debug)]
+pub struct Server;
+
+/// Speaks to a server from any thread; cheap to clone. The server stops with its last handle.
+#[derive(Clone, Debug)]
+pub struct Handle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    orders: mpsc::Sender<Order>,
+    // Declared after `orders`, so dropped after it: the thread wakes and finds that nobody is left to order anything.
+    waker: WakeOnDrop,
+    listeners: Vec<Listener>,
+    addresses: Vec<SocketAddr>,
+    counters: Arc<Counters>,
+    // Held while one is being fetched: others who ask meanwhile get the same.
+    snapshot: tokio::sync::Mutex<Option<(Instant, Arc<Snapshot>)>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct WakeOnDrop(Waker);
+
+impl Drop for WakeOnDrop {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}
+
+impl Server {
+    /// Binds the listeners and starts the engine's thread, which serves until [`Handle::stop`].
+    pub fn start(config: ServerConfig) -> Result<Handle, ServerError> {
+        let ServerConfig { engine: mut config, seed, events } = config;
+        let sockets = bind(&mut config.listeners)?;
+        let listeners = config.listeners.clone();
+        let addresses = sockets.addresses().to_vec();
+        let waker = sockets.waker();
+        let counters = Arc::new(Counters::default());
+        let (orders, incoming) = mpsc::channel(ORDERS);
+        let turns = Turns::new(Engine::new(config, seed), sockets, incoming, events, Arc::clone(&counters));
+        let thread = thread::Builder::new().name("tandem-engine".to_owned()).spawn(move || turns.run());
+        Ok(Handle(Arc::new(Shared {
+            orders,
+            waker: WakeOnDrop(waker),
+            listeners,
+            addresses,
+            counters,
+            snapshot: tokio::sync::Mutex::new(None),
+            thread: Mutex::new(Some(thread.map_err(ServerError::Thread)?)),
+        })))
+    }
+}
+
+impl Handle {
+    /// The engine's state, at most a quarter of a second old.
+    pub async fn snapshot(&self) -> Result<Arc<Snapshot>, Gone> {
+        let mut cached = self.0.snapshot.lock().await;
+        if let Some((taken, snapshot)) = &*cached
+            && taken.elapsed() < SNAPSHOT_AGE
+            && !self.0.orders.is_closed()
+        {
+            return Ok(Arc::clone(snapshot));
+        }
+        let snapshot = self.order(Order::Snapshot).await?;
+        *cached = Some((Instant::now(), Arc::clone(&snapshot)));
+        Ok(snapshot)
+    }
+
+    /// Puts `sets` in the place of all sets and tells what that changed.
+    pub async fn replace(&self, sets: Sets) -> Result<Changes, Gone> {
+        let changes = self.order(|done| Order::Replace(sets, done)).await?;
+        self.forget_snapshot().await;
+        Ok(changes)
+    }
+
+    /// Makes the node leave: new calls get 503 from now on. Returns when the engine knows.
+    pub async fn drain(&self) -> Result<(), Gone> {
+        self.order(Order::Drain).await?;
+        self.forget_snapshot().await;
+        Ok(())
+    }
+
+    /// Ends the thread and closes the sockets, at once; returns when the addresses are free again.
+    pub async fn stop(&self) {
+        if self.0.orders.send(Order::Stop).await.is_ok() {
+            self.0.waker.0.wake();
+        }
+        self.0.orders.closed().await;
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // It closed the channel as its last act, so this takes no time. A panic in it has ended the process.
+            let _ = thread.join();
+        }
+    }
+
+    /// The bound addresses in the order of the listeners, ports filled in.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.0.addresses
+    }
+
+    /// The listeners as the engine knows them, ports filled in.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.0.listeners
+    }
+
+    /// What the edge has counted since the start.
+    pub fn edge_counters(&self) -> EdgeCounters {
+        self.0.counters.read()
+    }
+
+    async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, Gone> {
+        let (answer, answered) = oneshot::channel();
+        self.0.orders.send(order(answer)).await.map_err(|_| Gone)?;
+        self.0.waker.0.wake();
+        answered.await.map_err(|_| Gone)
+    }
+
+    // Whoever changed something wants to see it.
+    async fn forget_snapshot(&self) {
+        *self.0.snapshot.lock().await = None;
+    }
+}
+
+/// Binds all listeners and writes the ports that they got into them.
+fn bind(listeners: &mut [Listener]) -> Result<Sockets, ServerError> {
+    if let Some(other) = listeners.iter().find(|listener| listener.transport != Transport::Udp) {
+        return Err(ServerError::Transport { address: other.bind, transport: other.transport });
+    }
+    let asked: Vec<_> = listeners.iter().map(|listener| listener.bind).collect();
+    let sockets = Sockets::bind(&asked)?;
+    for (listener, &bound) in listeners.iter_mut().zip(sockets.addresses()) {
+        listener.bind = bound;
+        if listener.advertise.port == 0 {
+            listener.advertise = HostPort { port: bound.port(), ..listener.advertise.clone() };
+        }
+    }
+    Ok(sockets)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::engine::flow::{ListenerId, Role};
+    use crate::engine::route;
+    use crate::engine::sip::Reply;
+
+    fn listener(id: u16, bind: SocketAddr) -> Listener {
+        let advertise = HostPort { host: "sip.example.net".to_owned(), port: 0 };
+        Listener { id: ListenerId(id), transport: Transport::Udp, bind, advertise, role: Role::Node }
+    }
+
+    fn config(listeners: Vec<Listener>) -> ServerConfig {
+        let engine = engine::Config {
+            node: "a".to_owned(),
+            key: [7; 32],
+            listeners,
+            timing: Default::default(),
+            route: route::Config { rules: Vec::new(), unroutable: Reply::new(404, "Not Found") },
+            sets: Vec::new(),
+            limits: Default::default(),
+            call_events: true,
+        };
+        ServerConfig { engine, seed: [1; 32], events: mpsc::channel(16).0 }
+    }
+
+    fn loopback() -> [SocketAddr; 2] {
+        ["127.0.0.1:0", "[::1]:0"].map(|address| address.parse().expect("an address"))
+    }
+
+    fn start() -> Handle {
+        let listeners = loopback().into_iter().zip(0..).map(|(address, id)| listener(id, address)).collect();
+        Server::start(config(listeners)).expect("free ports")
+    }
+
+    // A turn takes orders before datagrams, and an order given after an answer waits for another turn. The first may fall
+    // into a turn whose wait ended before the datagrams came; the second's turn takes them; the third's comes after it.
+    async fn turns(server: &Handle) {
+        for _ in 0..3 {
+            server.drain().await.expect("running");
+        }
+    }
+
+    #[tokio::test]
+    async fn datagrams_on_every_listener_reach_the_engine() {
+        let server = start();
+        for address in server.addresses() {
+            let client = UdpSocket::bind((address.ip(), 0)).expect("a free port");
+            for bytes in [&b"TEST"[..], b"", b"\r\n\r\n"] {
+                client.send_to(bytes, address).expect("sent");
+            }
+        }
+        turns(&server).await;
+        let counters = server.edge_counters();
+        assert_eq!((counters.received, counters.received_bytes, counters.receive_faults), (6, 16, 0));
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn port_zero_is_filled_in_before_the_engine_hears_of_it() {
+        let server = start();
+        for (listener, address) in server.listeners().iter().zip(server.addresses()) {
+            assert_ne!(address.port(), 0);
+            assert_eq!((listener.bind, listener.advertise.port), (*address, address.port()));
+            assert_eq!(listener.advertise.host, "sip.example.net");
+        }
+    }
+
+    #[tokio::test]
+    async fn orders_wake_a_sleeping_thread_and_are_answered() {
+        // Without a datagram and without a deadline nothing but the bell can wake it.
+        let server = start();
+        assert_eq!(server.replace(Sets::default()).await, Ok(Changes::default()));
+        assert_eq!(server.drain().await, Ok(()));
+        assert!(server.snapshot().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_snapshot_serves_many_but_not_over_a_change() {
+        let server = start();
+        let first = server.snapshot().await.expect("running");
+        // The stub of a slow machine may take its quarter of a second here; then a new one is right.
+        let fresh = Instant::now();
+        let second = server.snapshot().await.expect("running");
+        assert!(Arc::ptr_eq(&first, &second) || fresh.elapsed() >= SNAPSHOT_AGE);
+        server.drain().await.expect("running");
+        let third = server.snapshot().await.expect("running");
+        assert!(!Arc::ptr_eq(&first, &third));
+    }
+
+    #[tokio::test]
+    async fn a_stopped_server_frees_its_addresses_and_answers_gone() {
+        let server = start();
+        let other = server.clone();
+        server.snapshot().await.expect("running");
+        server.stop().await;
+        for &address in server.addresses() {
+            UdpSocket::bind(address).expect("free again");
+        }
+        other.stop().await;
+        assert_eq!(other.drain().await, Err(Gone));
+        assert_eq!(other.replace(Sets::default()).await, Err(Gone));
+        assert_eq!(other.snapshot().await.map(|_| ()), Err(Gone));
+    }
+
+    #[tokio::test]
+    async fn the_last_handle_takes_the_server_with_it() {
+        let server = start();
+        let orders = server.0.orders.downgrade();
+        let thread = server.0.thread.lock().expect("whole").take().expect("a thread");
+        drop(server);
+        thread.join().expect("it ended in peace");
+        assert!(orders.upgrade().is_none());
+    }
+
+    #[tokio::test]
+    async fn many_servers_live_in_one_process() {
+        let servers: Vec<_> = (0..20).map(|_| start()).collect();
+        for server in &servers {
+            turns(server).await;
+            assert_eq!(server.edge_counters(), EdgeCounters::default());
+            server.stop().await;
+        }
+    }
+
+    #[test]
+    fn a_taken_address_stops_the_start() {
+        let taken = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let address = taken.local_addr().expect("bound");
+        let error = Server::start(config(vec![listener(0, address)])).expect_err("taken").to_string();
+        assert!(error.contains(&address.to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_stream_listener_is_refused_by_name() {
+        let mut stream = listener(0, loopback()[0]);
+        stream.transport = Transport::Tls;
+        let error = Server::start(config(vec![stream])).expect_err("not built").to_string();
+        assert_eq!(error, "cannot listen on tls 127.0.0.1:0: only udp is served: give `transport = \"udp\"`");
+    }
+}

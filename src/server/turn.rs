@@ -1,0 +1,235 @@
+//! The engine's thread: sleep, take the turn's one `now`, orders, timers, datagrams, and out with what the engine says.
+
+use std::process;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
+use tracing::error;
+
+use crate::edge::counters::{Counters, SendFault};
+use crate::edge::udp::{Batch, Sockets};
+use crate::engine::dispatch::Sets;
+use crate::engine::event::{Changes, Event, Input, Output};
+use crate::engine::flow::{ConnectionId, Flow, Transport};
+use crate::engine::{self, Engine, Now, Snapshot};
+
+/// What other threads may ask of the engine's; each is answered when it is done.
+#[derive(Debug)]
+pub(super) enum Order {
+    Snapshot(oneshot::Sender<Arc<Snapshot>>),
+    Replace(Sets, oneshot::Sender<Changes>),
+    Drain(oneshot::Sender<()>),
+    Stop,
+}
+
+/// All that the thread owns.
+#[derive(Debug)]
+pub(super) struct Turns {
+    engine: Engine,
+    // Before `orders`, so closed before it: who sees the channel closed finds the addresses free.
+    sockets: Sockets,
+    orders: mpsc::Receiver<Order>,
+    events: mpsc::Sender<Event>,
+    counters: Arc<Counters>,
+    start: Instant,
+    out: Vec<Output>,
+}
+
+/// Whether there is another turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Serve,
+    Stop,
+}
+
+/// Ends the process if the thread panics: a node that answers `/live` and no SIP would hold its VIP for ever.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            error!("the engine's thread panicked: the process ends so that its peer or supervisor takes over");
+            process::abort();
+        }
+    }
+}
+
+impl Turns {
+    pub(super) fn new(
+        engine: Engine,
+        sockets: Sockets,
+        orders: mpsc::Receiver<Order>,
+        events: mpsc::Sender<Event>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Turns { engine, sockets, orders, events, counters, start: Instant::now(), out: Vec::new() }
+    }
+
+    /// Serves until `Order::Stop` or until no handle is left.
+    pub(super) fn run(mut self) {
+        let _guard = AbortOnPanic;
+        let mut batch = Batch::default();
+        loop {
+            let timeout = self.engine.next_deadline().map(|deadline| deadline.since(self.mono()));
+            if let Err(cause) = self.sockets.wait(timeout) {
+                // Only a broken descriptor makes it fail, and nothing that we could do mends one.
+                error!(%cause, "the engine's thread can't wait for its sockets: the process ends");
+                process::abort();
+            }
+            let now = Now { mono: self.mono(), wall: SystemTime::now() };
+            if self.take_orders(now) == Next::Stop {
+                return;
+            }
+            // Before the datagrams, so that no flood of them delays a timer by more than a turn.
+            if self.engine.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
+                self.engine.handle(Input::Wake, now, &mut self.out);
+                self.flush();
+            }
+            for nth in 0..self.sockets.ready() {
+                self.receive(nth, now, &mut batch);
+                self.flush();
+            }
+        }
+    }
+
+    fn mono(&self) -> engine::Instant {
+        engine::Instant::after_start(self.start.elapsed())
+    }
+
+    fn take_orders(&mut self, now: Now) -> Next {
+        // Those that are here now; each later one rings the bell for a turn of its own, so orders can't keep a turn from
+        // its end either.
+        for _ in 0..self.orders.len().max(1) {
+            match self.orders.try_recv() {
+                // Nobody who hangs up before the answer is owed one.
+                Ok(Order::Snapshot(answer)) => drop(answer.send(self.engine.snapshot())),
+                Ok(Order::Replace(sets, answer)) => {
+                    self.engine.handle(Input::Sets(sets), now, &mut self.out);
+                    let changes = self.out.iter().find_map(|output| match output {
+                        Output::Event(Event::SetsReplaced(changes)) => Some(*changes),
+                        _ => None,
+                    });
+                    self.flush();
+                    let _ = answer.send(changes.unwrap_or_default());
+                }
+                Ok(Order::Drain(answer)) => {
+                    self.engine.handle(Input::Drain, now, &mut self.out);
+                    self.flush();
+                    let _ = answer.send(());
+                }
+                Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Next::Stop,
+                Err(TryRecvError::Empty) => break,
+            }
+        }
+        Next::Serve
+    }
+
+    fn receive(&mut self, nth: usize, now: Now, batch: &mut Batch) {
+        let Turns { engine, sockets, counters, out, .. } = self;
+        sockets.receive(nth, batch, counters, |listener, peer, bytes| {
+            let flow = Flow { listener, transport: Transport::Udp, peer, connection: ConnectionId::default() };
+            engine.handle(Input::Received { flow, bytes }, now, out);
+        });
+    }
+
+    fn flush(&mut self) {
+        for output in self.out.drain(..) {
+            match output {
+                Output::Send { flow, bytes } if flow.transport == Transport::Udp => {
+                    self.sockets.send(flow.listener, flow.peer, &bytes, &self.counters);
+                }
+                Output::Send { .. } => self.counters.not_sent(SendFault::NoSocket),
+                // There are no streams yet that could be closed.
+                Output::Close(_) => {}
+                Output::Event(event) => {
+                    if self.events.try_send(event).is_err() {
+                        self.counters.event_dropped();
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::net::{SocketAddr, UdpSocket};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::edge::counters::EdgeCounters;
+    use crate::engine::flow::ListenerId;
+    use crate::engine::route;
+    use crate::engine::sip::Reply;
+
+    const CHILD: &str = "TANDEM_TEST_PANIC";
+
+    fn turns() -> (Turns, mpsc::Receiver<Event>) {
+        let config = engine::Config {
+            node: "a".to_owned(),
+            key: [7; 32],
+            listeners: Vec::new(),
+            timing: Default::default(),
+            route: route::Config { rules: Vec::new(), unroutable: Reply::new(404, "Not Found") },
+            sets: Vec::new(),
+            limits: Default::default(),
+            call_events: true,
+        };
+        let sockets = Sockets::bind(&["127.0.0.1:0".parse().expect("an address")]).expect("a free port");
+        let (events, heard) = mpsc::channel(1);
+        let counters = Arc::default();
+        (Turns::new(Engine::new(config, [1; 32]), sockets, mpsc::channel(1).1, events, counters), heard)
+    }
+
+    fn flow(transport: Transport, peer: SocketAddr) -> Flow {
+        Flow { listener: ListenerId(0), transport, peer, connection: ConnectionId::default() }
+    }
+
+    #[test]
+    fn what_the_engine_says_leaves_by_its_listener_and_surplus_events_are_counted() {
+        let (mut turns, mut heard) = turns();
+        let peer = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let address = peer.local_addr().expect("bound");
+        let send = |transport| Output::Send { flow: flow(transport, address), bytes: Bytes::from_static(b"hello") };
+        let changes = |added| Output::Event(Event::SetsReplaced(Changes { added, ..Changes::default() }));
+        turns.out = vec![send(Transport::Udp), send(Transport::Tcp), changes(1), changes(2)];
+        turns.flush();
+
+        let mut buffer = [0; 16];
+        let (count, from) = peer.recv_from(&mut buffer).expect("a datagram");
+        assert_eq!((&buffer[..count], from), (&b"hello"[..], turns.sockets.addresses()[0]));
+        assert!(matches!(heard.try_recv(), Ok(Event::SetsReplaced(Changes { added: 1, .. }))));
+        assert!(heard.try_recv().is_err());
+        let mut expected = EdgeCounters { sent: 1, sent_bytes: 5, events_dropped: 1, ..EdgeCounters::default() };
+        expected.send_faults[SendFault::NoSocket as usize] = 1;
+        assert_eq!(turns.counters.read(), expected);
+    }
+
+    #[test]
+    fn a_panic_in_the_engines_thread_ends_the_process() {
+        if env::var_os(CHILD).is_some() {
+            let thread = thread::spawn(|| {
+                let _guard = AbortOnPanic;
+                panic!("as a fault of ours would");
+            });
+            let _ = thread.join();
+            return;
+        }
+        let status = Command::new(env::current_exe().expect("this program"))
+            .args(["--exact", "server::turn::tests::a_panic_in_the_engines_thread_ends_the_process"])
+            .env(CHILD, "1")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("a child");
+        const SIGABRT: i32 = 6;
+        assert_eq!(status.signal(), Some(SIGABRT), "{status}");
+    }
+}
