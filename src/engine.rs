@@ -5,12 +5,26 @@ pub mod event;
 pub mod flow;
 pub mod snapshot;
 
+mod dialog;
 pub mod dispatch;
+mod proxy;
 pub mod route;
 pub mod sip;
 pub mod transaction;
+mod wheel;
 
 use std::sync::Arc;
+
+use bytes::Bytes;
+
+use self::dialog::Dialogs;
+use self::dispatch::Dispatch;
+use self::event::DropCause;
+use self::flow::Flow;
+use self::proxy::{Owner, Proxy, World};
+use self::sip::{KeepAlive, Keys, Message, NotSip, PONG, Start, keep_alive};
+use self::snapshot::Totals;
+use self::transaction::{Happened, Transactions};
 
 pub use clock::{Instant, Now};
 pub use event::{Event, Input, Output};
@@ -63,24 +77,99 @@ impl Default for Limits {
 
 /// The SIP dispatcher as a pure machine.
 #[derive(Debug)]
-pub struct Engine {}
+pub struct Engine {
+    keys: Keys,
+    proxy: Proxy,
+    transactions: Transactions<Owner>,
+    dispatch: Dispatch,
+    dialogs: Dialogs,
+    totals: Totals,
+    happened: Vec<Happened<Owner>>,
+}
+
+/// At most so many quiet sessions end in one turn, so that calls never wait for them.
+const LAPSES_A_TURN: usize = 1000;
 
 impl Engine {
-    /// An engine with no sets loaded. `seed` makes its tags, branches and random choices; give each start another one.
-    pub fn new(_config: Config, _seed: [u8; 32]) -> Self {
-        Engine {}
+    /// An engine with no sets loaded. `seed` makes its tables' hashes and random choices; give each start another one.
+    pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        let proxy = Proxy::new(&config);
+        let Config { key, timing, sets, limits, .. } = config;
+        let choices = u64::from_le_bytes(*seed.first_chunk().expect("8 of 32 bytes"));
+        Engine {
+            keys: Keys::new(&key, &seed),
+            proxy,
+            transactions: Transactions::new(timing),
+            dispatch: Dispatch::new(sets, choices),
+            dialogs: Dialogs::new(limits.sessions, limits.session_lifetime),
+            totals: Totals::default(),
+            happened: Vec::new(),
+        }
     }
 
     /// Takes one input and appends what is to be done. Cannot fail: what a peer sends is never our error.
-    pub fn handle(&mut self, _input: Input<'_>, _now: Now, _out: &mut Vec<Output>) {}
+    pub fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
+        let (mut world, proxy, happened) = self.world(now, out);
+        match input {
+            Input::Received { flow, bytes } => received(&mut world, proxy, flow, bytes),
+            Input::Unreachable { flow } => world.transactions.unreachable(flow, happened),
+            Input::Sets(sets) => {
+                let changes = world.dispatch.replace(sets);
+                world.out.push(Output::Event(Event::SetsReplaced(changes)));
+            }
+            Input::Wake => {
+                world.transactions.wake(now.mono, world.out, happened);
+                world.dialogs.lapse(now.mono, LAPSES_A_TURN);
+            }
+            Input::Drain => proxy.drain(),
+        }
+        for happened in happened.drain(..) {
+            proxy.happened(&mut world, happened);
+        }
+    }
 
     /// When `Input::Wake` is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        None
+        let deadlines = [self.transactions.next_deadline(), self.dialogs.next_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// The state that the outside may see.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::default()
+        Arc::new(Snapshot {
+            sets: self.dispatch.view(&self.dialogs),
+            totals: self.totals,
+            transactions: self.transactions.len(),
+            sessions: self.dialogs.len(),
+            draining: self.proxy.is_draining(),
+        })
+    }
+
+    /// The rooms' parts, borrowed for one turn.
+    fn world<'e>(
+        &'e mut self,
+        now: Now,
+        out: &'e mut Vec<Output>,
+    ) -> (World<'e>, &'e mut Proxy, &'e mut Vec<Happened<Owner>>) {
+        let Engine { keys, proxy, transactions, dispatch, dialogs, totals, happened } = self;
+        (World { now, keys, transactions, dispatch, dialogs, totals, out }, proxy, happened)
+    }
+}
+
+/// A datagram, or one framed message of a stream.
+fn received(world: &mut World<'_>, proxy: &mut Proxy, flow: Flow, bytes: &[u8]) {
+    match keep_alive(bytes) {
+        Some(KeepAlive::Ping) => return world.out.push(Output::Send { flow, bytes: Bytes::from_static(PONG) }),
+        Some(KeepAlive::Quiet) => return,
+        None => {}
+    }
+    match Message::parse(bytes) {
+        Ok(message) => match message.start() {
+            Start::Request { .. } => proxy.request(world, flow, &message),
+            Start::Response { .. } => proxy.response(world, flow, &message),
+        },
+        Err(NotSip::Empty) => {}
+        Err(NotSip::StartLine) => world.drop(DropCause::NotSip, flow),
+        Err(NotSip::Response | NotSip::Via) => world.drop(DropCause::Malformed, flow),
     }
 }

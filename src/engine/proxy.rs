@@ -16,7 +16,8 @@ use std::time::Duration;
 use slotmap::SecondaryMap;
 
 use self::context::Context;
-pub(crate) use self::ourselves::Ourselves;
+pub(crate) use self::context::Owner;
+use self::ourselves::Ourselves;
 use self::preprocess::{Routed, preprocess};
 use self::validate::{Refusal, validate};
 use crate::engine::clock::Now;
@@ -40,7 +41,7 @@ pub(crate) struct World<'w> {
     /// The cluster's keys.
     pub(crate) keys: &'w Keys,
     /// All transactions.
-    pub(crate) transactions: &'w mut Transactions,
+    pub(crate) transactions: &'w mut Transactions<Owner>,
     /// The sets.
     pub(crate) dispatch: &'w mut Dispatch,
     /// The live sessions.
@@ -85,11 +86,11 @@ pub(crate) struct Incoming<'m, 'b> {
 
 impl Proxy {
     /// A proxy without calls.
-    pub(crate) fn new(config: &crate::engine::Config, us: Ourselves, node: u16) -> Self {
+    pub(crate) fn new(config: &crate::engine::Config) -> Self {
         Proxy {
-            us,
+            us: Ourselves::new(config.listeners.clone()),
             route: config.route.clone(),
-            node,
+            node: node_hash(&config.node),
             call_events: config.call_events,
             most_transactions: config.limits.transactions,
             message_bytes: config.limits.message,
@@ -127,7 +128,7 @@ impl Proxy {
         let key = Key::of(world.keys, message);
         if let Some(server) = world.transactions.server(key) {
             world.totals.retransmissions += 1;
-            return world.transactions.resent(server, world.now.mono, world.out);
+            return world.transactions.resent(server, world.out);
         }
         match self.accept(world, flow, message) {
             Ok(incoming) if message.to_tag().is_empty() => self.outside_dialog(world, &incoming, key),
@@ -170,7 +171,7 @@ impl Proxy {
     fn open(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, key: Key) -> ServerId {
         let Incoming { flow, message, .. } = incoming;
         let invite = message.method() == Method::Invite;
-        let server = world.transactions.open_server(key, invite, answer_flow(*flow, message));
+        let server = world.transactions.open_server(key, invite, answer_flow(*flow, message), world.now.mono);
         if invite {
             let bytes = respond(message, flow.peer, (100, "Trying"), b"", b"");
             world.transactions.respond(server, 100, bytes, world.now.mono, world.out);
@@ -215,6 +216,11 @@ fn answer_flow(flow: Flow, message: &Message<'_>) -> Flow {
         Transport::Udp => Flow { peer: response_peer(&message.via(), flow.peer), ..flow },
         Transport::Tcp | Transport::Tls => flow,
     }
+}
+
+/// A node's name as it stands in a cookie.
+fn node_hash(name: &str) -> u16 {
+    name.bytes().fold(0, |hash: u16, byte| hash.wrapping_mul(31).wrapping_add(u16::from(byte)))
 }
 
 /// The header line that asks a caller to come back later.

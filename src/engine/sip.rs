@@ -1,6 +1,7 @@
 //! SIP messages: received bytes are kept and looked at in place, what changes is spliced in.
 
 mod address;
+mod follow;
 mod frame;
 pub(crate) mod header;
 mod lex;
@@ -13,13 +14,15 @@ mod uri;
 mod via;
 
 pub use address::Address;
+pub(crate) use follow::{ack, cancel};
 pub use frame::{KeepAlive, PONG, keep_alive};
 pub use lex::{Params, Values};
+pub(crate) use lex::values as list_values;
 pub use message::{Fault, Message, Method, NotSip, Start};
 pub use reply::Reply;
 pub(crate) use reply::{respond, response_peer, stamp_via};
 pub use sdp::media_lines;
 pub(crate) use splice::{Splice, Text};
-pub(crate) use token::{Branch, Cookie, Keys, MAGIC, TokenText};
+pub(crate) use token::{Branch, Cookie, Hashed, Keys, MAGIC, TokenText};
 pub use uri::{BadUri, Host, Scheme, Uri};
 pub use via::Via;

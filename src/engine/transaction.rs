@@ -1,3 +1,16 @@
-//! The four transaction machines of RFC 3261 section 17, with RFC 6026 and RFC 4320, as pure functions.
+//! The four transaction machines of RFC 3261 section 17, with RFC 6026 and RFC 4320, as pure functions, and the table
+//! that holds them, sends for them and wakes them.
 
+mod client_invite;
+mod client_non_invite;
+mod key;
+mod machine;
+mod server_invite;
+mod server_non_invite;
+mod table;
 pub mod timing;
+
+pub(crate) use key::Key;
+pub(crate) use server_invite::Acked;
+pub(crate) use table::{Happened, Request, Transactions};
+pub use table::{ClientId, ServerId};

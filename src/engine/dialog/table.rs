@@ -1,7 +1,7 @@
 //! The table: found by Call-ID and caller's tag, counted by destination, ordered by age.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::time::Duration;
 
 use slotmap::{SecondaryMap, SlotMap, new_key_type};
@@ -9,16 +9,16 @@ use slotmap::{SecondaryMap, SlotMap, new_key_type};
 use super::order::{Links, Order};
 use crate::engine::clock::Instant;
 use crate::engine::dispatch::{DestinationId, Load};
-use crate::engine::sip::{Keys, Message};
+use crate::engine::sip::{Hashed, Keys, Message};
 
 new_key_type! {
     /// A session while it is in the table.
-    pub struct DialogId;
+    pub(crate) struct DialogId;
 }
 
 /// Which end of a session a message came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leg {
+pub(crate) enum Leg {
     /// The one that sent the first INVITE.
     Caller,
     /// The destination.
@@ -38,7 +38,7 @@ pub(super) struct Dialog {
 
 /// All live sessions of this node.
 #[derive(Debug)]
-pub struct Dialogs {
+pub(crate) struct Dialogs {
     dialogs: SlotMap<DialogId, Dialog>,
     by_key: HashMap<u128, DialogId, BuildHasherDefault<Hashed>>,
     members: SecondaryMap<DestinationId, Members>,
@@ -56,7 +56,7 @@ struct Members {
 
 impl Dialogs {
     /// An empty table of at most `limit` sessions, each ended when nothing has been heard of it for `lifetime`.
-    pub fn new(limit: usize, lifetime: Duration) -> Self {
+    pub(crate) fn new(limit: usize, lifetime: Duration) -> Self {
         Dialogs {
             dialogs: SlotMap::with_key(),
             by_key: HashMap::default(),
@@ -68,13 +68,8 @@ impl Dialogs {
     }
 
     /// Live sessions, pending ones included.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.dialogs.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.dialogs.is_empty()
     }
 
     /// Enters a session as pending when a branch to `destination` is chosen, or moves one that is there to it (the next
@@ -129,12 +124,12 @@ impl Dialogs {
     }
 
     /// Where the session is.
-    pub fn destination(&self, id: DialogId) -> Option<DestinationId> {
+    pub(crate) fn destination(&self, id: DialogId) -> Option<DestinationId> {
         self.dialogs.get(id).map(|dialog| dialog.destination)
     }
 
     /// A 2xx to its INVITE has passed: the session is confirmed even if the ACK never comes by here.
-    pub fn confirm(&mut self, id: DialogId, now: Instant) {
+    pub(crate) fn confirm(&mut self, id: DialogId, now: Instant) {
         if let Some(dialog) = self.dialogs.get_mut(id) {
             dialog.confirmed = true;
             self.hear(id, now);
@@ -142,7 +137,7 @@ impl Dialogs {
     }
 
     /// A message of the session has passed: its lifetime begins anew.
-    pub fn hear(&mut self, id: DialogId, now: Instant) {
+    pub(crate) fn hear(&mut self, id: DialogId, now: Instant) {
         if let Some(dialog) = self.dialogs.get_mut(id) {
             dialog.heard = now;
             self.order.remove(id, &mut self.dialogs);
@@ -151,7 +146,7 @@ impl Dialogs {
     }
 
     /// Takes a session out, whatever its state; taking it out twice is no fault.
-    pub fn end(&mut self, id: DialogId) {
+    pub(crate) fn end(&mut self, id: DialogId) {
         if !self.dialogs.contains_key(id) {
             return;
         }
@@ -163,19 +158,19 @@ impl Dialogs {
     }
 
     /// Takes a session out that never got its 2xx; a confirmed one stays.
-    pub fn end_pending(&mut self, id: DialogId) {
+    pub(crate) fn end_pending(&mut self, id: DialogId) {
         if self.dialogs.get(id).is_some_and(|dialog| !dialog.confirmed) {
             self.end(id);
         }
     }
 
     /// When the next session lapses.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.order.oldest().map(|id| self.dialogs[id].heard + self.lifetime)
     }
 
     /// Ends sessions that nothing was heard of for their lifetime, at most `most` of them.
-    pub fn lapse(&mut self, now: Instant, most: usize) {
+    pub(crate) fn lapse(&mut self, now: Instant, most: usize) {
         for _ in 0..most {
             match self.order.oldest() {
                 Some(id) if self.dialogs[id].heard + self.lifetime <= now => self.end(id),
@@ -216,24 +211,6 @@ impl Load for Dialogs {
 
 fn key(keys: &Keys, call_id: &[u8], caller_tag: &[u8]) -> u128 {
     keys.table_hash(&[call_id, caller_tag])
-}
-
-/// The hasher of keys that are hashes already.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn write(&mut self, _bytes: &[u8]) {
-        unreachable!("only u128 keys are hashed");
-    }
-
-    fn write_u128(&mut self, key: u128) {
-        self.0 = key as u64;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 #[cfg(test)]

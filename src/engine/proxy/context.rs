@@ -13,8 +13,17 @@ use crate::engine::dispatch::DestinationId;
 use crate::engine::event::Output;
 use crate::engine::flow::{ConnectionId, Flow};
 use crate::engine::route::Target;
-use crate::engine::sip::{Cookie, Message, Method, TokenText, response_peer};
-use crate::engine::transaction::{ClientId, ServerId};
+use crate::engine::sip::{Cookie, Keys, Message, Method, TokenText, respond, response_peer};
+use crate::engine::transaction::{ClientId, Request, ServerId};
+
+/// What a client transaction is for: one branch of a server transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    /// The request that it forwards.
+    pub(super) server: ServerId,
+    /// The destination that was chosen; none for a request that went by its route.
+    pub(super) destination: Option<DestinationId>,
+}
 
 /// What is owed to one request.
 #[derive(Debug)]
@@ -44,6 +53,14 @@ pub(super) struct Hop<'h> {
     pub(super) chosen: Option<(DestinationId, &'h Target)>,
 }
 
+impl Context {
+    /// A response of our own.
+    fn response(&self, keys: &Keys, status: (u16, &str)) -> Bytes {
+        let message = Message::parse(&self.request).expect("a request that we have parsed before");
+        respond(&message, self.flow.peer, status, &keys.to_tag(&message), b"")
+    }
+}
+
 impl Proxy {
     /// Opens the context of a request that goes to `hop`, and sends it there.
     pub(super) fn begin(
@@ -56,12 +73,16 @@ impl Proxy {
     ) {
         let invite = incoming.message.method() == Method::Invite;
         let now = world.now.mono;
+        let timer_c = invite.then(|| world.transactions.timer_c(now));
+        if let Some(timer_c) = timer_c {
+            world.transactions.watch(server, timer_c, now);
+        }
         let context = Context {
             flow: incoming.flow,
             request: Bytes::copy_from_slice(incoming.message.bytes()),
             branches: SmallVec::new(),
             best: None,
-            timer_c: invite.then(|| world.transactions.watch(server, now)),
+            timer_c,
             dialog,
             cancelled: false,
         };
@@ -102,8 +123,8 @@ impl Proxy {
             };
             (forward(incoming.message, &incoming.routed, incoming.flow.peer, &copy), branch.mac)
         };
-        let destination = hop.chosen.map(|(id, _)| id);
-        transactions.open_client(invite, hop.flow, server, destination, now.mono, out, make)
+        let owner = Owner { server, destination: hop.chosen.map(|(id, _)| id) };
+        transactions.open_client(Request { invite, flow: hop.flow, owner }, now.mono, out, make)
     }
 
     /// Forwards an ACK to a 2xx: no transaction, nobody waits for an answer.
@@ -120,7 +141,7 @@ impl Proxy {
     /// The cookie of our Record-Route, for a request that may begin a dialog (section 16.6 item 4).
     fn cookie(
         &self,
-        keys: &crate::engine::sip::Keys,
+        keys: &Keys,
         dispatch: &crate::engine::dispatch::Dispatch,
         incoming: &Incoming<'_, '_>,
         hop: Hop<'_>,
@@ -151,12 +172,17 @@ impl Proxy {
         }
     }
 
-    /// One of our connections to a caller or a timer: the response that we owe is made here.
+    /// RFC 4320 section 4.1: a request other than INVITE that takes long is answered 100.
+    pub(super) fn say_trying(&mut self, world: &mut World<'_>, server: ServerId) {
+        let Some(context) = self.contexts.get(server) else { return };
+        let bytes = context.response(world.keys, (100, "Trying"));
+        world.transactions.respond(server, 100, bytes, world.now.mono, world.out);
+    }
+
+    /// Answers a request for whom its branches found no better answer.
     pub(super) fn answer(&mut self, world: &mut World<'_>, server: ServerId, status: u16, reason: &str) {
         let Some(context) = self.contexts.remove(server) else { return };
-        let message = Message::parse(&context.request).expect("a request that we have parsed before");
-        let tag = world.keys.to_tag(&message);
-        let bytes = crate::engine::sip::respond(&message, context.flow.peer, (status, reason), &tag, b"");
+        let bytes = context.response(world.keys, (status, reason));
         world.totals.note_reply(status);
         world.transactions.respond(server, status, bytes, world.now.mono, world.out);
         if let Some(dialog) = context.dialog {

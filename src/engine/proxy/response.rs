@@ -1,11 +1,11 @@
 //! Response processing: RFC 3261 section 16.7, and what happens when there is none (16.8, 16.9).
 
 use super::best::{Final, passed_on};
-use super::{Proxy, World};
+use super::{Owner, Proxy, World};
 use crate::engine::event::{DropCause, Output};
 use crate::engine::flow::{ConnectionId, Flow, Transport};
 use crate::engine::sip::{Message, Splice, Start, Via};
-use crate::engine::transaction::{ClientId, Happened, Heard, ServerId};
+use crate::engine::transaction::{ClientId, Happened, ServerId};
 
 impl Proxy {
     /// One response.
@@ -18,8 +18,10 @@ impl Proxy {
         };
         match world.transactions.client(&branch, message.method()) {
             Some(client) => {
-                let heard = world.transactions.heard(client, status, message, world.now.mono, world.out);
-                self.heard(world, client, heard, status, message);
+                let owner = world.transactions.heard(client, status, message, world.now.mono, world.out);
+                if let Some(owner) = owner {
+                    self.heard(world, client, owner, status, message);
+                }
             }
             None => {
                 let next = message.vias().nth(1).flatten();
@@ -35,11 +37,8 @@ impl Proxy {
         }
     }
 
-    fn heard(&mut self, world: &mut World<'_>, client: ClientId, heard: Heard, status: u16, message: &Message<'_>) {
-        let (server, destination) = match heard {
-            Heard::Absorbed => return,
-            Heard::News { server, destination } => (server, destination),
-        };
+    fn heard(&mut self, world: &mut World<'_>, client: ClientId, owner: Owner, status: u16, message: &Message<'_>) {
+        let Owner { server, destination } = owner;
         if let Some(destination) = destination {
             world.dispatch.note_response(destination, status);
         }
@@ -118,9 +117,9 @@ impl Proxy {
     }
 
     /// What the transactions' timers brought about.
-    pub(crate) fn happened(&mut self, world: &mut World<'_>, happened: Happened) {
+    pub(crate) fn happened(&mut self, world: &mut World<'_>, happened: Happened<Owner>) {
         match happened {
-            Happened::TimedOut { server, client } => {
+            Happened::TimedOut { client, owner: Owner { server, .. } } => {
                 if self.contexts.get(server).is_some_and(|context| context.timer_c.is_none()) {
                     // RFC 4320 section 4.2: a 408 to another method than INVITE only makes things worse.
                     self.contexts.remove(server);
@@ -128,12 +127,13 @@ impl Proxy {
                 }
                 self.finished(world, server, client, Final { status: 408, bytes: None });
             }
-            Happened::Unreachable { server, client } => {
+            Happened::Unreachable { client, owner: Owner { server, .. } } => {
                 // Section 16.9: as if a 503 had come.
                 self.finished(world, server, client, Final { status: 503, bytes: None });
             }
-            Happened::Watched { server } => self.check_timer_c(world, server),
-            Happened::Ended { server } => {
+            Happened::Watched(server) => self.check_timer_c(world, server),
+            Happened::Quiet(server) => self.say_trying(world, server),
+            Happened::Ended(server) => {
                 if let Some(dialog) = self.contexts.remove(server).and_then(|context| context.dialog) {
                     world.dialogs.end_pending(dialog);
                 }
@@ -146,7 +146,7 @@ impl Proxy {
         let Some(context) = self.contexts.get_mut(server) else { return };
         let Some(timer_c) = context.timer_c else { return };
         if timer_c > world.now.mono {
-            return world.transactions.watch_until(server, timer_c, world.now.mono);
+            return world.transactions.watch(server, timer_c, world.now.mono);
         }
         for &client in &context.branches {
             world.transactions.cancel(client, world.now.mono, world.out);

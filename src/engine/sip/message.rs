@@ -418,6 +418,11 @@ impl<'a> Message<'a> {
         &self.lines
     }
 
+    /// The line of the topmost Via.
+    pub(crate) fn first_via_line(&self) -> Line<'a> {
+        *self.lines.iter().find(|line| line.name == Name::Via).expect("parse refuses a message without a usable Via")
+    }
+
     /// The comma-separated values of a header over all its lines.
     pub(crate) fn values(&self, name: Name) -> impl Iterator<Item = &'a [u8]> + '_ {
         self.lines.iter().filter(move |line| line.name == name).flat_map(|line| lex::values(line.value))

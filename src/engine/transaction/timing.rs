@@ -17,16 +17,19 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Timing {
-            t1: Duration::from_millis(500),
-            t2: Duration::from_secs(4),
-            t4: Duration::from_secs(5),
-            timer_c: Duration::from_secs(181),
-        }
+        Timing::RFC_3261
     }
 }
 
 impl Timing {
+    /// The RFC's own values.
+    pub const RFC_3261: Timing = Timing {
+        t1: Duration::from_millis(500),
+        t2: Duration::from_secs(4),
+        t4: Duration::from_secs(5),
+        timer_c: Duration::from_secs(181),
+    };
+
     /// Timers B, F, H, L and M: 64*T1.
     pub fn give_up(&self) -> Duration {
         self.t1 * 64

@@ -1,0 +1,252 @@
+//! Reads TOML with the place of everything: each fault names its line, unknown keys are faults, and all of them come at
+//! once.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Range;
+
+use toml_edit::{Document, Item, TableLike, Value};
+
+/// One fault of a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong, with its value, and what to do.
+    pub problem: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.problem)
+    }
+}
+
+/// The text of one file and the faults found in it so far.
+#[derive(Debug)]
+pub(super) struct Source<'s> {
+    file: &'s str,
+    text: &'s str,
+    faults: RefCell<Vec<Fault>>,
+}
+
+impl<'s> Source<'s> {
+    /// A file's name and text.
+    pub(super) fn new(file: &'s str, text: &'s str) -> Self {
+        Source { file, text, faults: RefCell::default() }
+    }
+
+    /// The document; none if it is no TOML, which is a fault.
+    pub(super) fn parse(&self) -> Option<Document<&'s str>> {
+        match Document::parse(self.text) {
+            Ok(document) => Some(document),
+            Err(error) => {
+                self.fault(error.span(), format!("not TOML: {}", error.message().trim().replace('\n', "; ")));
+                None
+            }
+        }
+    }
+
+    /// Notes a fault at a place in the text; none is its first line.
+    pub(super) fn fault(&self, at: Option<Range<usize>>, problem: String) {
+        let before = &self.text[..at.map_or(0, |at| at.start).min(self.text.len())];
+        let line = before.matches('\n').count() + 1;
+        self.faults.borrow_mut().push(Fault { file: self.file.to_owned(), line, problem });
+    }
+
+    /// What stands at a place, cut to its first line.
+    fn written(&self, at: Option<Range<usize>>) -> &'s str {
+        at.and_then(|at| self.text.get(at)).and_then(|text| text.lines().next()).unwrap_or("of another kind")
+    }
+
+    /// All faults, in the order of their lines.
+    pub(super) fn into_faults(self) -> Vec<Fault> {
+        let mut faults = self.faults.into_inner();
+        faults.sort_by_key(|fault| fault.line);
+        faults
+    }
+}
+
+/// One table, and which of its keys have been asked for.
+pub(super) struct Section<'d> {
+    source: &'d Source<'d>,
+    /// As it is named in faults: `listener`, `rule "tts"`.
+    name: String,
+    table: Option<&'d dyn TableLike>,
+    span: Option<Range<usize>>,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl<'d> Section<'d> {
+    /// The whole document.
+    pub(super) fn root(source: &'d Source<'d>, document: &'d Document<&'d str>) -> Self {
+        Section::new(source, String::new(), Some(document.as_table()), None)
+    }
+
+    fn new(
+        source: &'d Source<'d>,
+        name: String,
+        table: Option<&'d dyn TableLike>,
+        span: Option<Range<usize>>,
+    ) -> Self {
+        Section { source, name, table, span, asked: RefCell::default() }
+    }
+
+    /// Gives the section a name of its own in faults.
+    pub(super) fn rename(&mut self, name: String) {
+        self.name = name;
+    }
+
+    /// Whether the file has this section.
+    pub(super) fn is_present(&self) -> bool {
+        self.table.is_some()
+    }
+
+    fn item(&self, key: &'static str) -> Option<&'d Item> {
+        self.asked.borrow_mut().push(key);
+        self.table?.get(key).filter(|item| !item.is_none())
+    }
+
+    fn path(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+
+    /// The table of that key; one that is absent gives nothing but defaults.
+    pub(super) fn section(&self, key: &'static str) -> Section<'d> {
+        let item = self.item(key);
+        let table = item.and_then(Item::as_table_like);
+        if let (Some(item), None) = (item, table) {
+            self.source.fault(item.span(), format!("{} is no table: write [{key}]", self.path(key)));
+        }
+        Section::new(self.source, self.path(key), table, item.and_then(Item::span))
+    }
+
+    /// The tables of an array `[[key]]`.
+    pub(super) fn sections(&self, key: &'static str) -> Vec<Section<'d>> {
+        let section = |table: &'d dyn TableLike, span| Section::new(self.source, self.path(key), Some(table), span);
+        match self.item(key) {
+            None => Vec::new(),
+            Some(Item::ArrayOfTables(tables)) => tables.iter().map(|table| section(table, table.span())).collect(),
+            Some(item) => {
+                let tables = item.as_array().map(|array| array.iter().map(Value::as_inline_table).collect::<Vec<_>>());
+                match tables.and_then(|tables| tables.into_iter().collect::<Option<Vec<_>>>()) {
+                    Some(tables) => tables.into_iter().map(|table| section(table, table.span())).collect(),
+                    None => {
+                        self.source.fault(item.span(), format!("{} is no list of tables: write [[{key}]]", self.path(key)));
+                        Vec::new()
+                    }
+                }
+            }
+        }
+    }
+
+    /// A string that `parse` understands; what it complains of becomes a fault with the value.
+    pub(super) fn text<T>(&self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let item = self.item(key)?;
+        let Some(text) = item.as_str() else { return self.wrong_type(key, item, "a string in quotes") };
+        self.checked(key, item.span(), text, parse)
+    }
+
+    /// A string, or a list of strings.
+    pub(super) fn texts<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
+        let item = self.item(key)?;
+        if let Some(text) = item.as_str() {
+            return self.checked(key, item.span(), text, parse).map(|one| vec![one]);
+        }
+        let Some(array) = item.as_array().filter(|array| !array.is_empty()) else {
+            return self.wrong_type(key, item, "a string in quotes or a list of them");
+        };
+        let mut all = Vec::new();
+        for value in array {
+            match value.as_str() {
+                Some(text) => all.extend(self.checked(key, value.span(), text, &parse)),
+                None => {
+                    let text = self.source.written(value.span());
+                    self.source.fault(value.span(), format!("{} holds {text}: give strings in quotes", self.path(key)));
+                }
+            }
+        }
+        Some(all)
+    }
+
+    fn checked<T>(
+        &self,
+        key: &str,
+        span: Option<Range<usize>>,
+        text: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(remedy) => {
+                self.source.fault(span, format!("{} is {text:?}: {remedy}", self.path(key)));
+                None
+            }
+        }
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn number(&self, key: &'static str, bounds: std::ops::RangeInclusive<i64>) -> Option<i64> {
+        let item = self.item(key)?;
+        match item.as_integer().filter(|number| bounds.contains(number)) {
+            Some(number) => Some(number),
+            None => {
+                let wanted = format!("a whole number from {} to {}", bounds.start(), bounds.end());
+                self.wrong_type(key, item, &wanted)
+            }
+        }
+    }
+
+    /// true or false.
+    pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
+        let item = self.item(key)?;
+        item.as_bool().or_else(|| self.wrong_type(key, item, "true or false"))
+    }
+
+    /// Every key and string of a table whose keys are the writer's own.
+    pub(super) fn entries<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Vec<(String, T)> {
+        let Some(table) = self.table else { return Vec::new() };
+        let mut all = Vec::new();
+        for (key, item) in table.iter() {
+            match item.as_str() {
+                Some(text) => all.extend(self.checked(key, item.span(), text, &parse).map(|one| (key.to_owned(), one))),
+                None => {
+                    let _: Option<()> = self.wrong_type(key, item, "a string in quotes");
+                }
+            }
+        }
+        all
+    }
+
+    fn wrong_type<T>(&self, key: &str, item: &Item, wanted: &str) -> Option<T> {
+        let text = self.source.written(item.span());
+        self.source.fault(item.span(), format!("{} is {text}: give {wanted}", self.path(key)));
+        None
+    }
+
+    /// A fault of the section as a whole.
+    pub(super) fn fault(&self, problem: &str) {
+        self.source.fault(self.span.clone(), format!("{}: {problem}", self.name));
+    }
+
+    /// A fault of one key.
+    pub(super) fn fault_at(&self, key: &str, problem: &str) {
+        let span = self.table.and_then(|table| table.get(key)).and_then(Item::span).or_else(|| self.span.clone());
+        self.source.fault(span, format!("{}: {problem}", self.path(key)));
+    }
+
+    /// Every key that was not asked for is a fault: a misspelt key must not go by unseen.
+    pub(super) fn finish(&self) {
+        let asked = self.asked.borrow();
+        for (key, item) in self.table.iter().flat_map(|table| table.iter()) {
+            if asked.contains(&key) || item.is_none() {
+                continue;
+            }
+            let known = asked.join(", ");
+            let span = self.table.and_then(|table| table.get_key_value(key)).and_then(|(key, _)| key.span());
+            self.source.fault(span.or(item.span()), format!("{} is no known key: give one of {known}", self.path(key)));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `[[set]]`, `[[rule]]` and `[unroutable]`: who goes where.
+
+use super::listeners::Bound;
+use super::reader::Section;
+use super::values;
+use crate::engine::dispatch::{Algorithm, Policy, PriorityOrder, SetId};
+use crate::engine::route::{Action, Cidr, Condition, Config, Pattern, Rewrite, Rule, Target, UriPart};
+use crate::engine::sip::Reply;
+
+/// Reads every `[[set]]`.
+pub(super) fn read_sets(root: &Section<'_>) -> Vec<Policy> {
+    let mut sets: Vec<Policy> = Vec::new();
+    for section in &mut root.sections("set") {
+        let set = section.number("id", 0..=i64::from(i32::MAX));
+        if let Some(set) = set {
+            section.rename(format!("set {set}"));
+        }
+        let policy = read_set(section, SetId(set.unwrap_or_default() as u32));
+        match set {
+            None => section.fault("it has no valid id: give the setid of its rows, as id = 19"),
+            Some(_) if sets.iter().any(|other| other.set == policy.set) => {
+                section.fault("there are two of it: put both into one [[set]]");
+            }
+            Some(_) => sets.push(policy),
+        }
+        section.finish();
+    }
+    sets
+}
+
+fn read_set(section: &Section<'_>, set: SetId) -> Policy {
+    let algorithm = |text: &str| {
+        let all: Vec<_> = Algorithm::ALL.iter().map(|one| format!("{} ({})", one.name(), one.number())).collect();
+        Algorithm::from_name_or_number(text).ok_or_else(|| format!("give one of {}", all.join(", ")))
+    };
+    let order = |text: &str| match text {
+        "high_first" => Ok(PriorityOrder::HighFirst),
+        "low_first" => Ok(PriorityOrder::LowFirst),
+        _ => Err("give high_first or low_first".to_owned()),
+    };
+    let default = Policy::of(set);
+    Policy {
+        set,
+        name: section.text("name", |text| Ok(text.to_owned())).unwrap_or_default(),
+        algorithm: section.text("algorithm", algorithm).unwrap_or_default(),
+        priority_order: section.text("priority_order", order).unwrap_or_default(),
+        empty_reply: read_reply(&section.section("empty_reply"), default.empty_reply),
+    }
+}
+
+fn read_reply(section: &Section<'_>, default: Reply) -> Reply {
+    let status = section.number("status", 300..=699).map(|status| status as u16);
+    let reason = section.text("reason", values::reason);
+    section.finish();
+    match (status, reason) {
+        (None, None) => default,
+        (None, Some(reason)) => Reply { reason, ..default },
+        (Some(status), Some(reason)) => Reply { status, reason },
+        (Some(status), None) if status == default.status => default,
+        (Some(status), None) => Reply::new(status, "Refused"),
+    }
+}
+
+/// Reads every `[[rule]]` and `[unroutable]`.
+pub(super) fn read(root: &Section<'_>, bound: &Bound) -> Config {
+    let default = Config::default();
+    let unroutable = read_reply(&root.section("unroutable"), default.unroutable);
+    let mut rules: Vec<Rule> = Vec::new();
+    for section in &mut root.sections("rule") {
+        let name = section.text("name", values::reason);
+        match &name {
+            Some(name) => section.rename(format!("rule {name:?}")),
+            None => section.fault("it has no name: give one, as name = \"tts\""),
+        }
+        let name = name.unwrap_or_default();
+        if rules.iter().any(|rule| rule.name == name) && !name.is_empty() {
+            section.fault("there are two rules of that name: rename one");
+        }
+        let when = read_conditions(section, bound);
+        if let Some(action) = read_action(section, &when) {
+            rules.push(Rule { name, when, action });
+        }
+        section.finish();
+    }
+    Config { rules, unroutable }
+}
+
+fn read_conditions(section: &Section<'_>, bound: &Bound) -> Vec<Condition> {
+    let pattern = |text: &str| Ok(Pattern::new(text));
+    let mut when = Vec::new();
+    when.extend(section.texts("method", values::token).map(Condition::Method));
+    when.extend(section.text("user_agent", pattern).map(Condition::UserAgent));
+    when.extend(section.texts("source", network).map(Condition::Source));
+    let listeners = section.texts("listener", |text| bound.named(text));
+    when.extend(listeners.map(|ids| Condition::Listener(ids.into_iter().flatten().collect())));
+    let parts: [(_, fn(UriPart, Pattern) -> Condition); 3] =
+        [("request_uri", Condition::RequestUri), ("from", Condition::From), ("to", Condition::To)];
+    for (key, condition) in parts {
+        let uri = section.section(key);
+        when.extend(uri.text("user", pattern).map(|pattern| condition(UriPart::User, pattern)));
+        when.extend(uri.text("host", pattern).map(|pattern| condition(UriPart::Host, pattern)));
+        uri.finish();
+    }
+    for (name, pattern) in section.section("header").entries(pattern) {
+        match values::token(&name) {
+            Ok(name) => when.push(Condition::Header(name, pattern)),
+            Err(remedy) => section.fault_at("header", &format!("{name:?} is no header's name: {remedy}")),
+        }
+    }
+    when
+}
+
+fn network(text: &str) -> Result<Cidr, String> {
+    text.parse().map_err(|_| "give an address or a network, as 10.0.0.0/8 or 2001:db8::/32".to_owned())
+}
+
+fn read_action(section: &Section<'_>, when: &[Condition]) -> Option<Action> {
+    let set = section.number("set", 0..=i64::from(i32::MAX)).map(|set| SetId(set as u32));
+    let relay = section.flag("relay").unwrap_or(false);
+    let reply = section.section("reply");
+    let rewrite = section.text("rewrite", |text| match text {
+        "article" => Ok(Rewrite::Article),
+        "host" => Ok(Rewrite::Host),
+        "none" => Ok(Rewrite::None),
+        _ => Err("give article (sip:host:port), host (keeps user and parameters) or none".to_owned()),
+    });
+    let params = section.text("record_route_params", values::uri_params);
+    let actions = usize::from(set.is_some()) + usize::from(relay) + usize::from(reply.is_present());
+    if actions != 1 {
+        section.fault("it needs one action: give set = NUMBER, reply = { status, reason } or relay = true");
+        return None;
+    }
+    if set.is_none() && (rewrite.is_some() || params.is_some()) {
+        section.fault("rewrite and record_route_params belong to a rule with a set: drop them");
+    }
+    if let Some(set) = set {
+        let (rewrite, record_route_params) = (rewrite.unwrap_or_default(), params.unwrap_or_default());
+        return Some(Action::Set(Target { set, rewrite, record_route_params }));
+    }
+    if relay {
+        let named = |condition: &Condition| {
+            matches!(condition, Condition::Source(_) | Condition::RequestUri(UriPart::Host, _))
+        };
+        if !when.iter().any(named) {
+            section.fault("relay = true would make an open relay: add source or request_uri.host");
+        }
+        return Some(Action::Relay);
+    }
+    Some(Action::Reply(read_reply(&reply, Reply::new(403, "Forbidden"))))
+}

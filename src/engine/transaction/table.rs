@@ -1,0 +1,491 @@
+//! All transactions: found by key or branch, woken by one wheel.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
+use bytes::Bytes;
+use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
+
+use super::client_invite::ClientInvite;
+use super::client_non_invite::ClientNonInvite;
+use super::key::Key;
+use super::machine::{Fires, Hears};
+use super::server_invite::{Acked, ServerInvite};
+use super::server_non_invite::ServerNonInvite;
+use super::timing::Timing;
+use crate::engine::clock::Instant;
+use crate::engine::event::Output;
+use crate::engine::flow::Flow;
+use crate::engine::sip::{self, Branch, Hashed, Message, Method};
+use crate::engine::wheel::Wheel;
+
+new_key_type! {
+    /// A server transaction: a request that we received.
+    pub struct ServerId;
+    /// A client transaction: a request that we sent.
+    pub struct ClientId;
+}
+
+/// Every transaction of this node. `O` is whatever the sender of a request wants to be told with its answers.
+#[derive(Debug)]
+pub(crate) struct Transactions<O> {
+    timing: Timing,
+    servers: SlotMap<ServerId, Server>,
+    by_key: HashMap<Key, ServerId, BuildHasherDefault<Hashed>>,
+    clients: SlotMap<ClientId, Client<O>>,
+    wheel: Wheel<Id>,
+    due: Vec<(Instant, Id)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Id {
+    Server(ServerId),
+    Client(ClientId),
+}
+
+#[derive(Debug)]
+struct Server {
+    machine: ServerMachine,
+    key: Key,
+    /// The way that answers go.
+    flow: Flow,
+    /// The last answer, for when the request comes again.
+    last: Option<Bytes>,
+    /// When the user wants to be asked about it (timer C).
+    watch: Option<Instant>,
+    /// The one entry of the wheel that counts.
+    scheduled: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum ServerMachine {
+    Invite(ServerInvite),
+    NonInvite(ServerNonInvite),
+}
+
+#[derive(Debug)]
+struct Client<O> {
+    machine: ClientMachine,
+    owner: O,
+    flow: Flow,
+    /// What goes out again: the request; once an INVITE has failed its ACK; nothing when neither is needed any more.
+    bytes: Bytes,
+    /// Of the branch: an answer must bear it.
+    mac: [u8; 8],
+    cancel: Cancel,
+    scheduled: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum ClientMachine {
+    Invite(ClientInvite),
+    NonInvite(ClientNonInvite),
+}
+
+/// How far the CANCEL of an INVITE is.
+#[derive(Debug)]
+enum Cancel {
+    /// Nobody asked for it.
+    No,
+    /// Asked for; it may go out once a provisional response has come (section 9.1).
+    Wanted,
+    /// Sent, with a transaction of its own under the INVITE's branch.
+    Sent(Box<(ClientNonInvite, Bytes)>),
+}
+
+/// A request that a client transaction sends.
+#[derive(Debug)]
+pub(crate) struct Request<O> {
+    /// Whether it is an INVITE.
+    pub(crate) invite: bool,
+    /// The way it goes.
+    pub(crate) flow: Flow,
+    /// What its sender is told with its answers.
+    pub(crate) owner: O,
+}
+
+/// What time brought, or a dead way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Happened<O> {
+    /// Timer B or F: nobody answered.
+    TimedOut {
+        /// The transaction, which is at its end.
+        client: ClientId,
+        /// Its sender's word.
+        owner: O,
+    },
+    /// The request could not be delivered.
+    Unreachable {
+        /// The transaction, which is at its end.
+        client: ClientId,
+        /// Its sender's word.
+        owner: O,
+    },
+    /// The time that [`Transactions::watch`] asked for has come.
+    Watched(ServerId),
+    /// A request other than INVITE has gone unanswered so long that its sender should be told 100.
+    Quiet(ServerId),
+    /// A server transaction is at its end.
+    Ended(ServerId),
+}
+
+impl<O: Copy> Transactions<O> {
+    /// No transactions.
+    pub(crate) fn new(timing: Timing) -> Self {
+        Transactions {
+            timing,
+            servers: SlotMap::with_key(),
+            by_key: HashMap::default(),
+            clients: SlotMap::with_key(),
+            wheel: Wheel::new(),
+            due: Vec::new(),
+        }
+    }
+
+    /// Transactions in being, client and server.
+    pub(crate) fn len(&self) -> usize {
+        self.servers.len() + self.clients.len()
+    }
+
+    /// The server transaction of that key.
+    pub(crate) fn server(&self, key: Key) -> Option<ServerId> {
+        self.by_key.get(&key).copied()
+    }
+
+    /// Opens a server transaction; its answers go by `answer`.
+    pub(crate) fn open_server(&mut self, key: Key, invite: bool, answer: Flow, now: Instant) -> ServerId {
+        let machine = match invite {
+            true => ServerMachine::Invite(ServerInvite::Proceeding),
+            false => ServerMachine::NonInvite(ServerNonInvite::start(now, &self.timing)),
+        };
+        let server = Server { machine, key, flow: answer, last: None, watch: None, scheduled: None };
+        let id = self.servers.insert(server);
+        self.by_key.insert(key, id);
+        self.schedule_server(id, now);
+        id
+    }
+
+    /// The request of a server transaction has come again.
+    pub(crate) fn resent(&self, id: ServerId, out: &mut Vec<Output>) {
+        let Some(server) = self.servers.get(id) else { return };
+        let again = match &server.machine {
+            ServerMachine::Invite(machine) => machine.resent(),
+            ServerMachine::NonInvite(machine) => machine.resent(),
+        };
+        if let Some(bytes) = server.last.clone().filter(|_| again) {
+            out.push(Output::Send { flow: server.flow, bytes });
+        }
+    }
+
+    /// Answers the request of a server transaction.
+    pub(crate) fn respond(&mut self, id: ServerId, status: u16, bytes: Bytes, now: Instant, out: &mut Vec<Output>) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        let reliable = server.flow.transport.is_reliable();
+        let goes = match &mut server.machine {
+            ServerMachine::Invite(machine) => machine.respond(status, reliable, now, &self.timing),
+            ServerMachine::NonInvite(machine) => machine.respond(status, reliable, now, &self.timing),
+        };
+        if !goes {
+            return;
+        }
+        if status >= 200 {
+            server.watch = None;
+        }
+        // A 2xx to an INVITE is sent again by its sender, never by us.
+        server.last = match &server.machine {
+            ServerMachine::Invite(ServerInvite::Accepted { .. }) => None,
+            ServerMachine::Invite(_) | ServerMachine::NonInvite(_) => Some(bytes.clone()),
+        };
+        out.push(Output::Send { flow: server.flow, bytes });
+        self.schedule_server(id, now);
+    }
+
+    /// An ACK for an INVITE server transaction has come.
+    pub(crate) fn acked(&mut self, id: ServerId, now: Instant) -> Acked {
+        let Some(Server { machine: ServerMachine::Invite(machine), last, flow, .. }) = self.servers.get_mut(id) else {
+            return Acked::Absorbed;
+        };
+        let acked = machine.acked(flow.transport.is_reliable(), now, &self.timing);
+        if !machine.resent() {
+            *last = None;
+        }
+        self.schedule_server(id, now);
+        acked
+    }
+
+    /// Asks for [`Happened::Watched`] at that time.
+    pub(crate) fn watch(&mut self, id: ServerId, at: Instant, now: Instant) {
+        if let Some(server) = self.servers.get_mut(id) {
+            server.watch = Some(at);
+            self.schedule_server(id, now);
+        }
+    }
+
+    /// When an INVITE that is heard of now counts as abandoned: timer C.
+    pub(crate) fn timer_c(&self, now: Instant) -> Instant {
+        now + self.timing.timer_c
+    }
+
+    /// Ends a server transaction that will not be answered.
+    pub(crate) fn forget(&mut self, id: ServerId) {
+        if let Some(server) = self.servers.remove(id) {
+            self.by_key.remove(&server.key);
+        }
+    }
+
+    /// Sends a request. `make` is given the number to put into the branch, and gives the message with the branch's MAC.
+    pub(crate) fn open_client(
+        &mut self,
+        request: Request<O>,
+        now: Instant,
+        out: &mut Vec<Output>,
+        make: impl FnOnce(u64) -> (Bytes, [u8; 8]),
+    ) -> ClientId {
+        let Request { invite, flow, owner } = request;
+        let reliable = flow.transport.is_reliable();
+        let machine = match invite {
+            true => ClientMachine::Invite(ClientInvite::start(reliable, now, &self.timing)),
+            false => ClientMachine::NonInvite(ClientNonInvite::start(reliable, now, &self.timing)),
+        };
+        let id = self.clients.insert_with_key(|id| {
+            let (bytes, mac) = make(id.data().as_ffi());
+            out.push(Output::Send { flow, bytes: bytes.clone() });
+            Client { machine, owner, flow, bytes, mac, cancel: Cancel::No, scheduled: None }
+        });
+        self.schedule_client(id);
+        id
+    }
+
+    /// The client transaction that a response with this branch of ours and this method in CSeq belongs to (section
+    /// 17.1.3); a CANCEL's is its INVITE's.
+    pub(crate) fn client(&self, branch: &Branch, method: Method<'_>) -> Option<ClientId> {
+        let id = ClientId::from(KeyData::from_ffi(branch.slot));
+        let client = self.clients.get(id)?;
+        let fits = match (&client.machine, method) {
+            (ClientMachine::Invite(_), Method::Invite | Method::Cancel) => true,
+            (ClientMachine::Invite(_), _) | (ClientMachine::NonInvite(_), Method::Invite | Method::Cancel) => false,
+            (ClientMachine::NonInvite(_), _) => true,
+        };
+        (fits && client.mac == branch.mac).then_some(id)
+    }
+
+    /// A response to a client transaction's request; its sender's word if it should hear of it.
+    pub(crate) fn heard(
+        &mut self,
+        id: ClientId,
+        status: u16,
+        response: &Message<'_>,
+        now: Instant,
+        out: &mut Vec<Output>,
+    ) -> Option<O> {
+        let client = self.clients.get_mut(id)?;
+        let reliable = client.flow.transport.is_reliable();
+        if response.method() == Method::Cancel {
+            if let Cancel::Sent(cancel) = &mut client.cancel {
+                cancel.0.hear(status, reliable, now, &self.timing);
+            }
+            return None;
+        }
+        let hears = match &mut client.machine {
+            ClientMachine::Invite(machine) => machine.hear(status, reliable, now, &self.timing),
+            ClientMachine::NonInvite(machine) => machine.hear(status, reliable, now, &self.timing),
+        };
+        match hears {
+            Hears::Absorb => {}
+            Hears::Pass if status < 200 => client.send_wanted_cancel(now, &self.timing, out),
+            // Nothing of it is ever sent again, and it may linger for 32 s.
+            Hears::Pass => client.bytes = Bytes::new(),
+            Hears::PassAndAck => {
+                let ack = sip::ack(&client.invite(), response);
+                client.bytes = ack;
+                client.send(out);
+            }
+            Hears::Ack => client.send(out),
+        }
+        if status >= 200 {
+            client.cancel = Cancel::No;
+        }
+        let owner = client.owner;
+        self.schedule_client(id);
+        matches!(hears, Hears::Pass | Hears::PassAndAck).then_some(owner)
+    }
+
+    /// Cancels an INVITE that has no final answer yet (section 9.1), at once or as soon as a provisional has come.
+    pub(crate) fn cancel(&mut self, id: ClientId, now: Instant, out: &mut Vec<Output>) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        if !matches!(client.cancel, Cancel::No) {
+            return;
+        }
+        client.cancel = Cancel::Wanted;
+        if matches!(client.machine, ClientMachine::Invite(ClientInvite::Proceeding { .. })) {
+            client.send_wanted_cancel(now, &self.timing, out);
+            self.schedule_client(id);
+        }
+    }
+
+    /// A way is dead: ends every client transaction that waits for an answer to a request that went by it.
+    pub(crate) fn unreachable(&mut self, flow: Flow, happened: &mut Vec<Happened<O>>) {
+        self.clients.retain(|client, one| {
+            let waits = match &one.machine {
+                ClientMachine::Invite(machine) => {
+                    matches!(machine, ClientInvite::Calling { .. } | ClientInvite::Proceeding { .. })
+                }
+                ClientMachine::NonInvite(machine) => matches!(machine, ClientNonInvite::Trying { .. }),
+            };
+            let ends = waits && one.flow == flow;
+            if ends {
+                happened.push(Happened::Unreachable { client, owner: one.owner });
+            }
+            !ends
+        });
+    }
+
+    /// When [`Transactions::wake`] is due.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.wheel.next()
+    }
+
+    /// Does what is due, and appends what users should hear of.
+    pub(crate) fn wake(&mut self, now: Instant, out: &mut Vec<Output>, happened: &mut Vec<Happened<O>>) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.advance(now, &mut due);
+        for (at, id) in due.drain(..) {
+            match id {
+                Id::Server(id) => self.wake_server(id, at, now, out, happened),
+                Id::Client(id) => self.wake_client(id, at, now, out, happened),
+            }
+        }
+        self.due = due;
+    }
+
+    fn wake_server(
+        &mut self,
+        id: ServerId,
+        at: Instant,
+        now: Instant,
+        out: &mut Vec<Output>,
+        happened: &mut Vec<Happened<O>>,
+    ) {
+        let Some(server) = self.servers.get_mut(id).filter(|server| server.scheduled == Some(at)) else { return };
+        server.scheduled = None;
+        if server.watch.is_some_and(|watch| watch <= now) {
+            server.watch = None;
+            happened.push(Happened::Watched(id));
+        }
+        let (resend, ended) = match &mut server.machine {
+            ServerMachine::Invite(machine) => {
+                (machine.wake(now, &self.timing) == Fires::Resend, *machine == ServerInvite::Terminated)
+            }
+            ServerMachine::NonInvite(machine) => {
+                if machine.wake(now) {
+                    happened.push(Happened::Quiet(id));
+                }
+                (false, *machine == ServerNonInvite::Terminated)
+            }
+        };
+        if let Some(bytes) = server.last.clone().filter(|_| resend) {
+            out.push(Output::Send { flow: server.flow, bytes });
+        }
+        if ended {
+            self.forget(id);
+            return happened.push(Happened::Ended(id));
+        }
+        self.schedule_server(id, now);
+    }
+
+    fn wake_client(
+        &mut self,
+        id: ClientId,
+        at: Instant,
+        now: Instant,
+        out: &mut Vec<Output>,
+        happened: &mut Vec<Happened<O>>,
+    ) {
+        let Some(client) = self.clients.get_mut(id).filter(|client| client.scheduled == Some(at)) else { return };
+        client.scheduled = None;
+        if let Cancel::Sent(cancel) = &mut client.cancel {
+            if cancel.0.wake(now, &self.timing) == Fires::Resend {
+                out.push(Output::Send { flow: client.flow, bytes: cancel.1.clone() });
+            }
+        }
+        let (fires, ended) = match &mut client.machine {
+            ClientMachine::Invite(machine) => (machine.wake(now), *machine == ClientInvite::Terminated),
+            ClientMachine::NonInvite(machine) => {
+                (machine.wake(now, &self.timing), *machine == ClientNonInvite::Terminated)
+            }
+        };
+        let owner = client.owner;
+        match fires {
+            Fires::Nothing => {}
+            Fires::Resend => client.send(out),
+            Fires::GiveUp => happened.push(Happened::TimedOut { client: id, owner }),
+        }
+        match ended {
+            true => {
+                self.clients.remove(id);
+            }
+            false => self.schedule_client(id),
+        }
+    }
+
+    fn schedule_server(&mut self, id: ServerId, now: Instant) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        let deadline = match &server.machine {
+            ServerMachine::Invite(machine) => machine.deadline(),
+            ServerMachine::NonInvite(machine) => machine.deadline(),
+        };
+        // Looked at again at least that often, so that no entry outlives its transaction for long.
+        let longest = now + self.timing.give_up();
+        let deadline = earlier(deadline, server.watch.map(|watch| watch.min(longest)));
+        schedule(&mut self.wheel, &mut server.scheduled, deadline, Id::Server(id));
+    }
+
+    fn schedule_client(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let deadline = match &client.machine {
+            ClientMachine::Invite(machine) => machine.deadline(),
+            ClientMachine::NonInvite(machine) => machine.deadline(),
+        };
+        let of_cancel = match &client.cancel {
+            Cancel::No | Cancel::Wanted => None,
+            Cancel::Sent(cancel) => cancel.0.deadline(),
+        };
+        schedule(&mut self.wheel, &mut client.scheduled, earlier(deadline, of_cancel), Id::Client(id));
+    }
+}
+
+impl<O> Client<O> {
+    fn invite(&self) -> Message<'_> {
+        Message::parse(&self.bytes).expect("an INVITE that we have sent")
+    }
+
+    fn send(&self, out: &mut Vec<Output>) {
+        out.push(Output::Send { flow: self.flow, bytes: self.bytes.clone() });
+    }
+
+    fn send_wanted_cancel(&mut self, now: Instant, timing: &Timing, out: &mut Vec<Output>) {
+        let (Cancel::Wanted, ClientMachine::Invite(machine)) = (&self.cancel, &mut self.machine) else { return };
+        machine.cancelled(now, timing);
+        let bytes = sip::cancel(&self.invite());
+        out.push(Output::Send { flow: self.flow, bytes: bytes.clone() });
+        let machine = ClientNonInvite::start(self.flow.transport.is_reliable(), now, timing);
+        self.cancel = Cancel::Sent(Box::new((machine, bytes)));
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Makes sure that the wheel wakes a transaction not after `deadline`. An entry that is early enough stays as it is: when
+/// it fires, the transaction is entered anew.
+fn schedule(wheel: &mut Wheel<Id>, scheduled: &mut Option<Instant>, deadline: Option<Instant>, id: Id) {
+    let Some(deadline) = deadline else { return };
+    if scheduled.is_none_or(|scheduled| deadline < scheduled) {
+        *scheduled = Some(deadline);
+        wheel.insert(deadline, id);
+    }
+}

@@ -1,0 +1,286 @@
+//! The engine on virtual time: what goes in, when, and what comes out.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use tandem::engine::dispatch::{Policy, Row, RowState, Set, SetId, Sets};
+use tandem::engine::flow::{ConnectionId, Flow, HostPort, Listener, ListenerId, Role, Transport};
+use tandem::engine::route::{Action, Condition, Pattern, Rewrite, Rule, Target};
+use tandem::engine::sip::Message;
+use tandem::engine::transaction::timing::Timing;
+use tandem::engine::{Config, Engine, Event, Input, Instant, Limits, Now, Output, Snapshot, route};
+
+/// The caller of the article: on the loopback of the proxy's host.
+pub const CALLER: &str = "127.0.0.1:5072";
+/// The two destinations of set 19.
+pub const SERVERS: [&str; 2] = ["10.129.39.88:7010", "10.129.39.88:7011"];
+/// Where callers reach us: listener 0.
+pub const INSIDE: &str = "127.0.0.1:8060";
+/// Where the servers see us: listener 1.
+pub const OUTSIDE: &str = "10.129.39.1:8060";
+
+/// One datagram that the engine sent.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// Time since the start.
+    pub at: Duration,
+    /// The listener that it left by.
+    pub by: u16,
+    /// Where it went.
+    pub to: SocketAddr,
+    /// The message.
+    pub bytes: Vec<u8>,
+}
+
+impl Sent {
+    /// The message; everything that we send can be read.
+    pub fn message(&self) -> Message<'_> {
+        let message = Message::parse(&self.bytes).unwrap_or_else(|error| panic!("{error}: {}", self.text()));
+        assert_eq!(message.fault(), None, "{}", self.text());
+        message
+    }
+
+    /// As text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    /// The first line.
+    pub fn line(&self) -> String {
+        self.text().lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// The first value line of a header.
+    pub fn header(&self, name: &str) -> String {
+        self.headers(name).into_iter().next().unwrap_or_default()
+    }
+
+    /// Every value line of a header.
+    pub fn headers(&self, name: &str) -> Vec<String> {
+        let message = self.message();
+        message.headers(name.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned()).collect()
+    }
+
+    /// An answer to this request, as its receiver would give it.
+    pub fn answer(&self, status: u16, reason: &str, extra: &[&str]) -> Vec<u8> {
+        let request = self.message();
+        let mut text = format!("SIP/2.0 {status} {reason}\r\n");
+        for name in ["Via", "Record-Route", "From", "To", "Call-ID", "CSeq"] {
+            for value in request.headers(name.as_bytes()) {
+                let tag = if name == "To" && request.to_tag().is_empty() && status > 100 { ";tag=srv" } else { "" };
+                text += &format!("{name}: {}{tag}\r\n", String::from_utf8_lossy(value));
+            }
+        }
+        for line in extra {
+            text += &format!("{line}\r\n");
+        }
+        text += "Content-Length: 0\r\n\r\n";
+        text.into_bytes()
+    }
+}
+
+/// An engine and its time.
+pub struct Bench {
+    engine: Engine,
+    now: Duration,
+    /// Every event so far.
+    pub events: Vec<Event>,
+}
+
+/// The engine's configuration that a test starts from.
+pub fn config() -> Config {
+    let listener = |id, bind: &str| Listener {
+        id: ListenerId(id),
+        transport: Transport::Udp,
+        bind: bind.parse().expect("an address"),
+        advertise: HostPort::from(bind.parse::<SocketAddr>().expect("an address")),
+        role: Role::Node,
+    };
+    let tts = Rule {
+        name: "tts".into(),
+        when: vec![
+            Condition::Method(vec!["INVITE".into(), "OPTIONS".into()]),
+            Condition::UserAgent(Pattern::new("OPENSIPS_TTS_MRCP_CLIENT")),
+        ],
+        action: Action::Set(Target {
+            set: SetId(19),
+            rewrite: Rewrite::Article,
+            record_route_params: String::new(),
+        }),
+    };
+    Config {
+        node: "a".into(),
+        key: [7; 32],
+        listeners: vec![listener(0, INSIDE), listener(1, OUTSIDE)],
+        timing: Timing::RFC_3261,
+        route: route::Config { rules: vec![tts], ..route::Config::default() },
+        sets: vec![Policy::of(SetId(19))],
+        limits: Limits::default(),
+        call_events: true,
+    }
+}
+
+/// Set 19 with these destinations.
+pub fn set_19(addresses: &[&str]) -> Sets {
+    let row = |(index, address): (usize, &&str)| Row {
+        row: index as i64 + 1,
+        uri: format!("sip:{address}"),
+        address: address.parse().expect("an address"),
+        transport: Transport::Udp,
+        socket: None,
+        weight: 1,
+        priority: 100,
+        state: RowState::Active,
+        attrs: "pstn=100".into(),
+        description: String::new(),
+    };
+    Sets(vec![Set { id: SetId(19), rows: addresses.iter().enumerate().map(row).collect() }])
+}
+
+impl Bench {
+    /// The article's set-up: two destinations in set 19.
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// The same with something changed.
+    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = config();
+        change(&mut config);
+        let mut bench = Bench { engine: Engine::new(config, [3; 32]), now: Duration::ZERO, events: Vec::new() };
+        bench.load(set_19(&SERVERS));
+        bench
+    }
+
+    /// Puts other sets in place.
+    pub fn load(&mut self, sets: Sets) {
+        self.handle(Input::Sets(sets));
+    }
+
+    /// A datagram from `peer` arrives at listener 0 if it comes from the loopback, else at 1.
+    pub fn receive(&mut self, peer: &str, bytes: impl AsRef<[u8]>) -> Vec<Sent> {
+        let peer: SocketAddr = peer.parse().expect("an address");
+        let listener = ListenerId(u16::from(!peer.ip().is_loopback()));
+        let flow = Flow { listener, transport: Transport::Udp, peer, connection: ConnectionId::default() };
+        self.handle(Input::Received { flow, bytes: bytes.as_ref() })
+    }
+
+    /// Any input.
+    pub fn handle(&mut self, input: Input<'_>) -> Vec<Sent> {
+        let mut out = Vec::new();
+        let now = self.now();
+        self.engine.handle(input, now, &mut out);
+        let mut sent = Vec::new();
+        for output in out {
+            match output {
+                Output::Send { flow, bytes } => {
+                    assert_eq!(flow.transport, Transport::Udp);
+                    sent.push(Sent { at: self.now, by: flow.listener.0, to: flow.peer, bytes: bytes.to_vec() });
+                }
+                Output::Close(connection) => panic!("nothing to close: {connection:?}"),
+                Output::Event(event) => self.events.push(event),
+            }
+        }
+        sent
+    }
+
+    /// Lets time pass, waking the engine whenever it asked for it.
+    pub fn pass(&mut self, time: Duration) -> Vec<Sent> {
+        let end = self.now + time;
+        let mut sent = Vec::new();
+        while let Some(deadline) = self.engine.next_deadline().map(Instant::since_start).filter(|at| *at <= end) {
+            self.now = self.now.max(deadline);
+            sent.extend(self.handle(Input::Wake));
+        }
+        self.now = end;
+        sent
+    }
+
+    fn now(&self) -> Now {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.now;
+        Now { mono: Instant::after_start(self.now), wall }
+    }
+
+    /// What the outside sees.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::clone(&self.engine.snapshot())
+    }
+
+    /// Sends an INVITE of the article's client through; what the destination gets.
+    pub fn call(&mut self, id: &str) -> Sent {
+        let sent = self.receive(CALLER, invite(id));
+        assert_eq!(lines(&sent), ["SIP/2.0 100 Trying".to_owned(), sent[1].line()]);
+        sent[1].clone()
+    }
+
+    /// A call that the destination has answered; what it got, and the caller's 200.
+    pub fn answered_call(&mut self, id: &str) -> (Sent, Sent) {
+        let invite = self.call(id);
+        let contact = format!("Contact: <sip:{}>", invite.to);
+        let ok = self.receive(&invite.to.to_string(), invite.answer(200, "OK", &[&contact]));
+        assert_eq!(lines(&ok), ["SIP/2.0 200 OK"]);
+        (invite, ok[0].clone())
+    }
+}
+
+/// The INVITE that the article's client sends.
+pub fn invite(id: &str) -> String {
+    request("INVITE", &format!("sip:{INSIDE}"), id, &["User-Agent: OPENSIPS_TTS_MRCP_CLIENT"])
+}
+
+/// A request outside a dialog from the caller; the Call-ID is `id`, the branch is `id`'s and the method's.
+pub fn request(method: &str, uri: &str, id: &str, extra: &[&str]) -> String {
+    let mut text = format!(
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {CALLER};branch=z9hG4bK-{id}-{method};rport\r\nMax-Forwards: 70\r\n\
+         From: <sip:{CALLER}>;tag=from-{id}\r\nTo: <sip:{INSIDE}>\r\nCall-ID: {id}\r\nCSeq: 1 {method}\r\n"
+    );
+    for line in extra {
+        text += &format!("{line}\r\n");
+    }
+    text + "Content-Length: 0\r\n\r\n"
+}
+
+/// A request of the caller inside the dialog of a 200 that it got: along the route, to the Contact.
+pub fn in_dialog(method: &str, ok: &Sent, cseq: u32) -> String {
+    let uri = ok.header("Contact").trim_matches(['<', '>']).to_owned();
+    let routes: String =
+        ok.headers("Record-Route").iter().rev().map(|route| format!("Route: {route}\r\n")).collect();
+    let id = ok.header("Call-ID");
+    format!(
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {CALLER};branch=z9hG4bK-{id}-{method}-{cseq};rport\r\n\
+         Max-Forwards: 70\r\n{routes}From: {}\r\nTo: {}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\n\
+         Content-Length: 0\r\n\r\n",
+        ok.header("From"),
+        ok.header("To"),
+    )
+}
+
+/// A request of the destination inside the dialog of the INVITE that it got: along its Record-Routes, to the From URI.
+pub fn from_destination(method: &str, invite: &Sent, cseq: u32) -> String {
+    let routes: String =
+        invite.headers("Record-Route").iter().map(|route| format!("Route: {route}\r\n")).collect();
+    let id = invite.header("Call-ID");
+    format!(
+        "{method} sip:{CALLER} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK-{id}-{method}-{cseq};rport\r\n\
+         Max-Forwards: 70\r\n{routes}From: {};tag=srv\r\nTo: {}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\n\
+         Content-Length: 0\r\n\r\n",
+        invite.to,
+        invite.header("To"),
+        invite.header("From"),
+    )
+}
+
+/// The first lines.
+pub fn lines(sent: &[Sent]) -> Vec<String> {
+    sent.iter().map(Sent::line).collect()
+}
+
+/// Milliseconds at which they were sent.
+pub fn times(sent: &[Sent]) -> Vec<u64> {
+    sent.iter().map(|one| one.at.as_millis() as u64).collect()
+}
+
+/// Seconds.
+pub fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
