@@ -12,11 +12,17 @@ inside=()   # What a command of the proxy's host is run with: `ip netns exec NAM
 finish() {
     local status=$?
     trap - EXIT
-    local pid namespace
+    local pid namespace file
     for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
     for pid in "${pids[@]}"; do ended "$pid" 5 || kill -KILL "$pid" 2>/dev/null || true; done
     for namespace in "${namespaces[@]}"; do ip netns del "$namespace" 2>/dev/null || true; done
-    if [ "$status" -eq 0 ]; then rm -rf "$work"; else echo "$name: its files are in $work" >&2; fi
+    if [ "$status" -eq 0 ]; then
+        rm -rf "$work"
+    else
+        # What SIPp complained of first, and where the rest is.
+        for file in "$work"/*.err; do [ ! -s "$file" ] || { echo "${file##*/}: $(head -c 300 "$file" | tr '\r\n' '  ')" >&2; }; done
+        echo "$name: its files are in $work" >&2
+    fi
     exit "$status"
 }
 trap finish EXIT
@@ -97,6 +103,8 @@ sipp_server() {
         -trace_stat -stf "$work/$prefix.csv" -fd 1 -trace_err -error_file "$work/$prefix.err"
     # A datagram port that is bound shows in the list of its namespace.
     until_true 10 bound "$host" "$port" "$@" || fail "no SIPp server on $host:$port: $(tail -n 3 "$work/$prefix.log")"
+    sleep 0.2
+    kill -0 "$started" 2>/dev/null || fail "no SIPp server on $host:$port, the port is taken: $(tail -n 3 "$work/$prefix.log")"
 }
 
 bound() {

@@ -49,8 +49,8 @@ expect "SIPp's exit status" 0 "$status"
 expect "calls that failed" 0 "$(counter caller 'FailedCall(C)')"
 expect "calls that succeeded" "$calls" "$(counter caller 'SuccessfulCall(C)')"
 for port in 7010 7011; do
-    expect "calls that $port served" "$((calls / 2))" "$(counter s$port 'SuccessfulCall(C)')"
     expect "calls that failed on $port" 0 "$(counter s$port 'FailedCall(C)')"
+    expect "calls that $port served" "$((calls / 2))" "$(counter s$port 'SuccessfulCall(C)')"
 done
 expect "selections of 7010 in /metrics" "$((calls / 2))" "$metrics_7010"
 expect "selections of 7011 in /metrics" "$((calls / 2))" "$metrics_7011"
