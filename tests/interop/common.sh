@@ -1,0 +1,138 @@
+# Sourced by the scripts beside it: a scratch folder, processes that end with the script, SIPp's counters.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+TANDEM=${TANDEM:-$here/../../target/release/tandem}
+name=$(basename "$0" .sh)
+work=$(mktemp -d "${TMPDIR:-/tmp}/tandem-$name.XXXXXX")
+pids=()
+namespaces=()
+inside=()   # What a command of the proxy's host is run with: `ip netns exec NAME`, or nothing.
+
+finish() {
+    local status=$?
+    trap - EXIT
+    local pid namespace file
+    for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+    for pid in "${pids[@]}"; do ended "$pid" 5 || kill -KILL "$pid" 2>/dev/null || true; done
+    for namespace in "${namespaces[@]}"; do ip netns del "$namespace" 2>/dev/null || true; done
+    if [ "$status" -eq 0 ]; then
+        rm -rf "$work"
+    else
+        # What SIPp complained of first, and where the rest is.
+        for file in "$work"/*.err; do [ ! -s "$file" ] || { echo "${file##*/}: $(head -c 300 "$file" | tr '\r\n' '  ')" >&2; }; done
+        echo "$name: its files are in $work" >&2
+    fi
+    exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+fail() {
+    echo "FAIL $name: $*"
+    exit 1
+}
+
+need() {
+    local tool
+    for tool in "$@"; do command -v "$tool" >/dev/null || fail "needs $tool"; done
+}
+
+# ended PID SECONDS: whether the process is gone within that time.
+ended() {
+    local left=$(($2 * 10))
+    while kill -0 "$1" 2>/dev/null; do
+        [ "$((left--))" -gt 0 ] || return 1
+        sleep 0.1
+    done
+}
+
+# until_true SECONDS COMMAND...: whether the command succeeds within that time.
+until_true() {
+    local left=$(($1 * 10))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$((left--))" -gt 0 ] || return 1
+        sleep 0.1
+    done
+}
+
+# start LOG COMMAND...: in the background; its process id is in $started.
+start() {
+    local log=$1
+    shift
+    "$@" >"$log" 2>&1 </dev/null &
+    started=$!
+    pids+=("$started")
+}
+
+# stop PID: ends a process that `start` started.
+stop() {
+    local pid left=()
+    kill -TERM "$1" 2>/dev/null || true
+    ended "$1" 10 || kill -KILL "$1" 2>/dev/null || true
+    for pid in "${pids[@]}"; do [ "$pid" = "$1" ] || left+=("$pid"); done
+    pids=("${left[@]}")
+}
+
+has_table() { [ -e "$work/tandem.db" ] && [ -n "$(sqlite3 "$work/tandem.db" "SELECT 1 FROM sqlite_master WHERE name = 'dispatcher'")" ]; }
+http() { "${inside[@]}" curl -fsS --max-time 5 "http://127.0.0.1:9060$1"; }
+
+# start_tandem HOST: writes its rows (set 19 on HOST, ports 7010 and 7011) into the table that its first start makes, and
+# starts it. The configuration is $work/tandem.toml.
+start_tandem() {
+    [ -x "$TANDEM" ] || fail "no program at $TANDEM: build it, or set TANDEM"
+    start "$work/first-start.log" "${inside[@]}" "$TANDEM" run --config "$work/tandem.toml"
+    until_true 20 has_table || fail "the first start made no dispatcher table: $(tail -n 3 "$work/first-start.log")"
+    until_true 20 http /live || fail "the first start does not answer /live: $(tail -n 3 "$work/first-start.log")"
+    stop "$started"
+    sqlite3 "$work/tandem.db" <<SQL
+INSERT INTO \`dispatcher\` (\`setid\`, \`destination\`, \`state\`, \`weight\`, \`priority\`, \`attrs\`, \`description\`) VALUES
+    (19, 'sip:$1:7010', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS_7010'),
+    (19, 'sip:$1:7011', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS_7011');
+SQL
+    start "$work/tandem.log" "${inside[@]}" "$TANDEM" run --config "$work/tandem.toml"
+    until_true 20 http /ready || fail "tandem is not ready: $(tail -n 3 "$work/tandem.log")"
+}
+
+# sipp_server PREFIX SCENARIO HOST PORT [COMMAND...]: a SIPp server, its counters in $work/PREFIX.csv; COMMAND runs it.
+sipp_server() {
+    local prefix=$1 scenario=$2 host=$3 port=$4
+    shift 4
+    start "$work/$prefix.log" "$@" sipp -sf "$here/$scenario.xml" -i "$host" -p "$port" -nostdin -buff_size 4194304 \
+        -trace_stat -stf "$work/$prefix.csv" -fd 1 -trace_err -error_file "$work/$prefix.err"
+    # A datagram port that is bound shows in the list of its namespace.
+    until_true 10 bound "$host" "$port" "$@" || fail "no SIPp server on $host:$port: $(tail -n 3 "$work/$prefix.log")"
+    sleep 0.2
+    kill -0 "$started" 2>/dev/null || fail "no SIPp server on $host:$port, the port is taken: $(tail -n 3 "$work/$prefix.log")"
+}
+
+bound() {
+    local host=$1 port=$2
+    shift 2
+    "$@" ss -Hlun "src $host and sport = :$port" | grep -q .
+}
+
+# sipp_drain PID: SIPp takes no new calls, ends those in being and writes its last counters.
+sipp_drain() {
+    kill -USR1 "$1" 2>/dev/null || true
+    ended "$1" 20 || fail "a SIPp server does not end"
+}
+
+# counter PREFIX NAME: the last value of a column of SIPp's counters.
+counter() {
+    awk -F';' -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) at = i } END { print at ? $at : "none" }' \
+        "$work/$1.csv"
+}
+
+# selections HOST:PORT: what /metrics says of initial INVITEs sent there, all samples of that destination added up.
+selections() {
+    http /metrics | awk -v to="\"sip:$1\"" '
+        /^tandem_selections_total\{/ && index($0, "destination=" to) && !/="other"/ { sum += $NF; seen = 1 }
+        END { print seen ? sum : "none" }'
+}
+
+# expect WHAT WANTED GOT
+expect() {
+    [ "$2" = "$3" ] || fail "$1: $3, not $2"
+}
