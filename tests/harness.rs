@@ -11,58 +11,58 @@ use tandem::engine::transaction::timing::Timing;
 use tandem::engine::{Config, Engine, Event, Input, Instant, Limits, Now, Output, Snapshot, route};
 
 /// The caller of the article: on the loopback of the proxy's host.
-pub const CALLER: &str = "127.0.0.1:5072";
+pub(crate) const CALLER: &str = "127.0.0.1:5072";
 /// The two destinations of set 19.
-pub const SERVERS: [&str; 2] = ["10.129.39.88:7010", "10.129.39.88:7011"];
+pub(crate) const SERVERS: [&str; 2] = ["10.129.39.88:7010", "10.129.39.88:7011"];
 /// Where callers reach us: listener 0.
-pub const INSIDE: &str = "127.0.0.1:8060";
+pub(crate) const INSIDE: &str = "127.0.0.1:8060";
 /// Where the servers see us: listener 1.
-pub const OUTSIDE: &str = "10.129.39.1:8060";
+pub(crate) const OUTSIDE: &str = "10.129.39.1:8060";
 
 /// One datagram that the engine sent.
 #[derive(Clone, Debug)]
-pub struct Sent {
+pub(crate) struct Sent {
     /// Time since the start.
-    pub at: Duration,
+    pub(crate) at: Duration,
     /// The listener that it left by.
-    pub by: u16,
+    pub(crate) by: u16,
     /// Where it went.
-    pub to: SocketAddr,
+    pub(crate) to: SocketAddr,
     /// The message.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Sent {
     /// The message; everything that we send can be read.
-    pub fn message(&self) -> Message<'_> {
+    pub(crate) fn message(&self) -> Message<'_> {
         let message = Message::parse(&self.bytes).unwrap_or_else(|error| panic!("{error}: {}", self.text()));
         assert_eq!(message.fault(), None, "{}", self.text());
         message
     }
 
     /// As text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
     /// The first line.
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         self.text().lines().next().unwrap_or_default().to_owned()
     }
 
     /// The first value line of a header.
-    pub fn header(&self, name: &str) -> String {
+    pub(crate) fn header(&self, name: &str) -> String {
         self.headers(name).into_iter().next().unwrap_or_default()
     }
 
     /// Every value line of a header.
-    pub fn headers(&self, name: &str) -> Vec<String> {
+    pub(crate) fn headers(&self, name: &str) -> Vec<String> {
         let message = self.message();
         message.headers(name.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned()).collect()
     }
 
     /// An answer to this request, as its receiver would give it.
-    pub fn answer(&self, status: u16, reason: &str, extra: &[&str]) -> Vec<u8> {
+    pub(crate) fn answer(&self, status: u16, reason: &str, extra: &[&str]) -> Vec<u8> {
         let request = self.message();
         let mut text = format!("SIP/2.0 {status} {reason}\r\n");
         for name in ["Via", "Record-Route", "From", "To", "Call-ID", "CSeq"] {
@@ -80,15 +80,15 @@ impl Sent {
 }
 
 /// An engine and its time.
-pub struct Bench {
+pub(crate) struct Bench {
     engine: Engine,
     now: Duration,
     /// Every event so far.
-    pub events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
 }
 
 /// The engine's configuration that a test starts from.
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     let listener = |id, bind: &str| Listener {
         id: ListenerId(id),
         transport: Transport::Udp,
@@ -102,11 +102,7 @@ pub fn config() -> Config {
             Condition::Method(vec!["INVITE".into(), "OPTIONS".into()]),
             Condition::UserAgent(Pattern::new("OPENSIPS_TTS_MRCP_CLIENT")),
         ],
-        action: Action::Set(Target {
-            set: SetId(19),
-            rewrite: Rewrite::Article,
-            record_route_params: String::new(),
-        }),
+        action: Action::Set(Target { set: SetId(19), rewrite: Rewrite::Article, record_route_params: String::new() }),
     };
     Config {
         node: "a".into(),
@@ -121,7 +117,7 @@ pub fn config() -> Config {
 }
 
 /// Set 19 with these destinations.
-pub fn set_19(addresses: &[&str]) -> Sets {
+pub(crate) fn set_19(addresses: &[&str]) -> Sets {
     let row = |(index, address): (usize, &&str)| Row {
         row: index as i64 + 1,
         uri: format!("sip:{address}"),
@@ -139,12 +135,12 @@ pub fn set_19(addresses: &[&str]) -> Sets {
 
 impl Bench {
     /// The article's set-up: two destinations in set 19.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
 
     /// The same with something changed.
-    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = config();
         change(&mut config);
         let mut bench = Bench { engine: Engine::new(config, [3; 32]), now: Duration::ZERO, events: Vec::new() };
@@ -153,12 +149,12 @@ impl Bench {
     }
 
     /// Puts other sets in place.
-    pub fn load(&mut self, sets: Sets) {
+    pub(crate) fn load(&mut self, sets: Sets) {
         self.handle(Input::Sets(sets));
     }
 
     /// A datagram from `peer` arrives at listener 0 if it comes from the loopback, else at 1.
-    pub fn receive(&mut self, peer: &str, bytes: impl AsRef<[u8]>) -> Vec<Sent> {
+    pub(crate) fn receive(&mut self, peer: &str, bytes: impl AsRef<[u8]>) -> Vec<Sent> {
         let peer: SocketAddr = peer.parse().expect("an address");
         let listener = ListenerId(u16::from(!peer.ip().is_loopback()));
         let flow = Flow { listener, transport: Transport::Udp, peer, connection: ConnectionId::default() };
@@ -166,7 +162,7 @@ impl Bench {
     }
 
     /// Any input.
-    pub fn handle(&mut self, input: Input<'_>) -> Vec<Sent> {
+    pub(crate) fn handle(&mut self, input: Input<'_>) -> Vec<Sent> {
         let mut out = Vec::new();
         let now = self.now();
         self.engine.handle(input, now, &mut out);
@@ -185,7 +181,7 @@ impl Bench {
     }
 
     /// Lets time pass, waking the engine whenever it asked for it.
-    pub fn pass(&mut self, time: Duration) -> Vec<Sent> {
+    pub(crate) fn pass(&mut self, time: Duration) -> Vec<Sent> {
         let end = self.now + time;
         let mut sent = Vec::new();
         while let Some(deadline) = self.engine.next_deadline().map(Instant::since_start).filter(|at| *at <= end) {
@@ -202,19 +198,19 @@ impl Bench {
     }
 
     /// What the outside sees.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot::clone(&self.engine.snapshot())
     }
 
     /// Sends an INVITE of the article's client through; what the destination gets.
-    pub fn call(&mut self, id: &str) -> Sent {
+    pub(crate) fn call(&mut self, id: &str) -> Sent {
         let sent = self.receive(CALLER, invite(id));
         assert_eq!(lines(&sent), ["SIP/2.0 100 Trying".to_owned(), sent[1].line()]);
         sent[1].clone()
     }
 
     /// A call that the destination has answered; what it got, and the caller's 200.
-    pub fn answered_call(&mut self, id: &str) -> (Sent, Sent) {
+    pub(crate) fn answered_call(&mut self, id: &str) -> (Sent, Sent) {
         let invite = self.call(id);
         let contact = format!("Contact: <sip:{}>", invite.to);
         let ok = self.receive(&invite.to.to_string(), invite.answer(200, "OK", &[&contact]));
@@ -224,12 +220,12 @@ impl Bench {
 }
 
 /// The INVITE that the article's client sends.
-pub fn invite(id: &str) -> String {
+pub(crate) fn invite(id: &str) -> String {
     request("INVITE", &format!("sip:{INSIDE}"), id, &["User-Agent: OPENSIPS_TTS_MRCP_CLIENT"])
 }
 
 /// A request outside a dialog from the caller; the Call-ID is `id`, the branch is `id`'s and the method's.
-pub fn request(method: &str, uri: &str, id: &str, extra: &[&str]) -> String {
+pub(crate) fn request(method: &str, uri: &str, id: &str, extra: &[&str]) -> String {
     let mut text = format!(
         "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {CALLER};branch=z9hG4bK-{id}-{method};rport\r\nMax-Forwards: 70\r\n\
          From: <sip:{CALLER}>;tag=from-{id}\r\nTo: <sip:{INSIDE}>\r\nCall-ID: {id}\r\nCSeq: 1 {method}\r\n"
@@ -241,10 +237,9 @@ pub fn request(method: &str, uri: &str, id: &str, extra: &[&str]) -> String {
 }
 
 /// A request of the caller inside the dialog of a 200 that it got: along the route, to the Contact.
-pub fn in_dialog(method: &str, ok: &Sent, cseq: u32) -> String {
+pub(crate) fn in_dialog(method: &str, ok: &Sent, cseq: u32) -> String {
     let uri = ok.header("Contact").trim_matches(['<', '>']).to_owned();
-    let routes: String =
-        ok.headers("Record-Route").iter().rev().map(|route| format!("Route: {route}\r\n")).collect();
+    let routes: String = ok.headers("Record-Route").iter().rev().map(|route| format!("Route: {route}\r\n")).collect();
     let id = ok.header("Call-ID");
     format!(
         "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {CALLER};branch=z9hG4bK-{id}-{method}-{cseq};rport\r\n\
@@ -256,9 +251,8 @@ pub fn in_dialog(method: &str, ok: &Sent, cseq: u32) -> String {
 }
 
 /// A request of the destination inside the dialog of the INVITE that it got: along its Record-Routes, to the From URI.
-pub fn from_destination(method: &str, invite: &Sent, cseq: u32) -> String {
-    let routes: String =
-        invite.headers("Record-Route").iter().map(|route| format!("Route: {route}\r\n")).collect();
+pub(crate) fn from_destination(method: &str, invite: &Sent, cseq: u32) -> String {
+    let routes: String = invite.headers("Record-Route").iter().map(|route| format!("Route: {route}\r\n")).collect();
     let id = invite.header("Call-ID");
     format!(
         "{method} sip:{CALLER} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK-{id}-{method}-{cseq};rport\r\n\
@@ -271,16 +265,16 @@ pub fn from_destination(method: &str, invite: &Sent, cseq: u32) -> String {
 }
 
 /// The first lines.
-pub fn lines(sent: &[Sent]) -> Vec<String> {
+pub(crate) fn lines(sent: &[Sent]) -> Vec<String> {
     sent.iter().map(Sent::line).collect()
 }
 
 /// Milliseconds at which they were sent.
-pub fn times(sent: &[Sent]) -> Vec<u64> {
+pub(crate) fn times(sent: &[Sent]) -> Vec<u64> {
     sent.iter().map(|one| one.at.as_millis() as u64).collect()
 }
 
 /// Seconds.
-pub fn seconds(seconds: u64) -> Duration {
+pub(crate) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }

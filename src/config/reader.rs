@@ -85,12 +85,7 @@ impl<'d> Section<'d> {
         Section::new(source, String::new(), Some(document.as_table()), None)
     }
 
-    fn new(
-        source: &'d Source<'d>,
-        name: String,
-        table: Option<&'d dyn TableLike>,
-        span: Option<Range<usize>>,
-    ) -> Self {
+    fn new(source: &'d Source<'d>, name: String, table: Option<&'d dyn TableLike>, span: Option<Range<usize>>) -> Self {
         Section { source, name, table, span, asked: RefCell::default() }
     }
 
@@ -134,7 +129,8 @@ impl<'d> Section<'d> {
                 match tables.and_then(|tables| tables.into_iter().collect::<Option<Vec<_>>>()) {
                     Some(tables) => tables.into_iter().map(|table| section(table, table.span())).collect(),
                     None => {
-                        self.source.fault(item.span(), format!("{} is no list of tables: write [[{key}]]", self.path(key)));
+                        self.source
+                            .fault(item.span(), format!("{} is no list of tables: write [[{key}]]", self.path(key)));
                         Vec::new()
                     }
                 }

@@ -138,9 +138,8 @@ fn read_action(section: &Section<'_>, when: &[Condition]) -> Option<Action> {
         return Some(Action::Set(Target { set, rewrite, record_route_params }));
     }
     if relay {
-        let named = |condition: &Condition| {
-            matches!(condition, Condition::Source(_) | Condition::RequestUri(UriPart::Host, _))
-        };
+        let named =
+            |condition: &Condition| matches!(condition, Condition::Source(_) | Condition::RequestUri(UriPart::Host, _));
         if !when.iter().any(named) {
             section.fault("relay = true would make an open relay: add source or request_uri.host");
         }

@@ -84,6 +84,14 @@ pub(crate) struct Incoming<'m, 'b> {
     routed: Routed<'b>,
 }
 
+impl Incoming<'_, '_> {
+    /// Whether it belongs to a dialog: it has a To-tag, or it answers a caller of RFC 2543 that has none, and our cookie
+    /// proves it.
+    fn is_inside_dialog(&self) -> bool {
+        !self.message.to_tag().is_empty() || self.routed.cookie.is_some()
+    }
+}
+
 impl Proxy {
     /// A proxy without calls.
     pub(crate) fn new(config: &crate::engine::Config) -> Self {
@@ -131,8 +139,8 @@ impl Proxy {
             return world.transactions.resent(server, world.out);
         }
         match self.accept(world, flow, message) {
-            Ok(incoming) if message.to_tag().is_empty() => self.outside_dialog(world, &incoming, key),
-            Ok(incoming) => self.inside_dialog(world, &incoming, key),
+            Ok(incoming) if incoming.is_inside_dialog() => self.inside_dialog(world, &incoming, key),
+            Ok(incoming) => self.outside_dialog(world, &incoming, key),
             Err(refusal) => self.refuse(world, flow, message, &refusal),
         }
     }

@@ -12,5 +12,5 @@ pub mod timing;
 
 pub(crate) use key::Key;
 pub(crate) use server_invite::Acked;
-pub(crate) use table::{Happened, Request, Transactions};
 pub use table::{ClientId, ServerId};
+pub(crate) use table::{Happened, Request, Transactions};

@@ -122,3 +122,10 @@ fn above_the_limit_of_transactions_new_requests_get_503_and_retry_after() {
     assert_eq!(lines(&sent), ["SIP/2.0 503 Overloaded"]);
     assert_eq!(sent[0].header("Retry-After"), "5");
 }
+
+#[test]
+fn a_top_via_that_cannot_be_read_is_not_answered_by_another() {
+    let mut bench = Bench::new();
+    let request = request("OPTIONS", &format!("sip:{INSIDE}"), "1", &[]).replacen("Via:", "Via: garbage\r\nVia:", 1);
+    assert_eq!(bench.receive(CALLER, request).len(), 0);
+}

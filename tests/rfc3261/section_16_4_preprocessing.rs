@@ -51,7 +51,11 @@ fn toward_a_strict_router_its_uri_leads_and_the_target_goes_last() {
     let mut bench = Bench::new();
     let (_, ok) = bench.answered_call("1");
     let target = ok.header("Contact");
-    let bye = in_dialog("BYE", &ok, 2).replacen("From:", "Route: <sip:10.0.0.9:5070>\r\nRoute: <sip:10.0.0.8;lr>\r\nFrom:", 1);
+    let bye = in_dialog("BYE", &ok, 2).replacen(
+        "From:",
+        "Route: <sip:10.0.0.9:5070>\r\nRoute: <sip:10.0.0.8;lr>\r\nFrom:",
+        1,
+    );
     let sent = bench.receive(CALLER, bye);
     assert_eq!(lines(&sent), ["BYE sip:10.0.0.9:5070 SIP/2.0"]);
     assert_eq!(sent[0].headers("Route"), ["<sip:10.0.0.8;lr>".to_owned(), target]);
@@ -76,8 +80,11 @@ fn a_to_tag_a_route_or_a_foreign_cookie_open_no_relay() {
     assert_eq!(lines(&bench.receive(CALLER, request("OPTIONS", &maddr, "e", &[]))), ["SIP/2.0 200 OK"]);
     let set_rule = request("INVITE", elsewhere, "f", &["User-Agent: OPENSIPS_TTS_MRCP_CLIENT", beyond]);
     assert_eq!(lines(&bench.receive(CALLER, set_rule)), ["SIP/2.0 403 Route Not Allowed"]);
-    let strict = request("INFO", &format!("sip:{INSIDE};lr;tdm=AAAA"), "g", &["Route: <sip:203.0.113.9>"])
-        .replacen(&format!("To: <sip:{INSIDE}>"), "To: <sip:x@y>;tag=1", 1);
+    let strict = request("INFO", &format!("sip:{INSIDE};lr;tdm=AAAA"), "g", &["Route: <sip:203.0.113.9>"]).replacen(
+        &format!("To: <sip:{INSIDE}>"),
+        "To: <sip:x@y>;tag=1",
+        1,
+    );
     let sent = bench.receive(CALLER, strict);
     assert!(sent.iter().all(|one| one.to.to_string() == CALLER), "{:?}", lines(&sent));
     // An ACK is never answered, so it is dropped.
@@ -89,8 +96,11 @@ fn a_to_tag_a_route_or_a_foreign_cookie_open_no_relay() {
 fn a_request_without_cookie_from_a_destination_passes() {
     let mut bench = Bench::new();
     // Another node's dialog, whose server left our Record-Route out.
-    let bye = request("BYE", &format!("sip:{CALLER}"), "old", &[])
-        .replacen(&format!("To: <sip:{INSIDE}>"), "To: <sip:x@y>;tag=1", 1);
+    let bye = request("BYE", &format!("sip:{CALLER}"), "old", &[]).replacen(
+        &format!("To: <sip:{INSIDE}>"),
+        "To: <sip:x@y>;tag=1",
+        1,
+    );
     let sent = bench.receive("10.129.39.88:7010", bye);
     assert_eq!((sent[0].to.to_string(), sent[0].by), (CALLER.into(), 0));
 }
@@ -123,7 +133,8 @@ fn a_session_that_nobody_ends_lapses() {
 fn our_own_listener_as_target_is_no_way_to_loop() {
     let mut bench = Bench::new();
     let (_, ok) = bench.answered_call("1");
-    let bye = in_dialog("BYE", &ok, 2).replacen(&ok.header("Contact").replace(['<', '>'], ""), &format!("sip:{OUTSIDE}"), 1);
+    let bye =
+        in_dialog("BYE", &ok, 2).replacen(&ok.header("Contact").replace(['<', '>'], ""), &format!("sip:{OUTSIDE}"), 1);
     let sent = bench.receive(CALLER, bye);
     assert_eq!(sent[0].to.to_string(), "10.129.39.88:7010", "{:?}", lines(&sent));
 }

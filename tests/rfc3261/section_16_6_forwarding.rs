@@ -31,9 +31,11 @@ fn an_invite_leaves_with_via_record_routes_uri_and_one_hop_less() {
     // The rest is the caller's, but for rport, received and Max-Forwards.
     let rest: Vec<_> = ours.collect();
     let expected = invite("1").replace(";rport", ";rport=5072").replace("Max-Forwards: 70", "Max-Forwards: 69");
-    let expected: Vec<_> = expected.split("\r\n").skip(1).map(|line| {
-        if line.starts_with("Via") { format!("{line};received=127.0.0.1") } else { line.to_owned() }
-    }).collect();
+    let expected: Vec<_> = expected
+        .split("\r\n")
+        .skip(1)
+        .map(|line| if line.starts_with("Via") { format!("{line};received=127.0.0.1") } else { line.to_owned() })
+        .collect();
     assert_eq!(rest, expected);
 }
 
@@ -41,9 +43,12 @@ fn an_invite_leaves_with_via_record_routes_uri_and_one_hop_less() {
 fn sessions_alternate_and_discovery_options_do_not_step_their_turn() {
     let mut bench = Bench::new();
     for call in 0..10 {
-        let options = request("OPTIONS", &format!("sip:{INSIDE}"), &format!("o{call}"), &[
-            "User-Agent: OPENSIPS_TTS_MRCP_CLIENT",
-        ]);
+        let options = request(
+            "OPTIONS",
+            &format!("sip:{INSIDE}"),
+            &format!("o{call}"),
+            &["User-Agent: OPENSIPS_TTS_MRCP_CLIENT"],
+        );
         let sent = bench.receive(CALLER, options);
         assert!(sent[0].line().starts_with("OPTIONS sip:10.129.39.88:701"), "{:?}", lines(&sent));
         assert_eq!(sent[0].headers("Record-Route").len(), 0);
@@ -70,12 +75,17 @@ fn an_empty_set_answers_480_with_the_articles_reason_and_says_so() {
 fn one_event_tells_of_each_initial_invite() {
     let mut bench = Bench::new();
     let body = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\nm=application 9 TCP/MRCPv2 1\r\na=setup:active\r\nm=audio 4000 RTP/AVP 0\r\n";
-    let text = invite("1").replace("Content-Length: 0\r\n\r\n", &format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    let text =
+        invite("1").replace("Content-Length: 0\r\n\r\n", &format!("Content-Length: {}\r\n\r\n{body}", body.len()));
     bench.receive(CALLER, text);
-    let calls: Vec<_> = bench.events.iter().filter_map(|event| match event {
-        Event::Call(call) => Some(call),
-        _ => None,
-    }).collect();
+    let calls: Vec<_> = bench
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Call(call) => Some(call),
+            _ => None,
+        })
+        .collect();
     assert_eq!(calls.len(), 1);
     let call = calls[0];
     assert_eq!((call.call_id.as_str(), call.user_agent.as_str()), ("1", "OPENSIPS_TTS_MRCP_CLIENT"));
@@ -88,19 +98,28 @@ fn one_event_tells_of_each_initial_invite() {
 
 #[test]
 fn the_first_rule_that_matches_wins_and_each_condition_must_hold() {
-    let reply = |status, name: &str, when| {
-        Rule { name: name.into(), when, action: Action::Reply(Reply::new(status, "Rule")) }
-    };
+    let reply =
+        |status, name: &str, when| Rule { name: name.into(), when, action: Action::Reply(Reply::new(status, "Rule")) };
     let pattern = |text: &str| Pattern::new(text);
-    let rules = || vec![
-        reply(401, "source", vec![Condition::Source(vec!["192.0.2.0/24".parse().expect("a network")])]),
-        reply(402, "method", vec![Condition::Method(vec!["PUBLISH".into()]), Condition::Listener(vec![ListenerId(0)])]),
-        reply(403, "user", vec![Condition::RequestUri(UriPart::User, pattern("alice"))]),
-        reply(404, "host", vec![Condition::RequestUri(UriPart::Host, pattern("*.example.com"))]),
-        reply(405, "from", vec![Condition::From(UriPart::User, pattern("b?b"))]),
-        reply(406, "header", vec![Condition::Header("Subject".into(), pattern("*MRCP*"))]),
-        reply(407, "both", vec![Condition::To(UriPart::User, pattern("carol")), Condition::UserAgent(pattern("x*"))]),
-    ];
+    let rules = || {
+        vec![
+            reply(401, "source", vec![Condition::Source(vec!["192.0.2.0/24".parse().expect("a network")])]),
+            reply(
+                402,
+                "method",
+                vec![Condition::Method(vec!["PUBLISH".into()]), Condition::Listener(vec![ListenerId(0)])],
+            ),
+            reply(403, "user", vec![Condition::RequestUri(UriPart::User, pattern("alice"))]),
+            reply(404, "host", vec![Condition::RequestUri(UriPart::Host, pattern("*.example.com"))]),
+            reply(405, "from", vec![Condition::From(UriPart::User, pattern("b?b"))]),
+            reply(406, "header", vec![Condition::Header("Subject".into(), pattern("*MRCP*"))]),
+            reply(
+                407,
+                "both",
+                vec![Condition::To(UriPart::User, pattern("carol")), Condition::UserAgent(pattern("x*"))],
+            ),
+        ]
+    };
     let mut bench = Bench::with(|config| config.route.rules = rules());
     let to_us = format!("sip:{INSIDE}");
     let from_bob = format!("From: <sip:bob@{CALLER}>");
@@ -114,7 +133,10 @@ fn the_first_rule_that_matches_wins_and_each_condition_must_hold() {
         (CALLER, request("OPTIONS", &to_us, "7", &["User-Agent: xy"]).replace("To: <sip:", "To: <sip:carol@"), "407"),
         (CALLER, request("OPTIONS", &to_us, "8", &["User-Agent: xy"]), "200"),
         (CALLER, request("PUBLISH", "sip:nobody@elsewhere", "9", &[]).replace("PUBLISH", "MESSAGE"), "404"),
-    ].into_iter().enumerate() {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let line = bench.receive(peer, text)[0].line();
         assert!(line.starts_with(&format!("SIP/2.0 {status}")), "{index}: {line}");
     }
@@ -184,7 +206,10 @@ fn an_options_to_us_says_503_when_we_are_leaving() {
     assert!(sent[0].header("Allow").contains("INVITE"));
     bench.handle(tandem::engine::Input::Drain);
     let sent = bench.receive(CALLER, options("2"));
-    assert_eq!((lines(&sent), sent[0].header("Retry-After")), (vec!["SIP/2.0 503 Service Unavailable".into()], "5".into()));
+    assert_eq!(
+        (lines(&sent), sent[0].header("Retry-After")),
+        (vec!["SIP/2.0 503 Service Unavailable".into()], "5".into())
+    );
 }
 
 #[test]

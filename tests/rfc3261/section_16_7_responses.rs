@@ -94,7 +94,8 @@ fn an_answer_to_a_node_that_died_is_passed_on_by_its_vias() {
     assert_eq!((lines(&sent), sent[0].to.to_string()), (vec!["SIP/2.0 200 OK".to_owned()], CALLER.into()));
     let stranger = other.receive("10.9.9.9:5060", invite.answer(200, "OK", &[]));
     assert_eq!(stranger.len(), 0, "not a destination's address");
-    let redirected = String::from_utf8(invite.answer(200, "OK", &[])).expect("text").replace("rport=5072", "rport=5073");
+    let redirected =
+        String::from_utf8(invite.answer(200, "OK", &[])).expect("text").replace("rport=5072", "rport=5073");
     assert_eq!(other.receive(SERVERS[0], redirected).len(), 0, "the MAC covers where it goes");
     other.pass(seconds(6 * 60));
     assert_eq!(other.receive(SERVERS[0], invite.answer(200, "OK", &[])).len(), 0, "too old");

@@ -26,7 +26,7 @@ fn each_provisional_but_100_begins_timer_c_anew() {
     bench.pass(seconds(50));
     bench.receive(SERVERS[0], invite.answer(100, "Trying", &[]));
     assert_eq!(bench.pass(seconds(130)).len(), 0);
-    assert_eq!(lines(&bench.pass(seconds(2))), ["CANCEL sip:10.129.39.88:7010 SIP/2.0"]);
+    assert_eq!(lines(&bench.pass(seconds(1))), ["CANCEL sip:10.129.39.88:7010 SIP/2.0"]);
 }
 
 #[test]

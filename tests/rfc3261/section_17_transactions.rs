@@ -90,7 +90,8 @@ fn a_failure_is_acknowledged_for_32_s() {
 #[test]
 fn an_rfc_2543_client_without_magic_branch_is_told_apart_by_its_fields() {
     let mut bench = Bench::new();
-    let old = |cseq: u32| invite("1").replace(";branch=z9hG4bK-1-INVITE", "").replace("1 INVITE", &format!("{cseq} INVITE"));
+    let old =
+        |cseq: u32| invite("1").replace(";branch=z9hG4bK-1-INVITE", "").replace("1 INVITE", &format!("{cseq} INVITE"));
     assert_eq!(bench.receive(CALLER, old(1)).len(), 2);
     assert_eq!(lines(&bench.receive(CALLER, old(1))), ["SIP/2.0 100 Trying"]);
     assert_eq!(bench.receive(CALLER, old(2)).len(), 2);

@@ -226,7 +226,9 @@ mod tests {
     }
 
     fn request(method: &str, call: u64, from: &str, to: &str) -> String {
-        format!("{method} sip:h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a>;tag={from}\r\nTo: <sip:b>;tag={to}\r\nCall-ID: {call}\r\nCSeq: 1 {method}\r\n\r\n")
+        format!(
+            "{method} sip:h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a>;tag={from}\r\nTo: <sip:b>;tag={to}\r\nCall-ID: {call}\r\nCSeq: 1 {method}\r\n\r\n"
+        )
     }
 
     fn destinations(count: usize) -> Vec<DestinationId> {
@@ -294,7 +296,12 @@ mod tests {
             match random.u8(..5) {
                 0 | 1 => {
                     let invite = request("INVITE", random.u64(..80), "a", "");
-                    ids.extend(dialogs.begin(&keys, &Message::parse(invite.as_bytes()).expect("SIP"), destination, now));
+                    ids.extend(dialogs.begin(
+                        &keys,
+                        &Message::parse(invite.as_bytes()).expect("SIP"),
+                        destination,
+                        now,
+                    ));
                 }
                 2 if !ids.is_empty() => dialogs.end(ids.swap_remove(random.usize(..ids.len()))),
                 3 if !ids.is_empty() => dialogs.confirm(ids[random.usize(..ids.len())], now),

@@ -103,9 +103,9 @@ impl Proxy {
     ) -> ClientId {
         let invite = incoming.message.method() == Method::Invite;
         let World { transactions, keys, dispatch, now, out, .. } = world;
-        let uri = hop.chosen.and_then(|(id, target)| {
-            rewrite_uri(dispatch.destination(id)?, target.rewrite, incoming.routed.uri)
-        });
+        let uri = hop
+            .chosen
+            .and_then(|(id, target)| rewrite_uri(dispatch.destination(id)?, target.rewrite, incoming.routed.uri));
         let cookie = self.cookie(keys, dispatch, incoming, hop);
         let make = |slot: u64| {
             let answer_to = response_peer(&incoming.message.via(), incoming.flow.peer);

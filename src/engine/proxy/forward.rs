@@ -85,7 +85,8 @@ pub(crate) fn forward(request: &Message<'_>, routed: &Routed<'_>, peer: SocketAd
     }
     if strict.is_some() {
         let own = copy.uri.unwrap_or(routed.uri);
-        let line = |text: &mut Text| [&b"Route: <"[..], own, b">\r\n"].iter().for_each(|part| text.extend_from_slice(part));
+        let line =
+            |text: &mut Text| [&b"Route: <"[..], own, b">\r\n"].iter().for_each(|part| text.extend_from_slice(part));
         splice.insert_after(last_route.unwrap_or(top), line);
     }
     splice.finish()

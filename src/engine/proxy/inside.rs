@@ -55,25 +55,19 @@ impl Proxy {
             (None, None) => (None, None),
         };
         let destination = dialog.and_then(|dialog| world.dialogs.destination(dialog));
-        let flow = self.next_hop(world, incoming, leg, destination)?;
+        let hop = self.next_hop(world, incoming, leg, destination);
         // A To-tag is no ticket: without a cookie or a known dialog one end must be a destination of ours.
         let trusted = leg.is_some()
-            || world.dispatch.is_destination(flow.peer)
-            || world.dispatch.is_destination_ip(incoming.flow.peer.ip());
+            || world.dispatch.is_destination_ip(incoming.flow.peer.ip())
+            || hop.as_ref().is_ok_and(|flow| world.dispatch.is_destination(flow.peer));
         match trusted {
-            true => Ok(Way { flow, dialog }),
+            true => Ok(Way { flow: hop?, dialog }),
             false => Err(Refusal::new(403, "Forbidden")),
         }
     }
 
     /// A dialog that another node, or this one before a restart, began: from now on it counts here.
-    fn adopt(
-        &self,
-        world: &mut World<'_>,
-        incoming: &Incoming<'_, '_>,
-        cookie: &Cookie,
-        leg: Leg,
-    ) -> Option<DialogId> {
+    fn adopt(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, cookie: &Cookie, leg: Leg) -> Option<DialogId> {
         let message = incoming.message;
         let destination = world.dispatch.find(SetId(cookie.set), cookie.destination)?;
         let caller_tag = match leg {

@@ -86,9 +86,8 @@ impl Ourselves {
                 && bind.is_ipv4() == peer.is_ipv4()
                 && bind.ip().is_loopback() == peer.ip().is_loopback()
         };
-        let same_family = |listener: &&Listener| {
-            listener.transport == transport && listener.bind.is_ipv4() == peer.is_ipv4()
-        };
+        let same_family =
+            |listener: &&Listener| listener.transport == transport && listener.bind.is_ipv4() == peer.is_ipv4();
         let came_by = std::iter::once(self.listener(came_by));
         let any_order = || came_by.clone().chain(&self.listeners);
         any_order().find(reaches).or_else(|| any_order().find(same_family)).map(|listener| listener.id)
@@ -134,7 +133,8 @@ mod tests {
     #[test]
     fn a_message_leaves_by_a_listener_that_reaches_its_peer() {
         let us = ourselves();
-        let by = |peer: &str, came_by| us.towards(Transport::Udp, peer.parse().expect("an address"), ListenerId(came_by));
+        let by =
+            |peer: &str, came_by| us.towards(Transport::Udp, peer.parse().expect("an address"), ListenerId(came_by));
         assert_eq!(by("127.0.0.1:1", 0), Some(ListenerId(0)));
         assert_eq!(by("10.0.0.9:1", 0), Some(ListenerId(1)));
         assert_eq!(by("127.0.0.1:1", 1), Some(ListenerId(0)));

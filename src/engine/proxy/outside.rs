@@ -11,7 +11,8 @@ use crate::engine::sip::{Message, Method, Reply, Uri, media_lines};
 use crate::engine::transaction::Key;
 
 /// What an OPTIONS to ourselves is told (section 11.2).
-const CAPABILITIES: &[u8] = b"Accept: application/sdp\r\nAllow: INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, MESSAGE, \
+const CAPABILITIES: &[u8] =
+    b"Accept: application/sdp\r\nAllow: INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, MESSAGE, \
     SUBSCRIBE, NOTIFY, REFER, PRACK, PUBLISH, REGISTER\r\nSupported:\r\n";
 
 /// What becomes of a request, once the rules have been asked.

@@ -3,9 +3,9 @@
 use smallvec::SmallVec;
 
 use super::ourselves::Ourselves;
+use crate::engine::dialog::Leg;
 use crate::engine::flow::ListenerId;
 use crate::engine::sip::{Address, Cookie, Keys, Message, Uri};
-use crate::engine::dialog::Leg;
 
 /// The parameter of our Record-Route that holds the cookie.
 pub(crate) const COOKIE: &[u8] = b"tdm";
@@ -30,14 +30,8 @@ pub(crate) struct Routed<'a> {
 /// Takes what is ours off the route.
 pub(crate) fn preprocess<'a>(request: &Message<'a>, uri: &Uri<'a>, us: &Ourselves, keys: &Keys) -> Routed<'a> {
     let routes: SmallVec<[Address<'a>; 8]> = request.routes().collect();
-    let mut routed = Routed {
-        uri: request.request_uri(),
-        taken: 0,
-        last_taken: false,
-        next: None,
-        cookie: None,
-        leave_by: None,
-    };
+    let mut routed =
+        Routed { uri: request.request_uri(), taken: 0, last_taken: false, next: None, cookie: None, leave_by: None };
     // A strict router put our Record-Route URI into the Request-URI; the real one is the last Route value.
     let mut remaining = &routes[..];
     if let (Some(cookie), Some((last, rest))) = (uri.params.get(COOKIE), routes.split_last()) {
@@ -54,9 +48,8 @@ pub(crate) fn preprocess<'a>(request: &Message<'a>, uri: &Uri<'a>, us: &Ourselve
         if routed.taken > 0 || routed.last_taken {
             routed.leave_by = Some(listener);
         }
-        routed.cookie = routed
-            .cookie
-            .or_else(|| route.params.get(COOKIE).and_then(|cookie| read_cookie(cookie, request, keys)));
+        routed.cookie =
+            routed.cookie.or_else(|| route.params.get(COOKIE).and_then(|cookie| read_cookie(cookie, request, keys)));
         routed.taken += 1;
         remaining = rest;
     }

@@ -146,7 +146,9 @@ pub struct Message<'a> {
     bytes: &'a [u8],
     start: Start<'a>,
     lines: SmallVec<[Line<'a>; 24]>,
+    /// Of the first Via line; another line's would not be the sender's.
     via: Option<Via<'a>>,
+    via_seen: bool,
     from: Option<Address<'a>>,
     to: Option<Address<'a>>,
     call_id: &'a [u8],
@@ -172,6 +174,7 @@ impl<'a> Message<'a> {
             start,
             lines: SmallVec::new(),
             via: None,
+            via_seen: false,
             from: None,
             to: None,
             call_id: b"",
@@ -239,12 +242,15 @@ impl<'a> Message<'a> {
         self.lines.push(Line { name, name_text, value, whole });
         match name {
             Name::Via => {
-                if self.via.is_none() {
-                    let top = lex::values(value).next().and_then(Via::parse);
-                    match top {
-                        Some(via) => self.via = Some(via),
-                        None => self.note(Fault::Via),
-                    }
+                let first_line = !self.via_seen;
+                self.via_seen = true;
+                if first_line {
+                    self.via = lex::values(value).next().and_then(Via::parse);
+                }
+                // In a response the others are for those whom they name.
+                let request = matches!(self.start, Start::Request { .. });
+                if request && lex::values(value).any(|one| Via::parse(one).is_none()) {
+                    self.note(Fault::Via);
                 }
             }
             Name::From => match (self.from, Address::parse(value)) {

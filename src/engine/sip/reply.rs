@@ -86,11 +86,10 @@ fn needs_received(via: &Via<'_>, peer: SocketAddr) -> bool {
 pub(crate) fn stamp_via(splice: &mut Splice<'_>, via: &Via<'_>, peer: SocketAddr) {
     let ours = |name: &[u8]| name.eq_ignore_ascii_case(b"rport") || name.eq_ignore_ascii_case(b"received");
     if let Some((rport, value)) = via.params.filter(|(name, _)| name.eq_ignore_ascii_case(b"rport")).next() {
-        // An rport that the sender filled in is overruled; one without value is.
-        let part = value.unwrap_or_default();
-        match part.is_empty() {
-            true => splice.insert_after(rport, |text| write!(text, "={}", peer.port()).expect("writing to memory")),
-            false => splice.replace(part, |text| write!(text, "{}", peer.port()).expect("writing to memory")),
+        match value {
+            None => splice.insert_after(rport, |text| write!(text, "={}", peer.port()).expect("writing to memory")),
+            // One that the sender filled in is overruled.
+            Some(value) => splice.replace(value, |text| write!(text, "{}", peer.port()).expect("writing to memory")),
         }
     }
     if !needs_received(via, peer) {

@@ -28,7 +28,8 @@ impl<'a> Via<'a> {
     pub fn parse(raw: &'a [u8]) -> Option<Self> {
         let (name, rest) = split_slash(raw)?;
         let (version, rest) = split_slash(rest)?;
-        if !name.eq_ignore_ascii_case(b"SIP") || version != b"2.0" {
+        // A version of another SIP is for the start line to refuse.
+        if !name.eq_ignore_ascii_case(b"SIP") || !lex::all_token(version) {
             return None;
         }
         let rest = lex::trim(rest);
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn what_is_no_via_is_refused() {
         for text in
-            ["", "SIP/2.0/UDP", "SIP/7.0/UDP h", "HTTP/2.0/UDP h", "SIP/2.0/UDP h:x", "SIP/2.0/U@P h", "SIP/2.0/UDP ;b"]
+            ["", "SIP/2.0/UDP", "SIP//UDP h", "HTTP/2.0/UDP h", "SIP/2.0/UDP h:x", "SIP/2.0/U@P h", "SIP/2.0/UDP ;b"]
         {
             assert_eq!(Via::parse(text.as_bytes()), None, "{text}");
         }

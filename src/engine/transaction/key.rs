@@ -24,7 +24,10 @@ impl Key {
         let via = request.via();
         let sent_by = &via.raw[..via.raw.len() - via.params.as_bytes().len()];
         let hash = match via.branch {
-            Some(branch) if branch.starts_with(MAGIC) => keys.table_hash(&[method.as_bytes(), branch, sent_by]),
+            // The cookie alone is no unique branch.
+            Some(branch) if branch.starts_with(MAGIC) && branch.len() > MAGIC.len() => {
+                keys.table_hash(&[method.as_bytes(), branch, sent_by])
+            }
             // RFC 2543: no unique branch. The To-tag stays out, since only the ACK has it.
             Some(_) | None => keys.table_hash(&[
                 method.as_bytes(),
