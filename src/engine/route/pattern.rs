@@ -88,7 +88,7 @@ fn run(mut pattern: &[u8], mut text: impl Iterator<Item = u8> + Clone, same: imp
             (Some((Step::One, behind)), Some(_)) => Some(behind),
             (Some((Step::Byte(wanted), behind)), Some(byte)) if same(wanted, byte) => Some(behind),
             (Some(_), None) => return false,
-            (Some((Step::Any | Step::One | Step::Byte(_), _)) | None, Some(_)) => None,
+            (Some((Step::Any | Step::Byte(_), _)) | None, Some(_)) => None,
         };
         match (fits, &mut retry) {
             (Some(behind), _) => {
