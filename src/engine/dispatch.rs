@@ -277,3 +277,338 @@ fn view_destination(id: DestinationId, destination: &Destination, load: &dyn Loa
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::*;
+    use crate::engine::event::Changes;
+    use crate::engine::flow::Transport;
+
+    const SET: SetId = SetId(19);
+
+    fn row(number: u16) -> Row {
+        Row {
+            row: i64::from(number),
+            uri: format!("sip:10.129.39.88:{number}"),
+            address: SocketAddr::new([10, 129, 39, 88].into(), number),
+            transport: Transport::Udp,
+            socket: None,
+            weight: 1,
+            priority: 100,
+            state: RowState::Active,
+            attrs: "pstn=100".into(),
+            description: format!("TTS_MRCP_CLIENT_FS_{number}"),
+        }
+    }
+
+    fn load(dispatch: &mut Dispatch, rows: impl IntoIterator<Item = Row>) -> Changes {
+        dispatch.replace(Sets(vec![Set { id: SET, rows: rows.into_iter().collect() }]))
+    }
+
+    fn dispatch(algorithm: Algorithm, rows: impl IntoIterator<Item = Row>) -> Dispatch {
+        let mut dispatch = Dispatch::new(vec![Policy { algorithm, ..Policy::of(SET) }], 1);
+        load(&mut dispatch, rows);
+        dispatch
+    }
+
+    fn article() -> Dispatch {
+        dispatch(Algorithm::RoundRobin, [row(7010), row(7011)])
+    }
+
+    fn plan(dispatch: &mut Dispatch, turn: Turn) -> Vec<u16> {
+        let mut plan = Plan::default();
+        dispatch.plan(SET, turn, &mut plan);
+        assert_eq!(plan.first(), plan.iter().next());
+        assert_eq!(plan.rest(), plan.iter().skip(1).collect::<Vec<_>>());
+        plan.iter().map(|id| dispatch.destination(id).expect("loaded").row.address.port()).collect()
+    }
+
+    fn first(dispatch: &mut Dispatch) -> Option<u16> {
+        plan(dispatch, Turn::Session).first().copied()
+    }
+
+    fn id(dispatch: &Dispatch, port: u16) -> DestinationId {
+        dispatch.destinations.iter().find(|(_, found)| found.row.address.port() == port).expect("loaded").0
+    }
+
+    struct Idle;
+
+    impl Load for Idle {
+        fn sessions(&self, _: DestinationId) -> u64 {
+            3
+        }
+
+        fn sessions_peak(&self, _: DestinationId) -> u64 {
+            9
+        }
+    }
+
+    // Conformance: what every algorithm promises.
+
+    /// Calls `check` with each algorithm and random rows, of which the ports of the fit ones are told.
+    fn for_all(check: impl Fn(&mut Dispatch, &[u16], &str)) {
+        for algorithm in Algorithm::ALL {
+            for seed in 0..300 {
+                let mut rng = Rng::with_seed(seed);
+                let rows: Vec<_> = (1..=rng.u16(0..14))
+                    .map(|number| Row {
+                        weight: [0, 1, 1, rng.u32(0..9), rng.u32(..)][rng.usize(..5)],
+                        priority: rng.i32(-2..3),
+                        state: [RowState::Active, RowState::Active, RowState::Inactive, RowState::Probing]
+                            [rng.usize(..4)],
+                        ..row(number)
+                    })
+                    .collect();
+                let fit: Vec<_> =
+                    rows.iter().filter(|row| row.state == RowState::Active).map(|row| row.address.port()).collect();
+                check(&mut dispatch(algorithm, rows), &fit, &format!("{algorithm:?}, seed {seed}"));
+            }
+        }
+    }
+
+    #[test]
+    fn every_algorithm_plans_the_fit_ones_all_of_them_and_nobody_twice() {
+        for_all(|dispatch, fit, case| {
+            for _ in 0..20 {
+                let mut planned = plan(dispatch, Turn::Session);
+                let length = planned.len();
+                assert_eq!(length, fit.len().min(1 + MOST_FAILOVERS), "{case}");
+                planned.sort_unstable();
+                planned.dedup();
+                assert_eq!(planned.len(), length, "{case}: somebody twice");
+                assert!(planned.iter().all(|port| fit.contains(port)), "{case}: {planned:?} of {fit:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn no_algorithm_chooses_weight_zero_first_where_others_have_weight() {
+        for algorithm in [Algorithm::RoundRobin, Algorithm::Random] {
+            let rows = [Row { weight: 0, ..row(1) }, row(2), Row { weight: 0, ..row(3) }, Row { weight: 9, ..row(4) }];
+            let mut dispatch = dispatch(algorithm, rows);
+            for _ in 0..100 {
+                let planned = plan(&mut dispatch, Turn::Session);
+                assert!(planned[..2].iter().all(|port| [2, 4].contains(port)), "{algorithm:?}: {planned:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_algorithms_other_turn_moves_its_session_turn() {
+        for algorithm in Algorithm::ALL {
+            let rows = || (1..=5).map(|number| Row { weight: u32::from(number), ..row(number) });
+            let (mut alone, mut beside) = (dispatch(algorithm, rows()), dispatch(algorithm, rows()));
+            for call in 0..200 {
+                (0..call % 4).for_each(|_| drop(plan(&mut beside, Turn::Other)));
+                let expected = plan(&mut alone, Turn::Session);
+                assert_eq!(plan(&mut beside, Turn::Session), expected, "{algorithm:?}, call {call}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_algorithm_has_an_empty_plan_where_nobody_is_fit() {
+        for algorithm in Algorithm::ALL {
+            let mut dispatch = dispatch(algorithm, []);
+            assert_eq!(plan(&mut dispatch, Turn::Session), []);
+            load(&mut dispatch, [Row { state: RowState::Inactive, ..row(1) }]);
+            assert_eq!(plan(&mut dispatch, Turn::Other), []);
+            let mut plan = Plan(SmallVec::from_elem(DestinationId::default(), 2));
+            dispatch.plan(SetId(77), Turn::Session, &mut plan);
+            assert_eq!(plan, Plan::default(), "an unknown set clears it too");
+        }
+    }
+
+    #[test]
+    fn every_algorithm_makes_the_same_choices_from_the_same_seed() {
+        for algorithm in Algorithm::ALL {
+            let choices = || {
+                let mut dispatch = dispatch(algorithm, (1..20).map(row));
+                (0..50).flat_map(|_| plan(&mut dispatch, Turn::Session)).collect::<Vec<_>>()
+            };
+            assert_eq!(choices(), choices(), "{algorithm:?}");
+        }
+    }
+
+    #[test]
+    fn an_algorithm_is_known_by_its_name_and_by_its_opensips_number() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(Algorithm::from_name_or_number(algorithm.name()), Some(algorithm));
+            assert_eq!(Algorithm::from_name_or_number(&algorithm.number().to_string()), Some(algorithm));
+        }
+        assert_eq!(Algorithm::from_name_or_number("4"), Some(Algorithm::RoundRobin));
+        assert!(
+            ["", "round robin", "Priority", "7", "+4", "04"]
+                .iter()
+                .all(|text| Algorithm::from_name_or_number(text).is_none())
+        );
+    }
+
+    // What dispatch does around them.
+
+    #[test]
+    fn the_articles_two_servers_alternate_with_each_other_as_failover() {
+        let mut dispatch = article();
+        assert_eq!(plan(&mut dispatch, Turn::Session), [7010, 7011]);
+        assert_eq!(plan(&mut dispatch, Turn::Session), [7011, 7010]);
+        assert_eq!(plan(&mut dispatch, Turn::Other), [7010, 7011]);
+        assert_eq!(plan(&mut dispatch, Turn::Session), [7010, 7011]);
+    }
+
+    #[test]
+    fn failovers_of_one_are_spread_over_all_others() {
+        let mut dispatch = dispatch(Algorithm::RoundRobin, (1..=5).map(row));
+        let mut second = HashMap::new();
+        for _ in 0..4000 {
+            let planned = plan(&mut dispatch, Turn::Session);
+            if planned[0] == 1 {
+                *second.entry(planned[1]).or_insert(0) += 1;
+            }
+        }
+        assert!((2..=5).all(|port| (150..250).contains(&second[&port])), "{second:?}");
+    }
+
+    #[test]
+    fn a_reload_keeps_identity_counters_and_turn() {
+        let mut dispatch = article();
+        let before = id(&dispatch, 7010);
+        assert_eq!(first(&mut dispatch), Some(7010));
+        dispatch.note_selection(before, Turn::Session);
+        let heavier = Row { description: "other".into(), priority: 5, ..row(7010) };
+        assert_eq!(load(&mut dispatch, [heavier, row(7011)]), Changes { added: 0, removed: 0, changed: 1 });
+        assert_eq!(id(&dispatch, 7010), before);
+        assert_eq!(dispatch.view(&Idle)[0].destinations[0].selections, 1);
+        assert_eq!(first(&mut dispatch), Some(7011), "the turn goes on");
+        assert_eq!(load(&mut dispatch, [row(7011), row(7012)]), Changes { added: 1, removed: 1, changed: 0 });
+        assert!(dispatch.destination(before).is_none() && !dispatch.fit(before));
+        assert_eq!(first(&mut dispatch), Some(7012));
+    }
+
+    #[test]
+    fn a_new_uri_or_address_is_a_new_destination_and_an_emptied_load_removes_all() {
+        let mut dispatch = article();
+        let renamed = Row { uri: "sip:tts".into(), ..row(7010) };
+        let moved = Row { address: "10.0.0.9:7011".parse().expect("an address"), ..row(7011) };
+        assert_eq!(load(&mut dispatch, [renamed, moved]), Changes { added: 2, removed: 2, changed: 0 });
+        assert_eq!(dispatch.replace(Sets::default()), Changes { added: 0, removed: 2, changed: 0 });
+        assert_eq!(first(&mut dispatch), None);
+        assert_eq!(dispatch.view(&Idle)[0].destinations.len(), 0, "a configured set stays in sight");
+    }
+
+    #[test]
+    fn a_row_that_stands_twice_is_loaded_once() {
+        let mut dispatch = article();
+        assert_eq!(load(&mut dispatch, [row(7010), Row { row: 9, ..row(7010) }]).removed, 1);
+        assert_eq!(plan(&mut dispatch, Turn::Session), [7010]);
+        assert_eq!(dispatch.view(&Idle)[0].destinations[0].row, 7010, "the first one counts");
+    }
+
+    #[test]
+    fn the_rows_state_says_who_is_fit() {
+        let mut dispatch = article();
+        let states = |first, second| [Row { state: first, ..row(7010) }, Row { state: second, ..row(7011) }];
+        load(&mut dispatch, states(RowState::Inactive, RowState::Active));
+        assert_eq!(plan(&mut dispatch, Turn::Session), [7011]);
+        load(&mut dispatch, states(RowState::Active, RowState::Probing));
+        assert_eq!(plan(&mut dispatch, Turn::Session), [7010]);
+        assert_eq!(dispatch.destination(id(&dispatch, 7011)).expect("loaded").order, Order::Ready);
+        load(&mut dispatch, states(RowState::Active, RowState::Active));
+        assert_eq!(plan(&mut dispatch, Turn::Session).len(), 2);
+    }
+
+    #[test]
+    fn sets_do_not_move_each_others_choices() {
+        let two_sets = || {
+            let mut dispatch = Dispatch::new(
+                [1, 2].map(|set| Policy { algorithm: Algorithm::Random, ..Policy::of(SetId(set)) }).into(),
+                7,
+            );
+            let sets = [1, 2].map(|set| Set { id: SetId(set), rows: (1..9).map(row).collect() });
+            dispatch.replace(Sets(sets.into()));
+            dispatch
+        };
+        let ports = |dispatch: &mut Dispatch, set| {
+            let mut plan = Plan::default();
+            dispatch.plan(SetId(set), Turn::Session, &mut plan);
+            plan.iter().map(|id| dispatch.destination(id).expect("loaded").row.address.port()).collect::<Vec<_>>()
+        };
+        let (mut alone, mut beside) = (two_sets(), two_sets());
+        let mut differ = false;
+        for _ in 0..20 {
+            let other = ports(&mut beside, 2);
+            let expected = ports(&mut alone, 1);
+            assert_eq!(ports(&mut beside, 1), expected);
+            differ |= other != expected;
+        }
+        assert!(differ, "each set has a stream of its own");
+    }
+
+    #[test]
+    fn destinations_are_found_by_key_and_by_address() {
+        let mut dispatch = article();
+        let (id, key) = (id(&dispatch, 7011), dispatch.destination(id(&dispatch, 7011)).expect("loaded").key());
+        assert_eq!(dispatch.find(SET, key), Some(id));
+        assert_eq!((dispatch.find(SetId(20), key), dispatch.find(SET, key ^ 1)), (None, None));
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        load(&mut dispatch, [Row { state: RowState::Inactive, ..row(7010) }]);
+        assert_eq!(dispatch.find(SET, key), None);
+        assert!(dispatch.is_destination(address("10.129.39.88:7010")), "whatever its order");
+        assert!(dispatch.is_destination(address("[::ffff:10.129.39.88]:7010")));
+        assert!(!dispatch.is_destination(address("10.129.39.88:7011")));
+        assert!(dispatch.is_destination_ip(address("10.129.39.88:1").ip()));
+        assert!(!dispatch.is_destination_ip(address("10.129.39.89:7010").ip()));
+    }
+
+    #[test]
+    fn what_is_counted_is_seen() {
+        let policy = Policy { name: "tts".into(), ..Policy::of(SET) };
+        let mut dispatch = Dispatch::new(vec![policy], 1);
+        dispatch.replace(Sets(vec![
+            Set { id: SetId(20), rows: vec![row(1)] },
+            Set { id: SET, rows: vec![row(7011), row(7010)] },
+        ]));
+        let id = id(&dispatch, 7010);
+        dispatch.note_selection(id, Turn::Session);
+        dispatch.note_selection(id, Turn::Other);
+        dispatch.note_selection(id, Turn::Other);
+        for status in [100, 180, 183, 200, 404, 486, 603, 0, 99, 700, u16::MAX] {
+            dispatch.note_response(id, status);
+        }
+        dispatch.note_empty(SET);
+        let view = dispatch.view(&Idle);
+        let heads: Vec<_> = view.iter().map(|set| (set.id.0, set.name.as_str(), set.algorithm, set.empty)).collect();
+        assert_eq!(heads, [(19, "tts", "round_robin", 1), (20, "", "round_robin", 0)]);
+        let rows: Vec<_> = view[0].destinations.iter().map(|one| one.row).collect();
+        assert_eq!(rows, [7011, 7010], "in the table's order");
+        let seen = &view[0].destinations[1];
+        assert_eq!((seen.selections, seen.other_selections, seen.responses), (1, 2, [2, 1, 0, 2, 0, 1]));
+        assert_eq!((seen.sessions, seen.sessions_peak, seen.fit, seen.order), (3, 9, true, Order::Ready));
+        assert_eq!(
+            (seen.uri.as_str(), seen.description.as_str()),
+            ("sip:10.129.39.88:7010", "TTS_MRCP_CLIENT_FS_7010")
+        );
+    }
+
+    #[test]
+    fn a_counter_of_empty_plans_outlives_the_set_and_untouched_sets_go() {
+        let mut dispatch = Dispatch::new(Vec::new(), 1);
+        load(&mut dispatch, [row(1)]);
+        dispatch.note_empty(SetId(5));
+        dispatch.replace(Sets::default());
+        let seen: Vec<_> = dispatch.view(&Idle).iter().map(|set| (set.id.0, set.empty)).collect();
+        assert_eq!(seen, [(5, 1)]);
+    }
+
+    #[test]
+    fn a_set_without_policy_answers_as_the_article() {
+        let dispatch = article();
+        for set in [SET, SetId(4711)] {
+            let policy = dispatch.policy(set);
+            assert_eq!(policy.empty_reply, Reply::new(480, "MRCP server Unavailable"));
+            assert_eq!((policy.algorithm, policy.priority_order), (Algorithm::RoundRobin, PriorityOrder::HighFirst));
+            assert_eq!(policy.name, "");
+        }
+    }
+}

@@ -144,7 +144,10 @@ impl UriPart {
     fn matches(self, uri: &[u8], pattern: &Pattern) -> bool {
         let Ok(uri) = Uri::parse(uri) else { return false };
         match self {
-            UriPart::User => pattern.matches_bytes(Unescaped(user(&uri))),
+            UriPart::User => match user(&uri) {
+                b"" => pattern.as_str().is_empty(),
+                user => pattern.matches_bytes(Unescaped(user)),
+            },
             UriPart::Host => host_matches(&uri, pattern),
         }
     }
@@ -162,7 +165,7 @@ fn user<'a>(uri: &Uri<'a>) -> &'a [u8] {
 /// An IPv6 address matches with and without brackets.
 fn host_matches(uri: &Uri<'_>, pattern: &Pattern) -> bool {
     match uri.host {
-        Host::Name(_) if uri.scheme == Scheme::Tel => pattern.matches(b""),
+        Host::Name(_) if uri.scheme == Scheme::Tel => pattern.as_str().is_empty(),
         Host::Name(name) => pattern.matches_any_case(name),
         Host::Ip(ip) => {
             let mut text = SmallVec::<[u8; 48]>::new();
@@ -284,9 +287,10 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_user_is_empty() {
+    fn an_absent_user_matches_the_empty_pattern_alone() {
         assert!(holds(MRCP, Condition::RequestUri(UriPart::User, is(""))));
         assert!(!holds(MRCP, Condition::RequestUri(UriPart::User, is("?*"))));
+        assert!(!holds(MRCP, Condition::RequestUri(UriPart::User, is("*"))), "any user, but there must be one");
     }
 
     #[test]

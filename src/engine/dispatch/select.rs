@@ -45,7 +45,7 @@ impl Algorithm {
 
     /// The algorithm of that name, or of that OpenSIPS number in digits.
     pub fn from_name_or_number(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| text == algorithm.name() || text.parse() == Ok(algorithm.number()))
+        Self::ALL.into_iter().find(|algorithm| text == algorithm.name() || text == algorithm.number().to_string())
     }
 }
 

@@ -1,9 +1,9 @@
 //! Algorithm 4: smooth weighted round robin.
 //!
 //! A cycle has as many turns as the weights' sum (divided by what they have in common), and each destination gets as many of
-//! them as its weight. Two destinations of one server farm rarely mind who is first, but they mind bursts: no destination gets
-//! more turns in a row than its share asks for, `ceil(w / (W - w))` of them for weight `w` of sum `W`, also from one cycle
-//! to the next. The usual scheme (credit grows by weight, the richest pays the sum) does not hold that where cycles meet, so:
+//! them as its weight. No destination gets more turns in a row than its share asks for, `ceil(w / (W - w))` of them for weight
+//! `w` of sum `W`, also from one cycle to the next. The usual scheme (credit grows by weight, the richest pays the sum) does
+//! not hold that where cycles meet, so:
 //!
 //! - One that has more than half of all weight (`heavy`) gets its turns by an error accumulator, as a line is drawn on a
 //!   raster; the others share the turns between, and never meet.
@@ -68,9 +68,7 @@ impl RoundRobin {
     /// Goes on with other destinations or weights.
     fn change(&mut self, fit: &[Candidate]) {
         let mut old = std::mem::take(&mut self.entries);
-        if let Some(heavy) = self.heavy {
-            old.remove(heavy);
-        }
+        let old_heavy = self.heavy.map(|heavy| old.remove(heavy).id);
         let news = !old.is_empty();
         old.extend(self.gone.drain(..).map(|entry| Entry { back: news, ..entry }));
         old.sort_unstable_by_key(|entry| entry.id);
@@ -97,15 +95,17 @@ impl RoundRobin {
         here.sort_unstable();
         old.retain(|entry| entry.given > 0 && here.binary_search(&entry.id).is_err());
         self.gone = old;
+        let old_cycle = self.cycle;
         self.cycle = self.entries.iter().map(|entry| entry.share).sum();
         self.heavy = self.entries.iter().position(|entry| 2 * entry.share > self.cycle);
-        self.error = match self.heavy.map(|heavy| self.entries[heavy]) {
-            // Its run goes on, so that a change is no occasion for a longer one.
-            Some(heavy) if self.last == Some(heavy.id) => {
-                self.run.saturating_mul(self.cycle - heavy.share).min(self.cycle - 1)
-            }
-            Some(_) | None => 0,
+        let Some(heavy) = self.heavy.map(|heavy| self.entries[heavy]) else { return };
+        let phase = match old_heavy == Some(heavy.id) {
+            true => Progress { given: self.error, share: old_cycle }.of(self.cycle),
+            false => 0,
         };
+        // Its run goes on, so that a change is no occasion for a longer one.
+        let run = if self.last == Some(heavy.id) { self.run.saturating_mul(self.cycle - heavy.share) } else { 0 };
+        self.error = phase.max(run).min(self.cycle - 1);
     }
 
     fn step(&mut self) -> Option<usize> {
