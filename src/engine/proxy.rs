@@ -11,6 +11,7 @@ mod preprocess;
 mod response;
 mod validate;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use slotmap::SecondaryMap;
@@ -64,7 +65,7 @@ impl World<'_> {
 #[derive(Debug)]
 pub(crate) struct Proxy {
     us: Ourselves,
-    route: route::Config,
+    route: Arc<route::Config>,
     node: u16,
     call_events: bool,
     most_transactions: usize,
@@ -97,7 +98,7 @@ impl Proxy {
     pub(crate) fn new(config: &crate::engine::Config) -> Self {
         Proxy {
             us: Ourselves::new(config.listeners.clone()),
-            route: config.route.clone(),
+            route: Arc::new(config.route.clone()),
             node: node_hash(&config.node),
             call_events: config.call_events,
             most_transactions: config.limits.transactions,

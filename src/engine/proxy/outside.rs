@@ -1,5 +1,7 @@
 //! Requests outside a dialog: the rules say where they go (RFC 3261 section 16.5).
 
+use std::sync::Arc;
+
 use super::context::Hop;
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World, retry_after};
@@ -30,8 +32,8 @@ enum Decision<'r> {
 impl Proxy {
     /// One request without To-tag.
     pub(super) fn outside_dialog(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, key: Key) {
-        // The rules are borrowed while contexts change.
-        let route = std::mem::take(&mut self.route);
+        // The rules are in use while contexts change.
+        let route = Arc::clone(&self.route);
         let rule = route.choose(&RequestView {
             message: incoming.message,
             source: incoming.flow.peer,
@@ -58,7 +60,6 @@ impl Proxy {
             }
             Decision::Refuse(refusal) => self.refuse(world, incoming.flow, incoming.message, &refusal),
         }
-        self.route = route;
     }
 
     fn decide<'r>(
