@@ -22,6 +22,7 @@ use crate::engine::transaction::timing::Timing;
 use crate::engine::{self, Limits, route};
 
 pub use self::reader::Fault;
+pub use self::values::duration;
 
 /// Everything that a node is told.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,9 @@
 //! Two wings (ARCHITECTURE.md): [`engine`] decides and touches nothing outside; [`edge`] touches the outside and decides
 //! nothing. [`server`] joins them.
 
+pub mod cli;
 pub mod config;
 pub mod edge;
 pub mod engine;
+pub mod lab;
 pub mod server;

@@ -1,3 +1,7 @@
-//! The `tandem` command.
+//! The `tandem` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tandem::cli::main()
+}

@@ -1,5 +1,6 @@
 //! The server: one thread that owns the engine and the UDP sockets, and the handle by which all others speak to it.
 
+mod node;
 mod turn;
 
 use std::net::SocketAddr;
@@ -18,6 +19,8 @@ use crate::engine::flow::{HostPort, Listener, Transport};
 use crate::engine::{self, Engine, Snapshot};
 
 use turn::{Order, Turns};
+
+pub use node::{Node, NodeError, check_rows};
 
 /// Orders that may wait; whoever gives one more waits itself.
 const ORDERS: usize = 64;

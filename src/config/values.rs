@@ -6,8 +6,11 @@ use std::time::Duration;
 use crate::engine::flow::{HostPort, Transport};
 use crate::engine::sip::Host;
 
-/// A length of time: a number and one of `ms`, `s`, `m`, `h`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+/// Reads a length of time: a number and one of `ms`, `s`, `m`, `h`.
+///
+/// # Errors
+/// What to write instead.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let remedy = || "give a number and a unit: 500ms, 5s, 3m or 12h".to_owned();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..digits].parse().map_err(|_| remedy())?;

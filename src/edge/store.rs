@@ -142,26 +142,49 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Opens the database that `url` names (`sqlite:PATH` or `sqlite://PATH`, a relative path counting from `base`). A
-    /// SQLite file that is not there, or is empty, is made with OpenSIPS's schema (version 8) and no rows.
+    /// The database that `url` names: `sqlite:PATH` or `sqlite://PATH`, a relative path counting from `base`. It is not
+    /// touched before it is made or read.
     ///
     /// # Errors
-    /// [`StoreError`] if the URL names no database that we speak to, it can't be opened or made, or it holds no
-    /// dispatcher table that we can read.
-    pub async fn open(url: &str, base: &Path, options: TableOptions) -> Result<Self, StoreError> {
+    /// [`StoreError`] if the URL names no database that we speak to, or the table's name is none.
+    pub fn new(url: &str, base: &Path, options: TableOptions) -> Result<Self, StoreError> {
         let TableOptions { table } = options;
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if table.is_empty() || !table.chars().all(word) {
             return Err(StoreError::TableName { table });
         }
-        let backend = Backend::of(url, base)?;
-        match &backend {
-            Backend::Sqlite(sqlite) => sqlite.prepare(&table).await?,
-        }
-        Ok(Store { backend, table })
+        Ok(Store { backend: Backend::of(url, base)?, table })
     }
 
-    /// Reads and judges all rows. A file that has gone since [`Store::open`] is an error, not an empty load.
+    /// Makes a SQLite file that is not there or is empty, with OpenSIPS's schema (version 8) and no rows: for a node's
+    /// first start. A file with tables is left as it is.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it can't be opened or made, or it holds no dispatcher table that we can read.
+    pub async fn make(&self) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.prepare(&self.table).await,
+        }
+    }
+
+    /// Whether there is a database to be read: a SQLite file may not have been made yet.
+    pub fn is_there(&self) -> bool {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.is_there(),
+        }
+    }
+
+    /// Runs SQL statements as they are: the rows of the demo, an operator's own.
+    ///
+    /// # Errors
+    /// [`StoreError`] with what the database says.
+    pub async fn execute(&self, sql: &str) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.execute(sql).await,
+        }
+    }
+
+    /// Reads and judges all rows. A file that is not there is an error, not an empty load.
     ///
     /// # Errors
     /// [`StoreError::BadRows`] with every fault, if strict; the others if the database can't be read.
@@ -245,8 +268,13 @@ mod tests {
         connection.close().await.expect("closed");
     }
 
+    async fn make(url: &str, base: &Path, options: TableOptions) -> Result<Store, StoreError> {
+        let store = Store::new(url, base, options)?;
+        store.make().await.map(|()| store)
+    }
+
     async fn open(folder: &Folder) -> Result<Store, StoreError> {
-        Store::open("sqlite:t.db", folder.path(), TableOptions::default()).await
+        make("sqlite:t.db", folder.path(), TableOptions::default()).await
     }
 
     async fn load(store: &Store, strictness: Strictness) -> Result<Load, StoreError> {
@@ -410,12 +438,12 @@ mod tests {
         let folder = Folder::new();
         let whole = format!("SQLITE://{}", folder.path().join("whole.db").display());
         for url in ["sqlite:a.db", "sqlite://b.db", "sqlite:./my file.db", &whole] {
-            let store = Store::open(url, folder.path(), TableOptions::default()).await.expect(url);
+            let store = make(url, folder.path(), TableOptions::default()).await.expect(url);
             assert!(store.to_string().contains(&folder.path().display().to_string()), "{store}");
         }
         assert_eq!(folder.files(), ["a.db", "b.db", "my file.db", "whole.db"]);
         let fault =
-            Store::open("sqlite:none/a.db", folder.path(), TableOptions::default()).await.expect_err("no folder");
+            make("sqlite:none/a.db", folder.path(), TableOptions::default()).await.expect_err("no folder");
         assert!(fault.to_string().contains("can't open it"), "{fault}");
     }
 
@@ -429,12 +457,12 @@ mod tests {
             ("sqlite::memory:", "gone after the first load"),
             ("sqlite:a.db?mode=ro", "with parameters"),
         ] {
-            let fault = Store::open(url, Path::new("."), TableOptions::default()).await.expect_err(url).to_string();
+            let fault = make(url, Path::new("."), TableOptions::default()).await.expect_err(url).to_string();
             assert!(fault.contains(words) && !fault.contains("secret"), "{fault}");
         }
         for table in ["", "a b", "x\"; DROP TABLE y; --", "ü"] {
             let options = TableOptions { table: table.to_owned() };
-            let fault = Store::open("sqlite:a.db", Path::new("."), options).await.expect_err(table);
+            let fault = make("sqlite:a.db", Path::new("."), options).await.expect_err(table);
             assert!(matches!(fault, StoreError::TableName { .. }), "{fault}");
         }
     }
@@ -443,7 +471,7 @@ mod tests {
     async fn a_table_of_another_name_is_made_and_read() {
         let folder = Folder::new();
         let options = TableOptions { table: "select".to_owned() };
-        let store = Store::open("sqlite:t.db", folder.path(), options).await.expect("made");
+        let store = make("sqlite:t.db", folder.path(), options).await.expect("made");
         run(&folder, "INSERT INTO \"select\" (setid, destination, state) VALUES (1, 'sip:10.0.0.1', 7);").await;
         let fault = load(&store, Strictness::Strict).await.expect_err("a bad row").to_string();
         assert!(fault.contains("select row 1: state is \"7\""), "{fault}");

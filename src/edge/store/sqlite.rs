@@ -40,6 +40,19 @@ impl Sqlite {
         result
     }
 
+    /// Whether the file is there.
+    pub(super) fn is_there(&self) -> bool {
+        self.path.exists()
+    }
+
+    /// Runs statements as they are.
+    pub(super) async fn execute(&self, sql: &str) -> Result<(), StoreError> {
+        let mut connection = self.connect(false).await?;
+        let result = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await;
+        close(connection).await;
+        result.map(drop).map_err(|source| self.query_failed("run a statement", source))
+    }
+
     /// All rows by `id`.
     pub(super) async fn rows(&self, table: &str) -> Result<Vec<RawRow>, StoreError> {
         let mut connection = self.connect(false).await?;

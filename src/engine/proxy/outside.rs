@@ -32,6 +32,10 @@ enum Decision<'r> {
 impl Proxy {
     /// One request without To-tag.
     pub(super) fn outside_dialog(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, key: Key) {
+        if self.draining && !self.is_for_us(incoming) {
+            let refusal = Refusal { headers: retry_after(), ..Refusal::new(503, "Service Unavailable") };
+            return self.refuse(world, incoming.flow, incoming.message, &refusal);
+        }
         // The rules are in use while contexts change.
         let route = Arc::clone(&self.route);
         let rule = route.choose(&RequestView {

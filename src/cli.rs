@@ -1,0 +1,87 @@
+//! The commands.
+
+mod calls;
+mod check;
+mod demo;
+mod mrcp_server;
+mod run;
+mod term;
+
+use std::future::Future;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// sysexits.h: something in the configuration or the rows has to be mended.
+const EX_CONFIG: u8 = 78;
+
+/// A SIP dispatcher for MRCPv2 and other SIP servers.
+#[derive(Debug, Parser)]
+#[command(name = "tandem", version, about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve SIP as the configuration says, until SIGTERM. SIGHUP reads the sets anew.
+    Run(run::Args),
+    /// Look for faults in the configuration and the rows; exit 78 if there are any.
+    Check(check::Args),
+    /// Everything in one process: the proxy, three stand-in servers and a caller, live in the terminal.
+    Demo(demo::Args),
+    /// Make calls at a rate and report how they went.
+    Calls(calls::Args),
+    /// A stand-in MRCPv2 server.
+    MrcpServer(mrcp_server::Args),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::main(&args),
+        Command::Check(args) => check::main(&args),
+        Command::Demo(args) => demo::main(&args),
+        Command::Calls(args) => calls::main(&args),
+        Command::MrcpServer(args) => mrcp_server::main(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { status, text }) => {
+            // Nothing can be done if even this can't be written.
+            let _ = writeln!(std::io::stderr(), "{text}");
+            ExitCode::from(status)
+        }
+    }
+}
+
+/// Why a command failed: what people read, and the exit status.
+#[derive(Debug)]
+struct Failure {
+    status: u8,
+    text: String,
+}
+
+impl Failure {
+    fn new(text: impl ToString) -> Self {
+        Failure { status: 1, text: text.to_string() }
+    }
+
+    fn configuration(text: impl ToString) -> Self {
+        Failure { status: EX_CONFIG, text: text.to_string() }
+    }
+}
+
+/// Runs a command's future on a runtime of its own.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|error| Failure::new(format!("can't start the runtime: {error}")))?.block_on(future)
+}
+
+/// A length of time on the command line: `20s`, `1500ms`, `2m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::config::duration(text)
+}

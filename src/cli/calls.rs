@@ -1,0 +1,83 @@
+//! `tandem calls`: calls at a rate, and how they went.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::{Failure, block_on, duration, term};
+use crate::lab::{Caller, CallerConfig, Report, run};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The proxy, or a server itself.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8060")]
+    to: SocketAddr,
+    /// The address to call from.
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<IpAddr>,
+    /// The User-Agent that the proxy knows an MRCP client by.
+    #[arg(long, value_name = "NAME", default_value = "OPENSIPS_TTS_MRCP_CLIENT")]
+    user_agent: String,
+    /// Calls a second.
+    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    rate: f64,
+    /// Stop after so many calls.
+    #[arg(long, value_name = "N")]
+    calls: Option<u64>,
+    /// Stop after this time.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+    /// How long each call lasts.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
+    hold: Duration,
+    /// Ask for the server's resources by OPTIONS before each call.
+    #[arg(long)]
+    discover: bool,
+    /// Print the report as one JSON object on the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn main(args: &Args) -> Result<(), Failure> {
+    if !(args.rate > 0.0 && args.rate.is_finite()) {
+        return Err(Failure::new(format!("--rate is {}: give a number above 0", args.rate)));
+    }
+    block_on(call(args))
+}
+
+async fn call(args: &Args) -> Result<(), Failure> {
+    // Without an end a Ctrl-C is one.
+    let any = if args.to.is_ipv4() { IpAddr::from([0, 0, 0, 0]) } else { IpAddr::from([0; 16]) };
+    let loopback = if args.to.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { "::1".parse().unwrap_or(any) };
+    let config = CallerConfig {
+        proxy: args.to,
+        bind: args.from.unwrap_or(if args.to.ip().is_loopback() { loopback } else { any }),
+        user_agent: args.user_agent.clone(),
+        rate: args.rate,
+        calls: args.calls,
+        duration: args.duration,
+        hold: args.hold,
+        discover: args.discover,
+        timeout: Duration::from_secs(32),
+    };
+    let caller = Caller::new();
+    let calls = run(config, &caller);
+    tokio::pin!(calls);
+    let report = tokio::select! {
+        report = &mut calls => report,
+        _ = super::run::stopped() => {
+            caller.stop();
+            calls.await
+        }
+    };
+    let report = report.map_err(|error| Failure::new(format!("can't call {}: {error}", args.to)))?;
+    print(&report, args.json);
+    Ok(())
+}
+
+/// The report for people, and on the last line for programs.
+pub(super) fn print(report: &Report, json: bool) {
+    term::line(&report.to_string());
+    if json {
+        term::line(&serde_json::to_string(report).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}")));
+    }
+}

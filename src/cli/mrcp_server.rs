@@ -1,0 +1,55 @@
+//! `tandem mrcp-server`: a stand-in for an MRCPv2 server's SIP side.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{Failure, block_on, duration, term};
+use crate::lab::{Behaviour, MrcpServer};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where to listen (UDP).
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7010")]
+    listen: SocketAddr,
+    /// Answer INVITEs only after this time.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
+    slow: Duration,
+    /// Answer nothing at all.
+    #[arg(long)]
+    silent: bool,
+    /// Answer INVITEs 486.
+    #[arg(long)]
+    busy: bool,
+    /// Answer INVITE and OPTIONS 503.
+    #[arg(long)]
+    offline: bool,
+    /// After an OPTIONS inside a dialog send BYE, as a real server does.
+    #[arg(long)]
+    bye_after_options: bool,
+    /// Send BYE so long after the ACK.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    hang_up_after: Option<Duration>,
+}
+
+pub(super) fn main(args: &Args) -> Result<(), Failure> {
+    block_on(serve(args))
+}
+
+async fn serve(args: &Args) -> Result<(), Failure> {
+    let behaviour = Behaviour {
+        delay: args.slow,
+        silent: args.silent,
+        busy: args.busy,
+        offline: args.offline,
+        bye_after_options: args.bye_after_options,
+        hang_up_after: args.hang_up_after,
+    };
+    let server = MrcpServer::start(args.listen, behaviour)
+        .await
+        .map_err(|error| Failure::new(format!("can't listen on udp {}: {error}", args.listen)))?;
+    term::line(&format!("MRCPv2 stand-in at sip:{}, until SIGTERM or Ctrl-C", server.address()));
+    super::run::stopped().await?;
+    let counts = server.counts();
+    term::line(&format!("{} INVITEs, {} BYEs, {} OPTIONS", counts.invites, counts.byes, counts.options));
+    Ok(())
+}

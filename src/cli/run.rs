@@ -1,0 +1,116 @@
+//! `tandem run`: serve until told to stop.
+
+use std::path::PathBuf;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use super::{Failure, block_on};
+use crate::config::Config;
+use crate::edge::{interfaces, log};
+use crate::engine::flow::Role;
+use crate::server::Node;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "config/tandem.toml")]
+    config: PathBuf,
+    /// Read the sets from this database instead of the configuration's.
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// This node's name instead of the configuration's.
+    #[arg(long, value_name = "NAME")]
+    node_id: Option<String>,
+}
+
+pub(super) fn main(args: &Args) -> Result<(), Failure> {
+    let mut config = Config::load(&args.config).map_err(Failure::configuration)?;
+    if let Some(url) = &args.database {
+        config.database.url.clone_from(url);
+    }
+    if let Some(node_id) = &args.node_id {
+        config.node_id.clone_from(node_id);
+    }
+    block_on(serve(config))
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let _log = log::start(&config.log).map_err(Failure::configuration)?;
+    let mut signals = Signals::new().map_err(no_signals)?;
+    info!(node = config.node_id, version = env!("CARGO_PKG_VERSION"), "starting");
+    warn_of_foreign_addresses(&config);
+    let node = Node::start(&config).await.map_err(|error| match error.is_configuration() {
+        true => Failure::configuration(error),
+        false => Failure::new(error),
+    })?;
+    if let Some(address) = node.http() {
+        info!(%address, "HTTP surface: /live /ready /metrics, POST /reload");
+    }
+    while signals.next().await == Told::Reload {
+        match node.reload().await {
+            Ok(changes) => info!(added = changes.added, removed = changes.removed, changed = changes.changed, "reloaded"),
+            Err(failed) => error!(cause = failed.error, "reload failed"),
+        }
+    }
+    info!("stopping");
+    node.stop().await;
+    Ok(())
+}
+
+/// IP_FREEBIND binds anything, so that a mistyped address would go unseen.
+fn warn_of_foreign_addresses(config: &Config) {
+    let Ok(ours) = interfaces::addresses() else { return };
+    for listener in &config.listeners {
+        let ip = listener.bind.ip();
+        // All of 127.0.0.0/8 is this machine's, whatever is listed.
+        if ip.is_loopback() || ours.contains(&ip) {
+            continue;
+        }
+        match listener.role {
+            Role::Vip => info!(address = %listener.bind, "the virtual address is elsewhere now"),
+            Role::Node => warn!(address = %listener.bind, "this machine has no such address: nothing will come in there"),
+        }
+    }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+pub(super) async fn stopped() -> Result<(), Failure> {
+    let mut signals = Signals::new().map_err(no_signals)?;
+    while signals.next().await == Told::Reload {}
+    Ok(())
+}
+
+fn no_signals(error: std::io::Error) -> Failure {
+    Failure::new(format!("can't listen for signals: {error}"))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.hangup.recv() => Told::Reload,
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+        }
+    }
+}
