@@ -1,6 +1,7 @@
 //! SIP messages: received bytes are kept and looked at in place, what changes is spliced in.
 
 mod address;
+mod compose;
 mod frame;
 pub(crate) mod header;
 mod lex;
@@ -13,6 +14,7 @@ mod uri;
 mod via;
 
 pub use address::Address;
+pub use compose::{Compose, sip_uri};
 pub use frame::{KeepAlive, PONG, keep_alive};
 pub use lex::{Params, Values};
 pub use message::{Fault, Message, Method, NotSip, Start};
