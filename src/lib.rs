@@ -4,3 +4,4 @@
 //! nothing. [`server`] joins them.
 
 pub mod engine;
+pub mod lab;
