@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::{Failure, block_on, duration, term};
-use crate::lab::{Caller, CallerConfig, Report, run};
+use crate::lab::caller::run;
+use crate::lab::{Caller, CallerConfig, Report};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use super::{Failure, block_on, calls, duration, term};
 use crate::config::Config;
 use crate::engine::Snapshot;
-use crate::lab::{Behaviour, Caller, CallerConfig, MrcpServer, Report, run};
+use crate::lab::caller::run;
+use crate::lab::{Behaviour, Caller, CallerConfig, MrcpServer, Report};
 use crate::server::Node;
 
 /// How often the picture is drawn.

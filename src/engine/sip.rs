@@ -1,6 +1,7 @@
 //! SIP messages: received bytes are kept and looked at in place, what changes is spliced in.
 
 mod address;
+mod compose;
 mod follow;
 mod frame;
 pub(crate) mod header;
@@ -14,6 +15,7 @@ mod uri;
 mod via;
 
 pub use address::Address;
+pub use compose::{Compose, sip_uri};
 pub(crate) use follow::{ack, cancel};
 pub use frame::{KeepAlive, PONG, keep_alive};
 pub(crate) use lex::values as list_values;

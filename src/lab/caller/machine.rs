@@ -1,0 +1,441 @@
+//! The caller's calls: RFC 3261 sections 13, 15 and 17.1, as UniMRCP's client shows them.
+
+use std::collections::HashMap;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::CallerConfig;
+use crate::engine::flow::Transport;
+use crate::engine::sip::{self, Compose, Message, Method, Start};
+use crate::engine::transaction::timing::Timing;
+use crate::lab::leg::{self, Leg, Resend};
+use crate::lab::report::{Live, Report, Tally};
+use crate::lab::sdp;
+use crate::lab::timers::Timers;
+use crate::lab::wire::{Machine, Outbox};
+
+/// A Call-ID.
+type Key = Arc<[u8]>;
+
+/// All calls of one caller.
+#[derive(Debug)]
+pub(in crate::lab) struct Calls {
+    config: CallerConfig,
+    us: SocketAddr,
+    timing: Timing,
+    rng: fastrand::Rng,
+    calls: HashMap<Key, Call>,
+    timers: Timers<(Key, Timer)>,
+    tally: Tally,
+    /// Calls that are begun and not over; the table also holds those that only answer resends.
+    running: u64,
+    begun: u64,
+    /// When the first call of the present pace was due, and how many came before it.
+    pace: (Instant, u64),
+    /// When the last call may begin.
+    end: Option<Instant>,
+    stopped: bool,
+}
+
+#[derive(Debug)]
+struct Call {
+    leg: Leg,
+    cseq: u32,
+    /// The branch of the INVITE, or of the OPTIONS.
+    branch: String,
+    begun: Instant,
+    /// Counted as failed already: what comes now is cleaned up and not counted.
+    given_up: bool,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// OPTIONS is sent; its final answer lets the call begin.
+    Discovering(Resend),
+    /// INVITE is sent, nothing heard: it is resent.
+    Calling(Resend),
+    /// A provisional answer has come.
+    Proceeding,
+    /// Answered.
+    Up { ack: (SocketAddr, Bytes) },
+    /// BYE is sent.
+    Ending { ack: (SocketAddr, Bytes), bye: Resend },
+    /// We gave up and sent CANCEL; it is resent until it is answered.
+    Cancelled { cancel: Option<Resend> },
+    /// Over; late copies still get their ACK.
+    Over { ack: Option<(SocketAddr, Bytes)> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    /// What is sent may have to be sent again.
+    Resend,
+    /// The INVITE's final answer has not come in time.
+    GiveUp,
+    /// The call has lasted.
+    Hangup,
+    /// Copies no longer come.
+    Forget,
+}
+
+/// Calls that lie further back than this are not made up for: a caller that was held up goes on at its pace.
+const BACKLOG: Duration = Duration::from_millis(100);
+
+impl Calls {
+    pub(in crate::lab) fn new(config: CallerConfig, us: SocketAddr, seed: u64, now: Instant) -> Self {
+        Calls {
+            end: config.duration.and_then(|duration| now.checked_add(duration)),
+            config,
+            us,
+            timing: Timing::default(),
+            rng: fastrand::Rng::with_seed(seed),
+            calls: HashMap::new(),
+            timers: Timers::new(),
+            tally: Tally::default(),
+            running: 0,
+            begun: 0,
+            pace: (now, 0),
+            stopped: false,
+        }
+    }
+
+    /// Begins no more calls.
+    pub(in crate::lab) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Whether no call is running and none will begin.
+    pub(in crate::lab) fn is_over(&self) -> bool {
+        self.stopped && self.running == 0
+    }
+
+    pub(in crate::lab) fn live(&mut self) -> Live {
+        Live { running: self.running, report: self.tally.picture() }
+    }
+
+    pub(in crate::lab) fn finish(self) -> Report {
+        self.tally.finish()
+    }
+
+    /// When the next call is due.
+    fn next_call(&self) -> Option<Instant> {
+        let rate = self.config.rate.max(f64::MIN_POSITIVE);
+        let wait = Duration::try_from_secs_f64((self.begun - self.pace.1) as f64 / rate).ok()?;
+        self.pace.0.checked_add(wait).filter(|_| !self.stopped)
+    }
+
+    fn begin_due(&mut self, now: Instant, out: &mut Outbox) {
+        loop {
+            let enough = self.config.calls.is_some_and(|calls| self.begun >= calls);
+            let late = self.end.is_some_and(|end| self.next_call().is_none_or(|next| next >= end) || now >= end);
+            if enough || late {
+                self.stopped = true;
+            }
+            let Some(due) = self.next_call().filter(|due| *due <= now) else { return };
+            if now - due > BACKLOG {
+                self.pace = (now, self.begun);
+            }
+            self.begun += 1;
+            self.running += 1;
+            self.tally.begun();
+            match self.config.discover {
+                true => self.discover(now, out),
+                false => self.invite(now, out),
+            }
+        }
+    }
+
+    fn leg(&mut self) -> Leg {
+        let target = sip::sip_uri(self.config.proxy, Transport::Udp);
+        Leg {
+            us: self.us,
+            local: format!("<{}>;tag={:016x}", sip::sip_uri(self.us, Transport::Udp), self.rng.u64(..)),
+            remote: format!("<{target}>"),
+            call_id: format!("{:016x}{:016x}", self.rng.u64(..), self.begun),
+            target,
+            routes: Vec::new(),
+            otherwise: self.config.proxy,
+        }
+    }
+
+    fn branch(&mut self) -> String {
+        format!("z9hG4bK{:016x}", self.rng.u64(..))
+    }
+
+    /// Sends a request, sees to its resends and enters the call.
+    fn place(&mut self, call: Call, resend: &Resend, now: Instant, out: &mut Outbox) {
+        resend.send(out);
+        let key: Key = call.leg.call_id.as_bytes().into();
+        self.timers.set(now + resend.interval, (key.clone(), Timer::Resend));
+        self.calls.insert(key, call);
+    }
+
+    fn discover(&mut self, now: Instant, out: &mut Outbox) {
+        let (leg, branch, cseq) = (self.leg(), self.branch(), self.rng.u32(1..1 << 30));
+        let headers = [("User-Agent", self.config.user_agent.as_str()), ("Accept", "application/sdp")];
+        let (to, bytes) = leg.request(("OPTIONS", cseq), &branch, &headers);
+        let resend = Resend { to, bytes, interval: self.timing.t1, until: now + self.timing.give_up() };
+        let state = State::Discovering(resend.clone());
+        self.place(Call { leg, cseq, branch, begun: now, given_up: false, state }, &resend, now, out);
+    }
+
+    fn invite(&mut self, now: Instant, out: &mut Outbox) {
+        let (leg, branch, cseq) = (self.leg(), self.branch(), self.rng.u32(1..1 << 30));
+        let offer = sdp::offer(self.us.ip(), self.rng.u64(..), "speechsynth", self.rng.u16(10_000..32_000) * 2);
+        let bytes = Compose::new(&leg.local, &leg.remote, &leg.call_id, cseq)
+            .via(Transport::Udp, self.us, &branch)
+            .header("User-Agent", &self.config.user_agent)
+            .header("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS")
+            .body("application/sdp", offer)
+            .request("INVITE", &leg.target);
+        let until = now + self.config.timeout;
+        let resend = Resend { to: self.config.proxy, bytes, interval: self.timing.t1, until };
+        self.timers.set(until, (leg.call_id.as_bytes().into(), Timer::GiveUp));
+        let state = State::Calling(resend.clone());
+        self.place(Call { leg, cseq, branch, begun: now, given_up: false, state }, &resend, now, out);
+    }
+
+    fn response(&mut self, response: &Message<'_>, status: u16, now: Instant, out: &mut Outbox) {
+        let Some((key, _)) = self.calls.get_key_value(response.call_id()) else { return };
+        let key = key.clone();
+        match response.method() {
+            Method::Invite => self.invite_response(&key, response, status, now, out),
+            Method::Bye if status >= 200 => self.bye_response(&key, status, now),
+            Method::Options if status >= 200 => {
+                if matches!(self.calls.get(&key), Some(Call { state: State::Discovering(_), .. })) {
+                    self.calls.remove(&key);
+                    self.invite(now, out);
+                }
+            }
+            Method::Cancel => {
+                if let Some(Call { state: State::Cancelled { cancel, .. }, .. }) = self.calls.get_mut(&key) {
+                    *cancel = None;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn invite_response(&mut self, key: &Key, response: &Message<'_>, status: u16, now: Instant, out: &mut Outbox) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if response.via().branch != Some(call.branch.as_bytes()) || response.cseq() != call.cseq {
+            return;
+        }
+        match &call.state {
+            // A repeated final answer: our ACK was lost.
+            State::Up { ack, .. } | State::Ending { ack, .. } | State::Over { ack: Some(ack) } if status >= 200 => {
+                out.push(ack.clone());
+            }
+            State::Calling(_) if status < 200 => call.state = State::Proceeding,
+            State::Calling(_) | State::Proceeding if status >= 300 => {
+                let ack = refused(call, response);
+                out.push(ack.clone());
+                self.tally.failed(status);
+                self.over(key, Some(ack), now);
+            }
+            State::Calling(_) | State::Proceeding if status >= 200 => {
+                let took = now.saturating_duration_since(call.begun);
+                let ack = accept(call, response, &mut self.rng);
+                out.push(ack.clone());
+                call.state = State::Up { ack };
+                let destination = call.leg.target.clone();
+                self.tally.answered(status, took, destination);
+                self.timers.set(now + self.config.hold, (key.clone(), Timer::Hangup));
+            }
+            State::Cancelled { .. } if status >= 300 => {
+                let ack = refused(call, response);
+                out.push(ack.clone());
+                self.over(key, Some(ack), now);
+            }
+            // Answered after we gave up (RFC 3261 section 15): acknowledged, and ended at once.
+            State::Cancelled { .. } if status >= 200 => {
+                let ack = accept(call, response, &mut self.rng);
+                out.push(ack.clone());
+                call.state = State::Up { ack };
+                self.hang_up(key, now, out);
+            }
+            State::Discovering(_)
+            | State::Calling(_)
+            | State::Proceeding
+            | State::Up { .. }
+            | State::Ending { .. }
+            | State::Cancelled { .. }
+            | State::Over { .. } => {}
+        }
+    }
+
+    fn bye_response(&mut self, key: &Key, status: u16, now: Instant) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        if let State::Ending { ack, .. } = &call.state {
+            let ack = ack.clone();
+            self.ended(key, status < 300, ack, now);
+        }
+    }
+
+    /// An answered call is over.
+    fn ended(&mut self, key: &Key, well: bool, ack: (SocketAddr, Bytes), now: Instant) {
+        if !well && self.calls.get(key).is_some_and(|call| !call.given_up) {
+            self.tally.lost();
+        }
+        self.over(key, Some(ack), now);
+    }
+
+    /// A call is over and counted.
+    fn over(&mut self, key: &Key, ack: Option<(SocketAddr, Bytes)>, now: Instant) {
+        if let Some(call) = self.calls.get_mut(key) {
+            call.state = State::Over { ack };
+            call.leg.routes = Vec::new();
+            self.running -= 1;
+            self.timers.set(now + self.timing.give_up(), (key.clone(), Timer::Forget));
+        }
+    }
+
+    /// Sends the BYE of an answered call.
+    fn hang_up(&mut self, key: &Key, now: Instant, out: &mut Outbox) {
+        let branch = self.branch();
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let State::Up { ack } = &call.state else { return };
+        let (to, bytes) = call.leg.request(("BYE", call.cseq + 1), &branch, &[]);
+        let bye = Resend { to, bytes, interval: self.timing.t1, until: now + self.timing.give_up() };
+        bye.send(out);
+        self.timers.set(now + bye.interval, (key.clone(), Timer::Resend));
+        call.state = State::Ending { ack: ack.clone(), bye };
+    }
+
+    fn resend(&mut self, key: &Key, now: Instant, out: &mut Outbox) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        let (resend, longest) = match &mut call.state {
+            State::Calling(invite) => (invite, Duration::MAX),
+            State::Discovering(request) | State::Ending { bye: request, .. } => (request, self.timing.t2),
+            State::Cancelled { cancel: Some(request), .. } => (request, self.timing.t2),
+            State::Proceeding | State::Up { .. } | State::Cancelled { .. } | State::Over { .. } => return,
+        };
+        if now < resend.until {
+            resend.send(out);
+            resend.interval = (resend.interval * 2).min(longest);
+            self.timers.set((now + resend.interval).min(resend.until), (key.clone(), Timer::Resend));
+            return;
+        }
+        match mem::replace(&mut call.state, State::Over { ack: None }) {
+            State::Ending { ack, .. } => self.ended(key, false, ack, now),
+            // Without an answer the client goes on all the same.
+            State::Discovering(_) => {
+                self.calls.remove(key);
+                self.invite(now, out);
+            }
+            // `give_up` sees to it, at the same time.
+            kept => call.state = kept,
+        }
+    }
+
+    /// No final answer in time. What a provisional answered is cancelled (RFC 3261 section 9.1).
+    fn give_up(&mut self, key: &Key, now: Instant, out: &mut Outbox) {
+        let Some(call) = self.calls.get_mut(key) else { return };
+        match &call.state {
+            State::Calling(_) => {
+                self.tally.failed(0);
+                self.over(key, None, now);
+            }
+            State::Proceeding => {
+                let to = self.config.proxy;
+                let bytes = beside(call, "CANCEL", &call.leg.remote);
+                let resend = Resend { to, bytes, interval: self.timing.t1, until: now + self.timing.give_up() };
+                resend.send(out);
+                self.timers.set(now + resend.interval, (key.clone(), Timer::Resend));
+                self.timers.set(resend.until, (key.clone(), Timer::Forget));
+                call.state = State::Cancelled { cancel: Some(resend) };
+                call.given_up = true;
+                self.tally.failed(0);
+            }
+            State::Discovering(_) | State::Up { .. } | State::Ending { .. } => {}
+            State::Cancelled { .. } | State::Over { .. } => {}
+        }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        match self.calls.remove(key).map(|call| call.state) {
+            Some(State::Over { .. }) | None => {}
+            Some(_) => self.running -= 1,
+        }
+    }
+
+    /// A request from the other side: a BYE ends the call well, an OPTIONS only asks whether it lives.
+    fn request(&mut self, request: &Message<'_>, peer: SocketAddr, now: Instant, out: &mut Outbox) {
+        let known = self.calls.get_key_value(request.call_id()).map(|(key, call)| (key.clone(), call));
+        let ours = known
+            .filter(|(_, call)| !request.to_tag().is_empty() && call.leg.local.as_bytes().ends_with(request.to_tag()));
+        let ack = ours.as_ref().and_then(|(_, call)| match &call.state {
+            State::Up { ack } | State::Ending { ack, .. } | State::Over { ack: Some(ack) } => Some(ack.clone()),
+            State::Discovering(_) | State::Calling(_) | State::Proceeding => None,
+            State::Cancelled { .. } | State::Over { ack: None } => None,
+        });
+        let over = ours.as_ref().is_some_and(|(_, call)| matches!(call.state, State::Over { .. }));
+        let key = ours.map(|(key, _)| key);
+        let start = match (request.method(), ack.is_some()) {
+            (Method::Ack, _) => return,
+            (_, _) if request.fault().is_some() => (400, "Bad Request"),
+            (Method::Bye | Method::Options, true) => (200, "OK"),
+            (Method::Bye | Method::Options | Method::Cancel, _) => (481, "Call Does Not Exist"),
+            (Method::Invite | Method::Other(_), _) => (501, "Not Implemented"),
+        };
+        let tag = format!("{:016x}", self.rng.u64(..));
+        let to = sip::response_peer(&request.via(), peer);
+        out.push((to, sip::respond(request, peer, start, tag.as_bytes(), b"")));
+        if let (Method::Bye, (200, _), false, Some(key), Some(ack)) = (request.method(), start, over, key, ack) {
+            self.ended(&key, true, ack, now);
+        }
+    }
+}
+
+impl Machine for Calls {
+    fn receive(&mut self, datagram: &[u8], peer: SocketAddr, now: Instant, out: &mut Outbox) {
+        let Ok(message) = Message::parse(datagram) else { return };
+        match message.start() {
+            Start::Request { .. } => self.request(&message, peer, now, out),
+            Start::Response { status, .. } => self.response(&message, status, now, out),
+        }
+    }
+
+    fn wake(&mut self, now: Instant, out: &mut Outbox) {
+        while let Some((key, timer)) = self.timers.due(now) {
+            match timer {
+                Timer::Resend => self.resend(&key, now, out),
+                Timer::GiveUp => self.give_up(&key, now, out),
+                Timer::Hangup => self.hang_up(&key, now, out),
+                Timer::Forget => self.forget(&key),
+            }
+        }
+        self.begin_due(now, out);
+    }
+
+    fn next(&self) -> Option<Instant> {
+        [self.timers.next(), self.next_call()].into_iter().flatten().min()
+    }
+}
+
+/// Takes a 2xx: from now on requests go along its route to its Contact (RFC 3261 section 12.1.2). Returns the ACK.
+fn accept(call: &mut Call, response: &Message<'_>, rng: &mut fastrand::Rng) -> (SocketAddr, Bytes) {
+    call.leg.remote = response.to().map_or_else(String::new, |to| leg::text(to.raw));
+    call.leg.target = leg::contact(response).unwrap_or_else(|| mem::take(&mut call.leg.target));
+    call.leg.routes = response.record_routes().map(|route| leg::text(route.raw)).collect();
+    call.leg.routes.reverse();
+    call.leg.request(("ACK", call.cseq), &format!("z9hG4bK{:016x}", rng.u64(..)), &[])
+}
+
+/// The ACK to a final answer that is no 2xx (RFC 3261 section 17.1.1.3).
+fn refused(call: &Call, response: &Message<'_>) -> (SocketAddr, Bytes) {
+    let to = response.to().map_or_else(String::new, |to| leg::text(to.raw));
+    (call.leg.otherwise, beside(call, "ACK", &to))
+}
+
+/// A request that goes beside the INVITE, with its branch.
+fn beside(call: &Call, method: &str, to: &str) -> Bytes {
+    Compose::new(&call.leg.local, to, &call.leg.call_id, call.cseq)
+        .via(Transport::Udp, call.leg.us, &call.branch)
+        .request(method, &call.leg.target)
+}
