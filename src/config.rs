@@ -236,3 +236,177 @@ fn host_name() -> String {
     let name = name.trim();
     values::token(name).unwrap_or_else(|_| "tandem".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::dispatch::{Algorithm, PriorityOrder, SetId};
+    use crate::engine::flow::Role;
+    use crate::engine::route::{Action, Condition, Rewrite};
+
+    const LISTENER: &str = "[[listener]]\nbind = \"udp:127.0.0.1:8060\"\n";
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse("t.toml", text, Path::new("/base"))
+    }
+
+    /// The faults of a text behind one good listener, whose lines are not counted.
+    fn faults(text: &str) -> Vec<String> {
+        match parse(&format!("{LISTENER}{text}")) {
+            Err(ConfigError::Faults(faults)) => {
+                faults.iter().map(|fault| format!("{}: {}", fault.line - 2, fault.problem)).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_listener_is_enough_and_the_rest_has_defaults() {
+        let config = parse(LISTENER).expect("valid");
+        assert_eq!(config.listeners.len(), 1);
+        assert_eq!(
+            (config.listeners[0].role, config.listeners[0].advertise.to_string()),
+            (Role::Node, "127.0.0.1:8060".into())
+        );
+        assert_eq!((config.limits, config.timing), (Limits::default(), Timing::RFC_3261));
+        assert_eq!(config.http, Some(SocketAddr::from(([127, 0, 0, 1], 9060))));
+        assert_eq!(config.route.unroutable.status, 404);
+        assert_eq!((config.state_dir, config.database.url), ("/base/.".into(), "sqlite:tandem.db".into()));
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let config = parse(
+            r#"
+            node_id = "b"
+            state_dir = "/var/lib/tandem"
+            [[listener]]
+            bind = "udp:127.0.0.1:8060"
+            [[listener]]
+            bind = "udp:[::1]:8060"
+            advertise = "sip.example.com"
+            role = "vip"
+            [database]
+            url = "sqlite:a.db"
+            table = "dp"
+            lenient = true
+            [http]
+            listen = "off"
+            [[set]]
+            id = 7
+            name = "asr"
+            algorithm = "8"
+            priority_order = "low_first"
+            empty_reply = { status = 503, reason = "None" }
+            [[rule]]
+            name = "all"
+            method = "INVITE"
+            user_agent = "x*"
+            source = ["10.0.0.0/8", "::1"]
+            listener = "udp:[::1]:8060"
+            request_uri = { user = "a", host = "h" }
+            from = { user = "b" }
+            to = { host = "c" }
+            header = { Subject = "s*", X-Y = "z" }
+            set = 7
+            rewrite = "host"
+            record_route_params = "nat=yes"
+            [[rule]]
+            name = "no"
+            reply = { status = 403, reason = "No" }
+            [unroutable]
+            status = 606
+            reason = "Nothing"
+            [limits]
+            transactions = 1000
+            sessions = 10
+            message_bytes = 4000
+            session_lifetime = "1h"
+            [timing]
+            t1 = "100ms"
+            t2 = "1s"
+            t4 = "2s"
+            timer_c = "200s"
+            [log]
+            format = "json"
+            filter = "debug"
+            "#,
+        )
+        .expect("valid");
+        let policy = &config.sets[0];
+        assert_eq!(
+            (policy.set, policy.algorithm, policy.priority_order),
+            (SetId(7), Algorithm::Priority, PriorityOrder::LowFirst)
+        );
+        assert_eq!((policy.empty_reply.status, policy.name.as_str()), (503, "asr"));
+        let rule = &config.route.rules[0];
+        assert_eq!(rule.when.len(), 10);
+        assert!(matches!(&rule.when[3], Condition::Listener(ids) if ids.len() == 1 && ids[0].0 == 1));
+        let Action::Set(target) = &rule.action else { panic!("{rule:?}") };
+        assert_eq!((target.rewrite, target.record_route_params.as_str()), (Rewrite::Host, "nat=yes"));
+        assert_eq!((config.http, config.log.format), (None, LogFormat::Json));
+        assert_eq!(config.listeners[1].advertise.to_string(), "sip.example.com:8060");
+        assert_eq!((config.limits.message, config.timing.t4), (4000, Duration::from_secs(2)));
+        assert_eq!((config.database.strictness, config.database.table.table.as_str()), (Strictness::Lenient, "dp"));
+    }
+
+    #[test]
+    fn a_file_with_ten_faults_tells_all_ten_with_line_value_and_remedy() {
+        let text = r#"node_id = "a b"
+[[listener]]
+bind = "udp:127.0.0.1"
+role = "master"
+[[set]]
+id = 19
+algorithm = "fastest"
+[[rule]]
+name = "tts"
+user_agnet = "X"
+source = "10.0.0.0/33"
+set = 19
+[[rule]]
+name = "tts"
+relay = true
+[timing]
+timer_c = "3m"
+[limits]
+transactions = "many"
+"#;
+        let Err(ConfigError::Faults(faults)) = parse(text) else { panic!("it has faults") };
+        let lines: Vec<_> = faults.iter().map(|fault| fault.line).collect();
+        assert_eq!(lines, [1, 3, 4, 7, 10, 11, 13, 13, 17, 19]);
+        assert_eq!(
+            faults[2].to_string(),
+            "t.toml:4: listener.role is \"master\": give node, or vip for an address that may move to the other node"
+        );
+        assert!(faults[4].to_string().contains("rule \"tts\".user_agnet is no known key: give one of name, method"));
+    }
+
+    #[test]
+    fn what_is_no_toml_is_told_with_its_line() {
+        assert_eq!(faults("[http\n").len(), 1);
+        assert!(faults("[http\n")[0].starts_with("1: not TOML"), "{:?}", faults("[http\n"));
+    }
+
+    #[test]
+    fn a_database_url_with_a_password_is_not_shown() {
+        let faults = faults("[database]\nurl = \"mysql://u:secret@h/db\"\n");
+        assert!(faults[0].starts_with("2: database.url") && !faults[0].contains("secret"), "{faults:?}");
+    }
+
+    #[test]
+    fn an_open_relay_is_refused() {
+        assert!(faults("[[rule]]\nname = \"r\"\nrelay = true\n")[0].contains("open relay"));
+        let closed = "[[rule]]\nname = \"r\"\nrelay = true\nsource = \"10.0.0.0/8\"\n";
+        assert!(parse(&format!("{LISTENER}{closed}")).is_ok());
+    }
+
+    #[test]
+    fn a_wildcard_becomes_every_address_of_this_machine() {
+        let config = parse("[[listener]]\nbind = \"udp:*:8060\"\n").expect("valid");
+        assert!(config.listeners.iter().any(|listener| listener.bind.ip().is_loopback()));
+        assert!(config.listeners.iter().all(|listener| !listener.bind.ip().is_unspecified()));
+        let twice = "[[listener]]\nbind = \"udp:127.0.0.1:8060\"\n";
+        assert!(faults(twice)[0].contains("another [[listener]]'s too"));
+    }
+}

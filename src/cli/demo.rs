@@ -74,7 +74,10 @@ async fn play(args: &Args, folder: &Path) -> Result<(), Failure> {
     reload(&node).await?;
 
     let proxy = node.server().addresses()[0];
-    term::line(&format!("proxy at udp {proxy}, set 19 of three servers, {} calls/s for {:?}", args.rate, args.duration));
+    term::line(&format!(
+        "proxy at udp {proxy}, set 19 of three servers, {} calls/s for {:?}",
+        args.rate, args.duration
+    ));
     if let Some(http) = node.http() {
         term::line(&format!("metrics at http://{http}/metrics while this runs"));
     }
@@ -171,7 +174,10 @@ impl Show<'_> {
                 let up = if lines > 0 { format!("\x1b[{lines}A\x1b[J") } else { String::new() };
                 lines = picture.lines().count();
                 term::write(&format!("{up}{picture}"));
-            } else if lines == 0 || over || began.elapsed().as_millis() / 1000 != (began.elapsed() - FRAME).as_millis() / 1000 {
+            } else if lines == 0
+                || over
+                || began.elapsed().as_millis() / 1000 != (began.elapsed() - FRAME).as_millis() / 1000
+            {
                 lines = 1;
                 term::write(&picture);
             }
@@ -182,7 +188,8 @@ impl Show<'_> {
     }
 
     fn next_act(&self, act: Act, elapsed: Duration, snapshot: &Snapshot) -> Act {
-        let sessions = snapshot.sets.first().and_then(|set| set.destinations.get(1)).map_or(0, |second| second.sessions);
+        let sessions =
+            snapshot.sets.first().and_then(|set| set.destinations.get(1)).map_or(0, |second| second.sessions);
         match act {
             Act::AllServe if elapsed * 3 >= self.length => Act::Leaving,
             Act::Leaving if sessions == 0 => Act::Away,
@@ -206,7 +213,8 @@ impl Show<'_> {
     }
 
     async fn set_state(&self, state: u8) -> Result<(), Failure> {
-        let sql = format!("UPDATE dispatcher SET state = {state} WHERE destination = 'sip:{}'", self.servers[1].address());
+        let sql =
+            format!("UPDATE dispatcher SET state = {state} WHERE destination = 'sip:{}'", self.servers[1].address());
         self.node.store().execute(&sql).await.map_err(Failure::new)?;
         reload(self.node).await
     }
@@ -221,7 +229,8 @@ fn picture(act: Act, elapsed: Duration, snapshot: &Snapshot, running: u64) -> St
         let bar = "#".repeat((one.sessions as usize * BAR).div_ceil(most as usize));
         let state = if one.fit { "fit" } else { "off" };
         let (uri, sessions, selections) = (&one.uri, one.sessions, one.selections);
-        writeln!(text, "  {uri:<22} {state}  {sessions:>4} now {selections:>6} in all  {bar}").expect("writing to memory");
+        writeln!(text, "  {uri:<22} {state}  {sessions:>4} now {selections:>6} in all  {bar}")
+            .expect("writing to memory");
     }
     text
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::{Failure, block_on};
 use crate::config::Config;
@@ -48,10 +48,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
         info!(%address, "HTTP surface: /live /ready /metrics, POST /reload");
     }
     while signals.next().await == Told::Reload {
-        match node.reload().await {
-            Ok(changes) => info!(added = changes.added, removed = changes.removed, changed = changes.changed, "reloaded"),
-            Err(failed) => error!(cause = failed.error, "reload failed"),
-        }
+        // Either way the node has told its log.
+        let _ = node.reload().await;
     }
     info!("stopping");
     node.stop().await;
@@ -69,7 +67,9 @@ fn warn_of_foreign_addresses(config: &Config) {
         }
         match listener.role {
             Role::Vip => info!(address = %listener.bind, "the virtual address is elsewhere now"),
-            Role::Node => warn!(address = %listener.bind, "this machine has no such address: nothing will come in there"),
+            Role::Node => {
+                warn!(address = %listener.bind, "this machine has no such address: nothing will come in there")
+            }
         }
     }
 }

@@ -51,7 +51,10 @@ fn read_one(section: &Section<'_>, bound: &mut Bound) {
     let port = had_bind.map_or(5060, |bind| bind.address.port());
     let advertise = section.text("advertise", |text| values::advertise(text, port));
     let Some(bind) = had_bind else {
-        return section.fault("it has no valid bind: give one, as bind = \"udp:10.0.0.1:5060\"");
+        if !section.has("bind") {
+            section.fault("it has no bind: give one, as bind = \"udp:10.0.0.1:5060\"");
+        }
+        return;
     };
     let addresses = match expand(bind.address) {
         Ok(addresses) => addresses,

@@ -99,6 +99,11 @@ impl<'d> Section<'d> {
         self.table.is_some()
     }
 
+    /// Whether the key is there, with a fault or without.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
     fn item(&self, key: &'static str) -> Option<&'d Item> {
         self.asked.borrow_mut().push(key);
         self.table?.get(key).filter(|item| !item.is_none())

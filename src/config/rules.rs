@@ -17,7 +17,8 @@ pub(super) fn read_sets(root: &Section<'_>) -> Vec<Policy> {
         }
         let policy = read_set(section, SetId(set.unwrap_or_default() as u32));
         match set {
-            None => section.fault("it has no valid id: give the setid of its rows, as id = 19"),
+            None if section.has("id") => {}
+            None => section.fault("it has no id: give the setid of its rows, as id = 19"),
             Some(_) if sets.iter().any(|other| other.set == policy.set) => {
                 section.fault("there are two of it: put both into one [[set]]");
             }
@@ -65,17 +66,20 @@ fn read_reply(section: &Section<'_>, default: Reply) -> Reply {
 pub(super) fn read(root: &Section<'_>, bound: &Bound) -> Config {
     let default = Config::default();
     let unroutable = read_reply(&root.section("unroutable"), default.unroutable);
-    let mut rules: Vec<Rule> = Vec::new();
+    let mut rules = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     for section in &mut root.sections("rule") {
         let name = section.text("name", values::reason);
         match &name {
             Some(name) => section.rename(format!("rule {name:?}")),
+            None if section.has("name") => {}
             None => section.fault("it has no name: give one, as name = \"tts\""),
         }
         let name = name.unwrap_or_default();
-        if rules.iter().any(|rule| rule.name == name) && !name.is_empty() {
+        if names.contains(&name) && !name.is_empty() {
             section.fault("there are two rules of that name: rename one");
         }
+        names.push(name.clone());
         let when = read_conditions(section, bound);
         if let Some(action) = read_action(section, &when) {
             rules.push(Rule { name, when, action });

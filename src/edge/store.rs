@@ -442,8 +442,7 @@ mod tests {
             assert!(store.to_string().contains(&folder.path().display().to_string()), "{store}");
         }
         assert_eq!(folder.files(), ["a.db", "b.db", "my file.db", "whole.db"]);
-        let fault =
-            make("sqlite:none/a.db", folder.path(), TableOptions::default()).await.expect_err("no folder");
+        let fault = make("sqlite:none/a.db", folder.path(), TableOptions::default()).await.expect_err("no folder");
         assert!(fault.to_string().contains("can't open it"), "{fault}");
     }
 

@@ -113,8 +113,7 @@ impl Node {
     /// [`NodeError`].
     pub async fn start(config: &Config) -> Result<Self, NodeError> {
         let state_dir = &config.state_dir;
-        std::fs::create_dir_all(state_dir)
-            .map_err(|source| NodeError::StateDir { path: state_dir.clone(), source })?;
+        std::fs::create_dir_all(state_dir).map_err(|source| NodeError::StateDir { path: state_dir.clone(), source })?;
         let key = key::load_or_make(&state_dir.join(KEY_FILE))?;
         let seed = key::seed().map_err(NodeError::Seed)?;
         let first = first_sets(config).await?;
@@ -230,7 +229,9 @@ impl Shared {
         let listeners = self.handle.listeners();
         let context = RowContext { listeners, strictness: self.config.database.strictness };
         let result = match self.store.load(&context).await {
-            Ok(load) => self.put_in_place(load).await.map_err(|gone| ReloadFailed { error: gone.to_string(), faults: vec![] }),
+            Ok(load) => {
+                self.put_in_place(load).await.map_err(|gone| ReloadFailed { error: gone.to_string(), faults: vec![] })
+            }
             Err(error) => {
                 self.failed(&error);
                 warn!(cause = %error, "reload failed: the sets stay as they are");
