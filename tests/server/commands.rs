@@ -1,0 +1,100 @@
+//! The binary as its users run it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::scratch::{Folder, config_text};
+
+fn tandem(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    command.args(args);
+    command
+}
+
+fn output(args: &[&str]) -> Output {
+    tandem(args).output().expect("the binary runs")
+}
+
+#[test]
+fn check_tells_ten_faults_and_exits_78() {
+    let folder = Folder::new();
+    let file = folder.write(
+        "bad.toml",
+        "node_id = \"a b\"\n[[listener]]\nbind = \"udp:127.0.0.1\"\nrole = \"master\"\n[[set]]\nid = 19\n\
+         algorithm = \"fastest\"\n[[rule]]\nname = \"tts\"\nuser_agnet = \"X\"\nsource = \"10.0.0.0/33\"\nset = 19\n\
+         [[rule]]\nname = \"tts\"\nrelay = true\n[timing]\ntimer_c = \"3m\"\n[limits]\ntransactions = \"many\"\n",
+    );
+    let result = output(&["check", "--config", file.to_str().expect("text")]);
+    let text = String::from_utf8_lossy(&result.stderr);
+    assert_eq!((result.status.code(), text.lines().count()), (Some(78), 10), "{text}");
+    assert!(text.lines().all(|line| line.starts_with(file.to_str().expect("text"))), "{text}");
+}
+
+#[test]
+fn check_of_the_shipped_configuration_finds_none() {
+    let result = output(&["check", "--config", concat!(env!("CARGO_MANIFEST_DIR"), "/config/tandem.toml")]);
+    assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stderr));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told_with_its_name() {
+    let result = output(&["run", "--config", "nowhere.toml"]);
+    assert_eq!(result.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&result.stderr).contains("nowhere.toml"));
+}
+
+#[test]
+fn the_demo_loses_no_call_and_ends_with_its_json() {
+    let result = output(&["demo", "--for", "6s", "--rate", "50", "--hold", "200ms", "--json"]);
+    let text = String::from_utf8_lossy(&result.stdout);
+    let last = text.lines().last().unwrap_or_default();
+    let report: serde_json::Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert!(report["calls"].as_u64() >= Some(250), "{text}");
+    assert_eq!((&report["failed"], &report["lost"]), (&0.into(), &0.into()), "{text}");
+    assert_eq!(report["answered"], report["calls"]);
+    assert!(report["p50_ms"].as_f64() <= report["p99_ms"].as_f64());
+    let destinations = report["destinations"].as_object().expect("an object");
+    let sum: u64 = destinations.values().filter_map(serde_json::Value::as_u64).sum();
+    assert_eq!((destinations.len(), Some(sum)), (3, report["answered"].as_u64()), "{text}");
+}
+
+/// A running node, ended with the test.
+struct Run(Child);
+
+impl Run {
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.0.id().to_string()]).status().expect("kill runs");
+        assert!(status.success());
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn run_reloads_on_sighup_and_ends_on_sigterm() {
+    let folder = Folder::new();
+    let file = folder.write("tandem.toml", &config_text("[log]\nformat = \"json\""));
+    let child = tandem(&["run", "--config", file.to_str().expect("text"), "--node-id", "n1"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut run = Run(child);
+    let mut lines = BufReader::new(run.0.stderr.take().expect("it is piped")).lines().map_while(Result::ok);
+    let mut wait_for = |word: &str| {
+        let line = lines.find(|line| line.contains(word)).unwrap_or_else(|| panic!("no line says {word}"));
+        let _: serde_json::Value = serde_json::from_str(&line).expect("each line is one JSON object");
+        line
+    };
+    assert!(wait_for("starting").contains("\"n1\""));
+    wait_for("HTTP surface");
+    run.signal("-HUP");
+    wait_for("sets replaced");
+    run.signal("-TERM");
+    wait_for("stopping");
+    assert!(run.0.wait().expect("it ends").success());
+}

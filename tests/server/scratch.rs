@@ -1,0 +1,84 @@
+//! A folder of a test's own, a node in it, and a plain HTTP client.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tandem::config::Config;
+
+/// A folder that goes away with the test.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("tandem-server-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).expect("a folder for the test");
+        Folder(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("the test's folder");
+        path
+    }
+
+    /// A node's configuration: free ports, set 19, the article's rule; `more` is added.
+    pub(crate) fn config(&self, more: &str) -> Config {
+        Config::parse("test.toml", &config_text(more), &self.0).expect("valid")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(crate) fn config_text(more: &str) -> String {
+    format!(
+        r#"
+        state_dir = "state"
+        [[listener]]
+        bind = "udp:127.0.0.1:0"
+        [http]
+        listen = "127.0.0.1:0"
+        [[set]]
+        id = 19
+        [[rule]]
+        name = "tts"
+        method = ["INVITE", "OPTIONS"]
+        user_agent = "OPENSIPS_TTS_MRCP_CLIENT"
+        set = 19
+        {more}"#
+    )
+}
+
+/// The article's statement, with these destinations.
+pub(crate) fn insert(addresses: &[SocketAddr]) -> String {
+    let rows: Vec<_> =
+        addresses.iter().map(|address| format!("(19, 'sip:{address}', 0, 1, 100, 'pstn=100', 'TTS')")).collect();
+    format!(
+        "INSERT INTO `dispatcher` (`setid`, `destination`, `state`, `weight`, `priority`, `attrs`, `description`) VALUES {}",
+        rows.join(", ")
+    )
+}
+
+/// One HTTP request: the status and the body.
+pub(crate) fn http(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("the surface listens");
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        .expect("written");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, body.to_owned())
+}
