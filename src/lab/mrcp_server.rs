@@ -1,5 +1,6 @@
 //! A stand-in MRCPv2 server over UDP: answers as UniMRCP's does on the SIP side, speaks no MRCP, and fails on request.
 
+mod look;
 pub(super) mod machine;
 mod reply;
 

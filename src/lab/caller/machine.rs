@@ -28,7 +28,8 @@ pub(in crate::lab) struct Calls {
     us: SocketAddr,
     timing: Timing,
     rng: fastrand::Rng,
-    calls: HashMap<Key, Call>,
+    /// By Call-ID; those too that are over and only answer resends.
+    pub(in crate::lab) calls: HashMap<Key, Call>,
     timers: Timers<(Key, Timer)>,
     tally: Tally,
     /// Calls that are begun and not over; the table also holds those that only answer resends.
@@ -42,7 +43,7 @@ pub(in crate::lab) struct Calls {
 }
 
 #[derive(Debug)]
-struct Call {
+pub(in crate::lab) struct Call {
     leg: Leg,
     cseq: u32,
     /// The branch of the INVITE, or of the OPTIONS.
