@@ -206,7 +206,7 @@ mod tests {
         runtime().block_on(async {
             let server = server(Ipv4Addr::LOCALHOST.into(), Behaviour::default()).await;
             let caller = Caller::new();
-            let config = CallerConfig { hold: Duration::from_millis(300), ..calls(&server, 1000.0, 5) };
+            let config = CallerConfig { hold: Duration::from_secs(1), ..calls(&server, 1000.0, 5) };
             let mut live = caller.watch();
             let look =
                 async { live.wait_for(|live| live.running == 5).await.map(|live| live.clone()).expect("a picture") };
