@@ -121,3 +121,97 @@ pub async fn run(config: CallerConfig, caller: &Caller) -> io::Result<Report> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use super::*;
+    use crate::lab::{Behaviour, MrcpServer};
+
+    /// A test that waits longer than this has failed.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+    }
+
+    async fn server(ip: IpAddr, behaviour: Behaviour) -> MrcpServer {
+        MrcpServer::start(SocketAddr::new(ip, 0), behaviour).await.expect("a server")
+    }
+
+    /// Calls with a hold of 20 ms.
+    fn calls(server: &MrcpServer, rate: f64, calls: u64) -> CallerConfig {
+        let (proxy, hold) = (server.address(), Duration::from_millis(20));
+        CallerConfig { proxy, bind: proxy.ip(), rate, hold, calls: Some(calls), ..CallerConfig::default() }
+    }
+
+    async fn report(config: CallerConfig, caller: &Caller) -> Report {
+        tokio::time::timeout(PATIENCE, run(config, caller)).await.expect("an end in time").expect("a socket")
+    }
+
+    #[test]
+    fn a_hundred_calls_over_loopback_are_all_answered_and_ended() {
+        for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+            runtime().block_on(async {
+                let server = server(ip, Behaviour::default()).await;
+                let caller = Caller::new();
+                let report = report(CallerConfig { discover: true, ..calls(&server, 500.0, 100) }, &caller).await;
+                assert_eq!((report.calls, report.answered, report.failed, report.lost), (100, 100, 0, 0));
+                assert_eq!(report.destinations.get(&format!("sip:{}", server.address())), Some(&100));
+                let counts =
+                    server.watch().wait_for(|counts| counts.byes == 100).await.map(|counts| *counts).expect("counts");
+                assert_eq!((counts.invites, counts.acks, counts.options, counts.sessions), (100, 100, 100, 0));
+                assert!(report.p50_ms > 0.0 && report.p99_ms >= report.p50_ms, "{report}");
+                let live = caller.live();
+                assert_eq!((live.running, live.report.answered), (0, 100));
+            });
+        }
+    }
+
+    #[test]
+    fn behaviour_changes_while_calls_run() {
+        runtime().block_on(async {
+            let server = server(Ipv4Addr::LOCALHOST.into(), Behaviour { busy: true, ..Behaviour::default() }).await;
+            let refused = report(calls(&server, 1000.0, 10), &Caller::new()).await;
+            assert_eq!((refused.answered, refused.outcomes.get(&486)), (0, Some(&10)));
+            server.set(Behaviour { hang_up_after: Some(Duration::ZERO), ..Behaviour::default() });
+            let hold = Duration::from_secs(3600);
+            let ended = report(CallerConfig { hold, ..calls(&server, 1000.0, 10) }, &Caller::new()).await;
+            assert_eq!((ended.answered, ended.lost), (10, 0));
+            let counts =
+                server.watch().wait_for(|counts| counts.hung_up == 10).await.map(|counts| *counts).expect("counts");
+            assert_eq!((counts.sessions, counts.byes, counts.unheard), (0, 0, 0));
+        });
+    }
+
+    #[test]
+    fn a_stopped_caller_lets_its_calls_finish() {
+        runtime().block_on(async {
+            let server = server(Ipv4Addr::LOCALHOST.into(), Behaviour::default()).await;
+            let (caller, config) = (Caller::new(), CallerConfig { calls: None, ..calls(&server, 200.0, 0) });
+            let mut counts = server.watch();
+            let stop = async {
+                counts.wait_for(|counts| counts.invites >= 5).await.expect("a running server");
+                caller.stop();
+            };
+            let (report, ()) = tokio::join!(report(config, &caller), stop);
+            assert!((5..100).contains(&report.calls), "{report}");
+            assert_eq!((report.answered, report.lost, server.counts().sessions), (report.calls, 0, 0));
+        });
+    }
+
+    #[test]
+    fn the_live_picture_shows_calls_that_run() {
+        runtime().block_on(async {
+            let server = server(Ipv4Addr::LOCALHOST.into(), Behaviour::default()).await;
+            let caller = Caller::new();
+            let config = CallerConfig { hold: Duration::from_secs(1), ..calls(&server, 1000.0, 5) };
+            let mut live = caller.watch();
+            let look =
+                async { live.wait_for(|live| live.running == 5).await.map(|live| live.clone()).expect("a picture") };
+            let (report, live) = tokio::join!(report(config, &caller), look);
+            assert_eq!((live.report.answered, report.answered), (5, 5));
+        });
+    }
+}

@@ -1,5 +1,6 @@
 //! A stand-in MRCPv2 server over UDP: answers as UniMRCP's does on the SIP side, speaks no MRCP, and fails on request.
 
+mod look;
 pub(super) mod machine;
 mod reply;
 
@@ -51,7 +52,7 @@ pub struct Counts {
     pub datagrams: u64,
 }
 
-/// A running server. Dropping it stops it at once.
+/// A running server. Dropping it stops it; its port is free a moment later, or when [`MrcpServer::stop`] has returned.
 #[derive(Debug)]
 pub struct MrcpServer {
     address: SocketAddr,
@@ -98,6 +99,13 @@ impl MrcpServer {
     pub fn watch(&self) -> watch::Receiver<Counts> {
         self.counts.clone()
     }
+
+    /// Stops it, without a word to its callers, and waits until its port is free.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        // Cancelled is what it should be.
+        let _ = (&mut self.task).await;
+    }
 }
 
 impl Drop for MrcpServer {
@@ -126,5 +134,25 @@ async fn serve(
         wire.turn(&mut server).await;
         let counts = server.counts();
         publish.send_if_modified(|shown| std::mem::replace(shown, counts) != counts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stopped_server_frees_its_port_and_another_may_take_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let any = SocketAddr::from(([127, 0, 0, 1], 0));
+            let first = MrcpServer::start(any, Behaviour::default()).await.expect("a server");
+            let address = first.address();
+            assert!(MrcpServer::start(address, Behaviour::default()).await.is_err());
+            first.stop().await;
+            let busy = Behaviour { busy: true, ..Behaviour::default() };
+            let second = MrcpServer::start(address, busy).await.expect("a server");
+            assert_eq!((second.address(), second.behaviour(), second.counts()), (address, busy, Counts::default()));
+        });
     }
 }

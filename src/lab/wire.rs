@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::time;
 
@@ -34,10 +35,15 @@ pub(super) struct Wire {
 /// Datagrams that are taken in one turn, so that timers are never far behind.
 const BATCH: usize = 64;
 
+/// Bytes that the system is asked to hold for us; it gives what net.core.rmem_max allows.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
 impl Wire {
     /// Binds to `address`.
     pub(super) async fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = UdpSocket::bind(address).await?;
+        // The system's usual buffer holds some 90 datagrams: 10 ms of 3,000 calls a second. Less than this is no fault.
+        let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
         Ok(Wire { socket, buffer: vec![0; 65_535].into(), out: Outbox::new() })
     }
 

@@ -28,7 +28,8 @@ pub(in crate::lab) struct Calls {
     us: SocketAddr,
     timing: Timing,
     rng: fastrand::Rng,
-    calls: HashMap<Key, Call>,
+    /// By Call-ID; those too that are over and only answer resends.
+    pub(in crate::lab) calls: HashMap<Key, Call>,
     timers: Timers<(Key, Timer)>,
     tally: Tally,
     /// Calls that are begun and not over; the table also holds those that only answer resends.
@@ -42,7 +43,7 @@ pub(in crate::lab) struct Calls {
 }
 
 #[derive(Debug)]
-struct Call {
+pub(in crate::lab) struct Call {
     leg: Leg,
     cseq: u32,
     /// The branch of the INVITE, or of the OPTIONS.
@@ -438,4 +439,96 @@ fn beside(call: &Call, method: &str, to: &str) -> Bytes {
     Compose::new(&call.leg.local, to, &call.leg.call_id, call.cseq)
         .via(Transport::Udp, call.leg.us, &call.branch)
         .request(method, &call.leg.target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    /// A caller with one call that is placed, and its INVITE.
+    fn placed(now: Instant) -> (Calls, Bytes) {
+        let config = CallerConfig { proxy: at(8060), calls: Some(1), ..CallerConfig::default() };
+        let mut calls = Calls::new(config, at(5072), 3, now);
+        let mut out = Outbox::new();
+        calls.wake(now, &mut out);
+        let (to, invite) = out.remove(0);
+        assert_eq!((to, out.len()), (at(8060), 0));
+        (calls, invite)
+    }
+
+    #[test]
+    fn an_invite_looks_like_a_unimrcp_client_s() {
+        let (_, invite) = placed(Instant::now());
+        let message = Message::parse(&invite).expect("SIP");
+        assert_eq!((message.fault(), message.request_uri()), (None, &b"sip:127.0.0.1:8060"[..]));
+        assert_eq!(message.to().map(|to| to.raw), Some(&b"<sip:127.0.0.1:8060>"[..]));
+        assert_eq!((message.header(b"Contact"), message.user_agent()), (None, Some(&b"OPENSIPS_TTS_MRCP_CLIENT"[..])));
+        assert_eq!(sip::media_lines(message.body()).next(), Some(&b"m=application 9 TCP/MRCPv2 1"[..]));
+    }
+
+    #[test]
+    fn ack_and_bye_go_to_the_contact_by_the_reversed_record_route() {
+        let now = Instant::now();
+        let (mut calls, invite) = placed(now);
+        let headers =
+            b"Record-Route: <sip:127.0.0.1:2;lr>, <sip:127.0.0.1:1;lr=on>\r\nContact: <sip:x@127.0.0.1:7011;a=b>\r\n";
+        let answer = sip::respond(&Message::parse(&invite).expect("SIP"), at(5072), (200, "OK"), b"far", headers);
+        let mut out = Outbox::new();
+        calls.receive(&answer, at(8060), now, &mut out);
+        calls.wake(now + Duration::from_secs(1), &mut out);
+        assert_eq!(out.len(), 2);
+        for ((to, bytes), (method, more)) in out.iter().zip([(Method::Ack, 0), (Method::Bye, 1)]) {
+            let message = Message::parse(bytes).expect("SIP");
+            assert_eq!((*to, message.method(), message.fault()), (at(1), method, None));
+            assert_eq!((message.request_uri(), message.to_tag()), (&b"sip:x@127.0.0.1:7011;a=b"[..], &b"far"[..]));
+            let routes: Vec<_> = message.routes().map(|route| route.raw).collect();
+            assert_eq!(routes, [&b"<sip:127.0.0.1:1;lr=on>"[..], b"<sip:127.0.0.1:2;lr>"]);
+            assert_eq!(message.cseq(), Message::parse(&invite).expect("SIP").cseq() + more);
+            assert_eq!(message.user_agent(), None);
+        }
+        assert_eq!(calls.live().report.destinations.keys().collect::<Vec<_>>(), ["sip:x@127.0.0.1:7011;a=b"]);
+    }
+
+    #[test]
+    fn a_failure_is_acknowledged_on_the_invite_s_branch() {
+        let now = Instant::now();
+        let (mut calls, invite) = placed(now);
+        let invite = Message::parse(&invite).expect("SIP");
+        let mut out = Outbox::new();
+        calls.receive(&sip::respond(&invite, at(5072), (480, "None"), b"far", b""), at(8060), now, &mut out);
+        let ack = Message::parse(&out[0].1).expect("SIP");
+        assert_eq!((out[0].0, ack.method(), ack.via().branch), (at(8060), Method::Ack, invite.via().branch));
+        assert_eq!((ack.to_tag(), ack.request_uri()), (&b"far"[..], invite.request_uri()));
+        assert!(calls.is_over());
+    }
+
+    #[test]
+    fn requests_from_the_other_side_are_answered() {
+        let now = Instant::now();
+        let (mut calls, invite) = placed(now);
+        let invite = Message::parse(&invite).expect("SIP");
+        let mut out = Outbox::new();
+        calls.receive(&sip::respond(&invite, at(5072), (200, "OK"), b"far", b""), at(8060), now, &mut out);
+        let us = leg::text(invite.from().expect("a From").raw);
+        for (method, call_id, expected) in [
+            ("OPTIONS", leg::text(invite.call_id()), 200),
+            ("BYE", "unknown".to_owned(), 481),
+            ("INFO", leg::text(invite.call_id()), 501),
+            ("BYE", leg::text(invite.call_id()), 200),
+            ("BYE", leg::text(invite.call_id()), 200),
+        ] {
+            let branch = "z9hG4bKfar";
+            let compose = Compose::new("<sip:127.0.0.1:7010>;tag=far", &us, &call_id, 1);
+            let request = compose.via(Transport::Udp, at(7010), branch).request(method, "sip:127.0.0.1:5072");
+            out.clear();
+            calls.receive(&request, at(7010), now, &mut out);
+            let answer = Message::parse(&out[0].1).expect("SIP");
+            assert!(matches!(answer.start(), Start::Response { status, .. } if status == expected), "{method}");
+        }
+        assert!(calls.is_over());
+    }
 }

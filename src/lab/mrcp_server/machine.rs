@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::look::{self, Key};
 use super::reply::{self, Answer};
 use super::{Behaviour, Counts};
 use crate::engine::sip::{self, Message, Method, Start, Uri};
@@ -15,9 +15,6 @@ use crate::lab::leg::{self, Leg, Resend};
 use crate::lab::sdp::{self, Unfit};
 use crate::lab::timers::Timers;
 use crate::lab::wire::{Machine, Outbox};
-
-/// Names a transaction or a session in a table and in its timers.
-type Key = Arc<[u8]>;
 
 /// All that the server knows.
 #[derive(Debug)]
@@ -114,7 +111,7 @@ impl Server {
     }
 
     fn request(&mut self, request: &Message<'_>, peer: SocketAddr, now: Instant, out: &mut Outbox) {
-        let key = transaction_key(request);
+        let key = look::transaction_key(request);
         if request.method() == Method::Ack {
             return self.acknowledged(&key, request, now);
         }
@@ -122,7 +119,7 @@ impl Server {
             out.push((known.to, known.answer.clone()));
             return;
         }
-        let dialog = session_key(request.call_id(), request.to_tag(), request.from_tag());
+        let dialog = look::session_key(request.call_id(), request.to_tag(), request.from_tag());
         match request.method() {
             Method::Invite if request.to_tag().is_empty() => self.counts.invites += 1,
             Method::Options => self.counts.options += 1,
@@ -134,7 +131,7 @@ impl Server {
             Answer::new(status, if status == 505 { "Version Not Supported" } else { "Bad Request" })
         } else if request.method() == Method::Cancel {
             return self.cancel(&key, request, peer, now, out);
-        } else if let Some(unknown) = unknown_extension(request) {
+        } else if let Some(unknown) = look::unknown_extension(request) {
             Answer::new(420, "Bad Extension").header("Unsupported", &unknown)
         } else if self.sessions.contains_key(&dialog) {
             return self.inside(&key, &dialog, request, peer, now, out);
@@ -216,7 +213,7 @@ impl Server {
 
     /// A new INVITE: 100 at once, the rest when it is due.
     fn invite(&mut self, key: &Key, request: &Message<'_>, peer: SocketAddr, now: Instant, out: &mut Outbox) {
-        let merge = merge_key(request);
+        let merge = look::merge_key(request);
         if self.initial.contains_key(&merge) {
             return self.answer(key, request, peer, &Answer::new(482, "Request merged"), now, out);
         }
@@ -241,8 +238,11 @@ impl Server {
         let Ok(request) = Message::parse(&invite) else { return };
         let us = self.here(&request);
         let (id, channel, port) = (self.rng.u64(..), self.rng.u64(..), self.rng.u16(10_000..32_000) * 2);
-        let small =
-            request.header(b"Session-Expires").or(request.header(b"x")).and_then(seconds).is_some_and(|s| s < 120);
+        let small = request
+            .header(b"Session-Expires")
+            .or(request.header(b"x"))
+            .and_then(look::seconds)
+            .is_some_and(|s| s < 120);
         let answer = match sdp::answer(request.body(), us.ip(), id, channel, port) {
             _ if self.behaviour.offline => Answer::new(503, "Service Unavailable"),
             _ if self.behaviour.busy => Answer::new(486, "Busy Here"),
@@ -255,7 +255,7 @@ impl Server {
         if !accepted {
             return;
         }
-        let dialog = session_key(request.call_id(), tag.as_bytes(), request.from_tag());
+        let dialog = look::session_key(request.call_id(), tag.as_bytes(), request.from_tag());
         let value = |address: Option<sip::Address<'_>>| leg::text(address.map_or(b"", |address| address.raw));
         let uri = request.from().map_or(&b""[..], |from| from.uri);
         let leg = Leg {
@@ -275,7 +275,7 @@ impl Server {
     }
 
     fn cancel(&mut self, key: &Key, request: &Message<'_>, peer: SocketAddr, now: Instant, out: &mut Outbox) {
-        let invite = key_for(request, b"INVITE");
+        let invite = look::key_for(request, b"INVITE");
         let Some(transaction) = self.transactions.get(&invite) else {
             return self.answer(key, request, peer, &Answer::new(481, "Call Does Not Exist"), now, out);
         };
@@ -292,7 +292,7 @@ impl Server {
     }
 
     fn acknowledged(&mut self, key: &Key, request: &Message<'_>, now: Instant) {
-        let dialog = session_key(request.call_id(), request.to_tag(), request.from_tag());
+        let dialog = look::session_key(request.call_id(), request.to_tag(), request.from_tag());
         // The ACK to a failure has the INVITE's branch, that to a 2xx one of its own.
         let invite = match self.sessions.get(&dialog) {
             Some(session) => session.invite.clone(),
@@ -459,53 +459,6 @@ fn refusal(unfit: Unfit) -> Answer {
         Unfit::Garbage => Answer::new(400, "Bad Session Description"),
         Unfit::Resource => Answer::new(404, "Not Found"),
     }
-}
-
-/// The options that the request requires and that we do not know.
-fn unknown_extension(request: &Message<'_>) -> Option<String> {
-    let unknown: Vec<_> = request
-        .headers(b"Require")
-        .flat_map(|line| line.split(|&b| b == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|option| !option.is_empty() && !matches!(*option, b"timer" | b"100rel"))
-        .map(leg::text)
-        .collect();
-    (!unknown.is_empty()).then(|| unknown.join(", "))
-}
-
-/// The number that a Session-Expires begins with.
-fn seconds(value: &[u8]) -> Option<u32> {
-    let digits = value.iter().take_while(|b| b.is_ascii_digit()).count();
-    std::str::from_utf8(&value[..digits]).ok()?.parse().ok()
-}
-
-/// What a request has in common with its resends (RFC 3261 section 17.2.3); an ACK goes by its INVITE's.
-fn transaction_key(request: &Message<'_>) -> Key {
-    match request.method() {
-        Method::Ack => key_for(request, b"INVITE"),
-        method => key_for(request, method.as_bytes()),
-    }
-}
-
-fn key_for(request: &Message<'_>, method: &[u8]) -> Key {
-    let via = request.via();
-    let sent_by = format!("{:?}:{:?}", via.host, via.port);
-    let cseq = request.cseq().to_string();
-    join(&[via.branch.unwrap_or_default(), sent_by.as_bytes(), method, cseq.as_bytes(), request.call_id()])
-}
-
-/// What copies of an initial INVITE that came by other ways have in common (RFC 3261 section 8.2.2.2).
-fn merge_key(request: &Message<'_>) -> Key {
-    join(&[request.call_id(), request.from_tag(), request.cseq().to_string().as_bytes()])
-}
-
-fn session_key(call_id: &[u8], ours: &[u8], theirs: &[u8]) -> Key {
-    join(&[call_id, ours, theirs])
-}
-
-/// The parts with a mark between them that none can hold.
-fn join(parts: &[&[u8]]) -> Key {
-    parts.join(&b'\n').into()
 }
 
 #[cfg(test)]
@@ -787,7 +740,7 @@ mod tests {
     #[test]
     fn faults_on_request_can_be_switched_while_it_runs() {
         let mut bench = Bench::new(Behaviour { busy: true, ..Behaviour::default() });
-        let mut statuses = |bench: &mut Bench, number: u32| {
+        let statuses = |bench: &mut Bench, number: u32| {
             let branch = format!("z9hG4bK{number}");
             let invite = heads(&bench.send(&Ask { cseq: number, ..Ask::new("INVITE", &branch) })).join(" ");
             (invite, heads(&bench.send(&Ask { cseq: number, ..Ask::new("OPTIONS", &branch) })).join(" "))
