@@ -146,7 +146,7 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
 
 fn read_database(section: &Section<'_>) -> Database {
     let url = section.text("url", |text| Ok(text.to_owned())).unwrap_or_else(|| "sqlite:tandem.db".into());
-    if !url.strip_prefix("sqlite:").is_some_and(|path| !path.trim_start_matches('/').is_empty()) {
+    if url.strip_prefix("sqlite:").is_none_or(|path| path.trim_start_matches('/').is_empty()) {
         // The URL of another kind of database may hold a password: it is not shown.
         section.fault_at("url", "it names no SQLite file: give sqlite: and a file's path, as sqlite:tandem.db");
     }

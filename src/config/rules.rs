@@ -97,7 +97,8 @@ fn read_conditions(section: &Section<'_>, bound: &Bound) -> Vec<Condition> {
     when.extend(section.texts("source", network).map(Condition::Source));
     let listeners = section.texts("listener", |text| bound.named(text));
     when.extend(listeners.map(|ids| Condition::Listener(ids.into_iter().flatten().collect())));
-    let parts: [(_, fn(UriPart, Pattern) -> Condition); 3] =
+    type OfPart = fn(UriPart, Pattern) -> Condition;
+    let parts: [(_, OfPart); 3] =
         [("request_uri", Condition::RequestUri), ("from", Condition::From), ("to", Condition::To)];
     for (key, condition) in parts {
         let uri = section.section(key);

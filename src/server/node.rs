@@ -54,9 +54,9 @@ pub enum NodeError {
     #[error("{store}\nand there are no last good sets to start with: {snapshot}")]
     NoSets {
         /// What the store said.
-        store: StoreError,
+        store: Box<StoreError>,
         /// What the disk said.
-        snapshot: SnapshotError,
+        snapshot: Box<SnapshotError>,
     },
     /// The server can't start.
     #[error(transparent)]
@@ -197,13 +197,13 @@ async fn first_sets(config: &Config) -> Result<First, NodeError> {
     let last_good = config.state_dir.join(SETS_FILE);
     let from_disk = |store: StoreError| match snapshot::read(&last_good, &config.listeners) {
         Ok(sets) => Ok((sets, store)),
-        Err(snapshot) => Err(NodeError::NoSets { store, snapshot }),
+        Err(snapshot) => Err(no_sets(store, snapshot)),
     };
     let store = match Store::new(&config.database.url, &config.base, config.database.table.clone()) {
         Ok(store) => store,
         Err(store) => {
             let missing = SnapshotError::Read { path: last_good, source: io::ErrorKind::NotFound.into() };
-            return Err(NodeError::NoSets { store, snapshot: missing });
+            return Err(no_sets(store, missing));
         }
     };
     let made = match last_good.exists() {
@@ -223,12 +223,17 @@ async fn first_sets(config: &Config) -> Result<First, NodeError> {
     Ok(First { store, result })
 }
 
+fn no_sets(store: StoreError, snapshot: SnapshotError) -> NodeError {
+    NodeError::NoSets { store: Box::new(store), snapshot: Box::new(snapshot) }
+}
+
 impl Shared {
     async fn load(&self) -> Result<Reloaded, ReloadFailed> {
         let _one_at_a_time = self.loading.lock().await;
         let listeners = self.handle.listeners();
         let context = RowContext { listeners, strictness: self.config.database.strictness };
-        let result = match self.store.load(&context).await {
+
+        match self.store.load(&context).await {
             Ok(load) => {
                 self.put_in_place(load).await.map_err(|gone| ReloadFailed { error: gone.to_string(), faults: vec![] })
             }
@@ -237,8 +242,7 @@ impl Shared {
                 warn!(cause = %error, "reload failed: the sets stay as they are");
                 Err(ReloadFailed { error: error.to_string(), faults: faults_of(&error) })
             }
-        };
-        result
+        }
     }
 
     async fn put_in_place(&self, load: Load) -> Result<Reloaded, Gone> {

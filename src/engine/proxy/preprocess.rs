@@ -34,13 +34,13 @@ pub(crate) fn preprocess<'a>(request: &Message<'a>, uri: &Uri<'a>, us: &Ourselve
         Routed { uri: request.request_uri(), taken: 0, last_taken: false, next: None, cookie: None, leave_by: None };
     // A strict router put our Record-Route URI into the Request-URI; the real one is the last Route value.
     let mut remaining = &routes[..];
-    if let (Some(cookie), Some((last, rest))) = (uri.params.get(COOKIE), routes.split_last()) {
-        if us.named_by(uri).is_some() {
-            routed.cookie = read_cookie(cookie, request, keys);
-            routed.uri = last.uri;
-            routed.last_taken = true;
-            remaining = rest;
-        }
+    if let (Some(cookie), Some((last, rest))) = (uri.params.get(COOKIE), routes.split_last())
+        && us.named_by(uri).is_some()
+    {
+        routed.cookie = read_cookie(cookie, request, keys);
+        routed.uri = last.uri;
+        routed.last_taken = true;
+        remaining = rest;
     }
     while let Some((first, rest)) = remaining.split_first() {
         let Ok(route) = Uri::parse(first.uri) else { break };

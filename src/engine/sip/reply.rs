@@ -84,8 +84,11 @@ fn needs_received(via: &Via<'_>, peer: SocketAddr) -> bool {
 
 /// Writes `received` and the value of `rport` into the top Via of a request from `peer`.
 pub(crate) fn stamp_via(splice: &mut Splice<'_>, via: &Via<'_>, peer: SocketAddr) {
-    let ours = |name: &[u8]| name.eq_ignore_ascii_case(b"rport") || name.eq_ignore_ascii_case(b"received");
-    if let Some((rport, value)) = via.params.filter(|(name, _)| name.eq_ignore_ascii_case(b"rport")).next() {
+    let find = |wanted: &[u8]| {
+        let mut params = via.params;
+        params.find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+    };
+    if let Some((rport, value)) = find(b"rport") {
         match value {
             None => splice.insert_after(rport, |text| write!(text, "={}", peer.port()).expect("writing to memory")),
             // One that the sender filled in is overruled.
@@ -95,7 +98,7 @@ pub(crate) fn stamp_via(splice: &mut Splice<'_>, via: &Via<'_>, peer: SocketAddr
     if !needs_received(via, peer) {
         return;
     }
-    match via.params.filter(|(name, _)| ours(name) && name.len() == b"received".len()).next() {
+    match find(b"received") {
         Some((_, Some(value))) if !value.is_empty() => {
             splice.replace(value, |text| write!(text, "{}", peer.ip()).expect("writing to memory"));
         }

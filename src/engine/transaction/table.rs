@@ -403,10 +403,10 @@ impl<O: Copy> Transactions<O> {
     ) {
         let Some(client) = self.clients.get_mut(id).filter(|client| client.scheduled == Some(at)) else { return };
         client.scheduled = None;
-        if let Cancel::Sent(cancel) = &mut client.cancel {
-            if cancel.0.wake(now, &self.timing) == Fires::Resend {
-                out.push(Output::Send { flow: client.flow, bytes: cancel.1.clone() });
-            }
+        if let Cancel::Sent(cancel) = &mut client.cancel
+            && cancel.0.wake(now, &self.timing) == Fires::Resend
+        {
+            out.push(Output::Send { flow: client.flow, bytes: cancel.1.clone() });
         }
         let (fires, ended) = match &mut client.machine {
             ClientMachine::Invite(machine) => (machine.wake(now), *machine == ClientInvite::Terminated),
