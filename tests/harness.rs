@@ -1,6 +1,7 @@
 //! The engine on virtual time: what goes in, when, and what comes out.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tandem::engine::dispatch::{Policy, Row, RowState, Set, SetId, Sets};
@@ -102,7 +103,11 @@ pub(crate) fn config() -> Config {
             Condition::Method(vec!["INVITE".into(), "OPTIONS".into()]),
             Condition::UserAgent(Pattern::new("OPENSIPS_TTS_MRCP_CLIENT")),
         ],
-        action: Action::Set(Target { set: SetId(19), rewrite: Rewrite::Article, record_route_params: String::new() }),
+        action: Action::Set(Arc::new(Target {
+            set: SetId(19),
+            rewrite: Rewrite::Article,
+            record_route_params: String::new(),
+        })),
     };
     Config {
         node: "a".into(),
@@ -146,6 +151,21 @@ impl Bench {
         let mut bench = Bench { engine: Engine::new(config, [3; 32]), now: Duration::ZERO, events: Vec::new() };
         bench.load(set_19(&SERVERS));
         bench
+    }
+
+    /// A proxy that relays the caller's requests to where their Request-URI says, without a set and its failover.
+    pub(crate) fn relaying() -> Self {
+        Self::with(|config| {
+            let source = Condition::Source(vec!["127.0.0.1".parse().expect("an address")]);
+            config.route.rules = vec![Rule { name: "relay".into(), when: vec![source], action: Action::Relay }];
+        })
+    }
+
+    /// Sends an INVITE through [`Bench::relaying`]; what its target gets.
+    pub(crate) fn relayed_call(&mut self, id: &str) -> Sent {
+        let sent = self.receive(CALLER, relayed_invite(id));
+        assert_eq!(lines(&sent), ["SIP/2.0 100 Trying".to_owned(), sent[1].line()]);
+        sent[1].clone()
     }
 
     /// Puts other sets in place.
@@ -222,6 +242,11 @@ impl Bench {
 /// The INVITE that the article's client sends.
 pub(crate) fn invite(id: &str) -> String {
     request("INVITE", &format!("sip:{INSIDE}"), id, &["User-Agent: OPENSIPS_TTS_MRCP_CLIENT"])
+}
+
+/// An INVITE to the first destination itself.
+pub(crate) fn relayed_invite(id: &str) -> String {
+    invite(id).replacen(&format!("INVITE sip:{INSIDE} "), &format!("INVITE sip:{} ", SERVERS[0]), 1)
 }
 
 /// A request outside a dialog from the caller; the Call-ID is `id`, the branch is `id`'s and the method's.

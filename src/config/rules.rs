@@ -1,9 +1,12 @@
 //! `[[set]]`, `[[rule]]` and `[unroutable]`: who goes where.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::listeners::Bound;
 use super::reader::Section;
 use super::values;
-use crate::engine::dispatch::{Algorithm, Policy, PriorityOrder, SetId};
+use crate::engine::dispatch::{Algorithm, Failover, MOST_FAILOVERS, Policy, PriorityOrder, RetryOn, SetId};
 use crate::engine::route::{Action, Cidr, Condition, Config, Pattern, Rewrite, Rule, Target, UriPart};
 use crate::engine::sip::Reply;
 
@@ -46,19 +49,39 @@ fn read_set(section: &Section<'_>, set: SetId) -> Policy {
         algorithm: section.text("algorithm", algorithm).unwrap_or_default(),
         priority_order: section.text("priority_order", order).unwrap_or_default(),
         empty_reply: read_reply(&section.section("empty_reply"), default.empty_reply),
+        failover: read_failover(section, default.failover),
+    }
+}
+
+fn read_failover(section: &Section<'_>, default: Failover) -> Failover {
+    let outcome = |text: &str| RetryOn::NONE.and(text).map(|_| text.to_owned()).map_err(|bad| bad.to_string());
+    let retry_on = section.texts("retry_on", outcome).map_or(default.retry_on, |outcomes| {
+        outcomes.iter().fold(RetryOn::NONE, |sum, outcome| sum.and(outcome).unwrap_or(sum))
+    });
+    let time =
+        |key, otherwise| section.text(key, values::duration_from(Duration::from_millis(100))).unwrap_or(otherwise);
+    let number =
+        |key, most, otherwise: usize| section.number(key, 0..=most).map_or(otherwise, |number| number as usize);
+    Failover {
+        retry_on,
+        first_response_timeout: time("first_response_timeout", default.first_response_timeout),
+        final_timeout: time("final_timeout", default.final_timeout),
+        max_retries: number("max_retries", MOST_FAILOVERS as i64, default.max_retries),
+        retry_budget: number("retry_budget", 100, usize::from(default.retry_budget)) as u8,
+        min_retry_concurrency: number("min_retry_concurrency", 1_000_000, default.min_retry_concurrency),
     }
 }
 
 fn read_reply(section: &Section<'_>, default: Reply) -> Reply {
     let status = section.number("status", 300..=699).map(|status| status as u16);
     let reason = section.text("reason", values::reason);
+    let retry_after = section.text("retry_after", values::duration_from(Duration::from_secs(1)));
     section.finish();
-    match (status, reason) {
-        (None, None) => default,
-        (None, Some(reason)) => Reply { reason, ..default },
-        (Some(status), Some(reason)) => Reply { status, reason },
-        (Some(status), None) if status == default.status => default,
-        (Some(status), None) => Reply::new(status, "Refused"),
+    let same = status.is_none_or(|status| status == default.status);
+    Reply {
+        status: status.unwrap_or(default.status),
+        reason: reason.unwrap_or_else(|| if same { default.reason } else { "Refused".into() }),
+        retry_after: retry_after.or(default.retry_after),
     }
 }
 
@@ -140,7 +163,7 @@ fn read_action(section: &Section<'_>, when: &[Condition]) -> Option<Action> {
     }
     if let Some(set) = set {
         let (rewrite, record_route_params) = (rewrite.unwrap_or_default(), params.unwrap_or_default());
-        return Some(Action::Set(Target { set, rewrite, record_route_params }));
+        return Some(Action::Set(Arc::new(Target { set, rewrite, record_route_params })));
     }
     if relay {
         let named =

@@ -147,6 +147,31 @@ pub const TABLE: &[Row] = &[
         },
     },
     Row {
+        name: "tandem_failovers_total",
+        help: "Tries at a destination of the set that failed and were followed by another.",
+        kind: Kind::Counter,
+        labels: &["set"],
+        values: |view, values| {
+            values.extend(view.snapshot.sets.iter().map(|set| (vec![number(set)], set.failovers as f64)));
+        },
+    },
+    Row {
+        name: "tandem_exhausted_total",
+        help: "Requests whose every try at a destination of the set failed.",
+        kind: Kind::Counter,
+        labels: &["set"],
+        values: |view, values| {
+            values.extend(view.snapshot.sets.iter().map(|set| (vec![number(set)], set.exhausted as f64)));
+        },
+    },
+    Row {
+        name: "tandem_late_2xx_total",
+        help: "2xx to INVITEs whose caller had had another answer: their sessions were ended by ACK and BYE.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| values.push((Vec::new(), view.snapshot.totals.late_2xx as f64)),
+    },
+    Row {
         name: "tandem_requests_total",
         help: "Requests received, retransmissions included.",
         kind: Kind::Counter,
@@ -385,7 +410,15 @@ mod tests {
 
     fn snapshot(uris: &[&str]) -> Snapshot {
         let destinations = uris.iter().map(|uri| destination(uri)).collect();
-        let set = SetView { id: SetId(19), name: "tts".to_owned(), algorithm: "round_robin", empty: 5, destinations };
+        let set = SetView {
+            id: SetId(19),
+            name: "tts".to_owned(),
+            algorithm: "round_robin",
+            empty: 5,
+            failovers: 3,
+            exhausted: 1,
+            destinations,
+        };
         Snapshot { sets: vec![set], ..Snapshot::default() }
     }
 
@@ -436,6 +469,8 @@ mod tests {
             r#"tandem_responses_total{set="19",destination="sip:10.129.39.88:7010",class="6xx"} 6"#,
             r#"tandem_sessions{set="19",destination="sip:10.129.39.88:7010"} 4"#,
             r#"tandem_set_empty_total{set="19"} 5"#,
+            r#"tandem_failovers_total{set="19"} 3"#,
+            r#"tandem_exhausted_total{set="19"} 1"#,
             r#"tandem_destination_fit{set="19",destination="sip:10.129.39.88:7010"} 1"#,
             r#"tandem_dropped_total{cause="stray_ack"} 0"#,
             r#"tandem_send_errors_total{cause="no_route"} 7"#,

@@ -1,6 +1,7 @@
 //! Destination sets: what was loaded, who is fit, and who is next.
 
 mod destination;
+mod failover;
 mod reload;
 mod select;
 
@@ -11,6 +12,7 @@ use slotmap::SlotMap;
 use smallvec::SmallVec;
 
 pub use destination::{Destination, DestinationId, Order, Row, RowState, Set, SetId, Sets};
+pub use failover::{BadOutcome, Failover, RetryOn};
 pub use select::{Algorithm, PriorityOrder};
 
 use self::select::{Candidate, Turns};
@@ -31,8 +33,10 @@ pub struct Policy {
     pub algorithm: Algorithm,
     /// Which priority number comes first.
     pub priority_order: PriorityOrder,
-    /// The answer when no destination is fit.
+    /// The answer when no destination is fit, or every try has failed.
     pub empty_reply: Reply,
+    /// What is done when a destination does not take a request.
+    pub failover: Failover,
 }
 
 impl Policy {
@@ -44,6 +48,7 @@ impl Policy {
             algorithm: Algorithm::default(),
             priority_order: PriorityOrder::default(),
             empty_reply: Reply::new(480, "MRCP server Unavailable"),
+            failover: Failover::default(),
         }
     }
 }
@@ -114,6 +119,8 @@ struct SetState {
     /// In the order of the table.
     members: Vec<DestinationId>,
     empty: u64,
+    failovers: u64,
+    exhausted: u64,
     session: Turns,
     other: Turns,
 }
@@ -215,6 +222,15 @@ impl Dispatch {
         self.set_mut(set).empty += 1;
     }
 
+    /// A try at a destination of the set has failed; whether another one has been made.
+    pub(crate) fn note_failover(&mut self, set: SetId, tried_again: bool) {
+        let state = self.set_mut(set);
+        match tried_again {
+            true => state.failovers += 1,
+            false => state.exhausted += 1,
+        }
+    }
+
     /// What the outside may see: sets by number, their destinations in the table's order. A configured set without rows is
     /// among them.
     pub fn view(&self, load: &dyn Load) -> Vec<SetView> {
@@ -225,6 +241,8 @@ impl Dispatch {
                 name: state.policy.name.clone(),
                 algorithm: state.policy.algorithm.name(),
                 empty: state.empty,
+                failovers: state.failovers,
+                exhausted: state.exhausted,
                 destinations: state
                     .members
                     .iter()
@@ -248,6 +266,8 @@ impl SetState {
             configured: false,
             members: Vec::new(),
             empty: 0,
+            failovers: 0,
+            exhausted: 0,
             session: Turns::new(seed),
             other: Turns::new(!seed),
         }

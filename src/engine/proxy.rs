@@ -1,14 +1,15 @@
 //! The proxy core: RFC 3261 section 16. What comes in is matched, validated, routed and forwarded; answers find their way
 //! back through the response context of their transaction.
 
-mod best;
 mod context;
 mod forward;
 mod inside;
+mod late;
 mod ourselves;
 mod outside;
 mod preprocess;
 mod response;
+mod search;
 mod validate;
 
 use std::sync::Arc;
@@ -16,10 +17,11 @@ use std::time::Duration;
 
 use slotmap::SecondaryMap;
 
-use self::context::Context;
+use self::context::Owed;
 pub(crate) use self::context::Owner;
 use self::ourselves::Ourselves;
 use self::preprocess::{Routed, preprocess};
+use self::search::Budgets;
 use self::validate::{Refusal, validate};
 use crate::engine::clock::Now;
 use crate::engine::dialog::Dialogs;
@@ -29,7 +31,7 @@ use crate::engine::flow::{Flow, Transport};
 use crate::engine::route;
 use crate::engine::sip::{Keys, Message, Method, Reply, respond, response_peer};
 use crate::engine::snapshot::Totals;
-use crate::engine::transaction::{Acked, Key, ServerId, Transactions};
+use crate::engine::transaction::{Acked, ClientId, Key, ServerId, Transactions};
 
 /// How long a caller should wait when we have no room or are leaving: `Retry-After`, in seconds.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -71,7 +73,10 @@ pub(crate) struct Proxy {
     most_transactions: usize,
     message_bytes: usize,
     draining: bool,
-    contexts: SecondaryMap<ServerId, Box<Context>>,
+    owed: SecondaryMap<ServerId, Owed>,
+    budgets: Budgets,
+    /// Branches whose late 2xx was answered by a BYE of ours.
+    ended_late: SecondaryMap<ClientId, ()>,
 }
 
 /// A request on its way through the proxy.
@@ -104,7 +109,9 @@ impl Proxy {
             most_transactions: config.limits.transactions,
             message_bytes: config.limits.message,
             draining: false,
-            contexts: SecondaryMap::new(),
+            owed: SecondaryMap::new(),
+            budgets: Budgets::default(),
+            ended_late: SecondaryMap::new(),
         }
     }
 
@@ -171,7 +178,8 @@ impl Proxy {
     /// Answers a request by its transaction, with a response of our own.
     fn reply(&self, world: &mut World<'_>, server: ServerId, message: &Message<'_>, flow: Flow, reply: &Reply) {
         let tag = world.keys.to_tag(message);
-        let bytes = respond(message, flow.peer, (reply.status, &reply.reason), &tag, b"");
+        let headers = reply.retry_after_line();
+        let bytes = respond(message, flow.peer, (reply.status, &reply.reason), &tag, headers.as_bytes());
         world.totals.note_reply(reply.status);
         world.transactions.respond(server, reply.status, bytes, world.now.mono, world.out);
     }

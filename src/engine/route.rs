@@ -5,6 +5,7 @@ mod pattern;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -69,7 +70,7 @@ pub enum UriPart {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// It goes to a destination of the set.
-    Set(Target),
+    Set(Arc<Target>),
     /// It is answered so.
     Reply(Reply),
     /// It goes where its Request-URI says (an address that we were told to trust).

@@ -29,6 +29,10 @@ pub struct SetView {
     pub algorithm: &'static str,
     /// Requests that found it without a fit destination.
     pub empty: u64,
+    /// Tries that failed and were followed by another.
+    pub failovers: u64,
+    /// Requests whose every try failed.
+    pub exhausted: u64,
     /// Its destinations, in the table's order.
     pub destinations: Vec<DestinationView>,
 }
@@ -75,6 +79,8 @@ pub struct Totals {
     pub retransmissions: u64,
     /// Final responses that we made ourselves, by class: index 0 is 2xx, 4 is 6xx.
     pub replies: [u64; 5],
+    /// 2xx to INVITEs whose caller had had another answer: their sessions were ended.
+    pub late_2xx: u64,
     /// Messages thrown away, by cause (`DropCause::ALL`).
     pub dropped: [u64; DropCause::ALL.len()],
 }

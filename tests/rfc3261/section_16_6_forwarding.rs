@@ -10,7 +10,7 @@ use crate::harness::{Bench, CALLER, INSIDE, OUTSIDE, SERVERS, in_dialog, invite,
 
 fn set_rule(when: Vec<Condition>, rewrite: Rewrite, params: &str) -> Rule {
     let target = Target { set: SetId(19), rewrite, record_route_params: params.into() };
-    Rule { name: "r".into(), when, action: Action::Set(target) }
+    Rule { name: "r".into(), when, action: Action::Set(target.into()) }
 }
 
 #[test]

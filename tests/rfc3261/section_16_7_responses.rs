@@ -1,6 +1,6 @@
 //! Response processing.
 
-use crate::harness::{Bench, CALLER, INSIDE, SERVERS, in_dialog, lines, request, seconds};
+use crate::harness::{Bench, CALLER, SERVERS, in_dialog, lines, request, seconds};
 
 #[test]
 fn provisionals_and_the_final_answer_go_back_without_our_via() {
@@ -43,8 +43,8 @@ fn repeated_2xx_pass_each_time_and_their_acks_too() {
 
 #[test]
 fn a_failure_goes_back_once_and_is_acknowledged_here() {
-    let mut bench = Bench::new();
-    let invite = bench.call("1");
+    let mut bench = Bench::relaying();
+    let invite = bench.relayed_call("1");
     let sent = bench.receive(SERVERS[0], invite.answer(486, "Busy Here", &[]));
     let first: Vec<_> = lines(&sent);
     assert_eq!(first, ["ACK sip:10.129.39.88:7010 SIP/2.0", "SIP/2.0 486 Busy Here"]);
@@ -57,8 +57,8 @@ fn a_failure_goes_back_once_and_is_acknowledged_here() {
 
 #[test]
 fn a_503_of_a_destination_is_our_500() {
-    let mut bench = Bench::new();
-    let invite = bench.call("1");
+    let mut bench = Bench::relaying();
+    let invite = bench.relayed_call("1");
     let sent = bench.receive(SERVERS[0], invite.answer(503, "Service Unavailable", &["Retry-After: 60"]));
     assert_eq!(lines(&sent)[1], "SIP/2.0 500 Internal Server Error");
     assert_eq!(sent[1].headers("Retry-After").len(), 0);
@@ -112,8 +112,8 @@ fn a_408_to_another_method_than_invite_is_never_made() {
 
 #[test]
 fn a_late_answer_to_another_method_than_invite_brings_100_first() {
-    let mut bench = Bench::new();
-    let options = request("OPTIONS", &format!("sip:{INSIDE}"), "1", &["User-Agent: OPENSIPS_TTS_MRCP_CLIENT"]);
+    let mut bench = Bench::relaying();
+    let options = request("OPTIONS", &format!("sip:{}", SERVERS[0]), "1", &[]);
     let forwarded = bench.receive(CALLER, &options);
     let sent = bench.pass(seconds(5));
     let to_caller: Vec<_> = sent.iter().filter(|one| one.to.to_string() == CALLER).collect();

@@ -4,8 +4,8 @@ use crate::harness::{Bench, CALLER, SERVERS, lines, seconds};
 
 #[test]
 fn timer_c_cancels_and_the_caller_hears_of_it() {
-    let mut bench = Bench::new();
-    let invite = bench.call("1");
+    let mut bench = Bench::relaying();
+    let invite = bench.relayed_call("1");
     bench.receive(SERVERS[0], invite.answer(180, "Ringing", &[]));
     let sent = bench.pass(seconds(182));
     assert_eq!(lines(&sent)[0], "CANCEL sip:10.129.39.88:7010 SIP/2.0");
@@ -18,8 +18,8 @@ fn timer_c_cancels_and_the_caller_hears_of_it() {
 
 #[test]
 fn each_provisional_but_100_begins_timer_c_anew() {
-    let mut bench = Bench::new();
-    let invite = bench.call("1");
+    let mut bench = Bench::relaying();
+    let invite = bench.relayed_call("1");
     bench.receive(SERVERS[0], invite.answer(180, "Ringing", &[]));
     bench.pass(seconds(100));
     bench.receive(SERVERS[0], invite.answer(180, "Ringing", &[]));
@@ -31,8 +31,8 @@ fn each_provisional_but_100_begins_timer_c_anew() {
 
 #[test]
 fn a_cancelled_branch_that_stays_silent_ends_in_408() {
-    let mut bench = Bench::new();
-    let invite = bench.call("1");
+    let mut bench = Bench::relaying();
+    let invite = bench.relayed_call("1");
     bench.receive(SERVERS[0], invite.answer(180, "Ringing", &[]));
     let sent = bench.pass(seconds(181 + 33));
     let last = sent.iter().find(|one| one.to.to_string() == CALLER).expect("an answer");

@@ -1,6 +1,8 @@
 //! The four transaction machines, seen from outside; RFC 6026 and RFC 4320 included.
 
-use crate::harness::{Bench, CALLER, INSIDE, SERVERS, in_dialog, invite, lines, request, seconds, times};
+use crate::harness::{
+    Bench, CALLER, INSIDE, SERVERS, in_dialog, invite, lines, relayed_invite, request, seconds, times,
+};
 
 const ACK: &str = "ACK sip:10.129.39.88:7010 SIP/2.0";
 
@@ -19,8 +21,8 @@ fn a_resent_invite_is_absorbed_and_told_the_last_provisional() {
 
 #[test]
 fn a_silent_destination_gets_seven_invites_and_the_caller_408() {
-    let mut bench = Bench::new();
-    bench.call("1");
+    let mut bench = Bench::relaying();
+    bench.relayed_call("1");
     let sent = bench.pass(seconds(33));
     let (to_caller, to_server): (Vec<_>, Vec<_>) = sent.into_iter().partition(|one| one.to.to_string() == CALLER);
     assert_eq!(times(&to_server), [500, 1500, 3500, 7500, 15500, 31500]);
@@ -77,10 +79,10 @@ fn a_late_2xx_after_timer_m_still_reaches_the_caller() {
 
 #[test]
 fn a_failure_is_acknowledged_for_32_s() {
-    let mut bench = Bench::new();
-    let call = bench.call("1");
+    let mut bench = Bench::relaying();
+    let call = bench.relayed_call("1");
     bench.receive(SERVERS[0], call.answer(486, "Busy", &[]));
-    bench.receive(CALLER, invite("1").replace("INVITE sip", "ACK sip").replace("1 INVITE", "1 ACK"));
+    bench.receive(CALLER, relayed_invite("1").replace("INVITE sip", "ACK sip").replace("1 INVITE", "1 ACK"));
     bench.pass(seconds(31));
     assert_eq!(lines(&bench.receive(SERVERS[0], call.answer(486, "Busy", &[]))), [ACK]);
     bench.pass(seconds(2));

@@ -128,6 +128,14 @@ impl Dialogs {
         self.dialogs.get(id).map(|dialog| dialog.destination)
     }
 
+    /// An earlier try than the last has won: the session is there.
+    pub(crate) fn move_to(&mut self, id: DialogId, destination: DestinationId) {
+        if self.dialogs.contains_key(id) {
+            self.leave_destination(id);
+            self.join_destination(id, destination);
+        }
+    }
+
     /// A 2xx to its INVITE has passed: the session is confirmed even if the ACK never comes by here.
     pub(crate) fn confirm(&mut self, id: DialogId, now: Instant) {
         if let Some(dialog) = self.dialogs.get_mut(id) {

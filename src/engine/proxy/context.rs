@@ -1,10 +1,9 @@
-//! The response context: RFC 3261 section 16.2 and 16.7. It lives as long as a final answer is owed to the caller.
+//! What is owed to callers, and the branches that work for it: RFC 3261 sections 16.2 and 16.6.
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
-use super::best::Final;
 use super::forward::{Copy, RecordRoute, forward, rewrite_uri};
+use super::search::Search;
 use super::validate::route_hash;
 use super::{Incoming, Proxy, World};
 use crate::engine::clock::Instant;
@@ -25,23 +24,51 @@ pub(crate) struct Owner {
     pub(super) destination: Option<DestinationId>,
 }
 
-/// What is owed to one request.
+impl Owner {
+    /// Of a request that we send for ourselves: nobody waits for its answer.
+    pub(super) fn nobody() -> Self {
+        Owner { server: ServerId::default(), destination: None }
+    }
+}
+
+/// What is owed to the sender of one request.
+#[derive(Debug)]
+pub(super) enum Owed {
+    /// A final answer.
+    Answer(Box<Context>),
+    /// Nothing more: it has had its final answer. The branch of a 2xx may repeat it; one of any other branch comes late.
+    Nothing {
+        /// The branch whose 2xx went to the caller.
+        winner: Option<ClientId>,
+    },
+}
+
+/// The response context: it lives as long as a final answer is owed.
 #[derive(Debug)]
 pub(super) struct Context {
     /// The way the request came.
     pub(super) flow: Flow,
     /// The request, for answers of our own and for further branches.
     pub(super) request: Bytes,
-    /// Branches without a final answer.
-    pub(super) branches: SmallVec<[ClientId; 2]>,
-    /// The best final so far.
-    pub(super) best: Option<Final>,
-    /// Timer C (section 16.6 item 11); none for other methods than INVITE.
-    pub(super) timer_c: Option<Instant>,
+    /// The branch whose answer is waited for. Those of earlier tries are left behind; their 2xx wins all the same.
+    pub(super) branch: Option<Branch>,
+    /// When the branch is given up: timer C, or the set's timeouts. None for what ends by timer F alone.
+    pub(super) until: Option<Instant>,
+    /// The other destinations that may be tried; none for a request that goes by its route.
+    pub(super) search: Option<Search>,
     /// The session that this INVITE begins.
     pub(super) dialog: Option<DialogId>,
     /// The caller has sent CANCEL.
     pub(super) cancelled: bool,
+}
+
+/// One copy of the request, on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Branch {
+    /// Its transaction.
+    pub(super) client: ClientId,
+    /// Whether anything has been heard of it.
+    pub(super) heard: bool,
 }
 
 /// Where one branch goes.
@@ -54,47 +81,91 @@ pub(super) struct Hop<'h> {
 }
 
 impl Context {
-    /// A response of our own.
-    fn response(&self, keys: &Keys, status: (u16, &str)) -> Bytes {
-        let message = Message::parse(&self.request).expect("a request that we have parsed before");
-        respond(&message, self.flow.peer, status, &keys.to_tag(&message), b"")
+    /// A context without branches.
+    pub(super) fn new(incoming: &Incoming<'_, '_>) -> Self {
+        Context {
+            flow: incoming.flow,
+            request: Bytes::copy_from_slice(incoming.message.bytes()),
+            branch: None,
+            until: None,
+            search: None,
+            dialog: None,
+            cancelled: false,
+        }
+    }
+
+    /// Whether this is the branch whose answer is waited for.
+    pub(super) fn waits_for(&self, client: ClientId) -> bool {
+        self.branch.is_some_and(|branch| branch.client == client)
+    }
+
+    /// The request, as it came.
+    pub(super) fn message(request: &Bytes) -> Message<'_> {
+        Message::parse(request).expect("a request that we have parsed before")
+    }
+
+    /// A response of our own; `headers` are whole lines.
+    fn response(&self, keys: &Keys, status: (u16, &str), headers: &[u8]) -> Bytes {
+        let message = Self::message(&self.request);
+        respond(&message, self.flow.peer, status, &keys.to_tag(&message), headers)
     }
 }
 
 impl Proxy {
-    /// Opens the context of a request that goes to `hop`, and sends it there.
-    pub(super) fn begin(
-        &mut self,
-        world: &mut World<'_>,
-        incoming: &Incoming<'_, '_>,
-        server: ServerId,
-        hop: Hop<'_>,
-        dialog: Option<DialogId>,
-    ) {
-        let invite = incoming.message.method() == Method::Invite;
-        let now = world.now.mono;
-        let timer_c = invite.then(|| world.transactions.timer_c(now));
-        if let Some(timer_c) = timer_c {
-            world.transactions.watch(server, timer_c, now);
+    /// Opens the context of a request that goes by its route, and sends it there.
+    pub(super) fn begin(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, server: ServerId, flow: Flow) {
+        let mut context = Context::new(incoming);
+        if incoming.message.method() == Method::Invite {
+            context.until = Some(world.transactions.timer_c(world.now.mono));
         }
-        let context = Context {
-            flow: incoming.flow,
-            request: Bytes::copy_from_slice(incoming.message.bytes()),
-            branches: SmallVec::new(),
-            best: None,
-            timer_c,
-            dialog,
-            cancelled: false,
-        };
-        self.contexts.insert(server, Box::new(context));
-        let client = self.send_branch(world, incoming, server, hop);
-        if let Some(context) = self.contexts.get_mut(server) {
-            context.branches.push(client);
+        let client = self.send_branch(world, incoming, server, Hop { flow, chosen: None });
+        context.branch = Some(Branch { client, heard: false });
+        self.owe(world, server, Box::new(context));
+    }
+
+    /// Takes a context to change it; [`Proxy::owe`] puts it back.
+    pub(super) fn take_context(&mut self, server: ServerId) -> Option<Box<Context>> {
+        match self.owed.remove(server)? {
+            Owed::Answer(context) => Some(context),
+            nothing @ Owed::Nothing { .. } => {
+                self.owed.insert(server, nothing);
+                None
+            }
+        }
+    }
+
+    /// Keeps a context until its answer has been given.
+    pub(super) fn owe(&mut self, world: &mut World<'_>, server: ServerId, context: Box<Context>) {
+        if let Some(until) = context.until {
+            world.transactions.watch(server, until, world.now.mono);
+        }
+        self.owed.insert(server, Owed::Answer(context));
+    }
+
+    /// The context of a request that an answer is owed to.
+    pub(super) fn context(&mut self, server: ServerId) -> Option<&mut Context> {
+        match self.owed.get_mut(server)? {
+            Owed::Answer(context) => Some(context),
+            Owed::Nothing { .. } => None,
+        }
+    }
+
+    /// Takes the context, since its answer goes out now. `winner` is the branch whose 2xx it is.
+    pub(super) fn settle(&mut self, server: ServerId, winner: Option<ClientId>) -> Option<Box<Context>> {
+        match self.owed.get_mut(server)? {
+            owed @ Owed::Answer(_) => match std::mem::replace(owed, Owed::Nothing { winner }) {
+                Owed::Answer(context) => {
+                    self.budgets.leave(context.search.as_ref());
+                    Some(context)
+                }
+                Owed::Nothing { .. } => None,
+            },
+            Owed::Nothing { .. } => None,
         }
     }
 
     /// Sends one copy of the request with a client transaction of its own.
-    fn send_branch(
+    pub(super) fn send_branch(
         &self,
         world: &mut World<'_>,
         incoming: &Incoming<'_, '_>,
@@ -163,28 +234,29 @@ impl Proxy {
         Some(keys.cookie_text(&cookie, message.call_id(), message.from_tag()))
     }
 
-    /// The caller has given up: every branch that waits for its answer is cancelled (section 16.10).
+    /// The caller has given up: the branch that waits for its answer is cancelled (section 16.10).
     pub(super) fn cancel_branches(&mut self, world: &mut World<'_>, server: ServerId) {
-        let Some(context) = self.contexts.get_mut(server) else { return };
+        let Some(context) = self.context(server) else { return };
         context.cancelled = true;
-        for &client in &context.branches {
-            world.transactions.cancel(client, world.now.mono, world.out);
+        if let Some(branch) = context.branch {
+            world.transactions.cancel(branch.client, world.now.mono, world.out);
         }
     }
 
     /// RFC 4320 section 4.1: a request other than INVITE that takes long is answered 100.
     pub(super) fn say_trying(&mut self, world: &mut World<'_>, server: ServerId) {
-        let Some(context) = self.contexts.get(server) else { return };
-        let bytes = context.response(world.keys, (100, "Trying"));
+        let keys = world.keys;
+        let Some(context) = self.context(server) else { return };
+        let bytes = context.response(keys, (100, "Trying"), b"");
         world.transactions.respond(server, 100, bytes, world.now.mono, world.out);
     }
 
-    /// Answers a request for whom its branches found no better answer.
-    pub(super) fn answer(&mut self, world: &mut World<'_>, server: ServerId, status: u16, reason: &str) {
-        let Some(context) = self.contexts.remove(server) else { return };
-        let bytes = context.response(world.keys, (status, reason));
-        world.totals.note_reply(status);
-        world.transactions.respond(server, status, bytes, world.now.mono, world.out);
+    /// Gives the answer that is owed, one of our own; `headers` are whole lines.
+    pub(super) fn answer(&mut self, world: &mut World<'_>, server: ServerId, status: (u16, &str), headers: &[u8]) {
+        let Some(context) = self.settle(server, None) else { return };
+        let bytes = context.response(world.keys, status, headers);
+        world.totals.note_reply(status.0);
+        world.transactions.respond(server, status.0, bytes, world.now.mono, world.out);
         if let Some(dialog) = context.dialog {
             world.dialogs.end_pending(dialog);
         }

@@ -1,6 +1,5 @@
 //! Requests inside a dialog: their route leads them (RFC 3261 sections 12.2 and 16.12), our cookie vouches for them.
 
-use super::context::Hop;
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World};
 use crate::engine::dialog::{DialogId, Leg};
@@ -21,7 +20,7 @@ impl Proxy {
         match self.find_way(world, incoming) {
             Ok(Way { flow, dialog }) => {
                 let server = self.open(world, incoming, key);
-                self.begin(world, incoming, server, Hop { flow, chosen: None }, None);
+                self.begin(world, incoming, server, flow);
                 if let Some(dialog) = dialog {
                     match incoming.message.method() {
                         Method::Bye => world.dialogs.end(dialog),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::context::Hop;
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World, retry_after};
 use crate::engine::dispatch::{DestinationId, Plan, Turn};
@@ -20,7 +19,7 @@ const CAPABILITIES: &[u8] =
 /// What becomes of a request, once the rules have been asked.
 enum Decision<'r> {
     /// It goes to the first of these destinations.
-    Send(&'r Target, Plan),
+    Send(&'r Arc<Target>, Plan),
     /// It goes where its route says.
     Relay(Flow),
     /// It gets an answer of ours by its transaction.
@@ -53,10 +52,13 @@ impl Proxy {
             world.out.push(Output::Event(Event::Call(Box::new(call))));
         }
         match decision {
-            Decision::Send(target, plan) => self.send_to_set(world, incoming, key, target, &plan),
+            Decision::Send(target, plan) => {
+                let server = self.open(world, incoming, key);
+                self.search(world, incoming, server, target, plan);
+            }
             Decision::Relay(flow) => {
                 let server = self.open(world, incoming, key);
-                self.begin(world, incoming, server, Hop { flow, chosen: None }, None);
+                self.begin(world, incoming, server, flow);
             }
             Decision::Answer(reply) => {
                 let server = self.open(world, incoming, key);
@@ -84,7 +86,7 @@ impl Proxy {
         }
     }
 
-    fn plan<'r>(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, target: &'r Target) -> Decision<'r> {
+    fn plan<'r>(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, target: &'r Arc<Target>) -> Decision<'r> {
         // A route beyond us would lead past the set, to wherever the caller likes.
         if incoming.routed.next.is_some() {
             return Decision::Refuse(Refusal::new(403, "Route Not Allowed"));
@@ -102,39 +104,6 @@ impl Proxy {
             return Decision::Answer(world.dispatch.policy(target.set).empty_reply.clone());
         }
         Decision::Send(target, plan)
-    }
-
-    fn send_to_set(
-        &mut self,
-        world: &mut World<'_>,
-        incoming: &Incoming<'_, '_>,
-        key: Key,
-        target: &Target,
-        plan: &Plan,
-    ) {
-        let server = self.open(world, incoming, key);
-        let way = plan.first().and_then(|id| Some((id, self.way_to(world, incoming, id)?)));
-        let Some((id, flow)) = way else {
-            // No listener of ours speaks to it: our own fault.
-            let reply = Reply::new(500, "Internal Server Error");
-            return self.reply(world, server, incoming.message, incoming.flow, &reply);
-        };
-        let invite = incoming.message.method() == Method::Invite;
-        world.dispatch.note_selection(id, if invite { Turn::Session } else { Turn::Other });
-        let dialog = match invite {
-            true => world.dialogs.begin(world.keys, incoming.message, id, world.now.mono),
-            false => None,
-        };
-        self.begin(world, incoming, server, Hop { flow, chosen: Some((id, target)) }, dialog);
-    }
-
-    fn way_to(&self, world: &World<'_>, incoming: &Incoming<'_, '_>, id: DestinationId) -> Option<Flow> {
-        let row = &world.dispatch.destination(id)?.row;
-        let listener = match row.socket {
-            Some(socket) => socket,
-            None => self.us.towards(row.transport, row.address, incoming.flow.listener)?,
-        };
-        Some(self.way(listener, row.address))
     }
 
     /// A trusted request goes by its own route; never back to us.

@@ -1,6 +1,7 @@
 //! Response processing: RFC 3261 section 16.7, and what happens when there is none (16.8, 16.9).
 
-use super::best::{Final, passed_on};
+use super::context::{Branch, Owed};
+use super::search::Failed;
 use super::{Owner, Proxy, World};
 use crate::engine::event::{DropCause, Output};
 use crate::engine::flow::{ConnectionId, Flow, Transport};
@@ -43,29 +44,14 @@ impl Proxy {
             world.dispatch.note_response(destination, status);
         }
         match status {
-            ..101 => {}
-            101..200 => self.provisional(world, server, status, message),
-            200..300 => self.success(world, server, client, status, message),
-            300.. => {
-                let without_us = without_our_via(message);
-                self.finished(world, server, client, Final { status, bytes: without_us });
-            }
+            ..200 => self.provisional(world, server, client, status, message),
+            200..300 => self.success(world, server, client, owner, message),
+            300.. => self.failure(world, server, client, status, message),
         }
     }
 
-    /// Item 2 and 5: a provisional goes on at once, and timer C begins anew.
-    fn provisional(&mut self, world: &mut World<'_>, server: ServerId, status: u16, message: &Message<'_>) {
-        let Some(context) = self.contexts.get_mut(server) else { return };
-        if let Some(timer_c) = &mut context.timer_c {
-            *timer_c = world.transactions.timer_c(world.now.mono);
-        }
-        if let Some(bytes) = without_our_via(message) {
-            world.transactions.respond(server, status, bytes, world.now.mono, world.out);
-        }
-    }
-
-    /// Item 5: each 2xx goes on at once; the other branches are cancelled (item 10).
-    fn success(
+    /// Items 2 and 5: a provisional but 100 goes on at once; the branch has more time for its final answer from now on.
+    fn provisional(
         &mut self,
         world: &mut World<'_>,
         server: ServerId,
@@ -73,84 +59,137 @@ impl Proxy {
         status: u16,
         message: &Message<'_>,
     ) {
-        if let Some(bytes) = without_our_via(message) {
+        let Some(Owed::Answer(context)) = self.owed.get_mut(server) else { return };
+        match &mut context.branch {
+            Some(branch) if branch.client == client => {
+                // Section 16.7 item 2: timer C begins anew with each provisional but 100; a try has the time of its set.
+                if context.until.is_some() && (status > 100 || !branch.heard && context.search.is_some()) {
+                    branch.heard = true;
+                    context.until = Some(Self::final_until(world, context));
+                }
+            }
+            // One that was left behind is being cancelled: the caller hears of the next.
+            Some(_) | None => return,
+        }
+        if let Some(bytes) = without_our_via(message).filter(|_| status > 100) {
             world.transactions.respond(server, status, bytes, world.now.mono, world.out);
-        }
-        let Some(context) = self.contexts.remove(server) else { return };
-        if let Some(dialog) = context.dialog {
-            world.dialogs.confirm(dialog, world.now.mono);
-        }
-        for &other in context.branches.iter().filter(|&&other| other != client) {
-            world.transactions.cancel(other, world.now.mono, world.out);
         }
     }
 
-    /// A branch has ended without 2xx. When none is left the best answer goes to the caller (item 6).
-    fn finished(&mut self, world: &mut World<'_>, server: ServerId, client: ClientId, last: Final) {
-        let Some(context) = self.contexts.get_mut(server) else { return };
-        context.branches.retain(|branch| *branch != client);
-        let best = match context.best.take() {
-            Some(best) => best.or_better(last),
-            None => last,
-        };
-        // Item 5: a 6xx ends the search.
-        if best.status >= 600 {
-            for &other in &context.branches {
-                world.transactions.cancel(other, world.now.mono, world.out);
-            }
+    /// Item 5: each 2xx goes on at once. The first one wins, whichever branch it is on; the branch that still waits is
+    /// cancelled (item 10). One that comes after another final answer ends here.
+    fn success(
+        &mut self,
+        world: &mut World<'_>,
+        server: ServerId,
+        client: ClientId,
+        owner: Owner,
+        message: &Message<'_>,
+    ) {
+        let Start::Response { status, .. } = message.start() else { return };
+        if let Some(Owed::Nothing { winner }) = self.owed.get(server)
+            && *winner != Some(client)
+        {
+            return self.end_late_session(world, client, owner, message);
         }
-        if !context.branches.is_empty() {
-            context.best = Some(best);
+        if let Some(bytes) = without_our_via(message) {
+            world.transactions.respond(server, status, bytes, world.now.mono, world.out);
+        }
+        let Some(context) = self.settle(server, Some(client)) else { return };
+        if let Some(waiting) = context.branch.filter(|branch| branch.client != client) {
+            world.transactions.cancel(waiting.client, world.now.mono, world.out);
+        }
+        let Some(dialog) = context.dialog else { return };
+        // It may be an earlier try that won: the session counts where it is.
+        if let Some(destination) = owner.destination.filter(|&id| world.dialogs.destination(dialog) != Some(id)) {
+            world.dialogs.move_to(dialog, destination);
+        }
+        world.dialogs.confirm(dialog, world.now.mono);
+    }
+
+    /// A final answer that is no 2xx: the next of the set is tried, or it is the answer (items 4 to 6).
+    fn failure(
+        &mut self,
+        world: &mut World<'_>,
+        server: ServerId,
+        client: ClientId,
+        status: u16,
+        message: &Message<'_>,
+    ) {
+        let Some(context) = self.context(server) else { return };
+        if !context.waits_for(client) {
             return;
         }
-        match (best.bytes, passed_on(best.status)) {
-            (Some(bytes), status) if status == best.status => {
-                if let Some(dialog) = self.contexts.remove(server).and_then(|context| context.dialog) {
+        let cancelled = context.cancelled;
+        if !cancelled && Self::is_retried(world, context, status) {
+            return self.try_again(world, server, Failed::Answered(status));
+        }
+        // Item 6: a 503 of a destination is not a 503 of ours.
+        match without_our_via(message).filter(|_| status != 503) {
+            Some(bytes) => {
+                if let Some(dialog) = self.settle(server, None).and_then(|context| context.dialog) {
                     world.dialogs.end_pending(dialog);
                 }
                 world.transactions.respond(server, status, bytes, world.now.mono, world.out);
             }
-            _ if context.cancelled => self.answer(world, server, 487, "Request Terminated"),
-            (_, 408) => self.answer(world, server, 408, "Request Timeout"),
-            (_, status) => self.answer(world, server, status, "Internal Server Error"),
+            None if cancelled => self.answer(world, server, (487, "Request Terminated"), b""),
+            None => self.answer(world, server, (500, "Internal Server Error"), b""),
+        }
+    }
+
+    /// A branch has ended without any final answer (sections 16.8 and 16.9).
+    fn no_answer(&mut self, world: &mut World<'_>, server: ServerId, client: ClientId, failed: Failed) {
+        let Some(context) = self.context(server) else { return };
+        if !context.waits_for(client) {
+            return;
+        }
+        if context.search.is_some() {
+            return self.try_again(world, server, failed);
+        }
+        let invite = context.until.is_some();
+        match (context.cancelled, failed.status()) {
+            (true, _) => self.answer(world, server, (487, "Request Terminated"), b""),
+            (false, 408) if invite => self.answer(world, server, (408, "Request Timeout"), b""),
+            (false, 408) => {
+                // RFC 4320 section 4.2: a 408 to another method than INVITE only makes things worse.
+                self.settle(server, None);
+                self.owed.remove(server);
+                world.transactions.forget(server);
+            }
+            (false, _) => self.answer(world, server, (500, "Internal Server Error"), b""),
         }
     }
 
     /// What the transactions' timers brought about.
     pub(crate) fn happened(&mut self, world: &mut World<'_>, happened: Happened<Owner>) {
         match happened {
-            Happened::TimedOut { client, owner: Owner { server, .. } } => {
-                if self.contexts.get(server).is_some_and(|context| context.timer_c.is_none()) {
-                    // RFC 4320 section 4.2: a 408 to another method than INVITE only makes things worse.
-                    self.contexts.remove(server);
-                    return world.transactions.forget(server);
-                }
-                self.finished(world, server, client, Final { status: 408, bytes: None });
-            }
-            Happened::Unreachable { client, owner: Owner { server, .. } } => {
-                // Section 16.9: as if a 503 had come.
-                self.finished(world, server, client, Final { status: 503, bytes: None });
-            }
-            Happened::Watched(server) => self.check_timer_c(world, server),
+            Happened::TimedOut { client, owner } => self.no_answer(world, owner.server, client, Failed::TimedOut),
+            // Section 16.9: as if a 503 had come.
+            Happened::Unreachable { client, owner } => self.no_answer(world, owner.server, client, Failed::Unreachable),
+            Happened::Watched(server) => self.check_time(world, server),
             Happened::Quiet(server) => self.say_trying(world, server),
             Happened::Ended(server) => {
-                if let Some(dialog) = self.contexts.remove(server).and_then(|context| context.dialog) {
+                if let Some(dialog) = self.settle(server, None).and_then(|context| context.dialog) {
                     world.dialogs.end_pending(dialog);
                 }
+                self.owed.remove(server);
             }
         }
     }
 
-    /// Section 16.8: when timer C fires the branches are cancelled; the caller hears of it by their answers, or a 408.
-    fn check_timer_c(&mut self, world: &mut World<'_>, server: ServerId) {
-        let Some(context) = self.contexts.get_mut(server) else { return };
-        let Some(timer_c) = context.timer_c else { return };
-        if timer_c > world.now.mono {
-            return world.transactions.watch(server, timer_c, world.now.mono);
+    /// The branch that waits may have had its time. A try of a set is left behind and the next one made; without a set it is
+    /// cancelled, and the caller hears of it by its answer or a 408 (section 16.8).
+    fn check_time(&mut self, world: &mut World<'_>, server: ServerId) {
+        let Some(context) = self.context(server) else { return };
+        let (Some(until), Some(Branch { client, .. })) = (context.until, context.branch) else { return };
+        if until > world.now.mono {
+            return world.transactions.watch(server, until, world.now.mono);
         }
-        for &client in &context.branches {
-            world.transactions.cancel(client, world.now.mono, world.out);
+        if context.search.is_none() {
+            return world.transactions.cancel(client, world.now.mono, world.out);
         }
+        world.transactions.abandon(client, world.now.mono, world.out);
+        self.try_again(world, server, Failed::TimedOut);
     }
 
     /// A response to a request that another node forwarded, or this one long ago: by its Vias alone (section 16.11).

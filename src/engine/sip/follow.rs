@@ -1,5 +1,6 @@
 //! Requests that follow one of ours hop by hop: ACK to a final that is no 2xx (RFC 3261 section 17.1.1.3) and CANCEL
-//! (section 9.1). They repeat what the INVITE said, byte for byte, with our Via alone.
+//! (section 9.1). They repeat what the INVITE said, byte for byte, with our Via alone. And what ends a session in its
+//! caller's name.
 
 use std::io::Write;
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 
 use super::header::Name;
 use super::message::{Message, Method};
+use crate::engine::flow::Listener;
 
 /// The ACK for a final other than 2xx; its To is the response's.
 pub(crate) fn ack(invite: &Message<'_>, response: &Message<'_>) -> Bytes {
@@ -31,6 +33,31 @@ fn follow(invite: &Message<'_>, method: Method<'_>, to: &[u8]) -> Bytes {
         }
     }
     write!(out, "Max-Forwards: 70\r\nCSeq: {} ", invite.cseq()).expect("writing to memory");
+    out.extend_from_slice(method.as_bytes());
+    out.extend_from_slice(b"\r\nContent-Length: 0\r\n\r\n");
+    out.into()
+}
+
+/// The ACK or BYE of a session that its caller does not want, from the 2xx that began it (sections 13.2.2.4 and 15.1.1):
+/// `route` is the route set beyond us, `target` the Request-URI.
+pub(crate) fn in_callers_name(
+    response: &Message<'_>,
+    method: Method<'_>,
+    target: &[u8],
+    route: &[&[u8]],
+    us: &Listener,
+    branch: &[u8],
+) -> Bytes {
+    let mut out = Vec::with_capacity(512);
+    let cseq = response.cseq().wrapping_add(u32::from(method == Method::Bye));
+    let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+    put(&[method.as_bytes(), b" ", target, b" SIP/2.0\r\nVia: SIP/2.0/", us.transport.via_name().as_bytes(), b" "]);
+    put(&[us.advertise.to_string().as_bytes(), b";branch=", branch, b"\r\n"]);
+    route.iter().for_each(|route| put(&[b"Route: ", route, b"\r\n"]));
+    for line in response.lines().iter().filter(|line| matches!(line.name, Name::From | Name::To | Name::CallId)) {
+        put(&[line.whole]);
+    }
+    write!(out, "Max-Forwards: 70\r\nCSeq: {cseq} ").expect("writing to memory");
     out.extend_from_slice(method.as_bytes());
     out.extend_from_slice(b"\r\nContent-Length: 0\r\n\r\n");
     out.into()

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -21,12 +22,19 @@ pub struct Reply {
     pub status: u16,
     /// The reason phrase, without CR or LF.
     pub reason: String,
+    /// What `Retry-After` says; none: no such header.
+    pub retry_after: Option<Duration>,
 }
 
 impl Reply {
     /// A reply with that status and reason.
     pub fn new(status: u16, reason: impl Into<String>) -> Self {
-        Reply { status, reason: reason.into() }
+        Reply { status, reason: reason.into(), retry_after: None }
+    }
+
+    /// The `Retry-After` line, in whole seconds, with its CRLF; "" if there is none.
+    pub(crate) fn retry_after_line(&self) -> String {
+        self.retry_after.map_or_else(String::new, |time| format!("Retry-After: {}\r\n", time.as_secs()))
     }
 }
 

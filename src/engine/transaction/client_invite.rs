@@ -76,6 +76,13 @@ impl ClientInvite {
         }
     }
 
+    /// The request is not sent again.
+    pub(super) fn stop_resending(&mut self) {
+        if let ClientInvite::Calling { timer_a, .. } = self {
+            *timer_a = None;
+        }
+    }
+
     /// A timer may have fired.
     pub(super) fn wake(&mut self, now: Instant) -> Fires {
         match self {

@@ -51,6 +51,13 @@ impl ClientNonInvite {
         }
     }
 
+    /// The request is not sent again.
+    pub(super) fn stop_resending(&mut self) {
+        if let ClientNonInvite::Trying { timer_e, .. } = self {
+            *timer_e = None;
+        }
+    }
+
     /// A timer may have fired.
     pub(super) fn wake(&mut self, now: Instant, timing: &Timing) -> Fires {
         match self {

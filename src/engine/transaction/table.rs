@@ -323,6 +323,22 @@ impl<O: Copy> Transactions<O> {
         }
     }
 
+    /// The way that a client transaction's request went.
+    pub(crate) fn flow(&self, id: ClientId) -> Option<Flow> {
+        self.clients.get(id).map(|client| client.flow)
+    }
+
+    /// Gives a request up: it is not sent again, an INVITE is cancelled as soon as its receiver can be told. It is known for
+    /// as long as it would have been, so that what still comes finds its owner.
+    pub(crate) fn abandon(&mut self, id: ClientId, now: Instant, out: &mut Vec<Output>) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        match &mut client.machine {
+            ClientMachine::Invite(machine) => machine.stop_resending(),
+            ClientMachine::NonInvite(machine) => return machine.stop_resending(),
+        }
+        self.cancel(id, now, out);
+    }
+
     /// A way is dead: ends every client transaction that waits for an answer to a request that went by it.
     pub(crate) fn unreachable(&mut self, flow: Flow, happened: &mut Vec<Happened<O>>) {
         self.clients.retain(|client, one| {

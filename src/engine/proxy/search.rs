@@ -1,0 +1,224 @@
+//! The search for a destination that takes a request: one of the set after the other, until one gives an answer that is
+//! not to be tried again (RFC 3261 section 16.7 item 4 with the set's policy).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::context::{Branch, Context, Hop};
+use super::{Incoming, Proxy, World};
+use crate::engine::clock::Instant;
+use crate::engine::dispatch::{DestinationId, Failover, Plan, SetId, Turn};
+use crate::engine::flow::Flow;
+use crate::engine::route::Target;
+use crate::engine::sip::{Message, Method, Reply, Uri};
+use crate::engine::transaction::ServerId;
+
+/// What is left of a plan.
+#[derive(Debug)]
+pub(super) struct Search {
+    /// What the rule says of the set.
+    target: Arc<Target>,
+    plan: Plan,
+    /// How many of the plan have been looked at.
+    looked: usize,
+    /// How many were tried.
+    tries: usize,
+    /// Whether it counts as one that is at its second or later try.
+    retrying: bool,
+}
+
+/// How a try failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// By a final answer.
+    Answered(u16),
+    /// By silence.
+    TimedOut,
+    /// The request could not be delivered.
+    Unreachable,
+}
+
+impl Failed {
+    /// As a status: silence is as good as a 408, and an undelivered request as a 503 (sections 16.8 and 16.9).
+    pub(super) fn status(self) -> u16 {
+        match self {
+            Failed::Answered(status) => status,
+            Failed::TimedOut => 408,
+            Failed::Unreachable => 503,
+        }
+    }
+
+    fn is_retried(self, failover: &Failover) -> bool {
+        match self {
+            Failed::Answered(status) => failover.retry_on.contains(status),
+            Failed::TimedOut => failover.retry_on.timeout,
+            Failed::Unreachable => failover.retry_on.transport,
+        }
+    }
+}
+
+/// How many searches each set has open: what bounds the tries after the first.
+#[derive(Debug, Default)]
+pub(super) struct Budgets(BTreeMap<SetId, Budget>);
+
+#[derive(Debug, Default)]
+struct Budget {
+    searches: usize,
+    retries: usize,
+}
+
+impl Budgets {
+    fn enter(&mut self, search: &Search) {
+        self.0.entry(search.target.set).or_default().searches += 1;
+    }
+
+    /// A search is over.
+    pub(super) fn leave(&mut self, search: Option<&Search>) {
+        let Some(search) = search else { return };
+        if let Some(budget) = self.0.get_mut(&search.target.set) {
+            budget.searches = budget.searches.saturating_sub(1);
+            budget.retries = budget.retries.saturating_sub(usize::from(search.retrying));
+        }
+    }
+
+    /// Whether another search of the set may go on to its second try: so that a set whose servers all fail is not sent
+    /// many times the calls that it was asked for.
+    fn allow(&mut self, search: &mut Search, failover: &Failover) -> bool {
+        let budget = self.0.entry(search.target.set).or_default();
+        let share = budget.searches * usize::from(failover.retry_budget) / 100;
+        if !search.retrying && budget.retries < share.max(failover.min_retry_concurrency) {
+            budget.retries += 1;
+            search.retrying = true;
+        }
+        search.retrying
+    }
+}
+
+impl Proxy {
+    /// Sends a request to the first of a plan that it can be sent to.
+    pub(super) fn search(
+        &mut self,
+        world: &mut World<'_>,
+        incoming: &Incoming<'_, '_>,
+        server: ServerId,
+        target: &Arc<Target>,
+        plan: Plan,
+    ) {
+        let mut context = Box::new(Context::new(incoming));
+        let search = Search { target: Arc::clone(target), plan, looked: 0, tries: 0, retrying: false };
+        self.budgets.enter(&search);
+        context.search = Some(search);
+        let sent = self.next_try(world, incoming, server, &mut context);
+        self.owe(world, server, context);
+        if !sent {
+            // No listener of ours speaks to any of them: our own fault.
+            self.answer(world, server, (500, "Internal Server Error"), b"");
+        }
+    }
+
+    /// A try has failed in a way that another may mend. Its sender is told when none is left.
+    pub(super) fn try_again(&mut self, world: &mut World<'_>, server: ServerId, failed: Failed) {
+        let Some(mut context) = self.take_context(server) else { return };
+        let request = context.request.clone();
+        let message = Context::message(&request);
+        context.branch = None;
+        let Some(search) = &mut context.search else { return self.owe(world, server, context) };
+        let set = search.target.set;
+        let failover = world.dispatch.policy(set).failover;
+        let may = !context.cancelled
+            && failed.is_retried(&failover)
+            && search.tries <= failover.max_retries
+            && self.budgets.allow(search, &failover);
+        let sent = may
+            && self.reparse(world, &context, &message).is_some_and(|incoming| {
+                let sent = self.next_try(world, &incoming, server, &mut context);
+                world.dispatch.note_failover(set, sent);
+                sent
+            });
+        let cancelled = context.cancelled;
+        self.owe(world, server, context);
+        match (sent, cancelled) {
+            (true, _) => {}
+            (false, true) => self.answer(world, server, (487, "Request Terminated"), b""),
+            (false, false) => {
+                let reply = world.dispatch.policy(set).empty_reply.clone();
+                let headers = exhausted(&reply, failed.status());
+                self.answer(world, server, (reply.status, &reply.reason), headers.as_bytes());
+            }
+        }
+    }
+
+    /// The request of a context, on its way once more.
+    fn reparse<'m, 'b>(
+        &self,
+        world: &World<'_>,
+        context: &Context,
+        message: &'m Message<'b>,
+    ) -> Option<Incoming<'m, 'b>> {
+        let uri = Uri::parse(message.request_uri()).ok()?;
+        let routed = super::preprocess(message, &uri, &self.us, world.keys);
+        Some(Incoming { flow: context.flow, message, routed })
+    }
+
+    /// Sends the request to the next of the plan that is still fit and that we have a way to.
+    fn next_try(
+        &mut self,
+        world: &mut World<'_>,
+        incoming: &Incoming<'_, '_>,
+        server: ServerId,
+        context: &mut Context,
+    ) -> bool {
+        let Some(search) = &mut context.search else { return false };
+        while let Some(id) = search.plan.iter().nth(search.looked) {
+            search.looked += 1;
+            let fit = search.tries == 0 || world.dispatch.fit(id);
+            let Some(flow) = self.way_to(world, incoming, id).filter(|_| fit) else { continue };
+            search.tries += 1;
+            let invite = incoming.message.method() == Method::Invite;
+            world.dispatch.note_selection(id, if invite { Turn::Session } else { Turn::Other });
+            if invite {
+                context.dialog = world.dialogs.begin(world.keys, incoming.message, id, world.now.mono);
+            }
+            let target = Arc::clone(&search.target);
+            let client = self.send_branch(world, incoming, server, Hop { flow, chosen: Some((id, &target)) });
+            context.branch = Some(Branch { client, heard: false });
+            let failover = &world.dispatch.policy(target.set).failover;
+            context.until = Some(world.now.mono + failover.first_response_timeout);
+            return true;
+        }
+        false
+    }
+
+    /// The time up to which a branch that has been heard of may take for its final answer.
+    pub(super) fn final_until(world: &World<'_>, context: &Context) -> Instant {
+        match &context.search {
+            Some(search) => world.now.mono + world.dispatch.policy(search.target.set).failover.final_timeout,
+            None => world.transactions.timer_c(world.now.mono),
+        }
+    }
+
+    /// Whether an answer is one that another destination of the set is asked after.
+    pub(super) fn is_retried(world: &World<'_>, context: &Context, status: u16) -> bool {
+        context
+            .search
+            .as_ref()
+            .is_some_and(|search| world.dispatch.policy(search.target.set).failover.retry_on.contains(status))
+    }
+
+    fn way_to(&self, world: &World<'_>, incoming: &Incoming<'_, '_>, id: DestinationId) -> Option<Flow> {
+        let row = &world.dispatch.destination(id)?.row;
+        let listener = match row.socket {
+            Some(socket) => socket,
+            None => self.us.towards(row.transport, row.address, incoming.flow.listener)?,
+        };
+        Some(self.way(listener, row.address))
+    }
+}
+
+/// The headers of the answer when every try has failed: how long to wait, and what the last one said (RFC 3326).
+fn exhausted(reply: &Reply, last: u16) -> String {
+    let mut headers = reply.retry_after_line();
+    write!(headers, "Reason: SIP;cause={last}\r\n").expect("writing to memory");
+    headers
+}
