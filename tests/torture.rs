@@ -103,3 +103,34 @@ fn the_table_has_every_message() {
     assert_eq!(outcomes().into_iter().map(|(file, _)| file).collect::<BTreeSet<_>>(), files);
     assert_eq!(files.len(), 49);
 }
+
+#[test]
+fn octets_behind_the_body_are_not_forwarded() {
+    let sent = bench().receive(PEER, read("dblreq.dat"));
+    assert_eq!(sent.len(), 1);
+    assert!(
+        sent[0].text().ends_with("Content-Length: 0\r\n\r\n") && !sent[0].text().contains("INVITE"),
+        "{}",
+        sent[0].text()
+    );
+}
+
+#[test]
+fn only_what_a_proxy_must_know_stands_in_unsupported() {
+    let sent = bench().receive(PEER, read("bext01.dat"));
+    let all = sent[0].headers("Unsupported").join(",");
+    assert!(all.contains("noProxiesSupportThis") && all.contains("norDoAnyProxiesSupportThis"), "{all}");
+    assert!(!all.contains("nothingSupportsThis"), "{all}");
+}
+
+#[test]
+fn two_requests_without_a_unique_branch_are_two() {
+    let first = String::from_utf8(read("badbranch.dat")).expect("text");
+    let other = first.replace("Call-ID: ", "Call-ID: other");
+    assert_ne!(first, other);
+    let mut bench = bench();
+    assert_eq!(bench.receive(PEER, &first).len(), 1);
+    assert_eq!(bench.receive(PEER, &other).len(), 1);
+    // The same again is a retransmission.
+    assert_eq!(bench.receive(PEER, &first).len(), 0);
+}
