@@ -3,5 +3,6 @@
 mod captures;
 mod checks;
 mod harness;
+mod preserve;
 mod rfc3261;
 mod torture;
