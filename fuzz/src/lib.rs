@@ -3,8 +3,12 @@
 // The tests name the engine by the main crate's name.
 extern crate self as tandem;
 
-#[path = "../../src/engine.rs"]
-pub mod engine;
+// Inside a module that names their folder, files find their own folders as they do at home.
+#[path = "../../src"]
+mod sources {
+    pub mod engine;
+}
+pub use sources::engine;
 
 #[allow(dead_code)]
 #[path = "../../tests/checks.rs"]
