@@ -1,5 +1,9 @@
 //! The engine on virtual time, from outside: no socket is opened and nothing sleeps.
 
+mod captures;
+mod checks;
 mod failover;
 mod harness;
+mod preserve;
 mod rfc3261;
+mod torture;

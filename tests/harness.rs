@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tandem::engine::dispatch::{Policy, Row, RowState, Set, SetId, Sets};
+use tandem::engine::dispatch::{Policy, RetryOn, Row, RowState, Set, SetId, Sets};
 use tandem::engine::flow::{ConnectionId, Flow, HostPort, Listener, ListenerId, Role, Transport};
 use tandem::engine::route::{Action, Condition, Pattern, Rewrite, Rule, Target};
 use tandem::engine::sip::Message;
@@ -151,6 +151,14 @@ impl Bench {
         let mut bench = Bench { engine: Engine::new(config, [3; 32]), now: Duration::ZERO, events: Vec::new() };
         bench.load(set_19(&SERVERS));
         bench
+    }
+
+    /// The same where the first destination's answer is the caller's.
+    pub(crate) fn without_failover(change: impl FnOnce(&mut Config)) -> Self {
+        Self::with(|config| {
+            config.sets[0].failover.retry_on = RetryOn::NONE;
+            change(config);
+        })
     }
 
     /// A proxy that relays the caller's requests to where their Request-URI says, without a set and its failover.

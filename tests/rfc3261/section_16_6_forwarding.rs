@@ -228,3 +228,12 @@ fn an_ipv6_caller_reaches_an_ipv6_destination() {
     assert_eq!((sent[1].by, sent[1].to.to_string()), (2, "[2001:db8::9]:7010".into()));
     assert!(sent[1].header("Via").starts_with("SIP/2.0/UDP [2001:db8::1]:8060;branch="));
 }
+
+#[test]
+fn a_route_that_is_taken_off_the_top_of_a_request_without_max_forwards_leaves_no_trace() {
+    let message = invite("1").replace("Max-Forwards: 70\r\n", "");
+    let message = message.replacen("\r\n", &format!("\r\nRoute: <sip:{INSIDE};lr>\r\n"), 1);
+    let sent = Bench::new().receive(CALLER, &message);
+    assert_eq!(sent[1].header("Max-Forwards"), "70");
+    assert!(sent[1].headers("Route").is_empty());
+}

@@ -24,10 +24,14 @@ impl Refusal {
 /// Checks a request that belongs to no transaction of ours.
 ///
 /// # Errors
-/// What is answered instead of forwarding: 505, 400, 416, 483, 482 or 420.
+/// What is answered instead of forwarding: 505, 501, 400, 416, 483, 482 or 420.
 pub(crate) fn validate<'a>(request: &Message<'a>, us: &Ourselves, keys: &Keys) -> Result<Uri<'a>, Refusal> {
     match request.fault() {
         Some(Fault::Version) => return Err(Refusal::new(505, Fault::Version.to_string())),
+        // RFC 4475 section 3.1.2.18: which of two names a method that nobody knows is not for us to say.
+        Some(Fault::CSeqMethod) if !request.method().is_defined() => {
+            return Err(Refusal::new(501, "Not Implemented"));
+        }
         Some(fault) => return Err(Refusal::new(400, fault.to_string())),
         None => {}
     }

@@ -37,6 +37,25 @@ impl<'a> Method<'a> {
         }
     }
 
+    /// Whether an RFC defines it (IANA's registry of SIP methods).
+    pub fn is_defined(self) -> bool {
+        match self {
+            Method::Invite | Method::Ack | Method::Bye | Method::Cancel | Method::Options => true,
+            Method::Other(name) => [
+                &b"INFO"[..],
+                b"MESSAGE",
+                b"NOTIFY",
+                b"PRACK",
+                b"PUBLISH",
+                b"REFER",
+                b"REGISTER",
+                b"SUBSCRIBE",
+                b"UPDATE",
+            ]
+            .contains(&name),
+        }
+    }
+
     /// The method as it stands in a start line.
     pub fn as_bytes(self) -> &'a [u8] {
         match self {
@@ -113,9 +132,12 @@ pub enum Fault {
     /// As above.
     #[error("Bad Call-ID Header")]
     CallId,
-    /// As above, or not this request's method.
+    /// As above.
     #[error("Bad CSeq Header")]
     CSeq,
+    /// Its method is not the request's.
+    #[error("Bad CSeq Header")]
+    CSeqMethod,
     /// No number up to 255, or there twice.
     #[error("Bad Max-Forwards Header")]
     MaxForwards,
@@ -304,7 +326,8 @@ impl<'a> Message<'a> {
         match (self.start, self.cseq) {
             (Start::Request { method, .. }, Some((_, in_cseq))) if method == in_cseq => {}
             (Start::Response { .. }, Some(_)) => {}
-            _ => self.note(Fault::CSeq),
+            (Start::Request { .. }, Some(_)) => self.note(Fault::CSeqMethod),
+            (_, None) => self.note(Fault::CSeq),
         }
     }
 
@@ -536,7 +559,7 @@ mod tests {
             ("Call-ID: c@1\r\n", "", Fault::CallId),
             ("From: <", "From: \"<", Fault::From),
             ("To: <sip:127.0.0.1:8060>", "To: <sip:127.0.0.1:8060", Fault::To),
-            (" INVITE\r\nUser", " BYE\r\nUser", Fault::CSeq),
+            (" INVITE\r\nUser", " BYE\r\nUser", Fault::CSeqMethod),
             ("123145566", "36893488147419103232", Fault::CSeq),
             ("Content-Length: 4", "Content-Length: 5", Fault::ContentLength),
             ("Content-Length: 4", "Content-Length: -4", Fault::ContentLength),
