@@ -2,3 +2,4 @@
 
 mod harness;
 mod rfc3261;
+mod sim;
