@@ -8,6 +8,7 @@ use tandem::engine::Snapshot;
 use tandem::engine::dispatch::{Algorithm, Row, RowState};
 use tandem::engine::transaction::timing::Timing;
 
+use super::client::GIVE_UP;
 use super::text::Text;
 
 /// Lines of the trace that a failure shows.
@@ -56,6 +57,7 @@ struct Received {
     from: SocketAddr,
     by: SocketAddr,
     final_answer: Option<(u16, Vec<u8>)>,
+    answered_at: Duration,
     acked: bool,
 }
 
@@ -140,7 +142,7 @@ impl Model {
             }
         }
         let key = (text.branch().to_owned(), text.method().to_owned());
-        self.received.entry(key).or_insert(Received { from, by, final_answer: None, acked: false });
+        self.received.entry(key).or_insert(Received { from, by, final_answer: None, answered_at: now, acked: false });
     }
 
     /// A datagram leaves.
@@ -170,7 +172,7 @@ impl Model {
     fn answered(&mut self, status: u16, by: SocketAddr, to: SocketAddr, text: &Text, bytes: &[u8]) {
         let (cseq, method) = text.cseq();
         let key = (text.branch().to_owned(), method.to_owned());
-        let Some(Received { from, by: came_by, final_answer, acked }) = self.received.get_mut(&key) else {
+        let Some(Received { from, by: came_by, final_answer, answered_at, acked }) = self.received.get_mut(&key) else {
             return self.fail("an answer to a request that never came");
         };
         let way = to == *from && by == *came_by;
@@ -183,8 +185,11 @@ impl Model {
         let fits = match final_answer {
             None => {
                 *final_answer = Some((status, bytes.to_vec()));
+                *answered_at = self.now;
                 true
             }
+            // Once all that we knew of the call is gone, a success is for its caller to ACK and BYE (section 16.7).
+            Some((300.., _)) if (200..300).contains(&status) && self.now - *answered_at >= GIVE_UP => true,
             Some((before, same)) => (*before, &same[..]) == (status, bytes),
         };
         let repeats_after_ack = !first && *acked && status >= 300 && method == "INVITE";

@@ -51,6 +51,16 @@ impl ClientNonInvite {
         }
     }
 
+    /// Its answer is no longer waited for; true if it was until now. A late one is absorbed for 64*T1: the caller has had
+    /// another.
+    pub(super) fn abandon(&mut self, now: Instant, timing: &Timing) -> bool {
+        let waits = matches!(self, ClientNonInvite::Trying { .. });
+        if waits {
+            *self = ClientNonInvite::Completed { timer_k: now + timing.give_up() };
+        }
+        waits
+    }
+
     /// A timer may have fired.
     pub(super) fn wake(&mut self, now: Instant, timing: &Timing) -> Fires {
         match self {

@@ -109,14 +109,14 @@ pub(crate) struct Request<O> {
 pub(crate) enum Happened<O> {
     /// Timer B or F: nobody answered.
     TimedOut {
-        /// The transaction, which is at its end.
+        /// The transaction, which only absorbs what still comes.
         client: ClientId,
         /// Its sender's word.
         owner: O,
     },
     /// The request could not be delivered.
     Unreachable {
-        /// The transaction, which is at its end.
+        /// The transaction, which only absorbs what still comes.
         client: ClientId,
         /// Its sender's word.
         owner: O,
@@ -323,21 +323,24 @@ impl<O: Copy> Transactions<O> {
         }
     }
 
-    /// A way is dead: ends every client transaction that waits for an answer to a request that went by it.
-    pub(crate) fn unreachable(&mut self, flow: Flow, happened: &mut Vec<Happened<O>>) {
-        self.clients.retain(|client, one| {
-            let waits = match &one.machine {
-                ClientMachine::Invite(machine) => {
-                    matches!(machine, ClientInvite::Calling { .. } | ClientInvite::Proceeding { .. })
-                }
-                ClientMachine::NonInvite(machine) => matches!(machine, ClientNonInvite::Trying { .. }),
+    /// A way is dead: gives up every client transaction that waits for an answer to a request that went by it.
+    pub(crate) fn unreachable(&mut self, flow: Flow, now: Instant, happened: &mut Vec<Happened<O>>) {
+        let from = happened.len();
+        for (client, one) in self.clients.iter_mut().filter(|(_, one)| one.flow == flow) {
+            let waited = match &mut one.machine {
+                ClientMachine::Invite(machine) => machine.abandon(now, &self.timing),
+                ClientMachine::NonInvite(machine) => machine.abandon(now, &self.timing),
             };
-            let ends = waits && one.flow == flow;
-            if ends {
+            if waited {
+                one.cancel = Cancel::No;
                 happened.push(Happened::Unreachable { client, owner: one.owner });
             }
-            !ends
-        });
+        }
+        for happened in &happened[from..] {
+            if let Happened::Unreachable { client, .. } = *happened {
+                self.schedule_client(client);
+            }
+        }
     }
 
     /// When [`Transactions::wake`] is due.
@@ -409,7 +412,7 @@ impl<O: Copy> Transactions<O> {
             }
         }
         let (fires, ended) = match &mut client.machine {
-            ClientMachine::Invite(machine) => (machine.wake(now), *machine == ClientInvite::Terminated),
+            ClientMachine::Invite(machine) => (machine.wake(now, &self.timing), *machine == ClientInvite::Terminated),
             ClientMachine::NonInvite(machine) => {
                 (machine.wake(now, &self.timing), *machine == ClientNonInvite::Terminated)
             }
@@ -418,7 +421,10 @@ impl<O: Copy> Transactions<O> {
         match fires {
             Fires::Nothing => {}
             Fires::Resend => client.send(out),
-            Fires::GiveUp => happened.push(Happened::TimedOut { client: id, owner }),
+            Fires::GiveUp => {
+                client.cancel = Cancel::No;
+                happened.push(Happened::TimedOut { client: id, owner });
+            }
         }
         match ended {
             true => {
