@@ -136,7 +136,7 @@ impl Leg {
             answered: Duration::ZERO,
             interval: T1,
         });
-        if number > 0 {
+        if number > 0 || !text.to_tag().is_empty() {
             let status = if self.over || !self.is_confirmed() { 481 } else { [200, 488][usize::from(net.chance(20))] };
             let wait = net.up_to(Duration::from_secs(1));
             return self.after(wait, Timer::Answer(number, status), net);

@@ -190,6 +190,8 @@ impl Model {
             }
             // Once all that we knew of the call is gone, a success is for its caller to ACK and BYE (section 16.7).
             Some((300.., _)) if (200..300).contains(&status) && self.now - *answered_at >= GIVE_UP => true,
+            // A hasty CANCEL overtakes its INVITE and comes again after it.
+            Some(_) if method == "CANCEL" => true,
             Some((before, same)) => (*before, &same[..]) == (status, bytes),
         };
         let repeats_after_ack = !first && *acked && status >= 300 && method == "INVITE";

@@ -82,10 +82,11 @@ impl Dialogs {
         now: Instant,
     ) -> Option<DialogId> {
         let key = key(keys, invite.call_id(), invite.from_tag());
-        self.enter(key, destination, false, now)
+        self.enter(key, destination, now)
     }
 
-    /// Enters a session that another node, or this one before its restart, began: its cookie proved it.
+    /// Enters a session that another node, or this one before its restart, began: its cookie proved it. It is pending until
+    /// an answer confirms that it has not ended meanwhile.
     pub(crate) fn adopt(
         &mut self,
         keys: &Keys,
@@ -94,10 +95,10 @@ impl Dialogs {
         destination: DestinationId,
         now: Instant,
     ) -> Option<DialogId> {
-        self.enter(key(keys, call_id, caller_tag), destination, true, now)
+        self.enter(key(keys, call_id, caller_tag), destination, now)
     }
 
-    fn enter(&mut self, key: u128, destination: DestinationId, confirmed: bool, now: Instant) -> Option<DialogId> {
+    fn enter(&mut self, key: u128, destination: DestinationId, now: Instant) -> Option<DialogId> {
         if let Some(&id) = self.by_key.get(&key) {
             self.leave_destination(id);
             self.join_destination(id, destination);
@@ -107,7 +108,7 @@ impl Dialogs {
             return None;
         }
         let links = Links::default();
-        let id = self.dialogs.insert(Dialog { key, destination, place: 0, confirmed, heard: now, links });
+        let id = self.dialogs.insert(Dialog { key, destination, place: 0, confirmed: false, heard: now, links });
         self.by_key.insert(key, id);
         self.order.push(id, &mut self.dialogs);
         self.join_destination(id, destination);

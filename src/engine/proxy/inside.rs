@@ -12,7 +12,19 @@ use crate::engine::transaction::Key;
 /// Where a request inside a dialog goes, and what it belongs to.
 struct Way {
     flow: Flow,
-    dialog: Option<DialogId>,
+    dialog: Dialog,
+}
+
+/// The session of a request inside a dialog.
+#[derive(Clone, Copy)]
+enum Dialog {
+    /// In the table.
+    Known(DialogId),
+    /// Not in the table, and what our cookie says of it: another node, or this one before a restart, began it, or it has
+    /// ended.
+    Told(Cookie, Leg),
+    /// Nothing speaks for it.
+    Unknown,
 }
 
 impl Proxy {
@@ -21,13 +33,16 @@ impl Proxy {
         match self.find_way(world, incoming) {
             Ok(Way { flow, dialog }) => {
                 let server = self.open(world, incoming, key);
-                self.begin(world, incoming, server, Hop { flow, chosen: None }, None);
-                if let Some(dialog) = dialog {
-                    match incoming.message.method() {
-                        Method::Bye => world.dialogs.end(dialog),
-                        _ => world.dialogs.hear(dialog, world.now.mono),
-                    }
+                let bye = incoming.message.method() == Method::Bye;
+                let mut adopted = None;
+                match dialog {
+                    Dialog::Known(dialog) if bye => world.dialogs.end(dialog),
+                    Dialog::Known(dialog) => world.dialogs.hear(dialog, world.now.mono),
+                    // It counts here once the other end has said that it is there.
+                    Dialog::Told(cookie, leg) if !bye => adopted = self.adopt(world, incoming, &cookie, leg),
+                    Dialog::Told(..) | Dialog::Unknown => {}
                 }
+                self.begin(world, incoming, server, Hop { flow, chosen: None }, adopted);
             }
             Err(refusal) => self.refuse(world, incoming.flow, incoming.message, &refusal),
         }
@@ -38,7 +53,8 @@ impl Proxy {
         match self.find_way(world, incoming) {
             Ok(Way { flow, dialog }) => {
                 self.send_stateless(world, incoming, flow);
-                if let Some(dialog) = dialog {
+                // One that comes after the BYE must not bring the session back.
+                if let Dialog::Known(dialog) = dialog {
                     world.dialogs.hear(dialog, world.now.mono);
                 }
                 true
@@ -49,12 +65,14 @@ impl Proxy {
 
     fn find_way(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>) -> Result<Way, Refusal> {
         let found = world.dialogs.find(world.keys, incoming.message);
-        let (dialog, leg) = match (found, incoming.routed.cookie) {
-            (Some((dialog, leg)), _) => (Some(dialog), Some(leg)),
-            (None, Some((cookie, leg))) => (self.adopt(world, incoming, &cookie, leg), Some(leg)),
-            (None, None) => (None, None),
+        let (dialog, leg, destination) = match (found, incoming.routed.cookie) {
+            (Some((dialog, leg)), _) => (Dialog::Known(dialog), Some(leg), world.dialogs.destination(dialog)),
+            (None, Some((cookie, leg))) => {
+                let destination = world.dispatch.find(SetId(cookie.set), cookie.destination);
+                (Dialog::Told(cookie, leg), Some(leg), destination)
+            }
+            (None, None) => (Dialog::Unknown, None, None),
         };
-        let destination = dialog.and_then(|dialog| world.dialogs.destination(dialog));
         let hop = self.next_hop(world, incoming, leg, destination);
         // A To-tag is no ticket: without a cookie or a known dialog one end must be a destination of ours.
         let trusted = leg.is_some()
@@ -66,7 +84,7 @@ impl Proxy {
         }
     }
 
-    /// A dialog that another node, or this one before a restart, began: from now on it counts here.
+    /// A dialog that another node, or this one before a restart, began.
     fn adopt(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, cookie: &Cookie, leg: Leg) -> Option<DialogId> {
         let message = incoming.message;
         let destination = world.dispatch.find(SetId(cookie.set), cookie.destination)?;

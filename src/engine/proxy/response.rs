@@ -122,7 +122,9 @@ impl Proxy {
             Happened::TimedOut { client, owner: Owner { server, .. } } => {
                 if self.contexts.get(server).is_some_and(|context| context.timer_c.is_none()) {
                     // RFC 4320 section 4.2: a 408 to another method than INVITE only makes things worse.
-                    self.contexts.remove(server);
+                    if let Some(dialog) = self.contexts.remove(server).and_then(|context| context.dialog) {
+                        world.dialogs.end_pending(dialog);
+                    }
                     return world.transactions.forget(server);
                 }
                 self.finished(world, server, client, Final { status: 408, bytes: None });
