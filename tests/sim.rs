@@ -69,12 +69,12 @@ impl Sim {
         let destinations: Vec<_> =
             (0..rng.u16(2..=5)).map(|number| address(format!("10.129.39.88:{}", 7010 + number))).collect();
         let algorithm = if rng.bool() { Algorithm::RoundRobin } else { Algorithm::ALL[rng.usize(..3)] };
-        let mut model = Model::new(format!("seed {seed}"), algorithm, &destinations);
+        // Most sessions end by BYE; in some runs lifetimes are so short that they end first.
+        let lifetime = Duration::from_secs([3600, 3600, 3600, 20][rng.usize(..4)]);
+        let mut model = Model::new(format!("seed {seed}"), algorithm, lifetime < BUSY, &destinations);
         let addresses = [address(INSIDE.into()), address(OUTSIDE.into())];
         let stranger = Stranger::new(addresses);
         stranger.addresses().into_iter().for_each(|one| model.expect_stranger(one));
-        // Most sessions end by BYE; in some runs lifetimes are so short that they end first.
-        let lifetime = Duration::from_secs([3600, 3600, 3600, 20][rng.usize(..4)]);
         let mut config = harness::config();
         config.sets = vec![Policy { algorithm, ..Policy::of(SetId(19)) }];
         config.limits.session_lifetime = lifetime;
@@ -133,7 +133,7 @@ impl Sim {
             end = self.model.last_heard.max(BUSY + Duration::from_secs(240)) + timers;
         }
         let snapshot = self.nodes[0].engine.snapshot();
-        self.model.is_over(&snapshot, self.lifetime < BUSY);
+        self.model.is_over(&snapshot);
         let chosen: u64 = snapshot.sets.iter().flat_map(|set| &set.destinations).map(|one| one.selections).sum();
         self.model.hold(chosen <= self.model.selections, "more selections are counted than were made");
         self.run_until(end + self.lifetime + self.nodes[0].late + Duration::from_secs(1));

@@ -3,8 +3,8 @@
 use super::context::Hop;
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World};
-use crate::engine::dialog::{DialogId, Leg};
-use crate::engine::dispatch::{DestinationId, SetId};
+use crate::engine::dialog::{DialogId, Leg, Seat};
+use crate::engine::dispatch::SetId;
 use crate::engine::flow::{Flow, Transport};
 use crate::engine::sip::{Cookie, Method, Uri};
 use crate::engine::transaction::Key;
@@ -22,7 +22,7 @@ enum Dialog {
     Known(DialogId),
     /// Not in the table, and what our cookie says of it: another node, or this one before a restart, began it, or it has
     /// ended.
-    Told(Cookie, Leg),
+    Told(Option<Seat>, Leg),
     /// Nothing speaks for it.
     Unknown,
 }
@@ -39,7 +39,7 @@ impl Proxy {
                     Dialog::Known(dialog) if bye => world.dialogs.end(dialog),
                     Dialog::Known(dialog) => world.dialogs.hear(dialog, world.now.mono),
                     // It counts here once the other end has said that it is there.
-                    Dialog::Told(cookie, leg) if !bye => adopted = self.adopt(world, incoming, &cookie, leg),
+                    Dialog::Told(Some(seat), leg) if !bye => adopted = adopt(world, incoming, seat, leg),
                     Dialog::Told(..) | Dialog::Unknown => {}
                 }
                 self.begin(world, incoming, server, Hop { flow, chosen: None }, adopted);
@@ -65,15 +65,15 @@ impl Proxy {
 
     fn find_way(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>) -> Result<Way, Refusal> {
         let found = world.dialogs.find(world.keys, incoming.message);
-        let (dialog, leg, destination) = match (found, incoming.routed.cookie) {
-            (Some((dialog, leg)), _) => (Dialog::Known(dialog), Some(leg), world.dialogs.destination(dialog)),
+        let (dialog, leg, seat) = match (found, incoming.routed.cookie) {
+            (Some((dialog, leg)), _) => (Dialog::Known(dialog), Some(leg), world.dialogs.seat(dialog)),
             (None, Some((cookie, leg))) => {
-                let destination = world.dispatch.find(SetId(cookie.set), cookie.destination);
-                (Dialog::Told(cookie, leg), Some(leg), destination)
+                let seat = seat(world, &cookie);
+                (Dialog::Told(seat, leg), Some(leg), seat)
             }
             (None, None) => (Dialog::Unknown, None, None),
         };
-        let hop = self.next_hop(world, incoming, leg, destination);
+        let hop = self.next_hop(incoming, leg, seat);
         // A To-tag is no ticket: without a cookie or a known dialog one end must be a destination of ours.
         let trusted = leg.is_some()
             || world.dispatch.is_destination_ip(incoming.flow.peer.ip())
@@ -84,35 +84,20 @@ impl Proxy {
         }
     }
 
-    /// A dialog that another node, or this one before a restart, began.
-    fn adopt(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, cookie: &Cookie, leg: Leg) -> Option<DialogId> {
-        let message = incoming.message;
-        let destination = world.dispatch.find(SetId(cookie.set), cookie.destination)?;
-        let caller_tag = match leg {
-            Leg::Caller => message.from_tag(),
-            Leg::Destination => message.to_tag(),
-        };
-        world.dialogs.adopt(world.keys, message.call_id(), caller_tag, destination, world.now.mono)
-    }
-
     /// Section 16.6 items 6 and 7: the next Route, else the Request-URI.
     fn next_hop(
         &self,
-        world: &World<'_>,
         incoming: &Incoming<'_, '_>,
         leg: Option<Leg>,
-        destination: Option<DestinationId>,
+        seat: Option<Seat>,
     ) -> Result<Flow, Refusal> {
         let routed = &incoming.routed;
         let next = Uri::parse(routed.next.map_or(routed.uri, |next| next.uri))
             .map_err(|_| Refusal::new(400, "Bad Route Header"))?;
         let names_us = self.us.named_by(&next).is_some();
-        let (transport, peer) = match (names_us, leg, destination) {
+        let (transport, peer) = match (names_us, leg, seat) {
             // An end that took our address for the other's (no Contact): the destination is known all the same.
-            (true, Some(Leg::Caller), Some(destination)) => {
-                let row = &world.dispatch.destination(destination).ok_or_else(gone)?.row;
-                (row.transport, row.address)
-            }
+            (true, Some(Leg::Caller), Some(seat)) => (seat.transport, seat.address),
             (true, _, _) => return Err(gone()),
             (false, _, _) => {
                 let transport = self.transport(incoming, &next)?;
@@ -135,6 +120,23 @@ impl Proxy {
             _ => next.transport().ok_or_else(|| Refusal::new(500, "Next Hop Has Unknown Transport")),
         }
     }
+}
+
+/// Where a cookie says that the session is; none if that destination is no longer loaded.
+fn seat(world: &World<'_>, cookie: &Cookie) -> Option<Seat> {
+    let destination = world.dispatch.find(SetId(cookie.set), cookie.destination)?;
+    let row = &world.dispatch.destination(destination)?.row;
+    Some(Seat { destination, transport: row.transport, address: row.address })
+}
+
+/// Enters a session that another node, or this one before a restart, began.
+fn adopt(world: &mut World<'_>, incoming: &Incoming<'_, '_>, seat: Seat, leg: Leg) -> Option<DialogId> {
+    let message = incoming.message;
+    let caller_tag = match leg {
+        Leg::Caller => message.from_tag(),
+        Leg::Destination => message.to_tag(),
+    };
+    world.dialogs.adopt(world.keys, message.call_id(), caller_tag, seat, world.now.mono)
 }
 
 fn gone() -> Refusal {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::context::Hop;
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World, retry_after};
+use crate::engine::dialog::Seat;
 use crate::engine::dispatch::{DestinationId, Plan, Turn};
 use crate::engine::event::{Call, Event, Output};
 use crate::engine::flow::Flow;
@@ -118,7 +119,10 @@ impl Proxy {
         let invite = incoming.message.method() == Method::Invite;
         world.dispatch.note_selection(id, if invite { Turn::Session } else { Turn::Other });
         let dialog = match invite {
-            true => world.dialogs.begin(world.keys, incoming.message, id, world.now.mono),
+            true => {
+                let seat = Seat { destination: id, transport: flow.transport, address: flow.peer };
+                world.dialogs.begin(world.keys, incoming.message, seat, world.now.mono)
+            }
             false => None,
         };
         self.begin(world, incoming, server, Hop { flow, chosen: Some((id, target)) }, dialog);
