@@ -175,6 +175,7 @@ impl Model {
     fn answered(&mut self, status: u16, by: SocketAddr, to: SocketAddr, text: &Text, bytes: &[u8]) {
         let (cseq, method) = text.cseq();
         let key = (text.branch().to_owned(), method.to_owned());
+        let ended = self.lapses || self.calls.get(text.call_id()).is_some_and(|call| call.ended);
         let Some(Received { from, by: came_by, final_answer, answered_at, acked }) = self.received.get_mut(&key) else {
             return self.fail("an answer to a request that never came");
         };
@@ -191,13 +192,17 @@ impl Model {
                 *answered_at = self.now;
                 true
             }
-            // Once all that we knew of the call is gone, a success is for its caller to ACK and BYE (section 16.7).
-            Some((300.., _)) if (200..300).contains(&status) && self.now - *answered_at >= GIVE_UP => true,
+            // Once all that we knew of the call is gone, answers pass by their Vias: a success is for its caller to ACK
+            // and BYE (section 16.7).
+            Some((300.., _)) if self.now - *answered_at >= GIVE_UP => true,
             // A hasty CANCEL overtakes its INVITE and comes again after it.
             Some(_) if method == "CANCEL" => true,
+            // Refused without a transaction, since its session had ended and its row was gone; a reload has brought it back.
+            Some((481, _)) if ended => true,
             Some((before, same)) => (*before, &same[..]) == (status, bytes),
         };
-        let repeats_after_ack = !first && *acked && status >= 300 && method == "INVITE";
+        let forgotten = self.now - *answered_at >= GIVE_UP;
+        let repeats_after_ack = !first && !forgotten && *acked && status >= 300 && method == "INVITE";
         self.hold(way, "an answer goes back the way of its request");
         self.hold(fits, "a second final answer that differs from the first");
         self.hold(!repeats_after_ack, "a failure is sent again after its ACK");
@@ -271,11 +276,14 @@ impl Model {
         let turns: i64 = self.period.values().sum();
         let weight = |row: &Row| if by_weight { i64::from(row.weight) } else { 1 };
         let whole: i64 = self.rows.iter().filter(|row| row.state == RowState::Active).map(weight).sum();
-        let even = self.rows.iter().filter(|row| row.state == RowState::Active).all(|row| {
+        for row in self.rows.iter().filter(|row| row.state == RowState::Active) {
             let given = self.period.get(&row.address).copied().unwrap_or_default();
-            (given * whole - turns * weight(row)).abs() < UNEVEN * whole
-        });
-        self.hold(self.algorithm != Algorithm::RoundRobin || even, "the split is not as even as the weights say");
+            let off = (given * whole - turns * weight(row)).abs();
+            if self.algorithm == Algorithm::RoundRobin && off >= UNEVEN * whole {
+                let weights: Vec<_> = self.rows.iter().map(|row| (row.weight, row.state, row.address.port())).collect();
+                self.fail(&format!("not as even as the weights say: {:?} of {weights:?}", self.period));
+            }
+        }
     }
 
     /// All traffic and all timers are over.
