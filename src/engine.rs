@@ -112,7 +112,7 @@ impl Engine {
         let (mut world, proxy, happened) = self.world(now, out);
         match input {
             Input::Received { flow, bytes } => received(&mut world, proxy, flow, bytes),
-            Input::Unreachable { flow } => world.transactions.unreachable(flow, happened),
+            Input::Unreachable { flow } => world.transactions.unreachable(flow, now.mono, happened),
             Input::Sets(sets) => {
                 let changes = world.dispatch.replace(sets);
                 world.out.push(Output::Event(Event::SetsReplaced(changes)));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use slotmap::{SecondaryMap, SlotMap, new_key_type};
@@ -9,6 +10,7 @@ use slotmap::{SecondaryMap, SlotMap, new_key_type};
 use super::order::{Links, Order};
 use crate::engine::clock::Instant;
 use crate::engine::dispatch::{DestinationId, Load};
+use crate::engine::flow::Transport;
 use crate::engine::sip::{Hashed, Keys, Message};
 
 new_key_type! {
@@ -25,10 +27,21 @@ pub(crate) enum Leg {
     Destination,
 }
 
+/// Where a session is. The address stands here too, since the session outlives its destination's row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seat {
+    /// The destination that it counts for.
+    pub(crate) destination: DestinationId,
+    /// The transport that it is spoken to by.
+    pub(crate) transport: Transport,
+    /// Its address.
+    pub(crate) address: SocketAddr,
+}
+
 #[derive(Debug)]
 pub(super) struct Dialog {
     key: u128,
-    destination: DestinationId,
+    seat: Seat,
     /// Its place in the destination's list of members.
     place: u32,
     confirmed: bool,
@@ -72,45 +85,40 @@ impl Dialogs {
         self.dialogs.len()
     }
 
-    /// Enters a session as pending when a branch to `destination` is chosen, or moves one that is there to it (the next
+    /// Enters a session as pending when a branch to `seat` is chosen, or moves one that is there to it (the next
     /// try of a failover). None if the table is full: the call goes on uncounted.
-    pub(crate) fn begin(
-        &mut self,
-        keys: &Keys,
-        invite: &Message<'_>,
-        destination: DestinationId,
-        now: Instant,
-    ) -> Option<DialogId> {
+    pub(crate) fn begin(&mut self, keys: &Keys, invite: &Message<'_>, seat: Seat, now: Instant) -> Option<DialogId> {
         let key = key(keys, invite.call_id(), invite.from_tag());
-        self.enter(key, destination, false, now)
+        self.enter(key, seat, now)
     }
 
-    /// Enters a session that another node, or this one before its restart, began: its cookie proved it.
+    /// Enters a session that another node, or this one before its restart, began: its cookie proved it. It is pending until
+    /// an answer confirms that it has not ended meanwhile.
     pub(crate) fn adopt(
         &mut self,
         keys: &Keys,
         call_id: &[u8],
         caller_tag: &[u8],
-        destination: DestinationId,
+        seat: Seat,
         now: Instant,
     ) -> Option<DialogId> {
-        self.enter(key(keys, call_id, caller_tag), destination, true, now)
+        self.enter(key(keys, call_id, caller_tag), seat, now)
     }
 
-    fn enter(&mut self, key: u128, destination: DestinationId, confirmed: bool, now: Instant) -> Option<DialogId> {
+    fn enter(&mut self, key: u128, seat: Seat, now: Instant) -> Option<DialogId> {
         if let Some(&id) = self.by_key.get(&key) {
             self.leave_destination(id);
-            self.join_destination(id, destination);
+            self.join_destination(id, seat);
             return Some(id);
         }
         if self.dialogs.len() >= self.limit {
             return None;
         }
         let links = Links::default();
-        let id = self.dialogs.insert(Dialog { key, destination, place: 0, confirmed, heard: now, links });
+        let id = self.dialogs.insert(Dialog { key, seat, place: 0, confirmed: false, heard: now, links });
         self.by_key.insert(key, id);
         self.order.push(id, &mut self.dialogs);
-        self.join_destination(id, destination);
+        self.join_destination(id, seat);
         Some(id)
     }
 
@@ -124,15 +132,15 @@ impl Dialogs {
     }
 
     /// Where the session is.
-    pub(crate) fn destination(&self, id: DialogId) -> Option<DestinationId> {
-        self.dialogs.get(id).map(|dialog| dialog.destination)
+    pub(crate) fn seat(&self, id: DialogId) -> Option<Seat> {
+        self.dialogs.get(id).map(|dialog| dialog.seat)
     }
 
     /// An earlier try than the last has won: the session is there.
-    pub(crate) fn move_to(&mut self, id: DialogId, destination: DestinationId) {
-        if self.dialogs.contains_key(id) {
+    pub(crate) fn move_to(&mut self, id: DialogId, seat: Seat) {
+        if self.dialogs.get(id).is_some_and(|dialog| dialog.seat != seat) {
             self.leave_destination(id);
-            self.join_destination(id, destination);
+            self.join_destination(id, seat);
         }
     }
 
@@ -187,19 +195,19 @@ impl Dialogs {
         }
     }
 
-    fn join_destination(&mut self, id: DialogId, destination: DestinationId) {
-        let Some(members) = self.members.entry(destination) else { return };
+    fn join_destination(&mut self, id: DialogId, seat: Seat) {
+        let Some(members) = self.members.entry(seat.destination) else { return };
         let members = members.or_default();
         let dialog = &mut self.dialogs[id];
-        dialog.destination = destination;
+        dialog.seat = seat;
         dialog.place = members.dialogs.len() as u32;
         members.dialogs.push(id);
         members.peak = members.peak.max(members.dialogs.len());
     }
 
     fn leave_destination(&mut self, id: DialogId) {
-        let Dialog { destination, place, .. } = self.dialogs[id];
-        let Some(members) = self.members.get_mut(destination) else { return };
+        let Dialog { seat, place, .. } = self.dialogs[id];
+        let Some(members) = self.members.get_mut(seat.destination) else { return };
         members.dialogs.swap_remove(place as usize);
         if let Some(&moved) = members.dialogs.get(place as usize) {
             self.dialogs[moved].place = place;
@@ -239,6 +247,10 @@ mod tests {
         )
     }
 
+    fn seat(destination: DestinationId) -> Seat {
+        Seat { destination, transport: Transport::Udp, address: SocketAddr::from(([127, 0, 0, 1], 7010)) }
+    }
+
     fn destinations(count: usize) -> Vec<DestinationId> {
         let mut map: SlotMap<DestinationId, ()> = SlotMap::with_key();
         (0..count).map(|_| map.insert(())).collect()
@@ -249,7 +261,7 @@ mod tests {
         let (keys, to) = (keys(), destinations(1)[0]);
         let mut dialogs = Dialogs::new(10, Duration::from_secs(60));
         let invite = request("INVITE", 1, "a", "");
-        let id = dialogs.begin(&keys, &Message::parse(invite.as_bytes()).expect("SIP"), to, at(0)).expect("room");
+        let id = dialogs.begin(&keys, &Message::parse(invite.as_bytes()).expect("SIP"), seat(to), at(0)).expect("room");
         assert_eq!((dialogs.sessions(to), dialogs.sessions_peak(to)), (1, 1));
         dialogs.confirm(id, at(1));
         dialogs.end_pending(id);
@@ -268,8 +280,8 @@ mod tests {
         let mut dialogs = Dialogs::new(10, Duration::from_secs(60));
         let invite = request("INVITE", 1, "a", "");
         let invite = Message::parse(invite.as_bytes()).expect("SIP");
-        let first = dialogs.begin(&keys, &invite, to[0], at(0));
-        assert_eq!(dialogs.begin(&keys, &invite, to[1], at(0)), first);
+        let first = dialogs.begin(&keys, &invite, seat(to[0]), at(0));
+        assert_eq!(dialogs.begin(&keys, &invite, seat(to[1]), at(0)), first);
         assert_eq!((dialogs.len(), dialogs.sessions(to[0]), dialogs.sessions(to[1])), (1, 0, 1));
     }
 
@@ -280,7 +292,7 @@ mod tests {
         let ids: Vec<_> = (0..4)
             .filter_map(|call| {
                 let invite = request("INVITE", call, "a", "");
-                dialogs.begin(&keys, &Message::parse(invite.as_bytes()).expect("SIP"), to, at(call))
+                dialogs.begin(&keys, &Message::parse(invite.as_bytes()).expect("SIP"), seat(to), at(call))
             })
             .collect();
         dialogs.hear(ids[0], at(30));
@@ -307,7 +319,7 @@ mod tests {
                     ids.extend(dialogs.begin(
                         &keys,
                         &Message::parse(invite.as_bytes()).expect("SIP"),
-                        destination,
+                        seat(destination),
                         now,
                     ));
                 }

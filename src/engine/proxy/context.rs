@@ -112,9 +112,17 @@ impl Context {
 }
 
 impl Proxy {
-    /// Opens the context of a request that goes by its route, and sends it there.
-    pub(super) fn begin(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, server: ServerId, flow: Flow) {
-        let mut context = Context::new(incoming);
+    /// Opens the context of a request that goes by its route, and sends it there. `adopted` is the session that counts here
+    /// once its answer has confirmed it.
+    pub(super) fn begin(
+        &mut self,
+        world: &mut World<'_>,
+        incoming: &Incoming<'_, '_>,
+        server: ServerId,
+        flow: Flow,
+        adopted: Option<DialogId>,
+    ) {
+        let mut context = Context { dialog: adopted, ..Context::new(incoming) };
         if incoming.message.method() == Method::Invite {
             context.until = Some(world.transactions.timer_c(world.now.mono));
         }

@@ -2,8 +2,8 @@
 
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World};
-use crate::engine::dialog::{DialogId, Leg};
-use crate::engine::dispatch::{DestinationId, SetId};
+use crate::engine::dialog::{DialogId, Leg, Seat};
+use crate::engine::dispatch::SetId;
 use crate::engine::flow::{Flow, Transport};
 use crate::engine::sip::{Cookie, Method, Uri};
 use crate::engine::transaction::Key;
@@ -11,7 +11,19 @@ use crate::engine::transaction::Key;
 /// Where a request inside a dialog goes, and what it belongs to.
 struct Way {
     flow: Flow,
-    dialog: Option<DialogId>,
+    dialog: Dialog,
+}
+
+/// The session of a request inside a dialog.
+#[derive(Clone, Copy)]
+enum Dialog {
+    /// In the table.
+    Known(DialogId),
+    /// Not in the table, and what our cookie says of it: another node, or this one before a restart, began it, or it has
+    /// ended.
+    Told(Option<Seat>, Leg),
+    /// Nothing speaks for it.
+    Unknown,
 }
 
 impl Proxy {
@@ -20,13 +32,16 @@ impl Proxy {
         match self.find_way(world, incoming) {
             Ok(Way { flow, dialog }) => {
                 let server = self.open(world, incoming, key);
-                self.begin(world, incoming, server, flow);
-                if let Some(dialog) = dialog {
-                    match incoming.message.method() {
-                        Method::Bye => world.dialogs.end(dialog),
-                        _ => world.dialogs.hear(dialog, world.now.mono),
-                    }
+                let bye = incoming.message.method() == Method::Bye;
+                let mut adopted = None;
+                match dialog {
+                    Dialog::Known(dialog) if bye => world.dialogs.end(dialog),
+                    Dialog::Known(dialog) => world.dialogs.hear(dialog, world.now.mono),
+                    // It counts here once the other end has said that it is there.
+                    Dialog::Told(Some(seat), leg) if !bye => adopted = adopt(world, incoming, seat, leg),
+                    Dialog::Told(..) | Dialog::Unknown => {}
                 }
+                self.begin(world, incoming, server, flow, adopted);
             }
             Err(refusal) => self.refuse(world, incoming.flow, incoming.message, &refusal),
         }
@@ -37,7 +52,8 @@ impl Proxy {
         match self.find_way(world, incoming) {
             Ok(Way { flow, dialog }) => {
                 self.send_stateless(world, incoming, flow);
-                if let Some(dialog) = dialog {
+                // One that comes after the BYE must not bring the session back.
+                if let Dialog::Known(dialog) = dialog {
                     world.dialogs.hear(dialog, world.now.mono);
                 }
                 true
@@ -48,13 +64,15 @@ impl Proxy {
 
     fn find_way(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>) -> Result<Way, Refusal> {
         let found = world.dialogs.find(world.keys, incoming.message);
-        let (dialog, leg) = match (found, incoming.routed.cookie) {
-            (Some((dialog, leg)), _) => (Some(dialog), Some(leg)),
-            (None, Some((cookie, leg))) => (self.adopt(world, incoming, &cookie, leg), Some(leg)),
-            (None, None) => (None, None),
+        let (dialog, leg, seat) = match (found, incoming.routed.cookie) {
+            (Some((dialog, leg)), _) => (Dialog::Known(dialog), Some(leg), world.dialogs.seat(dialog)),
+            (None, Some((cookie, leg))) => {
+                let seat = seat(world, &cookie);
+                (Dialog::Told(seat, leg), Some(leg), seat)
+            }
+            (None, None) => (Dialog::Unknown, None, None),
         };
-        let destination = dialog.and_then(|dialog| world.dialogs.destination(dialog));
-        let hop = self.next_hop(world, incoming, leg, destination);
+        let hop = self.next_hop(incoming, leg, seat);
         // A To-tag is no ticket: without a cookie or a known dialog one end must be a destination of ours.
         let trusted = leg.is_some()
             || world.dispatch.is_destination_ip(incoming.flow.peer.ip())
@@ -65,35 +83,15 @@ impl Proxy {
         }
     }
 
-    /// A dialog that another node, or this one before a restart, began: from now on it counts here.
-    fn adopt(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, cookie: &Cookie, leg: Leg) -> Option<DialogId> {
-        let message = incoming.message;
-        let destination = world.dispatch.find(SetId(cookie.set), cookie.destination)?;
-        let caller_tag = match leg {
-            Leg::Caller => message.from_tag(),
-            Leg::Destination => message.to_tag(),
-        };
-        world.dialogs.adopt(world.keys, message.call_id(), caller_tag, destination, world.now.mono)
-    }
-
     /// Section 16.6 items 6 and 7: the next Route, else the Request-URI.
-    fn next_hop(
-        &self,
-        world: &World<'_>,
-        incoming: &Incoming<'_, '_>,
-        leg: Option<Leg>,
-        destination: Option<DestinationId>,
-    ) -> Result<Flow, Refusal> {
+    fn next_hop(&self, incoming: &Incoming<'_, '_>, leg: Option<Leg>, seat: Option<Seat>) -> Result<Flow, Refusal> {
         let routed = &incoming.routed;
         let next = Uri::parse(routed.next.map_or(routed.uri, |next| next.uri))
             .map_err(|_| Refusal::new(400, "Bad Route Header"))?;
         let names_us = self.us.named_by(&next).is_some();
-        let (transport, peer) = match (names_us, leg, destination) {
+        let (transport, peer) = match (names_us, leg, seat) {
             // An end that took our address for the other's (no Contact): the destination is known all the same.
-            (true, Some(Leg::Caller), Some(destination)) => {
-                let row = &world.dispatch.destination(destination).ok_or_else(gone)?.row;
-                (row.transport, row.address)
-            }
+            (true, Some(Leg::Caller), Some(seat)) => (seat.transport, seat.address),
             (true, _, _) => return Err(gone()),
             (false, _, _) => {
                 let transport = self.transport(incoming, &next)?;
@@ -116,6 +114,23 @@ impl Proxy {
             _ => next.transport().ok_or_else(|| Refusal::new(500, "Next Hop Has Unknown Transport")),
         }
     }
+}
+
+/// Where a cookie says that the session is; none if that destination is no longer loaded.
+fn seat(world: &World<'_>, cookie: &Cookie) -> Option<Seat> {
+    let destination = world.dispatch.find(SetId(cookie.set), cookie.destination)?;
+    let row = &world.dispatch.destination(destination)?.row;
+    Some(Seat { destination, transport: row.transport, address: row.address })
+}
+
+/// Enters a session that another node, or this one before a restart, began.
+fn adopt(world: &mut World<'_>, incoming: &Incoming<'_, '_>, seat: Seat, leg: Leg) -> Option<DialogId> {
+    let message = incoming.message;
+    let caller_tag = match leg {
+        Leg::Caller => message.from_tag(),
+        Leg::Destination => message.to_tag(),
+    };
+    world.dialogs.adopt(world.keys, message.call_id(), caller_tag, seat, world.now.mono)
 }
 
 fn gone() -> Refusal {

@@ -58,7 +58,7 @@ impl Proxy {
             }
             Decision::Relay(flow) => {
                 let server = self.open(world, incoming, key);
-                self.begin(world, incoming, server, flow);
+                self.begin(world, incoming, server, flow, None);
             }
             Decision::Answer(reply) => {
                 let server = self.open(world, incoming, key);

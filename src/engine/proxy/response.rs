@@ -3,6 +3,7 @@
 use super::context::{Branch, Owed};
 use super::search::Failed;
 use super::{Owner, Proxy, World};
+use crate::engine::dialog::Seat;
 use crate::engine::event::{DropCause, Output};
 use crate::engine::flow::{ConnectionId, Flow, Transport};
 use crate::engine::sip::{Message, Splice, Start, Via};
@@ -87,9 +88,12 @@ impl Proxy {
         message: &Message<'_>,
     ) {
         let Start::Response { status, .. } = message.start() else { return };
-        if let Some(Owed::Nothing { winner }) = self.owed.get(server)
-            && *winner != Some(client)
-        {
+        let late = match self.owed.get(server) {
+            Some(Owed::Answer(_)) => false,
+            Some(Owed::Nothing { winner }) => *winner != Some(client),
+            None => true,
+        };
+        if late {
             return self.end_late_session(world, client, owner, message);
         }
         if let Some(bytes) = without_our_via(message) {
@@ -101,8 +105,8 @@ impl Proxy {
         }
         let Some(dialog) = context.dialog else { return };
         // It may be an earlier try that won: the session counts where it is.
-        if let Some(destination) = owner.destination.filter(|&id| world.dialogs.destination(dialog) != Some(id)) {
-            world.dialogs.move_to(dialog, destination);
+        if let (Some(destination), Some(flow)) = (owner.destination, world.transactions.flow(client)) {
+            world.dialogs.move_to(dialog, Seat { destination, transport: flow.transport, address: flow.peer });
         }
         world.dialogs.confirm(dialog, world.now.mono);
     }
@@ -152,7 +156,9 @@ impl Proxy {
             (false, 408) if invite => self.answer(world, server, (408, "Request Timeout"), b""),
             (false, 408) => {
                 // RFC 4320 section 4.2: a 408 to another method than INVITE only makes things worse.
-                self.settle(server, None);
+                if let Some(dialog) = self.settle(server, None).and_then(|context| context.dialog) {
+                    world.dialogs.end_pending(dialog);
+                }
                 self.owed.remove(server);
                 world.transactions.forget(server);
             }

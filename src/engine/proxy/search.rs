@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::context::{Branch, Context, Hop};
 use super::{Incoming, Proxy, World};
 use crate::engine::clock::Instant;
+use crate::engine::dialog::Seat;
 use crate::engine::dispatch::{DestinationId, Failover, Plan, SetId, Turn};
 use crate::engine::flow::Flow;
 use crate::engine::route::Target;
@@ -178,7 +179,8 @@ impl Proxy {
             let invite = incoming.message.method() == Method::Invite;
             world.dispatch.note_selection(id, if invite { Turn::Session } else { Turn::Other });
             if invite {
-                context.dialog = world.dialogs.begin(world.keys, incoming.message, id, world.now.mono);
+                let seat = Seat { destination: id, transport: flow.transport, address: flow.peer };
+                context.dialog = world.dialogs.begin(world.keys, incoming.message, seat, world.now.mono);
             }
             let target = Arc::clone(&search.target);
             let client = self.send_branch(world, incoming, server, Hop { flow, chosen: Some((id, &target)) });

@@ -31,6 +31,12 @@ pub(super) enum ClientInvite {
         /// Timer M.
         timer_m: Instant,
     },
+    /// Nobody waits for it any more, and it is not sent again. What still comes finds its owner: a late success has to be
+    /// ended, since the caller has had another answer.
+    Abandoned {
+        /// When a late answer is no longer expected: 64*T1 after it was given up.
+        until: Instant,
+    },
     /// At its end.
     Terminated,
 }
@@ -51,12 +57,18 @@ impl ClientInvite {
                 *self = ClientInvite::Proceeding { give_up: None };
                 Hears::Pass
             }
-            (ClientInvite::Proceeding { .. }, ..200) => Hears::Pass,
-            (ClientInvite::Calling { .. } | ClientInvite::Proceeding { .. }, 200..300) => {
+            (ClientInvite::Proceeding { .. } | ClientInvite::Abandoned { .. }, ..200) => Hears::Pass,
+            (
+                ClientInvite::Calling { .. } | ClientInvite::Proceeding { .. } | ClientInvite::Abandoned { .. },
+                200..300,
+            ) => {
                 *self = ClientInvite::Accepted { timer_m: now + timing.give_up() };
                 Hears::Pass
             }
-            (ClientInvite::Calling { .. } | ClientInvite::Proceeding { .. }, 300..) => {
+            (
+                ClientInvite::Calling { .. } | ClientInvite::Proceeding { .. } | ClientInvite::Abandoned { .. },
+                300..,
+            ) => {
                 // Timer D: at least 32 s over an unreliable transport, none over a reliable one.
                 let linger = if reliable { Duration::ZERO } else { timing.give_up().max(Duration::from_secs(32)) };
                 *self = ClientInvite::Completed { timer_d: now + linger };
@@ -76,18 +88,20 @@ impl ClientInvite {
         }
     }
 
-    /// The request is not sent again.
-    pub(super) fn stop_resending(&mut self) {
-        if let ClientInvite::Calling { timer_a, .. } = self {
-            *timer_a = None;
+    /// Its answer is no longer waited for; true if it was until now.
+    pub(super) fn abandon(&mut self, now: Instant, timing: &Timing) -> bool {
+        let waits = matches!(self, ClientInvite::Calling { .. } | ClientInvite::Proceeding { .. });
+        if waits {
+            *self = ClientInvite::Abandoned { until: now + timing.give_up() };
         }
+        waits
     }
 
     /// A timer may have fired.
-    pub(super) fn wake(&mut self, now: Instant) -> Fires {
+    pub(super) fn wake(&mut self, now: Instant, timing: &Timing) -> Fires {
         match self {
             ClientInvite::Calling { timer_b, .. } if *timer_b <= now => {
-                *self = ClientInvite::Terminated;
+                self.abandon(now, timing);
                 Fires::GiveUp
             }
             ClientInvite::Calling { timer_a: Some(timer_a), .. } if timer_a.at() <= now => {
@@ -96,10 +110,14 @@ impl ClientInvite {
                 Fires::Resend
             }
             ClientInvite::Proceeding { give_up: Some(at) } if *at <= now => {
-                *self = ClientInvite::Terminated;
+                self.abandon(now, timing);
                 Fires::GiveUp
             }
-            ClientInvite::Completed { timer_d: at } | ClientInvite::Accepted { timer_m: at } if *at <= now => {
+            ClientInvite::Completed { timer_d: at }
+            | ClientInvite::Accepted { timer_m: at }
+            | ClientInvite::Abandoned { until: at }
+                if *at <= now =>
+            {
                 *self = ClientInvite::Terminated;
                 Fires::Nothing
             }
@@ -107,6 +125,7 @@ impl ClientInvite {
             | ClientInvite::Proceeding { .. }
             | ClientInvite::Completed { .. }
             | ClientInvite::Accepted { .. }
+            | ClientInvite::Abandoned { .. }
             | ClientInvite::Terminated => Fires::Nothing,
         }
     }
@@ -118,7 +137,9 @@ impl ClientInvite {
                 Some(timer_a.map_or(*timer_b, |timer_a| timer_a.at().min(*timer_b)))
             }
             ClientInvite::Proceeding { give_up } => *give_up,
-            ClientInvite::Completed { timer_d: at } | ClientInvite::Accepted { timer_m: at } => Some(*at),
+            ClientInvite::Completed { timer_d: at }
+            | ClientInvite::Accepted { timer_m: at }
+            | ClientInvite::Abandoned { until: at } => Some(*at),
             ClientInvite::Terminated => None,
         }
     }
@@ -139,7 +160,7 @@ mod tests {
         let (mut resends, mut gave_up) = (Vec::new(), None);
         while let Some(deadline) = machine.deadline() {
             let ms = deadline.since_start().as_millis() as u64;
-            match machine.wake(deadline) {
+            match machine.wake(deadline, &TIMING) {
                 Fires::Nothing => {}
                 Fires::Resend => resends.push(ms),
                 Fires::GiveUp => gave_up = Some(ms),
@@ -191,5 +212,18 @@ mod tests {
         machine.cancelled(at(100), &TIMING);
         machine.cancelled(at(500), &TIMING);
         assert_eq!(run(machine), (vec![], Some(32_100)));
+    }
+
+    #[test]
+    fn an_abandoned_invite_is_known_for_64_t1_more() {
+        let mut machine = ClientInvite::start(false, at(0), &TIMING);
+        assert_eq!(machine.wake(at(32_000), &TIMING), Fires::GiveUp);
+        assert_eq!(machine.deadline(), Some(at(64_000)));
+        assert_eq!(machine.hear(180, false, at(40_000), &TIMING), Hears::Pass);
+        let mut late = machine;
+        assert_eq!(late.hear(200, false, at(40_000), &TIMING), Hears::Pass);
+        assert_eq!(late.deadline(), Some(at(72_000)));
+        assert_eq!(machine.hear(486, false, at(50_000), &TIMING), Hears::PassAndAck);
+        assert_eq!(run(machine), (vec![], None));
     }
 }

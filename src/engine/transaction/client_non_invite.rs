@@ -51,11 +51,14 @@ impl ClientNonInvite {
         }
     }
 
-    /// The request is not sent again.
-    pub(super) fn stop_resending(&mut self) {
-        if let ClientNonInvite::Trying { timer_e, .. } = self {
-            *timer_e = None;
+    /// Its answer is no longer waited for; true if it was until now. A late one is absorbed for 64*T1: the caller has had
+    /// another.
+    pub(super) fn abandon(&mut self, now: Instant, timing: &Timing) -> bool {
+        let waits = matches!(self, ClientNonInvite::Trying { .. });
+        if waits {
+            *self = ClientNonInvite::Completed { timer_k: now + timing.give_up() };
         }
+        waits
     }
 
     /// A timer may have fired.

@@ -109,14 +109,14 @@ pub(crate) struct Request<O> {
 pub(crate) enum Happened<O> {
     /// Timer B or F: nobody answered.
     TimedOut {
-        /// The transaction, which is at its end.
+        /// The transaction, which only absorbs what still comes.
         client: ClientId,
         /// Its sender's word.
         owner: O,
     },
     /// The request could not be delivered.
     Unreachable {
-        /// The transaction, which is at its end.
+        /// The transaction, which only absorbs what still comes.
         client: ClientId,
         /// Its sender's word.
         owner: O,
@@ -329,31 +329,35 @@ impl<O: Copy> Transactions<O> {
     }
 
     /// Gives a request up: it is not sent again, an INVITE is cancelled as soon as its receiver can be told. It is known for
-    /// as long as it would have been, so that what still comes finds its owner.
+    /// 64*T1 more, so that what still comes finds its owner.
     pub(crate) fn abandon(&mut self, id: ClientId, now: Instant, out: &mut Vec<Output>) {
+        self.cancel(id, now, out);
         let Some(client) = self.clients.get_mut(id) else { return };
         match &mut client.machine {
-            ClientMachine::Invite(machine) => machine.stop_resending(),
-            ClientMachine::NonInvite(machine) => return machine.stop_resending(),
-        }
-        self.cancel(id, now, out);
+            ClientMachine::Invite(machine) => machine.abandon(now, &self.timing),
+            ClientMachine::NonInvite(machine) => machine.abandon(now, &self.timing),
+        };
+        self.schedule_client(id);
     }
 
-    /// A way is dead: ends every client transaction that waits for an answer to a request that went by it.
-    pub(crate) fn unreachable(&mut self, flow: Flow, happened: &mut Vec<Happened<O>>) {
-        self.clients.retain(|client, one| {
-            let waits = match &one.machine {
-                ClientMachine::Invite(machine) => {
-                    matches!(machine, ClientInvite::Calling { .. } | ClientInvite::Proceeding { .. })
-                }
-                ClientMachine::NonInvite(machine) => matches!(machine, ClientNonInvite::Trying { .. }),
+    /// A way is dead: gives up every client transaction that waits for an answer to a request that went by it.
+    pub(crate) fn unreachable(&mut self, flow: Flow, now: Instant, happened: &mut Vec<Happened<O>>) {
+        let from = happened.len();
+        for (client, one) in self.clients.iter_mut().filter(|(_, one)| one.flow == flow) {
+            let waited = match &mut one.machine {
+                ClientMachine::Invite(machine) => machine.abandon(now, &self.timing),
+                ClientMachine::NonInvite(machine) => machine.abandon(now, &self.timing),
             };
-            let ends = waits && one.flow == flow;
-            if ends {
+            if waited {
+                one.cancel = Cancel::No;
                 happened.push(Happened::Unreachable { client, owner: one.owner });
             }
-            !ends
-        });
+        }
+        for happened in &happened[from..] {
+            if let Happened::Unreachable { client, .. } = *happened {
+                self.schedule_client(client);
+            }
+        }
     }
 
     /// When [`Transactions::wake`] is due.
@@ -425,7 +429,7 @@ impl<O: Copy> Transactions<O> {
             out.push(Output::Send { flow: client.flow, bytes: cancel.1.clone() });
         }
         let (fires, ended) = match &mut client.machine {
-            ClientMachine::Invite(machine) => (machine.wake(now), *machine == ClientInvite::Terminated),
+            ClientMachine::Invite(machine) => (machine.wake(now, &self.timing), *machine == ClientInvite::Terminated),
             ClientMachine::NonInvite(machine) => {
                 (machine.wake(now, &self.timing), *machine == ClientNonInvite::Terminated)
             }
@@ -434,7 +438,12 @@ impl<O: Copy> Transactions<O> {
         match fires {
             Fires::Nothing => {}
             Fires::Resend => client.send(out),
-            Fires::GiveUp => happened.push(Happened::TimedOut { client: id, owner }),
+            Fires::GiveUp => {
+                if matches!(client.cancel, Cancel::No) {
+                    client.cancel = Cancel::Wanted;
+                }
+                happened.push(Happened::TimedOut { client: id, owner });
+            }
         }
         match ended {
             true => {

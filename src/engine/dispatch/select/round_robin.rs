@@ -76,18 +76,22 @@ impl RoundRobin {
 
         let divisor = weighted(fit).fold(0, |divisor, (_, weight)| gcd(divisor, weight)).max(1);
         let shares = || weighted(fit).map(|(id, weight)| (id, weight, u64::from(weight / divisor)));
-        let kept = |id, share| before(id).map(|entry| Progress { given: entry.given, share: entry.share }.of(share));
-        let stay = shares().filter_map(|(id, _, share)| Some(Progress { given: kept(id, share)?, share }));
+        let stay = shares().filter_map(|(id, ..)| before(id));
         let stay = stay.fold(Progress::default(), |sum, one| Progress {
             given: sum.given + one.given,
             share: sum.share + one.share,
         });
+        // All stand where the cycle as a whole stood; how many turns one was ahead or behind does not grow with its weight.
+        let kept = |entry: Entry, share| {
+            let whole = stay.of(share);
+            (whole + entry.given).saturating_sub(stay.of(entry.share)).min(share)
+        };
         self.entries = shares()
             .map(|(id, weight, share)| Entry {
                 id,
                 weight,
                 share,
-                given: kept(id, share).unwrap_or_else(|| stay.of(share)),
+                given: before(id).map_or_else(|| stay.of(share), |entry| kept(entry, share)),
                 back: before(id).map_or(news, |entry| entry.back),
             })
             .collect();
@@ -350,6 +354,19 @@ mod tests {
         let had = again.iter().take(9).filter(|&&at| at == 1).count();
         assert!((2..=4).contains(&had), "{again:?}");
         assert_eq!(farm.take(300).iter().filter(|&&at| at == 1).count(), 100);
+    }
+
+    #[test]
+    fn a_new_weight_neither_starves_nor_floods_anybody() {
+        for before in 1..3 {
+            let mut farm = Farm::new(&[1, 1, 1]);
+            farm.take(before);
+            for (one, weight) in farm.all.iter_mut().zip([1000, 999, 998]) {
+                one.weight = weight;
+            }
+            let turns = farm.take(30);
+            assert!((0..3).all(|at| (8..=12).contains(&turns.iter().filter(|&&one| one == at).count())), "{turns:?}");
+        }
     }
 
     #[test]

@@ -1,0 +1,110 @@
+//! Parsing, planning and one call through the engine, beside a floor that no proxy can pass.
+
+use std::collections::HashMap;
+use std::hint::black_box;
+
+use divan::{AllocProfiler, Bencher};
+use tandem::engine::dispatch::{Algorithm, Dispatch, Plan, Policy, Row, RowState, Set, SetId, Sets, Turn};
+use tandem::engine::flow::Transport;
+use tandem::engine::sip::Message;
+use tandem_benches::{Call, INVITE, MESSAGES, OK, Player};
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+/// Calls that are written down; then the same ones begin again in a new engine.
+const CALLS: usize = 20_000;
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench]
+fn parse_invite() -> bool {
+    Message::parse(black_box(INVITE.as_bytes())).is_ok()
+}
+
+#[divan::bench]
+fn parse_200() -> bool {
+    Message::parse(black_box(OK.as_bytes())).is_ok()
+}
+
+#[divan::bench(args = [2, 10, 100], consts = [4, 6, 8])]
+fn plan<const ALGORITHM: u32>(bencher: Bencher<'_, '_>, destinations: u16) {
+    let algorithm = Algorithm::ALL.into_iter().find(|one| one.number() == ALGORITHM).expect("a number of ours");
+    let mut dispatch = Dispatch::new(vec![Policy { algorithm, ..Policy::of(SetId(19)) }], 1);
+    let row = |port: u16| Row {
+        row: i64::from(port),
+        uri: format!("sip:10.0.0.1:{port}"),
+        address: ([10, 0, 0, 1], port).into(),
+        transport: Transport::Udp,
+        socket: None,
+        weight: 1 + u32::from(port % 7),
+        priority: 100,
+        state: RowState::Active,
+        attrs: String::new(),
+        description: String::new(),
+    };
+    dispatch.replace(Sets(vec![Set { id: SetId(19), rows: (1..=destinations).map(row).collect() }]));
+    let mut plan = Plan::default();
+    bencher.bench_local(|| dispatch.plan(SetId(19), Turn::Session, black_box(&mut plan)));
+}
+
+/// The whole call, with the timers that fire meanwhile for those before it.
+#[divan::bench(sample_count = 200, sample_size = 100)]
+fn call(bencher: Bencher<'_, '_>) {
+    let calls = Player::record(CALLS);
+    let (mut player, mut next) = (Player::new(), 0);
+    bencher.bench_local(|| {
+        // Once in 20,000 calls, so it does not count.
+        if next == CALLS {
+            (player, next) = (Player::new(), 0);
+        }
+        player.next_call();
+        calls[next].iter().for_each(|message| player.play(message));
+        next += 1;
+    });
+}
+
+/// One kind of message alone; the others of its call pass before and after, unmeasured.
+#[divan::bench(args = 0..MESSAGES.len(), sample_count = 5000, sample_size = 1)]
+fn message(bencher: Bencher<'_, '_>, kind: usize) {
+    let calls = Player::record(5001);
+    let player = std::cell::RefCell::new(Player::new());
+    let mut next = 0;
+    let play = |call: &Call, from: usize, to: usize| call[from..to].iter().for_each(|one| player.borrow_mut().play(one));
+    bencher
+        .with_inputs(|| {
+            if let Some(before) = usize::checked_sub(next, 1) {
+                play(&calls[before], kind + 1, MESSAGES.len());
+            }
+            player.borrow_mut().next_call();
+            play(&calls[next], 0, kind);
+            next += 1;
+            next - 1
+        })
+        .bench_local_values(|number| player.borrow_mut().play(&calls[number][kind]));
+}
+
+/// The floor: every message of the call copied once, and looked up once by its Call-ID.
+#[divan::bench(sample_count = 200, sample_size = 100)]
+fn floor_of_call(bencher: Bencher<'_, '_>) {
+    let calls = Player::record(1000);
+    let ids: Vec<&[u8]> = calls.iter().map(call_id).collect();
+    let table: HashMap<&[u8], usize> = ids.iter().enumerate().map(|(number, id)| (*id, number)).collect();
+    let mut next = 0;
+    bencher.bench_local(|| {
+        let (call, id) = (&calls[next % calls.len()], ids[next % calls.len()]);
+        next += 1;
+        for (_, bytes) in call {
+            black_box(black_box(bytes).to_vec());
+            black_box(table.get(black_box(id)));
+        }
+    });
+}
+
+fn call_id(call: &Call) -> &[u8] {
+    let bytes = &call[0].1;
+    let at = bytes.windows(9).position(|part| part == b"Call-ID: ").expect("a real INVITE") + 9;
+    &bytes[at..at + 36]
+}
