@@ -77,7 +77,8 @@ impl Call {
         let start = net.up_to(Duration::from_secs(20));
         net.after(start, Happening::Fires(super::network::Timer::Caller(number, Timer::Start)));
         if net.chance(25) {
-            let longest = [Duration::from_millis(2), Duration::from_secs(3), Duration::from_secs(40)][net.rng.usize(..3)];
+            let longest =
+                [Duration::from_millis(2), Duration::from_secs(3), Duration::from_secs(40)][net.rng.usize(..3)];
             let at = start + net.up_to(longest);
             net.after(at, Happening::Fires(super::network::Timer::Caller(number, Timer::Cancel)));
         }
@@ -160,7 +161,8 @@ impl Call {
             }
             None => (format!("sip:{proxy}"), String::new(), format!("<sip:{proxy}>")),
         };
-        let agent = if matches!(method, "INVITE" | "OPTIONS") { "User-Agent: OPENSIPS_TTS_MRCP_CLIENT\r\n" } else { "" };
+        let agent =
+            if matches!(method, "INVITE" | "OPTIONS") { "User-Agent: OPENSIPS_TTS_MRCP_CLIENT\r\n" } else { "" };
         let contact = if self.contact { format!("Contact: <sip:{address}>\r\n") } else { String::new() };
         format!(
             "{method} {target} SIP/2.0\r\n{}Max-Forwards: 70\r\n{routes}From: <sip:{address}>;tag=c-{id}\r\nTo: {to}\r\n\
@@ -191,7 +193,9 @@ impl Call {
     }
 
     fn send_wanted_cancel(&mut self, net: &mut Network) {
-        let Some(invite) = self.clients.first().filter(|first| first.method == "INVITE" && first.waits()) else { return };
+        let Some(invite) = self.clients.first().filter(|first| first.method == "INVITE" && first.waits()) else {
+            return;
+        };
         let may = !self.polite || invite.state == State::Proceeding;
         if !self.cancelled || !may || self.clients.iter().any(|client| client.method == "CANCEL") {
             return;

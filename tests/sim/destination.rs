@@ -230,8 +230,7 @@ impl Leg {
         self.over |= method == "BYE";
         let Leg { number, address, cseq, .. } = &*self;
         let invite = &self.invites[0];
-        let routes: String =
-            invite.text.headers("Record-Route").map(|route| format!("Route: {route}\r\n")).collect();
+        let routes: String = invite.text.headers("Record-Route").map(|route| format!("Route: {route}\r\n")).collect();
         let text = format!(
             "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch=z9hG4bK-d{number}-{cseq}\r\nMax-Forwards: 70\r\n\
              {routes}From: {};tag=d-{number}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\n\

@@ -54,7 +54,13 @@ impl Stranger {
             1 => [&b"\r\n\r\n"[..], b"\r\n", b"TEST", b"", b"\0\0\0\0"][rng.usize(..5)].to_vec(),
             2 => self.request(method, &format!("sip:{to}"), from, "", ""),
             3 => self.request(method, &format!("sip:{VICTIM}"), from, ";tag=foreign", ""),
-            4 => self.request(method, &format!("sip:{to}"), from, ";tag=foreign", &format!("Route: <sip:{VICTIM};lr>\r\n")),
+            4 => self.request(
+                method,
+                &format!("sip:{to}"),
+                from,
+                ";tag=foreign",
+                &format!("Route: <sip:{VICTIM};lr>\r\n"),
+            ),
             // The Record-Route of a call of others, in a dialog of his own.
             5 => {
                 let route = self.stolen_route()?;

@@ -158,7 +158,10 @@ impl Model {
         let text = Text::new(bytes);
         match (text.status(), self.calls.contains_key(text.call_id()) && !text.header("From").contains("evil")) {
             // Whatever became of his Via: never another host than the one he sent from.
-            (Some(_), false) => self.hold(self.strangers.iter().any(|one| one.ip() == to.ip()), "an answer to a stranger goes to nobody else"),
+            (Some(_), false) => self.hold(
+                self.strangers.iter().any(|one| one.ip() == to.ip()),
+                "an answer to a stranger goes to nobody else",
+            ),
             (None, false) => self.hold(self.destinations.contains(&to), "a stranger's request goes to no third party"),
             (Some(status), true) => self.answered(status, by, to, &text, bytes),
             (None, true) => self.asked(to, &text, bytes),

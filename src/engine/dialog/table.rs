@@ -87,13 +87,7 @@ impl Dialogs {
 
     /// Enters a session as pending when a branch to `seat` is chosen, or moves one that is there to it (the next
     /// try of a failover). None if the table is full: the call goes on uncounted.
-    pub(crate) fn begin(
-        &mut self,
-        keys: &Keys,
-        invite: &Message<'_>,
-        seat: Seat,
-        now: Instant,
-    ) -> Option<DialogId> {
+    pub(crate) fn begin(&mut self, keys: &Keys, invite: &Message<'_>, seat: Seat, now: Instant) -> Option<DialogId> {
         let key = key(keys, invite.call_id(), invite.from_tag());
         self.enter(key, seat, now)
     }

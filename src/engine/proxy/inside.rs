@@ -85,12 +85,7 @@ impl Proxy {
     }
 
     /// Section 16.6 items 6 and 7: the next Route, else the Request-URI.
-    fn next_hop(
-        &self,
-        incoming: &Incoming<'_, '_>,
-        leg: Option<Leg>,
-        seat: Option<Seat>,
-    ) -> Result<Flow, Refusal> {
+    fn next_hop(&self, incoming: &Incoming<'_, '_>, leg: Option<Leg>, seat: Option<Seat>) -> Result<Flow, Refusal> {
         let routed = &incoming.routed;
         let next = Uri::parse(routed.next.map_or(routed.uri, |next| next.uri))
             .map_err(|_| Refusal::new(400, "Bad Route Header"))?;
