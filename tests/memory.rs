@@ -5,8 +5,9 @@
 mod harness;
 
 use std::alloc::System;
+use std::time::Duration;
 
-use harness::{Bench, CALLER, in_dialog, seconds};
+use harness::{Bench, CALLER, in_dialog};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
@@ -14,8 +15,15 @@ static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const CALLS: usize = 20_000;
 
-/// What tables may keep of their grown size: far below a byte a call.
-const SLACK: usize = 16 * 1024;
+/// Time between ten calls and the next ten.
+const PACE: Duration = Duration::from_millis(20);
+
+/// Longer than any session's lifetime, and a whole turn of the timer wheel (64^5 ticks of a millisecond), so that its slots
+/// are used alike in each round.
+const ROUND: Duration = Duration::from_millis(1 << 30);
+
+/// What tables may keep of their grown size: a fifth of a byte a call.
+const SLACK: usize = 4096;
 
 fn live_bytes() -> usize {
     let stats = COUNTED.stats();
@@ -44,10 +52,10 @@ fn round(bench: &mut Bench, round: usize) {
             }
         }
         if number % 10 == 0 {
-            bench.pass(std::time::Duration::from_millis(20));
+            bench.pass(PACE);
         }
     }
-    bench.pass(seconds(13 * 3600));
+    bench.pass(ROUND - PACE * (CALLS / 10) as u32);
     bench.events = Vec::new();
 }
 

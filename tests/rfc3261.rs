@@ -1,5 +1,6 @@
 //! RFC 3261 and what amends it, one file a section.
 
+mod section_12_dialogs;
 mod section_16_10_cancel;
 mod section_16_3_validation;
 mod section_16_4_preprocessing;

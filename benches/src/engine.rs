@@ -72,7 +72,8 @@ fn message(bencher: Bencher<'_, '_>, kind: usize) {
     let calls = Player::record(5001);
     let player = std::cell::RefCell::new(Player::new());
     let mut next = 0;
-    let play = |call: &Call, from: usize, to: usize| call[from..to].iter().for_each(|one| player.borrow_mut().play(one));
+    let play =
+        |call: &Call, from: usize, to: usize| call[from..to].iter().for_each(|one| player.borrow_mut().play(one));
     bencher
         .with_inputs(|| {
             if let Some(before) = usize::checked_sub(next, 1) {

@@ -119,9 +119,13 @@ impl Player {
         };
         let routes = headers("Record-Route: ");
         let request = |method: &str, cseq: u32| {
-            let routes: String = routes.iter().rev().map(|route| format!("{}\r\n", &route["Record-".len()..])).collect();
-            let of_dialog: String =
-                ["From: ", "To: ", "Call-ID: "].iter().flat_map(|name| headers(name)).map(|line| line + "\r\n").collect();
+            let routes: String =
+                routes.iter().rev().map(|route| format!("{}\r\n", &route["Record-".len()..])).collect();
+            let of_dialog: String = ["From: ", "To: ", "Call-ID: "]
+                .iter()
+                .flat_map(|name| headers(name))
+                .map(|line| line + "\r\n")
+                .collect();
             let text = format!(
                 "{method} sip:{server} SIP/2.0\r\nVia: SIP/2.0/UDP {caller};rport;branch=z9hG4bK{id}{method}\r\n\
                  Max-Forwards: 70\r\n{routes}{of_dialog}CSeq: {cseq} {method}\r\n\
