@@ -11,7 +11,7 @@ const SLOTS: usize = 1 << BITS;
 /// 64^7 ticks of a millisecond are 139 years.
 const LEVELS: usize = 7;
 /// A slot that has grown beyond this gives its memory back once it is empty.
-const KEPT_CAPACITY: usize = 1024;
+const KEPT_CAPACITY: usize = 32;
 
 /// Items that wait for their time.
 #[derive(Debug)]
