@@ -123,3 +123,17 @@ fn a_late_answer_to_another_method_than_invite_brings_100_first() {
     assert_eq!(bench.receive(SERVERS[0], forwarded[0].answer(183, "Progress", &[])).len(), 0);
     assert_eq!(lines(&bench.receive(SERVERS[0], forwarded[0].answer(200, "OK", &[]))), ["SIP/2.0 200 OK"]);
 }
+
+#[test]
+fn a_final_with_no_via_but_ours_ends_its_branch_and_the_caller_hears_500() {
+    for (status, reason) in [(200, "OK"), (404, "Not Found")] {
+        let mut bench = Bench::new();
+        let invite = bench.call("1");
+        let text = String::from_utf8(invite.answer(status, reason, &[])).expect("text");
+        let others: Vec<_> = invite.headers("Via")[1..].iter().map(|via| format!("Via: {via}\r\n")).collect();
+        let sent = bench.receive(&invite.to.to_string(), text.replace(&others.concat(), ""));
+        assert_eq!(lines(&sent).last().map(String::as_str), Some("SIP/2.0 500 Internal Server Error"));
+        bench.pass(seconds(300));
+        assert_eq!((bench.snapshot().transactions, bench.snapshot().sessions), (0, 0));
+    }
+}

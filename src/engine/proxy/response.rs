@@ -7,6 +7,9 @@ use crate::engine::flow::{ConnectionId, Flow, Transport};
 use crate::engine::sip::{Message, Splice, Start, Via};
 use crate::engine::transaction::{ClientId, Happened, ServerId};
 
+/// A final with no Via but ours (item 3): it must not go on, but its branch has ended, and the caller waits.
+const FOR_NOBODY: Final = Final { status: 500, bytes: None };
+
 impl Proxy {
     /// One response.
     pub(crate) fn response(&mut self, world: &mut World<'_>, flow: Flow, message: &Message<'_>) {
@@ -47,8 +50,11 @@ impl Proxy {
             101..200 => self.provisional(world, server, status, message),
             200..300 => self.success(world, server, client, status, message),
             300.. => {
-                let without_us = without_our_via(message);
-                self.finished(world, server, client, Final { status, bytes: without_us });
+                let last = match without_our_via(message) {
+                    Some(bytes) => Final { status, bytes: Some(bytes) },
+                    None => FOR_NOBODY,
+                };
+                self.finished(world, server, client, last);
             }
         }
     }
@@ -73,9 +79,10 @@ impl Proxy {
         status: u16,
         message: &Message<'_>,
     ) {
-        if let Some(bytes) = without_our_via(message) {
-            world.transactions.respond(server, status, bytes, world.now.mono, world.out);
-        }
+        let Some(bytes) = without_our_via(message) else {
+            return self.finished(world, server, client, FOR_NOBODY);
+        };
+        world.transactions.respond(server, status, bytes, world.now.mono, world.out);
         let Some(context) = self.contexts.remove(server) else { return };
         if let Some(dialog) = context.dialog {
             world.dialogs.confirm(dialog, world.now.mono);
