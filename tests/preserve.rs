@@ -71,6 +71,8 @@ fn via() -> impl Strategy<Value = String> {
         ";RPORT=",
         ";rport=1",
         ";received=9.9.9.9",
+        ";received",
+        ";received=",
         ";x",
         ";ttl=1",
         ";y=\"a,;\\\"b\"",
