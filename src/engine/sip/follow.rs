@@ -6,7 +6,8 @@ use std::io::Write;
 use bytes::Bytes;
 
 use super::header::Name;
-use super::message::{Message, Method};
+use super::message::Message;
+use super::method::Method;
 
 /// The ACK for a final other than 2xx; its To is the response's.
 pub(crate) fn ack(invite: &Message<'_>, response: &Message<'_>) -> Bytes {
