@@ -10,7 +10,7 @@ use crate::harness::{Bench, CALLER, INSIDE, OUTSIDE, SERVERS, Sent, seconds, set
 /// One header, folded lines and line end included.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line<'a> {
-    /// Its name, without white space, in lower case if compared by [`Line::is`].
+    /// Its name, without the white space behind it.
     pub(crate) name: &'a [u8],
     /// All of it.
     pub(crate) whole: &'a [u8],
@@ -75,20 +75,17 @@ pub(crate) fn forwarded(received: &[u8], peer: SocketAddr, sent: &[u8], sent_by:
     same("the body", before.rest, after.rest)?;
     routes(&message, &copy)?;
 
-    let mut left = after.lines.iter().filter(|line| !line.is("Route", "Route")).map(|line| line.whole);
-    let mut next = || left.next().unwrap_or_default();
+    let not_route = |line: &&Line<'_>| !line.is("Route", "Route");
+    let mut copied: Vec<_> = after.lines.iter().filter(not_route).map(|line| line.whole).collect();
     if message.max_forwards().is_none() {
-        // It stands on top, but our Via may be there too.
-        let ours = after.lines.iter().find(|line| line.is("Max-Forwards", "Max-Forwards")).map(|line| line.whole);
-        same("the Max-Forwards of a request without", b"Max-Forwards: 70\r\n", ours.unwrap_or_default())?;
+        // On top of all, or with our Via on top of it.
+        let ours = copied.iter().position(|line| line == b"Max-Forwards: 70\r\n").ok_or("no Max-Forwards is added")?;
+        copied.remove(ours);
     }
-    let no_hops = message.max_forwards().is_none();
-    let mut next = || match next() {
-        b"Max-Forwards: 70\r\n" if no_hops => next(),
-        line => line,
-    };
+    let mut copied = copied.into_iter();
+    let mut next = || copied.next().unwrap_or_default();
     let mut via_seen = false;
-    for line in before.lines.iter().filter(|line| !line.is("Route", "Route")) {
+    for line in before.lines.iter().filter(not_route) {
         let mut came = next();
         let expected = if line.is("Via", "v") && !via_seen {
             via_seen = true;
@@ -213,10 +210,13 @@ fn open_bench() -> Bench {
     bench
 }
 
-/// A 503 and what cannot be passed on are replaced by an answer of ours, which tells by its reason.
+/// Whether it is our own answer in place of a response that may not be passed on: a 503, or one for nobody behind us.
 fn is_own_answer(sent: &Sent, response: &[u8]) -> bool {
-    let line = sent.line();
-    line == "SIP/2.0 500 Internal Server Error" && !response.starts_with(line.as_bytes())
+    let in_place = Message::parse(response).is_ok_and(|message| {
+        let unavailable = matches!(message.start(), Start::Response { status: 503, .. });
+        unavailable || message.vias().nth(1).flatten().is_none()
+    });
+    in_place && sent.line() == "SIP/2.0 500 Internal Server Error"
 }
 
 fn cancelled(request: &[u8]) -> Option<Vec<u8>> {
@@ -239,6 +239,7 @@ fn readable(sent: &[Sent]) {
     }
 }
 
+/// Whether it is a response, or the answer to a keep-alive.
 pub(crate) fn is_response(sent: &Sent) -> bool {
     sent.bytes.starts_with(b"SIP/2.0") || sent.bytes == b"\r\n"
 }
@@ -266,7 +267,10 @@ fn routes(message: &Message<'_>, copy: &Message<'_>) -> Result<(), String> {
 
 /// The topmost Via line with `received` and `rport` as RFC 3261 section 18.2.1 and RFC 3581 section 4 want them.
 fn stamped(line: &[u8], via: &Via<'_>, peer: SocketAddr) -> Vec<u8> {
-    let param = |wanted: &[u8]| via.params.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).next();
+    let param = |wanted: &[u8]| {
+        let mut params = via.params;
+        params.find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+    };
     let (rport, received) = (param(b"rport"), param(b"received"));
     let own_address = via.host.is(&tandem::engine::sip::Host::Ip(peer.ip()));
     let mut edits = Vec::new();
@@ -308,7 +312,7 @@ fn one_hop_less(line: &[u8]) -> Vec<u8> {
 
 /// Where `part`, which is a part of `text`, begins; none if it is no part.
 fn place(text: &[u8], part: &[u8]) -> Option<usize> {
-    let at = (part.as_ptr().addr()).checked_sub(text.as_ptr().addr())?;
+    let at = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
     (at + part.len() <= text.len()).then_some(at)
 }
 

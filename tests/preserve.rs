@@ -71,6 +71,8 @@ fn via() -> impl Strategy<Value = String> {
         ";RPORT=",
         ";rport=1",
         ";received=9.9.9.9",
+        ";received",
+        ";received=",
         ";x",
         ";ttl=1",
         ";y=\"a,;\\\"b\"",
@@ -123,12 +125,37 @@ fn vias(values: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Vec<u8>>> {
     vec(via(), values).prop_flat_map(|values| lines(vec!["Via", "v", "VIA", "V"], values))
 }
 
+/// A Route value of somebody else's; what stands in quotes is no list.
+fn route() -> impl Strategy<Value = String> {
+    select(vec![
+        "<sip:192.0.2.1:5060;lr>",
+        "<sip:192.0.2.2;lr=on;x=1>;y=2",
+        "\"a, b\" <sip:u@192.0.2.3:99;lr>",
+        "name <sip:192.0.2.4;x>",
+    ])
+    .prop_map(str::to_owned)
+}
+
+/// Route lines and the values in them.
+fn routes(values: Vec<String>) -> impl Strategy<Value = (Vec<Vec<u8>>, Vec<String>)> {
+    (lines(vec!["Route", "ROUTE"], values.clone()), Just(values))
+}
+
+/// Call-ID, From-tag, and To-tag with its name.
+type Dialog = (&'static str, &'static str, &'static str);
+
+/// A request outside a dialog.
+const OUTSIDE_DIALOG: Dialog = ("c(:)<a>@\"x\"", "1", "");
+/// One in the dialog that `Bench::answered_call` makes for "x".
+const INSIDE_DIALOG: Dialog = ("x", "from-x", ";tag=srv");
+
 /// The headers that every message has, each written in one of its ways, and others around them, in any order.
-fn headers(method: &'static str) -> impl Strategy<Value = Vec<Vec<u8>>> {
+fn headers(method: &'static str, dialog: Dialog) -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let (call_id, from_tag, to_tag) = dialog;
     let fixed = [
-        (["From", "f"], "\"A, <B>\" <sip:a@example.com;x=y>;tag=1".to_owned()),
-        (["To", "T"], "<sip:b@example.com>".to_owned()),
-        (["Call-ID", "i"], "c(:)<a>@\"x\"".to_owned()),
+        (["From", "f"], format!("\"A, <B>\" <sip:a@example.com;x=y>;tag={from_tag}")),
+        (["To", "T"], format!("<sip:b@example.com>{to_tag}")),
+        (["Call-ID", "i"], call_id.to_owned()),
         (["CSeq", "CSEQ"], format!("7 {method}")),
     ];
     let one = |(names, value): ([&'static str; 2], String)| {
@@ -141,13 +168,8 @@ fn headers(method: &'static str) -> impl Strategy<Value = Vec<Vec<u8>>> {
         (colon(), 1u32..=255, line_end())
             .prop_map(|(colon, hops, end)| Some(format!("max-Forwards{colon}{hops}{end}").into_bytes()))
     ];
-    let route = prop_oneof![
-        Just(None),
-        // The only Route that a set lets pass is ours.
-        (colon(), line_end()).prop_map(|(colon, end)| Some(format!("Route{colon}<sip:{INSIDE};lr>{end}").into_bytes()))
-    ];
-    (a, b, c, d, hops, route, vec(other(), 0..8)).prop_flat_map(|(a, b, c, d, hops, route, others)| {
-        let all: Vec<_> = [a, b, c, d].into_iter().chain(hops).chain(route).chain(others).collect();
+    (a, b, c, d, hops, vec(other(), 0..8)).prop_flat_map(|(a, b, c, d, hops, others)| {
+        let all: Vec<_> = [a, b, c, d].into_iter().chain(hops).chain(others).collect();
         Just(all).prop_shuffle()
     })
 }
@@ -205,7 +227,8 @@ proptest! {
         vias in vias(1..6),
         method in select(vec!["INVITE", "OPTIONS", "REGISTER", "x!Y"]),
         blank in select(vec!["", "\r\n", "\n\r\n"]),
-        (headers, gap) in (Just(()), 0usize..3).prop_flat_map(|((), gap)| (headers("METHOD"), Just(gap))),
+        headers in headers("METHOD", OUTSIDE_DIALOG),
+        gap in 0usize..3,
         (length, body) in body(),
         end in line_end(),
     ) {
@@ -225,11 +248,47 @@ proptest! {
     }
 
     #[test]
+    fn a_route_beyond_us_leaves_as_it_came(
+        vias in vias(1..4),
+        headers in headers("BYE", INSIDE_DIALOG),
+        (own, routes) in (0usize..3, vec(route(), 0..5)).prop_flat_map(|(own, values)| {
+            let ours = (0..own).map(|index| format!("<sip:{};lr>", [INSIDE, OUTSIDE][index]));
+            (Just(own), routes(ours.chain(values).collect()))
+        }),
+        gap in 0usize..3,
+        (length, body) in body(),
+    ) {
+        let (lines, values) = routes;
+        let mut bench = open_bench();
+        let (invite, _) = bench.answered_call("x");
+        let mut headers = headers;
+        let at = gap.min(headers.len());
+        headers.splice(at..at, lines);
+        let message = join(&format!("BYE sip:{} SIP/2.0\r\n", invite.to), &vias, &headers, gap, length.as_deref(), &body);
+        let sent = bench.receive(CALLER, &message);
+        prop_assert_eq!(sent.len(), 1, "not forwarded: {}", show(&message));
+        if let Err(error) = checks::forwarded(&message, address(CALLER), &sent[0].bytes, OUTSIDE) {
+            prop_assert!(false, "{}\nof\n{}", error, show(&message));
+        }
+        let mut expected = values[own..].to_vec();
+        let mut uri = format!("sip:{}", invite.to);
+        if expected.first().is_some_and(|next| !next.contains(";lr")) {
+            // A strict router is next.
+            expected.push(format!("<{uri}>"));
+            uri = expected.remove(0).split(['<', '>']).nth(1).unwrap_or_default().to_owned();
+        }
+        prop_assert_eq!(sent[0].line(), format!("BYE {uri} SIP/2.0"));
+        let message = sent[0].message();
+        let found: Vec<_> = message.routes().map(|route| String::from_utf8_lossy(route.raw).into_owned()).collect();
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
     fn a_response_leaves_as_it_came_but_for_our_via(
         vias in vias(1..5),
         ours in (select(vec!["Via", "v"]), colon(), any::<bool>(), line_end()),
         status in select(vec![180u16, 200, 299, 404, 486, 603]),
-        headers in headers("INVITE"),
+        headers in headers("INVITE", OUTSIDE_DIALOG),
         gap in 0usize..3,
         (length, body) in body(),
         end in line_end(),
@@ -275,7 +334,7 @@ proptest! {
     #[test]
     fn the_fuzz_targets_hold_for_random_messages(
         vias in vias(0..3),
-        headers in headers("INVITE"),
+        headers in headers("INVITE", OUTSIDE_DIALOG),
         (length, body) in body(),
         start in select(vec!["INVITE sip:h SIP/2.0\r\n", "SIP/2.0 200 OK\r\n", "ACK sip:h SIP/2.0\n", "INVITE h SIP/2.0\r\n"]),
     ) {

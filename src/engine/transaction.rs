@@ -3,6 +3,7 @@
 
 mod client_invite;
 mod client_non_invite;
+mod entry;
 mod key;
 mod machine;
 mod server_invite;

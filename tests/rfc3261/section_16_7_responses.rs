@@ -138,3 +138,17 @@ fn a_success_after_our_408_does_not_reach_the_caller_while_the_call_is_remembere
     bench.pass(seconds(100));
     assert_eq!(bench.snapshot().transactions, 0);
 }
+
+#[test]
+fn a_final_with_no_via_but_ours_ends_its_branch_and_the_caller_hears_500() {
+    for (status, reason) in [(200, "OK"), (404, "Not Found")] {
+        let mut bench = Bench::relaying();
+        let invite = bench.relayed_call("1");
+        let text = String::from_utf8(invite.answer(status, reason, &[])).expect("text");
+        let others: Vec<_> = invite.headers("Via")[1..].iter().map(|via| format!("Via: {via}\r\n")).collect();
+        let sent = bench.receive(&invite.to.to_string(), text.replace(&others.concat(), ""));
+        assert_eq!(lines(&sent).last().map(String::as_str), Some("SIP/2.0 500 Internal Server Error"));
+        bench.pass(seconds(300));
+        assert_eq!((bench.snapshot().transactions, bench.snapshot().sessions), (0, 0));
+    }
+}

@@ -96,9 +96,12 @@ impl Proxy {
         if late {
             return self.end_late_session(world, client, owner, message);
         }
-        if let Some(bytes) = without_our_via(message) {
-            world.transactions.respond(server, status, bytes, world.now.mono, world.out);
-        }
+        let Some(bytes) = without_our_via(message) else {
+            // It names nobody behind us: the caller can't have it.
+            self.end_late_session(world, client, owner, message);
+            return self.failure(world, server, client, 500, message);
+        };
+        world.transactions.respond(server, status, bytes, world.now.mono, world.out);
         let Some(context) = self.settle(server, Some(client)) else { return };
         if let Some(waiting) = context.branch.filter(|branch| branch.client != client) {
             world.transactions.cancel(waiting.client, world.now.mono, world.out);

@@ -7,7 +7,8 @@ use std::io::Write;
 use bytes::Bytes;
 
 use super::header::Name;
-use super::message::{Message, Method};
+use super::message::Message;
+use super::method::Method;
 use crate::engine::flow::Listener;
 
 /// The ACK for a final other than 2xx; its To is the response's.

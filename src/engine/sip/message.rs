@@ -6,68 +6,8 @@ use thiserror::Error;
 use super::address::Address;
 use super::header::{self, Name};
 use super::lex;
+use super::method::Method;
 use super::via::Via;
-
-/// A method (RFC 3261 section 7.1: names are case-sensitive).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Method<'a> {
-    /// INVITE
-    Invite,
-    /// ACK
-    Ack,
-    /// BYE
-    Bye,
-    /// CANCEL
-    Cancel,
-    /// OPTIONS
-    Options,
-    /// Any other.
-    Other(&'a [u8]),
-}
-
-impl<'a> Method<'a> {
-    fn parse(text: &'a [u8]) -> Self {
-        match text {
-            b"INVITE" => Method::Invite,
-            b"ACK" => Method::Ack,
-            b"BYE" => Method::Bye,
-            b"CANCEL" => Method::Cancel,
-            b"OPTIONS" => Method::Options,
-            other => Method::Other(other),
-        }
-    }
-
-    /// Whether an RFC defines it (IANA's registry of SIP methods).
-    pub fn is_defined(self) -> bool {
-        match self {
-            Method::Invite | Method::Ack | Method::Bye | Method::Cancel | Method::Options => true,
-            Method::Other(name) => [
-                &b"INFO"[..],
-                b"MESSAGE",
-                b"NOTIFY",
-                b"PRACK",
-                b"PUBLISH",
-                b"REFER",
-                b"REGISTER",
-                b"SUBSCRIBE",
-                b"UPDATE",
-            ]
-            .contains(&name),
-        }
-    }
-
-    /// The method as it stands in a start line.
-    pub fn as_bytes(self) -> &'a [u8] {
-        match self {
-            Method::Invite => b"INVITE",
-            Method::Ack => b"ACK",
-            Method::Bye => b"BYE",
-            Method::Cancel => b"CANCEL",
-            Method::Options => b"OPTIONS",
-            Method::Other(text) => text,
-        }
-    }
-}
 
 /// The first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -84,33 +84,31 @@ pub(crate) fn respond(
     out.into()
 }
 
-/// Whether the top Via of a request from `peer` gets `received`: when its sent-by is not the source, when `rport` asks,
-/// or to overrule one that the sender wrote.
+/// Whether the top Via of a request from `peer` gets `received`: when its sent-by is not the source, or `rport` asks.
 fn needs_received(via: &Via<'_>, peer: SocketAddr) -> bool {
-    !via.host.is(&Host::Ip(peer.ip())) || via.params.get(b"rport").is_some() || via.params.get(b"received").is_some()
+    !via.host.is(&Host::Ip(peer.ip())) || via.params.get(b"rport").is_some()
 }
 
 /// Writes `received` and the value of `rport` into the top Via of a request from `peer`.
 pub(crate) fn stamp_via(splice: &mut Splice<'_>, via: &Via<'_>, peer: SocketAddr) {
-    let find = |wanted: &[u8]| {
+    let param = |wanted: &[u8]| {
         let mut params = via.params;
         params.find(|(name, _)| name.eq_ignore_ascii_case(wanted))
     };
-    if let Some((rport, value)) = find(b"rport") {
-        match value {
-            None => splice.insert_after(rport, |text| write!(text, "={}", peer.port()).expect("writing to memory")),
-            // One that the sender filled in is overruled.
-            Some(value) => splice.replace(value, |text| write!(text, "{}", peer.port()).expect("writing to memory")),
-        }
+    // What the sender filled in is overruled.
+    let mut set = |(name, value): (&[u8], Option<&[u8]>), text: std::fmt::Arguments<'_>| match value {
+        None => splice.insert_after(name, |out| write!(out, "={text}").expect("writing to memory")),
+        Some(value) => splice.replace(value, |out| write!(out, "{text}").expect("writing to memory")),
+    };
+    if let Some(rport) = param(b"rport") {
+        set(rport, format_args!("{}", peer.port()));
     }
-    if !needs_received(via, peer) {
-        return;
-    }
-    match find(b"received") {
-        Some((_, Some(value))) if !value.is_empty() => {
-            splice.replace(value, |text| write!(text, "{}", peer.ip()).expect("writing to memory"));
+    match param(b"received") {
+        Some(received) => set(received, format_args!("{}", peer.ip())),
+        None if needs_received(via, peer) => {
+            splice.insert_after(via.raw, |out| write!(out, ";received={}", peer.ip()).expect("writing to memory"));
         }
-        _ => splice.insert_after(via.raw, |text| write!(text, ";received={}", peer.ip()).expect("writing to memory")),
+        None => {}
     }
 }
 
@@ -165,6 +163,8 @@ mod tests {
             ("SIP/2.0/UDP 192.0.2.1;rport;branch=1", "SIP/2.0/UDP 192.0.2.1;rport=999;branch=1;received=192.0.2.1"),
             ("SIP/2.0/UDP 192.0.2.1;rport=7;branch=1", "SIP/2.0/UDP 192.0.2.1;rport=999;branch=1;received=192.0.2.1"),
             ("SIP/2.0/UDP 192.0.2.1;received=6.6.6.6", "SIP/2.0/UDP 192.0.2.1;received=192.0.2.1"),
+            ("SIP/2.0/UDP 192.0.2.1;received= ;x", "SIP/2.0/UDP 192.0.2.1;received=192.0.2.1 ;x"),
+            ("SIP/2.0/UDP h;received;x;rport=", "SIP/2.0/UDP h;received=192.0.2.1;x;rport=999"),
             ("SIP/2.0/UDP h ;rport , SIP/2.0/UDP c", "SIP/2.0/UDP h ;rport=999;received=192.0.2.1 , SIP/2.0/UDP c"),
         ] {
             let text = respond_to(sent, 480);

@@ -8,6 +8,7 @@ use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
 
 use super::client_invite::ClientInvite;
 use super::client_non_invite::ClientNonInvite;
+use super::entry::{Cancel, Client, ClientMachine, Server, ServerMachine};
 use super::key::Key;
 use super::machine::{Fires, Hears};
 use super::server_invite::{Acked, ServerInvite};
@@ -41,56 +42,6 @@ pub(crate) struct Transactions<O> {
 enum Id {
     Server(ServerId),
     Client(ClientId),
-}
-
-#[derive(Debug)]
-struct Server {
-    machine: ServerMachine,
-    key: Key,
-    /// The way that answers go.
-    flow: Flow,
-    /// The last answer, for when the request comes again.
-    last: Option<Bytes>,
-    /// When the user wants to be asked about it (timer C).
-    watch: Option<Instant>,
-    /// The one entry of the wheel that counts.
-    scheduled: Option<Instant>,
-}
-
-#[derive(Debug)]
-enum ServerMachine {
-    Invite(ServerInvite),
-    NonInvite(ServerNonInvite),
-}
-
-#[derive(Debug)]
-struct Client<O> {
-    machine: ClientMachine,
-    owner: O,
-    flow: Flow,
-    /// What goes out again: the request; once an INVITE has failed its ACK; nothing when neither is needed any more.
-    bytes: Bytes,
-    /// Of the branch: an answer must bear it.
-    mac: [u8; 8],
-    cancel: Cancel,
-    scheduled: Option<Instant>,
-}
-
-#[derive(Debug)]
-enum ClientMachine {
-    Invite(ClientInvite),
-    NonInvite(ClientNonInvite),
-}
-
-/// How far the CANCEL of an INVITE is.
-#[derive(Debug)]
-enum Cancel {
-    /// Nobody asked for it.
-    No,
-    /// Asked for; it may go out once a provisional response has come (section 9.1).
-    Wanted,
-    /// Sent, with a transaction of its own under the INVITE's branch.
-    Sent(Box<(ClientNonInvite, Bytes)>),
 }
 
 /// A request that a client transaction sends.
@@ -476,25 +427,6 @@ impl<O: Copy> Transactions<O> {
             Cancel::Sent(cancel) => cancel.0.deadline(),
         };
         schedule(&mut self.wheel, &mut client.scheduled, earlier(deadline, of_cancel), Id::Client(id));
-    }
-}
-
-impl<O> Client<O> {
-    fn invite(&self) -> Message<'_> {
-        Message::parse(&self.bytes).expect("an INVITE that we have sent")
-    }
-
-    fn send(&self, out: &mut Vec<Output>) {
-        out.push(Output::Send { flow: self.flow, bytes: self.bytes.clone() });
-    }
-
-    fn send_wanted_cancel(&mut self, now: Instant, timing: &Timing, out: &mut Vec<Output>) {
-        let (Cancel::Wanted, ClientMachine::Invite(machine)) = (&self.cancel, &mut self.machine) else { return };
-        machine.cancelled(now, timing);
-        let bytes = sip::cancel(&self.invite());
-        out.push(Output::Send { flow: self.flow, bytes: bytes.clone() });
-        let machine = ClientNonInvite::start(self.flow.transport.is_reliable(), now, timing);
-        self.cancel = Cancel::Sent(Box::new((machine, bytes)));
     }
 }
 
