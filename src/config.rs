@@ -47,8 +47,19 @@ pub struct Config {
     pub timing: Timing,
     /// Where the HTTP surface listens; none: it is off.
     pub http: Option<SocketAddr>,
+    /// How a node leaves.
+    pub drain: Drained,
     /// How to log.
     pub log: LogConfig,
+}
+
+/// How a node leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// How long new calls are still served, at most: until the virtual addresses have moved.
+    pub handover: Duration,
+    /// How long it may take in all.
+    pub limit: Duration,
 }
 
 /// Where the sets are.
@@ -138,6 +149,7 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
         limits: read_limits(&root.section("limits")),
         timing: read_timing(&root.section("timing")),
         http: read_http(&root.section("http")),
+        drain: read_drain(&root.section("drain")),
         log: read_log(&root.section("log")),
     };
     root.finish();
@@ -208,6 +220,13 @@ fn read_http(section: &Section<'_>) -> Option<SocketAddr> {
     let listen = section.text("listen", address).unwrap_or(Some(SocketAddr::from(([127, 0, 0, 1], 9060))));
     section.finish();
     listen
+}
+
+fn read_drain(section: &Section<'_>) -> Drained {
+    let time = |key, otherwise| section.text(key, values::duration).unwrap_or(Duration::from_secs(otherwise));
+    let drained = Drained { handover: time("handover", 10), limit: time("limit", 35) };
+    section.finish();
+    drained
 }
 
 fn read_log(section: &Section<'_>) -> LogConfig {

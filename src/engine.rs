@@ -121,7 +121,7 @@ impl Engine {
                 world.transactions.wake(now.mono, world.out, happened);
                 world.dialogs.lapse(now.mono, LAPSES_A_TURN);
             }
-            Input::Drain => proxy.drain(),
+            Input::Drain(drain) => proxy.drain(drain),
         }
         for happened in happened.drain(..) {
             proxy.happened(&mut world, happened);
@@ -141,7 +141,8 @@ impl Engine {
             totals: self.totals,
             transactions: self.transactions.len(),
             sessions: self.dialogs.len(),
-            draining: self.proxy.is_draining(),
+            drain: self.proxy.draining(),
+            open: self.transactions.open_servers(),
         })
     }
 

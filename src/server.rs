@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::edge::counters::{Counters, EdgeCounters};
 use crate::edge::udp::{BindError, Sockets, Waker};
 use crate::engine::dispatch::Sets;
-use crate::engine::event::{Changes, Event};
+use crate::engine::event::{Changes, Drain, Event};
 use crate::engine::flow::{HostPort, Listener, Transport};
 use crate::engine::{self, Engine, Snapshot};
 
@@ -138,9 +138,9 @@ impl Handle {
         Ok(changes)
     }
 
-    /// Makes the node leave: new calls get 503 from now on. Returns when the engine knows.
-    pub async fn drain(&self) -> Result<(), Gone> {
-        self.order(Order::Drain).await?;
+    /// Goes so far in leaving. Returns when the engine knows.
+    pub async fn drain(&self, drain: Drain) -> Result<(), Gone> {
+        self.order(|done| Order::Drain(drain, done)).await?;
         self.forget_snapshot().await;
         Ok(())
     }
@@ -243,7 +243,7 @@ mod tests {
     // into a turn whose wait ended before the datagrams came; the second's turn takes them; the third's comes after it.
     async fn turns(server: &Handle) {
         for _ in 0..3 {
-            server.drain().await.expect("running");
+            server.drain(Drain::Refusing).await.expect("running");
         }
     }
 
@@ -277,7 +277,7 @@ mod tests {
         // Without a datagram and without a deadline nothing but the bell can wake it.
         let server = start();
         assert_eq!(server.replace(Sets::default()).await, Ok(Changes::default()));
-        assert_eq!(server.drain().await, Ok(()));
+        assert_eq!(server.drain(Drain::Refusing).await, Ok(()));
         assert!(server.snapshot().await.is_ok());
     }
 
@@ -289,7 +289,7 @@ mod tests {
         let fresh = Instant::now();
         let second = server.snapshot().await.expect("running");
         assert!(Arc::ptr_eq(&first, &second) || fresh.elapsed() >= SNAPSHOT_AGE);
-        server.drain().await.expect("running");
+        server.drain(Drain::Refusing).await.expect("running");
         let third = server.snapshot().await.expect("running");
         assert!(!Arc::ptr_eq(&first, &third));
     }
@@ -304,7 +304,7 @@ mod tests {
             UdpSocket::bind(address).expect("free again");
         }
         other.stop().await;
-        assert_eq!(other.drain().await, Err(Gone));
+        assert_eq!(other.drain(Drain::Refusing).await, Err(Gone));
         assert_eq!(other.replace(Sets::default()).await, Err(Gone));
         assert_eq!(other.snapshot().await.map(|_| ()), Err(Gone));
     }

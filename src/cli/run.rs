@@ -47,9 +47,20 @@ async fn serve(config: Config) -> Result<(), Failure> {
     if let Some(address) = node.http() {
         info!(%address, "HTTP surface: /live /ready /metrics, POST /reload");
     }
-    while signals.next().await == Told::Reload {
-        // Either way the node has told its log.
-        let _ = node.reload().await;
+    loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                // Either way the node has told its log.
+                Told::Reload => drop(node.reload().await),
+                Told::Stop => break,
+            },
+            () = node.drain_ordered() => break,
+        }
+    }
+    // A second signal does not wait.
+    tokio::select! {
+        () = node.drain() => {}
+        () = signals.stopped() => {}
     }
     info!("stopping");
     node.stop().await;
@@ -76,8 +87,7 @@ fn warn_of_foreign_addresses(config: &Config) {
 
 /// Waits for SIGTERM or Ctrl-C.
 pub(super) async fn stopped() -> Result<(), Failure> {
-    let mut signals = Signals::new().map_err(no_signals)?;
-    while signals.next().await == Told::Reload {}
+    Signals::new().map_err(no_signals)?.stopped().await;
     Ok(())
 }
 
@@ -104,6 +114,11 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
+    }
+
+    /// Waits for the signal to stop.
+    async fn stopped(&mut self) {
+        while self.next().await == Told::Reload {}
     }
 
     async fn next(&mut self) -> Told {

@@ -40,6 +40,8 @@ pub trait Node: Send + Sync + 'static {
     fn metrics(&self) -> impl Future<Output = Result<String, String>> + Send;
     /// Reads the sets anew and puts them in place; never called while it runs.
     fn reload(&self) -> impl Future<Output = Result<Reloaded, ReloadFailed>> + Send;
+    /// Makes the node leave, as SIGTERM does.
+    fn drain(&self);
 }
 
 /// Whether the node can take calls: one load of the sets is in and it is not draining.
@@ -148,8 +150,9 @@ fn router<N: Node>(node: Arc<N>) -> Router {
         .route("/ready", get(ready::<N>))
         .route("/metrics", get(metrics::<N>))
         .route("/reload", post(reload::<N>))
+        .route("/drain", post(drain::<N>))
         .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "no such method here"))
-        .fallback(async || error(StatusCode::NOT_FOUND, "no such path: /live, /ready, /metrics, /reload"))
+        .fallback(async || error(StatusCode::NOT_FOUND, "no such path: /live, /ready, /metrics, /reload, /drain"))
         .layer(DefaultBodyLimit::max(BODY))
         .with_state(Shared { node, reload: Arc::default() })
 }
@@ -190,6 +193,14 @@ async fn reload<N: Node>(State(shared): State<Shared<N>>, headers: HeaderMap) ->
     }
 }
 
+async fn drain<N: Node>(State(shared): State<Shared<N>>, headers: HeaderMap) -> Response {
+    if headers.contains_key(header::ORIGIN) {
+        return error(StatusCode::FORBIDDEN, "not from a web page");
+    }
+    shared.node.drain();
+    (StatusCode::ACCEPTED, Json(json!({ "draining": true }))).into_response()
+}
+
 fn too_late() -> Response {
     error(StatusCode::SERVICE_UNAVAILABLE, "the node did not answer in time")
 }
@@ -219,9 +230,14 @@ mod tests {
         entered: Notify,
         go_on: Notify,
         held: AtomicBool,
+        drained: AtomicBool,
     }
 
     impl Node for Double {
+        fn drain(&self) {
+            self.drained.store(true, SeqCst);
+        }
+
         async fn readiness(&self) -> Readiness {
             self.readiness.lock().expect("whole").clone()
         }
@@ -342,10 +358,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_web_page_can_not_reload() {
+    async fn a_web_page_can_neither_reload_nor_drain() {
         let running = run().await;
-        let (status, ..) = answer(send(running.address, "POST /reload", "Origin: http://evil.example\r\n").await).await;
-        assert_eq!((status, running.node.reloads.load(SeqCst)), (403, 0));
+        for line in ["POST /reload", "POST /drain"] {
+            let (status, ..) = answer(send(running.address, line, "Origin: http://evil.example\r\n").await).await;
+            assert_eq!((status, running.node.reloads.load(SeqCst), running.node.drained.load(SeqCst)), (403, 0, false));
+        }
+        assert_eq!(ask(running.address, "POST /drain").await.0, 202);
+        assert!(running.node.drained.load(SeqCst));
     }
 
     #[tokio::test]

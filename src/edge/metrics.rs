@@ -7,7 +7,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use crate::edge::counters::{EdgeCounters, SendFault};
 use crate::engine::Snapshot;
-use crate::engine::event::DropCause;
+use crate::engine::event::{Drain, DropCause};
 use crate::engine::snapshot::{DestinationView, SetView};
 
 /// The content type of [`render`]'s text.
@@ -224,7 +224,7 @@ pub const TABLE: &[Row] = &[
         help: "Whether the node is leaving and refuses new calls.",
         kind: Kind::Gauge,
         labels: &[],
-        values: |view, values| one(values, f64::from(view.snapshot.draining)),
+        values: |view, values| one(values, f64::from(u8::from(view.snapshot.drain > Drain::No))),
     },
     Row {
         name: "tandem_reloads_total",

@@ -26,8 +26,20 @@ pub enum Input<'a> {
     Sets(Sets),
     /// The `next_deadline` has come.
     Wake,
-    /// The node is leaving: OPTIONS and new INVITEs get 503 from now on.
-    Drain,
+    /// How far the node is in leaving.
+    Drain(Drain),
+}
+
+/// How far a node is in leaving.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Drain {
+    /// It is not.
+    #[default]
+    No,
+    /// OPTIONS to it get 503, so that nobody sends new calls; those that come are served.
+    Leaving,
+    /// New calls get 503 too. Requests inside a dialog are served to the end.
+    Refusing,
 }
 
 /// What the engine wants done.

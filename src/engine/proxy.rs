@@ -26,7 +26,7 @@ use self::validate::{Refusal, validate};
 use crate::engine::clock::Now;
 use crate::engine::dialog::Dialogs;
 use crate::engine::dispatch::Dispatch;
-use crate::engine::event::{DropCause, Event, Output};
+use crate::engine::event::{Drain, DropCause, Event, Output};
 use crate::engine::flow::{Flow, Transport};
 use crate::engine::route;
 use crate::engine::sip::{Keys, Message, Method, Reply, respond, response_peer};
@@ -72,7 +72,7 @@ pub(crate) struct Proxy {
     call_events: bool,
     most_transactions: usize,
     message_bytes: usize,
-    draining: bool,
+    drain: Drain,
     owed: SecondaryMap<ServerId, Owed>,
     budgets: Budgets,
     /// Branches whose late 2xx was answered by a BYE of ours.
@@ -108,21 +108,21 @@ impl Proxy {
             call_events: config.call_events,
             most_transactions: config.limits.transactions,
             message_bytes: config.limits.message,
-            draining: false,
+            drain: Drain::No,
             owed: SecondaryMap::new(),
             budgets: Budgets::default(),
             ended_late: SecondaryMap::new(),
         }
     }
 
-    /// From now on OPTIONS to us are answered 503.
-    pub(crate) fn drain(&mut self) {
-        self.draining = true;
+    /// Goes so far in leaving.
+    pub(crate) fn drain(&mut self, drain: Drain) {
+        self.drain = drain;
     }
 
-    /// Whether [`Proxy::drain`] was called.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining
+    /// How far we are in leaving.
+    pub(crate) fn draining(&self) -> Drain {
+        self.drain
     }
 
     /// One request.

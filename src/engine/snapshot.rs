@@ -1,7 +1,7 @@
 //! What the outside may see of the engine: built on request, in time proportional to the destinations.
 
 use crate::engine::dispatch::{DestinationId, Order, SetId};
-use crate::engine::event::DropCause;
+use crate::engine::event::{Drain, DropCause};
 
 /// The engine's state and counters at one moment.
 #[derive(Clone, Debug, Default)]
@@ -14,8 +14,10 @@ pub struct Snapshot {
     pub transactions: usize,
     /// Live sessions, pending ones included.
     pub sessions: usize,
-    /// Whether the node is leaving.
-    pub draining: bool,
+    /// Requests without a final answer, or whose answer may still have to be sent again.
+    pub open: usize,
+    /// How far the node is in leaving.
+    pub drain: Drain,
 }
 
 /// One set.

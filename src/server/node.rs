@@ -6,23 +6,24 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tracing::{error, info, warn};
 
 use super::{Gone, Handle, Server, ServerConfig, ServerError};
-use crate::config::Config;
+use crate::config::{Config, Drained};
 use crate::edge::http::{self, HttpError, Readiness, ReloadFailed, Reloaded, Surface};
 use crate::edge::key::{self, KeyError};
-use crate::edge::log;
 use crate::edge::metrics::{self, StoreStatus};
 use crate::edge::retry::Retry;
 use crate::edge::store::snapshot::{self, SnapshotError};
 use crate::edge::store::{Load, RowContext, Store, StoreError};
+use crate::edge::{interfaces, log};
 use crate::engine::dispatch::Sets;
-use crate::engine::event::Event;
+use crate::engine::event::{Drain, Event};
+use crate::engine::flow::Role;
 
 /// The cluster's key, in the state folder.
 const KEY_FILE: &str = "cluster.key";
@@ -30,6 +31,8 @@ const KEY_FILE: &str = "cluster.key";
 const SETS_FILE: &str = "sets.json";
 /// Events that may wait for the log before further ones are dropped and counted.
 const EVENTS: usize = 8192;
+/// How often a node that is leaving looks whether it may go.
+const LOOK: Duration = Duration::from_millis(250);
 /// The pauses between tries after a start without the store.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
@@ -96,6 +99,7 @@ struct Shared {
     started: SystemTime,
     // One load at a time, whoever asked for it.
     loading: tokio::sync::Mutex<()>,
+    drain_ordered: Notify,
 }
 
 /// How the loads went.
@@ -131,6 +135,7 @@ impl Node {
             status: Mutex::default(),
             started: SystemTime::now(),
             loading: tokio::sync::Mutex::default(),
+            drain_ordered: Notify::new(),
         });
         let (stop, stopped) = watch::channel(false);
         match first.result {
@@ -178,9 +183,38 @@ impl Node {
         self.shared.load().await
     }
 
-    /// Stops the node; new calls have got 503 since the drain.
+    /// Waits until somebody has asked for the drain over HTTP.
+    pub async fn drain_ordered(&self) {
+        self.shared.drain_ordered.notified().await;
+    }
+
+    /// Leaves: OPTIONS and `/ready` say 503 from now on. Calls are served until no virtual address is held here, at most for
+    /// the configured handover; then new ones get 503. Returns when no transaction is open, or after the limit.
+    pub async fn drain(&self) {
+        let Drained { handover, limit } = self.shared.config.drain;
+        let began = Instant::now();
+        if self.shared.handle.drain(Drain::Leaving).await.is_err() {
+            return;
+        }
+        info!(handover = ?handover, "leaving: calls are served until the addresses have moved");
+        while began.elapsed() < handover && self.shared.holds_vip() {
+            tokio::time::sleep(LOOK).await;
+        }
+        if self.shared.handle.drain(Drain::Refusing).await.is_err() {
+            return;
+        }
+        info!("new calls are refused");
+        while began.elapsed() < limit {
+            match self.shared.handle.snapshot().await {
+                Ok(snapshot) if snapshot.open > 0 => tokio::time::sleep(LOOK).await,
+                Ok(_) | Err(Gone) => return,
+            }
+        }
+        warn!(limit = ?limit, "transactions are still open");
+    }
+
+    /// Stops the node at once.
     pub async fn stop(self) {
-        let _ = self.shared.handle.drain().await;
         let _ = self.stop.send(true);
         self.shared.handle.stop().await;
     }
@@ -228,6 +262,16 @@ fn no_sets(store: StoreError, snapshot: SnapshotError) -> NodeError {
 }
 
 impl Shared {
+    /// Whether callers may still reach a virtual address here. A node without any holds the addresses that callers know, as
+    /// far as it can tell.
+    fn holds_vip(&self) -> bool {
+        let mut vips = self.handle.listeners().iter().filter(|listener| listener.role == Role::Vip).peekable();
+        if vips.peek().is_none() {
+            return true;
+        }
+        interfaces::addresses().map_or(true, |ours| vips.any(|vip| ours.contains(&vip.bind.ip())))
+    }
+
     async fn load(&self) -> Result<Reloaded, ReloadFailed> {
         let _one_at_a_time = self.loading.lock().await;
         let listeners = self.handle.listeners();
@@ -305,7 +349,7 @@ impl http::Node for Shared {
         let mut readiness = Readiness { reasons: Vec::new(), degraded: self.status().faults.clone() };
         match self.handle.snapshot().await {
             Ok(snapshot) => {
-                if snapshot.draining {
+                if snapshot.drain > Drain::No {
                     readiness.reasons.push("the node is draining".into());
                 }
                 let unfit = snapshot.sets.iter().filter(|set| set.destinations.iter().all(|one| !one.fit));
@@ -324,6 +368,10 @@ impl http::Node for Shared {
 
     async fn reload(&self) -> Result<Reloaded, ReloadFailed> {
         self.load().await
+    }
+
+    fn drain(&self) {
+        self.drain_ordered.notify_one();
     }
 }
 

@@ -12,7 +12,7 @@ use tracing::error;
 use crate::edge::counters::{Counters, SendFault};
 use crate::edge::udp::{Batch, Sockets};
 use crate::engine::dispatch::Sets;
-use crate::engine::event::{Changes, Event, Input, Output};
+use crate::engine::event::{Changes, Drain, Event, Input, Output};
 use crate::engine::flow::{ConnectionId, Flow, Transport};
 use crate::engine::{self, Engine, Now, Snapshot};
 
@@ -21,7 +21,7 @@ use crate::engine::{self, Engine, Now, Snapshot};
 pub(super) enum Order {
     Snapshot(oneshot::Sender<Arc<Snapshot>>),
     Replace(Sets, oneshot::Sender<Changes>),
-    Drain(oneshot::Sender<()>),
+    Drain(Drain, oneshot::Sender<()>),
     Stop,
 }
 
@@ -115,8 +115,8 @@ impl Turns {
                     self.flush();
                     let _ = answer.send(changes.unwrap_or_default());
                 }
-                Ok(Order::Drain(answer)) => {
-                    self.engine.handle(Input::Drain, now, &mut self.out);
+                Ok(Order::Drain(drain, answer)) => {
+                    self.engine.handle(Input::Drain(drain), now, &mut self.out);
                     self.flush();
                     let _ = answer.send(());
                 }

@@ -34,6 +34,9 @@ role = "node"
 url = "sqlite:tandem.db"
 [http]
 listen = "127.0.0.1:9060"
+[drain]
+handover = "0s"
+limit = "2s"
 [[set]]
 id = 19
 name = "tts"

@@ -1,10 +1,11 @@
 //! Request forwarding: what changes, and the rules that choose where to.
 
-use tandem::engine::Event;
 use tandem::engine::dispatch::SetId;
+use tandem::engine::event::Drain;
 use tandem::engine::flow::ListenerId;
 use tandem::engine::route::{Action, Condition, Pattern, Rewrite, Rule, Target, UriPart};
 use tandem::engine::sip::Reply;
+use tandem::engine::{Event, Input};
 
 use crate::harness::{Bench, CALLER, INSIDE, OUTSIDE, SERVERS, in_dialog, invite, lines, request, set_19};
 
@@ -204,7 +205,11 @@ fn an_options_to_us_says_503_when_we_are_leaving() {
     let sent = bench.receive(CALLER, options("1"));
     assert_eq!(lines(&sent), ["SIP/2.0 200 OK"]);
     assert!(sent[0].header("Allow").contains("INVITE"));
-    bench.handle(tandem::engine::Input::Drain);
+    bench.handle(Input::Drain(Drain::Leaving));
+    let (_, ok) = bench.answered_call("3");
+    bench.handle(Input::Drain(Drain::Refusing));
+    assert_eq!(lines(&bench.receive(CALLER, invite("4"))), ["SIP/2.0 503 Service Unavailable"]);
+    assert_eq!(bench.receive(CALLER, in_dialog("BYE", &ok, 2))[0].to.to_string(), SERVERS[0]);
     let sent = bench.receive(CALLER, options("2"));
     assert_eq!(
         (lines(&sent), sent[0].header("Retry-After")),

@@ -78,7 +78,7 @@ impl Drop for Run {
 #[test]
 fn run_reloads_on_sighup_and_ends_on_sigterm() {
     let folder = Folder::new();
-    let file = folder.write("tandem.toml", &config_text("[log]\nformat = \"json\""));
+    let file = folder.write("tandem.toml", &config_text("[log]\nformat = \"json\"\n[drain]\nhandover = \"0s\""));
     let child = tandem(&["run", "--config", file.to_str().expect("text"), "--node-id", "n1"])
         .stderr(Stdio::piped())
         .spawn()

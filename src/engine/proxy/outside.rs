@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World, retry_after};
 use crate::engine::dispatch::{DestinationId, Plan, Turn};
-use crate::engine::event::{Call, Event, Output};
+use crate::engine::event::{Call, Drain, Event, Output};
 use crate::engine::flow::Flow;
 use crate::engine::route::{Action, RequestView, Rule, Target};
 use crate::engine::sip::{Message, Method, Reply, Uri, media_lines};
@@ -31,9 +31,8 @@ enum Decision<'r> {
 impl Proxy {
     /// One request without To-tag.
     pub(super) fn outside_dialog(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, key: Key) {
-        if self.draining && !self.is_for_us(incoming) {
-            let refusal = Refusal { headers: retry_after(), ..Refusal::new(503, "Service Unavailable") };
-            return self.refuse(world, incoming.flow, incoming.message, &refusal);
+        if self.drain == Drain::Refusing {
+            return self.refuse(world, incoming.flow, incoming.message, &leaving());
         }
         // The rules are in use while contexts change.
         let route = Arc::clone(&self.route);
@@ -125,11 +124,16 @@ impl Proxy {
     }
 
     fn own_options(&self) -> Refusal {
-        match self.is_draining() {
-            false => Refusal { headers: CAPABILITIES.to_vec(), ..Refusal::new(200, "OK") },
-            true => Refusal { headers: retry_after(), ..Refusal::new(503, "Service Unavailable") },
+        match self.drain {
+            Drain::No => Refusal { headers: CAPABILITIES.to_vec(), ..Refusal::new(200, "OK") },
+            Drain::Leaving | Drain::Refusing => leaving(),
         }
     }
+}
+
+/// What a node that is leaving answers.
+fn leaving() -> Refusal {
+    Refusal { headers: retry_after(), ..Refusal::new(503, "Service Unavailable") }
 }
 
 /// What an operator is told of an initial INVITE.

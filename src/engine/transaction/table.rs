@@ -98,6 +98,11 @@ impl<O: Copy> Transactions<O> {
         self.servers.len() + self.clients.len()
     }
 
+    /// Server transactions in being.
+    pub(crate) fn open_servers(&self) -> usize {
+        self.servers.len()
+    }
+
     /// The server transaction of that key.
     pub(crate) fn server(&self, key: Key) -> Option<ServerId> {
         self.by_key.get(&key).copied()
