@@ -72,6 +72,7 @@ pub(crate) struct Proxy {
     call_events: bool,
     most_transactions: usize,
     message_bytes: usize,
+    header_lines: usize,
     draining: bool,
     owed: SecondaryMap<ServerId, Owed>,
     budgets: Budgets,
@@ -108,6 +109,7 @@ impl Proxy {
             call_events: config.call_events,
             most_transactions: config.limits.transactions,
             message_bytes: config.limits.message,
+            header_lines: config.limits.header_lines,
             draining: false,
             owed: SecondaryMap::new(),
             budgets: Budgets::default(),
@@ -123,6 +125,16 @@ impl Proxy {
     /// Whether [`Proxy::drain`] was called.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining
+    }
+
+    /// How many header lines a message may have.
+    pub(crate) fn header_lines(&self) -> usize {
+        self.header_lines
+    }
+
+    /// Whether the listener takes anything from that address.
+    pub(crate) fn takes_from(&self, flow: Flow) -> bool {
+        self.us.listener(flow.listener).sources.permit(flow.peer.ip())
     }
 
     /// One request.
