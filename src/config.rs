@@ -187,6 +187,7 @@ fn read_limits(section: &Section<'_>) -> Limits {
         transactions: count("transactions", 100, 100_000_000, default.transactions),
         sessions: count("sessions", 1, 100_000_000, default.sessions),
         message: count("message_bytes", 1500, 65_535, default.message),
+        header_lines: count("header_lines", 16, 65_535, default.header_lines),
         session_lifetime: section
             .text("session_lifetime", duration_from(Duration::from_secs(60)))
             .unwrap_or(default.session_lifetime),
@@ -305,6 +306,8 @@ mod tests {
             bind = "udp:[::1]:8060"
             advertise = "sip.example.com"
             role = "vip"
+            allow = ["10.0.0.0/8", "::1"]
+            deny = "10.9.0.0/16"
             [database]
             url = "sqlite:a.db"
             table = "dp"
@@ -340,6 +343,7 @@ mod tests {
             transactions = 1000
             sessions = 10
             message_bytes = 4000
+            header_lines = 64
             session_lifetime = "1h"
             [timing]
             t1 = "100ms"
@@ -365,7 +369,10 @@ mod tests {
         assert_eq!((target.rewrite, target.record_route_params.as_str()), (Rewrite::Host, "nat=yes"));
         assert_eq!((config.http, config.log.format), (None, LogFormat::Json));
         assert_eq!(config.listeners[1].advertise.to_string(), "sip.example.com:8060");
-        assert_eq!((config.limits.message, config.timing.t4), (4000, Duration::from_secs(2)));
+        let sources = &config.listeners[1].sources;
+        assert_eq!((sources.allow.len(), sources.deny.len()), (2, 1));
+        assert_eq!((config.limits.message, config.limits.header_lines), (4000, 64));
+        assert_eq!(config.timing.t4, Duration::from_secs(2));
         assert_eq!((config.database.strictness, config.database.table.table.as_str()), (Strictness::Lenient, "dp"));
     }
 

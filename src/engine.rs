@@ -22,7 +22,7 @@ use self::dispatch::Dispatch;
 use self::event::DropCause;
 use self::flow::Flow;
 use self::proxy::{Owner, Proxy, World};
-use self::sip::{KeepAlive, Keys, Message, NotSip, PONG, Start, keep_alive};
+use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
 use self::snapshot::Totals;
 use self::transaction::{Happened, Transactions};
 
@@ -60,6 +60,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Bytes of one message.
     pub message: usize,
+    /// Header lines of one message; a request with more gets 400.
+    pub header_lines: usize,
     /// How long a session may stay in the table without an end seen.
     pub session_lifetime: std::time::Duration,
 }
@@ -70,6 +72,7 @@ impl Default for Limits {
             transactions: 200_000,
             sessions: 1_000_000,
             message: 65_535,
+            header_lines: 256,
             session_lifetime: std::time::Duration::from_secs(12 * 3600),
         }
     }
@@ -113,6 +116,7 @@ impl Engine {
         match input {
             Input::Received { flow, bytes } => received(&mut world, proxy, flow, bytes),
             Input::Unreachable { flow } => world.transactions.unreachable(flow, now.mono, happened),
+            Input::Refused { flow, quoted } => refused(&mut world, flow, quoted, happened),
             Input::Sets(sets) => {
                 let changes = world.dispatch.replace(sets);
                 world.out.push(Output::Event(Event::SetsReplaced(changes)));
@@ -159,12 +163,15 @@ impl Engine {
 
 /// A datagram, or one framed message of a stream.
 fn received(world: &mut World<'_>, proxy: &mut Proxy, flow: Flow, bytes: &[u8]) {
+    if !proxy.takes_from(flow) {
+        return world.drop(DropCause::RefusedSource, flow);
+    }
     match keep_alive(bytes) {
         Some(KeepAlive::Ping) => return world.out.push(Output::Send { flow, bytes: Bytes::from_static(PONG) }),
         Some(KeepAlive::Quiet) => return,
         None => {}
     }
-    match Message::parse(bytes) {
+    match Message::parse_within(bytes, proxy.header_lines()) {
         Ok(message) => match message.start() {
             Start::Request { .. } => proxy.request(world, flow, &message),
             Start::Response { .. } => proxy.response(world, flow, &message),
@@ -172,5 +179,21 @@ fn received(world: &mut World<'_>, proxy: &mut Proxy, flow: Flow, bytes: &[u8]) 
         Err(NotSip::Empty) => {}
         Err(NotSip::StartLine) => world.drop(DropCause::NotSip, flow),
         Err(NotSip::Response | NotSip::Via) => world.drop(DropCause::Malformed, flow),
+    }
+}
+
+/// An ICMP error. It may be forged and come from anywhere, so it ends one transaction at most: the one whose branch, which
+/// nobody else can make, stands in what it quotes.
+fn refused(world: &mut World<'_>, flow: Flow, quoted: &[u8], happened: &mut Vec<Happened<Owner>>) {
+    // An ACK waits for nothing.
+    let request = sip::quoted(quoted).filter(|request| request.method != Method::Ack);
+    let ended = request.is_some_and(|request| {
+        let branch = world.keys.read_branch(request.branch);
+        let client = branch.and_then(|branch| world.transactions.client(&branch, request.method));
+        client.is_some_and(|client| world.transactions.refused(client, request.method, flow, world.now.mono, happened))
+    });
+    match ended {
+        true => world.totals.icmp += 1,
+        false => world.totals.stray_icmp += 1,
     }
 }

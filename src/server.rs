@@ -213,7 +213,14 @@ mod tests {
 
     fn listener(id: u16, bind: SocketAddr) -> Listener {
         let advertise = HostPort { host: "sip.example.net".to_owned(), port: 0 };
-        Listener { id: ListenerId(id), transport: Transport::Udp, bind, advertise, role: Role::Node }
+        Listener {
+            id: ListenerId(id),
+            transport: Transport::Udp,
+            bind,
+            advertise,
+            role: Role::Node,
+            sources: Default::default(),
+        }
     }
 
     fn config(listeners: Vec<Listener>) -> ServerConfig {

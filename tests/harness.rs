@@ -96,6 +96,7 @@ pub(crate) fn config() -> Config {
         bind: bind.parse().expect("an address"),
         advertise: HostPort::from(bind.parse::<SocketAddr>().expect("an address")),
         role: Role::Node,
+        sources: Default::default(),
     };
     let tts = Rule {
         name: "tts".into(),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::reader::Section;
 use super::values::{self, Bind};
 use crate::edge::interfaces;
-use crate::engine::flow::{HostPort, Listener, ListenerId, Role};
+use crate::engine::flow::{HostPort, Listener, ListenerId, Role, Sources};
 
 /// All listeners, and how the file writes them.
 #[derive(Debug, Default)]
@@ -49,6 +49,10 @@ fn read_one(section: &Section<'_>, bound: &mut Bound) {
         _ => Err("give node, or vip for an address that may move to the other node".into()),
     });
     let port = had_bind.map_or(5060, |bind| bind.address.port());
+    let sources = Sources {
+        allow: section.texts("allow", values::network).unwrap_or_default(),
+        deny: section.texts("deny", values::network).unwrap_or_default(),
+    };
     let advertise = section.text("advertise", |text| values::advertise(text, port));
     let Some(bind) = had_bind else {
         if !section.has("bind") {
@@ -70,7 +74,8 @@ fn read_one(section: &Section<'_>, bound: &mut Bound) {
         let id = ListenerId(bound.listeners.len() as u16);
         let advertise = advertise.clone().unwrap_or_else(|| HostPort::from(address));
         let role = role.unwrap_or_default();
-        bound.listeners.push(Listener { id, transport: bind.transport, bind: address, advertise, role });
+        let sources = sources.clone();
+        bound.listeners.push(Listener { id, transport: bind.transport, bind: address, advertise, role, sources });
         ids.push(id);
     }
     bound.written.push((bind, ids));

@@ -7,7 +7,7 @@ use super::listeners::Bound;
 use super::reader::Section;
 use super::values;
 use crate::engine::dispatch::{Algorithm, Failover, MOST_FAILOVERS, Policy, PriorityOrder, RetryOn, SetId};
-use crate::engine::route::{Action, Cidr, Condition, Config, Pattern, Rewrite, Rule, Target, UriPart};
+use crate::engine::route::{Action, Condition, Config, Pattern, Rewrite, Rule, Target, UriPart};
 use crate::engine::sip::Reply;
 
 /// Reads every `[[set]]`.
@@ -117,7 +117,7 @@ fn read_conditions(section: &Section<'_>, bound: &Bound) -> Vec<Condition> {
     let mut when = Vec::new();
     when.extend(section.texts("method", values::token).map(Condition::Method));
     when.extend(section.text("user_agent", pattern).map(Condition::UserAgent));
-    when.extend(section.texts("source", network).map(Condition::Source));
+    when.extend(section.texts("source", values::network).map(Condition::Source));
     let listeners = section.texts("listener", |text| bound.named(text));
     when.extend(listeners.map(|ids| Condition::Listener(ids.into_iter().flatten().collect())));
     type OfPart = fn(UriPart, Pattern) -> Condition;
@@ -136,10 +136,6 @@ fn read_conditions(section: &Section<'_>, bound: &Bound) -> Vec<Condition> {
         }
     }
     when
-}
-
-fn network(text: &str) -> Result<Cidr, String> {
-    text.parse().map_err(|_| "give an address or a network, as 10.0.0.0/8 or 2001:db8::/32".to_owned())
 }
 
 fn read_action(section: &Section<'_>, when: &[Condition]) -> Option<Action> {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::engine::flow::{HostPort, Transport};
+use crate::engine::flow::{Cidr, HostPort, Transport};
 use crate::engine::sip::Host;
 
 /// Reads a length of time: a number and one of `ms`, `s`, `m`, `h`.
@@ -53,6 +53,11 @@ pub(super) fn bind(text: &str) -> Result<Bind, String> {
     let address = address.strip_prefix("*:").map_or_else(|| address.to_owned(), |port| format!("0.0.0.0:{port}"));
     let address = address.parse().map_err(|_| remedy)?;
     Ok(Bind { transport, address })
+}
+
+/// A network, or one address.
+pub(super) fn network(text: &str) -> Result<Cidr, String> {
+    text.parse().map_err(|_| "give an address or a network, as 10.0.0.0/8 or 2001:db8::/32".to_owned())
 }
 
 /// What stands in Via and Record-Route: a host or address, with or without a port.

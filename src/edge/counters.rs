@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub enum SendFault {
     /// The socket's send buffer is full (EAGAIN).
     Full,
-    /// An ICMP error was pending on the socket (ECONNREFUSED).
+    /// ICMP errors were pending on the socket, twice (ECONNREFUSED).
     Refused,
     /// No route, or the interface is down (ENETUNREACH, EHOSTUNREACH, ENETDOWN).
     NoRoute,

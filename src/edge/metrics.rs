@@ -203,6 +203,17 @@ pub const TABLE: &[Row] = &[
         },
     },
     Row {
+        name: "tandem_icmp_errors_total",
+        help: "ICMP errors received, by what they did: ended a request that waited, or nothing.",
+        kind: Kind::Counter,
+        labels: &["effect"],
+        values: |view, values| {
+            let totals = &view.snapshot.totals;
+            let counts = [("ended", totals.icmp), ("none", totals.stray_icmp)];
+            values.extend(counts.map(|(effect, count)| (vec![effect.to_owned()], count as f64)));
+        },
+    },
+    Row {
         name: "tandem_dropped_total",
         help: "Messages received and thrown away, by cause.",
         kind: Kind::Counter,

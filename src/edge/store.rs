@@ -258,7 +258,14 @@ mod tests {
     fn listeners() -> Vec<Listener> {
         let bind: std::net::SocketAddr = "127.0.0.1:8060".parse().expect("an address");
         let transport = Transport::Udp;
-        vec![Listener { id: ListenerId(0), transport, bind, advertise: bind.into(), role: Role::Node }]
+        vec![Listener {
+            id: ListenerId(0),
+            transport,
+            bind,
+            advertise: bind.into(),
+            role: Role::Node,
+            sources: Default::default(),
+        }]
     }
 
     async fn run(folder: &Folder, sql: &str) {

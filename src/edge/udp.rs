@@ -2,6 +2,7 @@
 
 mod batch;
 mod bind;
+mod errors;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -34,8 +35,16 @@ pub struct Sockets {
     epoll: Epoll,
     bell: Waker,
     events: Vec<EpollEvent>,
-    ready: Vec<usize>,
+    ready: Vec<Ready>,
     complaint: Complaint,
+}
+
+/// A socket that has something.
+#[derive(Clone, Copy, Debug)]
+struct Ready {
+    index: usize,
+    /// Whether an ICMP error is among it.
+    error: bool,
 }
 
 /// Wakes the thread that sleeps in [`Sockets::wait`]; cheap to clone.
@@ -73,7 +82,7 @@ impl Sockets {
         self.bell.clone()
     }
 
-    /// Sleeps until a datagram is there, the bell rings or `timeout` is over (`None`: no end; rounded up to a
+    /// Sleeps until a datagram or an ICMP error is there, the bell rings or `timeout` is over (`None`: no end; rounded up to a
     /// millisecond). [`Sockets::ready`] then lists who has something.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.ready.clear();
@@ -86,7 +95,10 @@ impl Sockets {
             match event.data() {
                 // Read so that it is silent again; another ring from here on wakes the next wait.
                 BELL => drop(self.bell.0.read()),
-                index => self.ready.push(index as usize),
+                index => {
+                    let error = event.events().contains(EpollFlags::EPOLLERR);
+                    self.ready.push(Ready { index: index as usize, error });
+                }
             }
         }
         Ok(())
@@ -95,6 +107,21 @@ impl Sockets {
     /// How many sockets had something at the end of the last wait.
     pub fn ready(&self) -> usize {
         self.ready.len()
+    }
+
+    /// Reads the ICMP errors of the `nth` ready socket and gives `take` each one that says that a datagram of ours could not
+    /// be delivered: where it went, and its start as the error quotes it. What it says is not checked here: anybody may
+    /// forge one.
+    pub fn refusals(&self, nth: usize, mut take: impl FnMut(ListenerId, SocketAddr, &[u8])) {
+        if let Some((Ready { index, error: true }, socket)) = self.nth_ready(nth) {
+            let listener = ListenerId(index as u16);
+            errors::read(socket, self.addresses[index].is_ipv6(), |peer, quoted| take(listener, peer, quoted));
+        }
+    }
+
+    fn nth_ready(&self, nth: usize) -> Option<(Ready, &UdpSocket)> {
+        let ready = *self.ready.get(nth)?;
+        Some((ready, self.sockets.get(ready.index)?))
     }
 
     /// Reads the `nth` ready socket and gives each datagram, empty ones too, to `take`. Returns whether the socket may
@@ -106,10 +133,7 @@ impl Sockets {
         counters: &Counters,
         mut take: impl FnMut(ListenerId, SocketAddr, &[u8]),
     ) {
-        let Some((index, socket)) = self.ready.get(nth).and_then(|&index| Some((index, self.sockets.get(index)?)))
-        else {
-            return;
-        };
+        let Some((Ready { index, .. }, socket)) = self.nth_ready(nth) else { return };
         let listener = ListenerId(index as u16);
         for _ in 0..BATCHES_PER_TURN {
             let (mut datagrams, mut bytes) = (0, 0);
@@ -122,6 +146,8 @@ impl Sockets {
             match result {
                 Ok(count) if count == Batch::SLOTS => {}
                 Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => break,
+                // An error that `refusals` tells of, reported once more; the datagrams are behind it.
+                Err(errno) if is_pending_icmp(errno) => {}
                 Err(_) => {
                     counters.not_received();
                     break;
@@ -133,8 +159,8 @@ impl Sockets {
     /// Sends one datagram. What fails is counted by fault, logged once a second, and gone: UDP's own promise.
     pub fn send(&mut self, listener: ListenerId, peer: SocketAddr, bytes: &[u8], counters: &Counters) {
         let index = usize::from(listener.0);
-        let fault = match self.sockets.get(index).map(|socket| socket.send_to(bytes, peer)) {
-            Some(Ok(_)) => return counters.sent(bytes.len()),
+        let fault = match self.sockets.get(index).map(|socket| send(socket, peer, bytes)) {
+            Some(Ok(())) => return counters.sent(bytes.len()),
             Some(Err(error)) => fault_of(&error),
             None => SendFault::NoSocket,
         };
@@ -143,6 +169,32 @@ impl Sockets {
             self.complaint.about(self.addresses.get(index).copied(), peer, fault);
         }
     }
+}
+
+fn send(socket: &UdpSocket, peer: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+    let sent = match socket.send_to(bytes, peer) {
+        // Perhaps an ICMP error about another datagram, to another peer: it is told once, and this one was not tried yet.
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => socket.send_to(bytes, peer),
+        result => result,
+    };
+    sent.map(drop)
+}
+
+/// Whether a receiving call may fail so because of an ICMP error that was pending on the socket (icmp(7)).
+fn is_pending_icmp(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::ECONNREFUSED
+            | Errno::EHOSTUNREACH
+            | Errno::ENETUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::ENONET
+            | Errno::ENOPROTOOPT
+            | Errno::EOPNOTSUPP
+            | Errno::EPROTO
+            | Errno::EACCES
+            | Errno::EMSGSIZE
+    )
 }
 
 fn watch(sockets: &[UdpSocket]) -> nix::Result<(Epoll, Waker)> {
@@ -198,6 +250,9 @@ impl Complaint {
 mod tests {
     use super::*;
 
+    /// What a host quotes of a datagram: its start, headers and all within IPv6's smallest MTU.
+    const QUOTED_AT_MOST: usize = 1280;
+
     fn sockets() -> Sockets {
         let addresses = ["127.0.0.1:0", "[::1]:0"].map(|address| address.parse().expect("an address"));
         Sockets::bind(&addresses).expect("free ports")
@@ -251,6 +306,66 @@ mod tests {
         let count = |fault| faults[fault as usize];
         assert_eq!([SendFault::BadAddress, SendFault::TooLarge, SendFault::NoSocket].map(count), [1, 1, 1]);
         assert_eq!((faults.iter().sum::<u64>(), counters.read().sent), (3, 0));
+    }
+
+    /// An address that refuses datagrams: its socket is closed again.
+    fn closed(like: SocketAddr) -> SocketAddr {
+        let socket = UdpSocket::bind((like.ip(), 0)).expect("a free port");
+        socket.local_addr().expect("bound")
+    }
+
+    fn refused(sockets: &Sockets) -> Vec<(u16, SocketAddr, Vec<u8>)> {
+        let mut got = Vec::new();
+        for nth in 0..sockets.ready() {
+            sockets.refusals(nth, |listener, peer, quoted| got.push((listener.0, peer, quoted.to_vec())));
+        }
+        got
+    }
+
+    #[test]
+    fn a_refused_datagram_comes_back_with_its_address_and_its_start() {
+        let (mut here, counters) = (sockets(), Counters::default());
+        for listener in [0, 1] {
+            let nobody = closed(here.addresses()[usize::from(listener)]);
+            here.send(ListenerId(listener), nobody, &[b'x'; 3000], &counters);
+            here.wait(Some(Duration::from_secs(10))).expect("a wait");
+            let got = refused(&here);
+            assert_eq!((got.len(), got[0].0, got[0].1), (1, listener, nobody));
+            let quoted = &got[0].2;
+            assert!((400..=QUOTED_AT_MOST).contains(&quoted.len()) && quoted.iter().all(|&byte| byte == b'x'));
+            assert_eq!(received(&here, &counters), []);
+            // It is told once: the next wait has nothing.
+            here.wait(Some(Duration::ZERO)).expect("a wait");
+            assert_eq!(here.ready(), 0);
+        }
+        assert_eq!(counters.read().receive_faults, 0);
+    }
+
+    #[test]
+    fn refused_datagrams_cost_no_other_datagram_to_or_from_us() {
+        let (mut here, mut there, counters) = (sockets(), sockets(), Counters::default());
+        for listener in [0, 1] {
+            let (own, other) = (here.addresses()[usize::from(listener)], there.addresses()[usize::from(listener)]);
+            let nobody = closed(own);
+            // Nobody reads the errors meanwhile, so each send but the first finds one pending.
+            for n in 0..20 {
+                here.send(ListenerId(listener), nobody, b"refused", &counters);
+                here.send(ListenerId(listener), other, &[n], &counters);
+                there.send(ListenerId(listener), own, &[n], &counters);
+            }
+            let everything: Vec<_> = (0..20).map(|n| vec![n]).collect();
+            for sockets in [&mut here, &mut there] {
+                sockets.wait(Some(Duration::from_secs(10))).expect("a wait");
+                let got: Vec<_> = received(sockets, &counters).into_iter().map(|(_, _, bytes)| bytes).collect();
+                assert_eq!(got, everything);
+            }
+            here.wait(Some(Duration::ZERO)).expect("a wait");
+            assert_eq!(refused(&here), vec![(listener, nobody, b"refused".to_vec()); 20]);
+            here.wait(Some(Duration::ZERO)).expect("a wait");
+            assert_eq!((here.ready(), refused(&here).len()), (0, 0));
+        }
+        let counters = counters.read();
+        assert_eq!((counters.sent, counters.send_faults.iter().sum::<u64>(), counters.receive_faults), (120, 0, 0));
     }
 
     #[test]

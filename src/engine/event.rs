@@ -22,6 +22,14 @@ pub enum Input<'a> {
         /// The way it was to go.
         flow: Flow,
     },
+    /// An ICMP error says that what we sent did not arrive. Evidence against the peer only if `quoted` proves that it is
+    /// about a request that still waits for its answer.
+    Refused {
+        /// The way that it was sent.
+        flow: Flow,
+        /// The start of the datagram as the error quotes it, maybe cut.
+        quoted: &'a [u8],
+    },
     /// A new load of all sets.
     Sets(Sets),
     /// The `next_deadline` has come.
@@ -132,17 +140,20 @@ pub enum DropCause {
     TooLarge,
     /// A request when no more transactions are allowed.
     Overload,
+    /// From an address that the listener does not take anything from.
+    RefusedSource,
 }
 
 impl DropCause {
     /// Every cause, in the order of `as usize`.
-    pub const ALL: [DropCause; 6] = [
+    pub const ALL: [DropCause; 7] = [
         DropCause::NotSip,
         DropCause::Malformed,
         DropCause::StrayResponse,
         DropCause::StrayAck,
         DropCause::TooLarge,
         DropCause::Overload,
+        DropCause::RefusedSource,
     ];
 
     /// As in a metric's label.
@@ -154,6 +165,7 @@ impl DropCause {
             DropCause::StrayAck => "stray_ack",
             DropCause::TooLarge => "too_large",
             DropCause::Overload => "overload",
+            DropCause::RefusedSource => "refused_source",
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Where a message came from or goes to: listener, peer and connection.
 
+mod cidr;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+
+pub use cidr::{BadCidr, Cidr};
 
 /// A SIP transport (RFC 3261 section 18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,6 +99,25 @@ pub struct Listener {
     pub advertise: HostPort,
     /// Node or VIP.
     pub role: Role,
+    /// Who may send to it.
+    pub sources: Sources,
+}
+
+/// Who may send to a listener: callers and servers alike. The default is everybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// Only these networks; empty: all.
+    pub allow: Vec<Cidr>,
+    /// None of these, whatever `allow` says.
+    pub deny: Vec<Cidr>,
+}
+
+impl Sources {
+    /// Whether what comes from that address is taken.
+    pub fn permit(&self, ip: IpAddr) -> bool {
+        let names = |networks: &[Cidr]| networks.iter().any(|network| network.contains(ip));
+        !names(&self.deny) && (self.allow.is_empty() || names(&self.allow))
+    }
 }
 
 /// A host and a port as they stand in a Via or a URI; IPv6 in brackets.
@@ -119,5 +142,23 @@ impl From<SocketAddr> for HostPort {
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deny_beats_allow_and_no_list_is_everybody() {
+        let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a network")).collect();
+        let permitted = |allow: &[&str], deny: &[&str]| {
+            let sources = Sources { allow: networks(allow), deny: networks(deny) };
+            ["10.1.2.3", "10.9.9.9", "192.0.2.1", "::1"].map(|ip| sources.permit(ip.parse().expect("an address")))
+        };
+        assert_eq!(permitted(&[], &[]), [true; 4]);
+        assert_eq!(permitted(&["10.0.0.0/8"], &[]), [true, true, false, false]);
+        assert_eq!(permitted(&["10.0.0.0/8", "::1"], &["10.9.0.0/16"]), [true, false, false, true]);
+        assert_eq!(permitted(&[], &["::/0"]), [true, true, true, false]);
     }
 }

@@ -73,6 +73,7 @@ pub(crate) struct Proxy {
     most_transactions: usize,
     message_bytes: usize,
     drain: Drain,
+    header_lines: usize,
     owed: SecondaryMap<ServerId, Owed>,
     budgets: Budgets,
     /// Branches whose late 2xx was answered by a BYE of ours.
@@ -109,6 +110,7 @@ impl Proxy {
             most_transactions: config.limits.transactions,
             message_bytes: config.limits.message,
             drain: Drain::No,
+            header_lines: config.limits.header_lines,
             owed: SecondaryMap::new(),
             budgets: Budgets::default(),
             ended_late: SecondaryMap::new(),
@@ -123,6 +125,16 @@ impl Proxy {
     /// How far we are in leaving.
     pub(crate) fn draining(&self) -> Drain {
         self.drain
+    }
+
+    /// How many header lines a message may have.
+    pub(crate) fn header_lines(&self) -> usize {
+        self.header_lines
+    }
+
+    /// Whether the listener takes anything from that address.
+    pub(crate) fn takes_from(&self, flow: Flow) -> bool {
+        self.us.listener(flow.listener).sources.permit(flow.peer.ip())
     }
 
     /// One request.

@@ -1,6 +1,5 @@
 //! The rules: which request outside a dialog goes to which set.
 
-mod cidr;
 mod pattern;
 
 use std::io::Write;
@@ -9,11 +8,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-pub use cidr::{BadCidr, Cidr};
 pub use pattern::Pattern;
 
 use crate::engine::dispatch::SetId;
-use crate::engine::flow::ListenerId;
+use crate::engine::flow::{Cidr, ListenerId};
 use crate::engine::sip::{Host, Message, Reply, Scheme, Uri};
 
 /// The rules in order and what is answered when none matches.

@@ -83,6 +83,10 @@ pub struct Totals {
     pub replies: [u64; 5],
     /// 2xx to INVITEs whose caller had had another answer: their sessions were ended.
     pub late_2xx: u64,
+    /// ICMP errors that ended a try of ours.
+    pub icmp: u64,
+    /// ICMP errors about nothing that waited for an answer of that peer.
+    pub stray_icmp: u64,
     /// Messages thrown away, by cause (`DropCause::ALL`).
     pub dropped: [u64; DropCause::ALL.len()],
 }

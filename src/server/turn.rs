@@ -129,6 +129,10 @@ impl Turns {
 
     fn receive(&mut self, nth: usize, now: Now, batch: &mut Batch) {
         let Turns { engine, sockets, counters, out, .. } = self;
+        sockets.refusals(nth, |listener, peer, quoted| {
+            let flow = Flow { listener, transport: Transport::Udp, peer, connection: ConnectionId::default() };
+            engine.handle(Input::Refused { flow, quoted }, now, out);
+        });
         sockets.receive(nth, batch, counters, |listener, peer, bytes| {
             let flow = Flow { listener, transport: Transport::Udp, peer, connection: ConnectionId::default() };
             engine.handle(Input::Received { flow, bytes }, now, out);

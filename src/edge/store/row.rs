@@ -428,7 +428,7 @@ mod tests {
         let bind: SocketAddr = bind.parse().expect("an address");
         let (host, port) = advertise.rsplit_once(':').expect("host and port");
         let advertise = HostPort { host: host.to_owned(), port: port.parse().expect("a port") };
-        Listener { id: ListenerId(id), transport, bind, advertise, role: Role::Node }
+        Listener { id: ListenerId(id), transport, bind, advertise, role: Role::Node, sources: Default::default() }
     }
 
     fn listeners() -> Vec<Listener> {

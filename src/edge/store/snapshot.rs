@@ -230,7 +230,14 @@ mod tests {
 
     fn listener(id: u16, transport: Transport, bind: &str) -> Listener {
         let bind: SocketAddr = bind.parse().expect("an address");
-        Listener { id: ListenerId(id), transport, bind, advertise: bind.into(), role: Role::Node }
+        Listener {
+            id: ListenerId(id),
+            transport,
+            bind,
+            advertise: bind.into(),
+            role: Role::Node,
+            sources: Default::default(),
+        }
     }
 
     fn listeners() -> Vec<Listener> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
+use super::errors;
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -47,7 +48,9 @@ fn try_socket(address: SocketAddr) -> io::Result<UdpSocket> {
     let _ = socket.set_recv_buffer_size(BUFFER);
     let _ = socket.set_send_buffer_size(BUFFER);
     socket.bind(&address.into())?;
-    Ok(socket.into())
+    let socket = socket.into();
+    errors::ask(&socket, address.is_ipv6())?;
+    Ok(socket)
 }
 
 /// The addresses that the sockets got.

@@ -106,6 +106,7 @@ mod tests {
             bind: bind.parse().expect("an address"),
             advertise: HostPort { host: advertise.into(), port: 8060 },
             role: Role::Node,
+            sources: Default::default(),
         };
         Ourselves::new(vec![
             listener(0, Transport::Udp, "127.0.0.1:8060", "127.0.0.1"),

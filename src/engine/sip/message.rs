@@ -57,6 +57,9 @@ pub enum Fault {
     /// A header line without name or colon.
     #[error("Bad Header Line")]
     HeaderLine,
+    /// More header lines than are allowed.
+    #[error("Too Many Header Lines")]
+    TooManyLines,
     /// No empty line ends the headers.
     #[error("Headers Do Not End")]
     Unended,
@@ -126,6 +129,14 @@ impl<'a> Message<'a> {
     /// # Errors
     /// [`NotSip`] for what must be thrown away. A request that can be answered comes back with its [`Message::fault`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, NotSip> {
+        Self::parse_within(bytes, usize::MAX)
+    }
+
+    /// The same with at most so many header lines: at the next one reading ends, and that is the fault.
+    ///
+    /// # Errors
+    /// As [`Message::parse`].
+    pub fn parse_within(bytes: &'a [u8], most_lines: usize) -> Result<Self, NotSip> {
         let begin = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')).ok_or(NotSip::Empty)?;
         let bytes = &bytes[begin..];
         let line_end = memchr::memchr(b'\n', bytes).ok_or(NotSip::StartLine)?;
@@ -145,7 +156,7 @@ impl<'a> Message<'a> {
             body: b"",
             fault,
         };
-        message.read_headers(line_end + 1);
+        message.read_headers(line_end + 1, most_lines);
         message.check_required();
         match (start, message.fault, message.via) {
             (Start::Response { .. }, Some(_), _) => Err(NotSip::Response),
@@ -158,7 +169,7 @@ impl<'a> Message<'a> {
         self.fault.get_or_insert(fault);
     }
 
-    fn read_headers(&mut self, mut at: usize) {
+    fn read_headers(&mut self, mut at: usize, most_lines: usize) {
         let bytes = self.bytes;
         let mut content_length = None;
         loop {
@@ -174,6 +185,9 @@ impl<'a> Message<'a> {
             if empty > 0 {
                 at += empty;
                 break;
+            }
+            if self.lines.len() >= most_lines {
+                return self.note(Fault::TooManyLines);
             }
             let end = line_end(bytes, at);
             self.read_header(&bytes[at..end], &mut content_length);

@@ -19,7 +19,7 @@ pub enum Method<'a> {
 
 impl<'a> Method<'a> {
     /// The method of that name.
-    pub(super) fn parse(text: &'a [u8]) -> Self {
+    pub(crate) fn parse(text: &'a [u8]) -> Self {
         match text {
             b"INVITE" => Method::Invite,
             b"ACK" => Method::Ack,

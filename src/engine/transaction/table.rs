@@ -1,5 +1,7 @@
 //! All transactions: found by key or branch, woken by one wheel.
 
+mod undelivered;
+
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
@@ -294,26 +296,6 @@ impl<O: Copy> Transactions<O> {
             ClientMachine::NonInvite(machine) => machine.abandon(now, &self.timing),
         };
         self.schedule_client(id);
-    }
-
-    /// A way is dead: gives up every client transaction that waits for an answer to a request that went by it.
-    pub(crate) fn unreachable(&mut self, flow: Flow, now: Instant, happened: &mut Vec<Happened<O>>) {
-        let from = happened.len();
-        for (client, one) in self.clients.iter_mut().filter(|(_, one)| one.flow == flow) {
-            let waited = match &mut one.machine {
-                ClientMachine::Invite(machine) => machine.abandon(now, &self.timing),
-                ClientMachine::NonInvite(machine) => machine.abandon(now, &self.timing),
-            };
-            if waited {
-                one.cancel = Cancel::No;
-                happened.push(Happened::Unreachable { client, owner: one.owner });
-            }
-        }
-        for happened in &happened[from..] {
-            if let Happened::Unreachable { client, .. } = *happened {
-                self.schedule_client(client);
-            }
-        }
     }
 
     /// When [`Transactions::wake`] is due.
