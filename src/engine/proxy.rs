@@ -5,12 +5,14 @@ mod best;
 mod context;
 mod forward;
 mod inside;
+mod names;
 mod ourselves;
 mod outside;
 mod preprocess;
 mod response;
 mod validate;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use slotmap::SecondaryMap;
 
 use self::context::Context;
 pub(crate) use self::context::Owner;
+use self::names::Parking;
 use self::ourselves::Ourselves;
 use self::preprocess::{Routed, preprocess};
 use self::validate::{Refusal, validate};
@@ -72,6 +75,7 @@ pub(crate) struct Proxy {
     message_bytes: usize,
     draining: bool,
     contexts: SecondaryMap<ServerId, Box<Context>>,
+    parking: Parking,
 }
 
 /// A request on its way through the proxy.
@@ -83,6 +87,8 @@ pub(crate) struct Incoming<'m, 'b> {
     message: &'m Message<'b>,
     /// Its route without what was ours.
     routed: Routed<'b>,
+    /// Where the name of its next hop leads, best first; empty as long as nobody has looked it up.
+    known: &'m [SocketAddr],
 }
 
 impl Incoming<'_, '_> {
@@ -105,6 +111,7 @@ impl Proxy {
             message_bytes: config.limits.message,
             draining: false,
             contexts: SecondaryMap::new(),
+            parking: Parking::default(),
         }
     }
 
@@ -156,7 +163,7 @@ impl Proxy {
         if world.transactions.len() >= self.most_transactions {
             return Err(Refusal { headers: retry_after(), ..Refusal::new(503, "Overloaded") });
         }
-        Ok(Incoming { flow, message, routed: preprocess(message, &uri, &self.us, world.keys) })
+        Ok(Incoming { flow, message, routed: preprocess(message, &uri, &self.us, world.keys), known: &[] })
     }
 
     /// Answers a request that gets no transaction: sent again, it gets the same answer (section 8.2.7).
@@ -213,6 +220,7 @@ impl Proxy {
             Some(server) => {
                 self.refuse(world, flow, message, &Refusal::new(200, "OK"));
                 self.cancel_branches(world, server);
+                self.cancel_parked(world, server);
             }
             None => self.refuse(world, flow, message, &Refusal::new(481, "Call/Transaction Does Not Exist")),
         }

@@ -144,6 +144,7 @@ impl Turns {
                 Output::Send { .. } => self.counters.not_sent(SendFault::NoSocket),
                 // There are no streams yet that could be closed.
                 Output::Close(_) => {}
+                Output::Resolve { .. } => {}
                 Output::Event(event) => {
                     if self.events.try_send(event).is_err() {
                         self.counters.event_dropped();
