@@ -17,8 +17,18 @@ fn the_shipped_configuration_loads() {
 fn its_commented_keys_are_known_and_stand_there_with_their_defaults() {
     let text = std::fs::read_to_string(SHIPPED).expect("it is there");
     // A key behind `# ` is uncommented where it shows a default; the conditions and addresses are examples.
-    let examples =
-        ["node_id", "advertise", "source", "listener", "request_uri", "from", "to", "header", "record_route_params"];
+    let examples = [
+        "node_id",
+        "servers",
+        "advertise",
+        "source",
+        "listener",
+        "request_uri",
+        "from",
+        "to",
+        "header",
+        "record_route_params",
+    ];
     let uncommented: Vec<_> = text
         .lines()
         .map(|line| match line.strip_prefix("# ") {

@@ -9,20 +9,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::{Gone, Handle, Server, ServerConfig, ServerError};
+use super::names::{Names, Resolved};
+use super::{Gone, Handle, Lookup, Server, ServerConfig, ServerError};
 use crate::config::Config;
 use crate::edge::http::{self, HttpError, Readiness, ReloadFailed, Reloaded, Surface};
 use crate::edge::key::{self, KeyError};
 use crate::edge::log;
 use crate::edge::metrics::{self, StoreStatus};
+use crate::edge::resolve::{Address, Question};
 use crate::edge::retry::Retry;
-use crate::edge::store::snapshot::{self, SnapshotError};
+use crate::edge::store::snapshot::{self, LastGood, SnapshotError};
 use crate::edge::store::{Load, RowContext, Store, StoreError};
 use crate::engine::dispatch::Sets;
-use crate::engine::event::Event;
+use crate::engine::event::{Changes, Event};
 
 /// The cluster's key, in the state folder.
 const KEY_FILE: &str = "cluster.key";
@@ -30,6 +33,8 @@ const KEY_FILE: &str = "cluster.key";
 const SETS_FILE: &str = "sets.json";
 /// Events that may wait for the log before further ones are dropped and counted.
 const EVENTS: usize = 8192;
+/// Names that may wait to be looked up: as many as the engine lets requests wait for.
+const LOOKUPS: usize = 1000;
 /// The pauses between tries after a start without the store.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
@@ -94,8 +99,22 @@ struct Shared {
     config: Config,
     status: Mutex<Status>,
     started: SystemTime,
-    // One load at a time, whoever asked for it.
-    loading: tokio::sync::Mutex<()>,
+    names: Names,
+    // Held while something new is put in place: one load at a time, whoever asked for it.
+    current: tokio::sync::Mutex<Current>,
+    /// Something was put in place.
+    placed: Notify,
+}
+
+/// What is in place.
+#[derive(Debug, Default)]
+struct Current {
+    /// As it is on disk.
+    last_good: LastGood,
+    /// The same with its names resolved: what the engine has.
+    sets: Sets,
+    /// When the first name has to be looked up again.
+    due: Option<Instant>,
 }
 
 /// How the loads went.
@@ -104,6 +123,14 @@ struct Status {
     counts: StoreStatus,
     /// What is wrong with the store or its rows; empty if nothing is.
     faults: Vec<String>,
+    /// What is wrong with names.
+    names: Vec<String>,
+}
+
+impl Status {
+    fn degraded(&self) -> Vec<String> {
+        self.faults.iter().chain(&self.names).cloned().collect()
+    }
 }
 
 impl Node {
@@ -116,34 +143,48 @@ impl Node {
         std::fs::create_dir_all(state_dir).map_err(|source| NodeError::StateDir { path: state_dir.clone(), source })?;
         let key = key::load_or_make(&state_dir.join(KEY_FILE))?;
         let seed = key::seed().map_err(NodeError::Seed)?;
-        let first = first_sets(config).await?;
+        let names = Names::new(&config.dns, &config.listeners);
+        let First { store, known, result } = first_sets(config).await?;
+        names.keep(known);
+        // Before anybody can call: a name that is being looked up has no destinations.
+        let sets = result.as_ref().map_or_else(|(sets, _)| sets, |load| &load.sets).clone();
+        let resolved = names.resolve(&sets).await;
         let surface = match config.http {
             Some(listen) => Some(Surface::bind(listen).await?),
             None => None,
         };
         let (events, heard) = mpsc::channel(EVENTS);
-        let handle = Server::start(ServerConfig { engine: config.engine(key), seed, events })?;
+        let (lookups, asked) = mpsc::channel(LOOKUPS);
+        let handle = Server::start(ServerConfig { engine: config.engine(key), seed, events, lookups })?;
         tokio::spawn(report(heard));
         let shared = Arc::new(Shared {
             handle,
-            store: first.store,
+            store,
             config: config.clone(),
             status: Mutex::default(),
             started: SystemTime::now(),
-            loading: tokio::sync::Mutex::default(),
+            names,
+            current: tokio::sync::Mutex::default(),
+            placed: Notify::new(),
         });
         let (stop, stopped) = watch::channel(false);
-        match first.result {
+        let mut current = shared.current.lock().await;
+        match result {
             Ok(load) => {
-                shared.put_in_place(load).await?;
+                shared.put_in_place(&mut current, load, resolved).await?;
             }
             Err((sets, error)) => {
-                shared.handle.replace(sets).await?;
+                let names = resolved.names.clone();
+                shared.replace(&mut current, resolved).await?;
+                current.last_good = LastGood { sets, names };
                 error!(cause = %error, "the store can't be read: started with the last good sets");
                 shared.failed(&error);
                 tokio::spawn(Arc::clone(&shared).retry(stopped.clone()));
             }
         }
+        drop(current);
+        tokio::spawn(Arc::clone(&shared).renew_names(stopped.clone()));
+        tokio::spawn(Arc::clone(&shared).look_up(asked, stopped.clone()));
         let http = surface.as_ref().map(Surface::address);
         if let Some(surface) = surface {
             tokio::spawn(serve(surface, Arc::clone(&shared), stopped));
@@ -189,16 +230,16 @@ impl Node {
 /// What a start found.
 struct First {
     store: Store,
+    /// Where names led last, as far as the disk knows.
+    known: Vec<(Question, Vec<Address>)>,
     result: Result<Load, (Sets, StoreError)>,
 }
 
 /// The store's sets, else the last good ones.
 async fn first_sets(config: &Config) -> Result<First, NodeError> {
     let last_good = config.state_dir.join(SETS_FILE);
-    let from_disk = |store: StoreError| match snapshot::read(&last_good, &config.listeners) {
-        Ok(sets) => Ok((sets, store)),
-        Err(snapshot) => Err(NodeError::NoSets { store, snapshot }),
-    };
+    let read = snapshot::read(&last_good, &config.listeners);
+    let known = read.as_ref().map(|last_good| last_good.names.clone()).unwrap_or_default();
     let store = match Store::new(&config.database.url, &config.base, config.database.table.clone()) {
         Ok(store) => store,
         Err(store) => {
@@ -218,19 +259,24 @@ async fn first_sets(config: &Config) -> Result<First, NodeError> {
     };
     let result = match result {
         Ok(load) => Ok(load),
-        Err(error) => Err(from_disk(error)?),
+        Err(error) => match read {
+            Ok(last_good) => Err((last_good.sets, error)),
+            Err(snapshot) => return Err(NodeError::NoSets { store: error, snapshot }),
+        },
     };
-    Ok(First { store, result })
+    Ok(First { store, known, result })
 }
 
 impl Shared {
     async fn load(&self) -> Result<Reloaded, ReloadFailed> {
-        let _one_at_a_time = self.loading.lock().await;
+        let mut current = self.current.lock().await;
         let listeners = self.handle.listeners();
         let context = RowContext { listeners, strictness: self.config.database.strictness };
         let result = match self.store.load(&context).await {
             Ok(load) => {
-                self.put_in_place(load).await.map_err(|gone| ReloadFailed { error: gone.to_string(), faults: vec![] })
+                let resolved = self.names.resolve(&load.sets).await;
+                let placed = self.put_in_place(&mut current, load, resolved).await;
+                placed.map_err(|gone| ReloadFailed { error: gone.to_string(), faults: vec![] })
             }
             Err(error) => {
                 self.failed(&error);
@@ -241,11 +287,12 @@ impl Shared {
         result
     }
 
-    async fn put_in_place(&self, load: Load) -> Result<Reloaded, Gone> {
+    async fn put_in_place(&self, current: &mut Current, load: Load, resolved: Resolved) -> Result<Reloaded, Gone> {
         let Load { sets, faults, rows: _ } = load;
-        let path = self.config.state_dir.join(SETS_FILE);
-        let saved = snapshot::save(&path, &sets, self.handle.listeners());
-        let changes = self.handle.replace(sets).await?;
+        current.last_good = LastGood { sets, names: resolved.names.clone() };
+        let saved = self.save(&current.last_good);
+        let unresolved = resolved.faults.clone();
+        let changes = self.replace(current, resolved).await?;
         let mut faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
         for fault in &faults {
             warn!(%fault, "row left out");
@@ -259,7 +306,95 @@ impl Shared {
         status.counts.loads += 1;
         status.counts.last_load = Some(SystemTime::now());
         status.faults.clone_from(&faults);
+        faults.extend(unresolved);
         Ok(Reloaded { added: changes.added, removed: changes.removed, changed: changes.changed, faults })
+    }
+
+    /// Gives the engine what was resolved.
+    async fn replace(&self, current: &mut Current, resolved: Resolved) -> Result<Changes, Gone> {
+        let Resolved { sets, names: _, faults, expires } = resolved;
+        self.tell(faults);
+        current.due = expires.map(|expires| Instant::now() + expires);
+        current.sets.clone_from(&sets);
+        let changes = self.handle.replace(sets).await?;
+        self.placed.notify_one();
+        Ok(changes)
+    }
+
+    /// Notes what is wrong with names, and logs what is new of it.
+    fn tell(&self, faults: Vec<String>) {
+        let mut status = self.status();
+        for fault in faults.iter().filter(|fault| !status.names.contains(fault)) {
+            warn!(cause = %fault, "a name has no fresh address");
+        }
+        if faults.is_empty() && !status.names.is_empty() {
+            info!("all names are resolved again");
+        }
+        status.names = faults;
+    }
+
+    fn save(&self, last_good: &LastGood) -> Result<(), SnapshotError> {
+        snapshot::save(&self.config.state_dir.join(SETS_FILE), last_good, self.handle.listeners())
+    }
+
+    /// Looks names up again whenever an answer expires; what changed is put in place.
+    async fn renew_names(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        loop {
+            let due = self.current.lock().await.due;
+            let wait = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = wait => {}
+                () = self.placed.notified() => continue,
+                _ = stopped.changed() => return,
+            }
+            let renewed = tokio::select! {
+                renewed = self.renew() => renewed,
+                _ = stopped.changed() => return,
+            };
+            if renewed.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn renew(&self) -> Result<(), Gone> {
+        let mut current = self.current.lock().await;
+        let resolved = self.names.resolve(&current.last_good.sets).await;
+        if current.last_good.names != resolved.names {
+            current.last_good.names.clone_from(&resolved.names);
+            if let Err(error) = self.save(&current.last_good) {
+                warn!(cause = %error, "the last good addresses can't be kept");
+            }
+        }
+        if current.sets != resolved.sets {
+            self.replace(&mut current, resolved).await?;
+        } else {
+            current.due = resolved.expires.map(|expires| Instant::now() + expires);
+            self.tell(resolved.faults);
+        }
+        Ok(())
+    }
+
+    /// Looks up the names that messages lead to.
+    async fn look_up(self: Arc<Self>, mut asked: mpsc::Receiver<Lookup>, mut stopped: watch::Receiver<bool>) {
+        loop {
+            let lookup = tokio::select! {
+                lookup = asked.recv() => lookup,
+                _ = stopped.changed() => return,
+            };
+            let Some(Lookup { id, question }) = lookup else { return };
+            let shared = Arc::clone(&self);
+            // As many as the engine lets wait, and none for longer than the resolver takes.
+            tokio::spawn(async move {
+                let addresses = shared.names.addresses(&question).await;
+                let _ = shared.handle.resolved(id, addresses).await;
+            });
+        }
     }
 
     fn failed(&self, error: &StoreError) {
@@ -298,7 +433,7 @@ fn faults_of(error: &StoreError) -> Vec<String> {
 
 impl http::Node for Shared {
     async fn readiness(&self) -> Readiness {
-        let mut readiness = Readiness { reasons: Vec::new(), degraded: self.status().faults.clone() };
+        let mut readiness = Readiness { reasons: Vec::new(), degraded: self.status().degraded() };
         match self.handle.snapshot().await {
             Ok(snapshot) => {
                 if snapshot.draining {
