@@ -167,19 +167,14 @@ impl Resolver {
             return Ok(Answer { addresses: vec![address], expires: MOST_TTL, stale: None });
         }
         let found = match &self.hickory {
-            Ok(hickory) => match tokio::time::timeout(self.timeout, find(hickory, question, port)).await {
-                Ok(found) => found,
-                Err(_) => Err(Fault::Failed(format!("no answer within {:?}", self.timeout))),
-            },
+            Ok(hickory) => {
+                Asking { hickory, until: tokio::time::Instant::now() + self.timeout }.find(question, port).await
+            }
             Err(cause) => Err(Fault::Failed(cause.clone())),
         };
         let host = || question.host.clone();
         match found {
             // Half an answer is none while a whole one is known: an address family must not come and go with DNS.
-            Ok(Found { addresses, .. }) if addresses.is_empty() => {
-                self.lock().remove(question);
-                Err(ResolveError::NoSuchName { host: host(), expires: LEAST_TTL })
-            }
             Ok(Found { lacks: Some(cause), addresses, expires }) => {
                 let error = ResolveError::Failed { host: host(), cause };
                 Ok(self.stale(question, &error).unwrap_or(Answer { addresses, expires, stale: Some(error) }))
@@ -229,7 +224,7 @@ fn server(address: &SocketAddr) -> NameServerConfig {
 fn set_options(options: &mut ResolverOpts, timeout: Duration) {
     // A lost datagram is asked for once more within the time that all may take.
     options.timeout = timeout / 2;
-    options.attempts = 2;
+    options.attempts = 1;
     options.cache_size = CACHE;
     options.positive_min_ttl = Some(LEAST_TTL);
     options.positive_max_ttl = Some(MOST_TTL);
@@ -255,20 +250,129 @@ enum Fault {
     Failed(String),
 }
 
-async fn find(hickory: &TokioResolver, question: &Question, port: u16) -> Result<Found, Fault> {
-    if question.port.is_some() {
-        return find_addresses(hickory, &question.host, port).await;
+/// The queries of one question.
+struct Asking<'r> {
+    hickory: &'r TokioResolver,
+    /// When all of them give up.
+    until: tokio::time::Instant,
+}
+
+impl Asking<'_> {
+    async fn find(&self, question: &Question, port: u16) -> Result<Found, Fault> {
+        if question.port.is_some() {
+            return self.find_addresses(&question.host, port).await;
+        }
+        let service = match question.transport {
+            Transport::Udp => "_sip._udp",
+            Transport::Tcp => "_sip._tcp",
+            Transport::Tls => "_sips._tcp",
+        };
+        match self.query(&format!("{service}.{}", question.host), RecordType::SRV).await {
+            Ok(lookup) => self.find_targets(&lookup).await,
+            // RFC 3263 section 4.2: without SRV records, the name's own addresses.
+            Err(Fault::None(_)) => self.find_addresses(&question.host, port).await,
+            Err(failed) => Err(failed),
+        }
     }
-    let service = match question.transport {
-        Transport::Udp => "_sip._udp",
-        Transport::Tcp => "_sip._tcp",
-        Transport::Tls => "_sips._tcp",
-    };
-    match query(hickory, &format!("{service}.{}", question.host), RecordType::SRV).await {
-        Ok(lookup) => find_targets(hickory, &lookup).await,
-        // RFC 3263 section 4.2: without SRV records, the name's own addresses.
-        Err(Fault::None(_)) => find_addresses(hickory, &question.host, port).await,
-        Err(failed) => Err(failed),
+
+    async fn find_targets(&self, lookup: &Lookup) -> Result<Found, Fault> {
+        let expires = time_left(lookup);
+        let mut targets: Vec<_> = lookup
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                // RFC 2782: a root target says that the service is not there.
+                RData::SRV(srv) if !srv.target.is_root() && srv.port != 0 => {
+                    let host = srv.target.to_string();
+                    Some(Target { host, port: srv.port, priority: srv.priority, weight: srv.weight })
+                }
+                _ => None,
+            })
+            .collect();
+        targets.sort_by(|a, b| (a.priority, &a.host, a.port).cmp(&(b.priority, &b.host, b.port)));
+        targets.truncate(MOST_TARGETS);
+        if targets.is_empty() {
+            return Err(Fault::None(expires));
+        }
+        let mut lookups = tokio::task::JoinSet::new();
+        for (nth, target) in targets.iter().enumerate() {
+            let (hickory, until, host, port) = (self.hickory.clone(), self.until, target.host.clone(), target.port);
+            lookups.spawn(async move { (nth, Asking { hickory: &hickory, until }.find_addresses(&host, port).await) });
+        }
+        let mut found = Found { expires, ..Found::default() };
+        let mut parts = Vec::new();
+        while let Some(joined) = lookups.join_next().await {
+            match joined {
+                Ok((nth, Ok(one))) => {
+                    found.expires = found.expires.min(one.expires);
+                    found.lacks = found.lacks.or(one.lacks);
+                    parts.push((nth, one.addresses));
+                }
+                Ok((_, Err(Fault::None(expires)))) => found.expires = found.expires.min(expires),
+                Ok((_, Err(Fault::Failed(cause)))) => found.lacks = Some(cause),
+                Err(error) => found.lacks = Some(error.to_string()),
+            }
+        }
+        let parts: Vec<_> = parts.iter().map(|(nth, addresses)| (&targets[*nth], &addresses[..])).collect();
+        found.addresses = share(&parts);
+        match (found.addresses.is_empty(), found.lacks.take()) {
+            (true, Some(cause)) => Err(Fault::Failed(cause)),
+            (true, None) => Err(Fault::None(found.expires)),
+            (false, lacks) => Ok(Found { lacks, ..found }),
+        }
+    }
+
+    async fn find_addresses(&self, host: &str, port: u16) -> Result<Found, Fault> {
+        let (v4, v6) = tokio::join!(self.query(host, RecordType::A), self.query(host, RecordType::AAAA));
+        let mut found = Found { expires: MOST_TTL, ..Found::default() };
+        let mut negative = MOST_NEGATIVE_TTL;
+        for result in [v4, v6] {
+            match result {
+                Ok(lookup) => {
+                    found.expires = found.expires.min(time_left(&lookup));
+                    let ips = lookup.answers().iter().filter_map(|record| match &record.data {
+                        RData::A(a) => Some(IpAddr::V4(a.0)),
+                        RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+                        _ => None,
+                    });
+                    let hosts = ips.filter(|&ip| leads_to_a_host(ip));
+                    found.addresses.extend(hosts.map(|ip| Address {
+                        address: SocketAddr::new(ip, port),
+                        priority: 0,
+                        weight: 1,
+                    }));
+                }
+                Err(Fault::None(expires)) => negative = negative.min(expires),
+                Err(Fault::Failed(cause)) => found.lacks = Some(cause),
+            }
+        }
+        found.addresses.sort_by_key(|one| one.address);
+        found.addresses.dedup();
+        match (found.addresses.is_empty(), found.lacks.take()) {
+            (true, Some(cause)) => Err(Fault::Failed(cause)),
+            (true, None) => Err(Fault::None(negative)),
+            (false, Some(cause)) => Ok(Found { lacks: Some(cause), expires: LEAST_TTL, ..found }),
+            (false, None) => Ok(found),
+        }
+    }
+
+    async fn query(&self, name: &str, kind: RecordType) -> Result<Lookup, Fault> {
+        // Each by itself, so that one query without answer does not take the others' with it.
+        let Ok(answer) = tokio::time::timeout_at(self.until, self.hickory.lookup(name, kind)).await else {
+            return Err(Fault::Failed("no answer in time".to_owned()));
+        };
+        match answer {
+            Ok(lookup) => Ok(lookup),
+            Err(NetError::Dns(DnsError::NoRecordsFound(none)))
+                if matches!(none.response_code, ResponseCode::NoError | ResponseCode::NXDomain) =>
+            {
+                let seconds = none.negative_ttl.unwrap_or_default();
+                let expires = Duration::from_secs(u64::from(seconds)).clamp(LEAST_TTL, MOST_NEGATIVE_TTL);
+                Err(Fault::None(expires))
+            }
+            Err(NetError::Dns(DnsError::ResponseCode(code))) => Err(Fault::Failed(format!("DNS says {code}"))),
+            Err(error) => Err(Fault::Failed(error.to_string())),
+        }
     }
 }
 
@@ -278,53 +382,6 @@ struct Target {
     port: u16,
     priority: u16,
     weight: u16,
-}
-
-async fn find_targets(hickory: &TokioResolver, lookup: &Lookup) -> Result<Found, Fault> {
-    let expires = time_left(lookup);
-    let mut targets: Vec<_> = lookup
-        .answers()
-        .iter()
-        .filter_map(|record| match &record.data {
-            // RFC 2782: a root target says that the service is not there.
-            RData::SRV(srv) if !srv.target.is_root() && srv.port != 0 => {
-                let host = srv.target.to_string();
-                Some(Target { host, port: srv.port, priority: srv.priority, weight: srv.weight })
-            }
-            _ => None,
-        })
-        .collect();
-    targets.sort_by(|a, b| (a.priority, &a.host, a.port).cmp(&(b.priority, &b.host, b.port)));
-    targets.truncate(MOST_TARGETS);
-    if targets.is_empty() {
-        return Err(Fault::None(expires));
-    }
-    let mut lookups = tokio::task::JoinSet::new();
-    for (nth, target) in targets.iter().enumerate() {
-        let (hickory, host, port) = (hickory.clone(), target.host.clone(), target.port);
-        lookups.spawn(async move { (nth, find_addresses(&hickory, &host, port).await) });
-    }
-    let mut found = Found { expires, ..Found::default() };
-    let mut parts = Vec::new();
-    while let Some(joined) = lookups.join_next().await {
-        match joined {
-            Ok((nth, Ok(one))) => {
-                found.expires = found.expires.min(one.expires);
-                found.lacks = found.lacks.or(one.lacks);
-                parts.push((nth, one.addresses));
-            }
-            Ok((_, Err(Fault::None(expires)))) => found.expires = found.expires.min(expires),
-            Ok((_, Err(Fault::Failed(cause)))) => found.lacks = Some(cause),
-            Err(error) => found.lacks = Some(error.to_string()),
-        }
-    }
-    let parts: Vec<_> = parts.iter().map(|(nth, addresses)| (&targets[*nth], &addresses[..])).collect();
-    found.addresses = share(&parts);
-    match (found.addresses.is_empty(), found.lacks.take()) {
-        (true, Some(cause)) => Err(Fault::Failed(cause)),
-        (true, None) => Err(Fault::None(found.expires)),
-        (false, lacks) => Ok(Found { lacks, ..found }),
-    }
 }
 
 /// The addresses of all targets, each target's weight split over its addresses.
@@ -357,55 +414,6 @@ fn lcm(a: u32, b: u32) -> u32 {
     }
     // Should it grow too large, shares are no longer exact, and still there.
     (a / x).checked_mul(b).filter(|&lcm| lcm <= 1 << 16).unwrap_or(a)
-}
-
-async fn find_addresses(hickory: &TokioResolver, host: &str, port: u16) -> Result<Found, Fault> {
-    let (v4, v6) = tokio::join!(query(hickory, host, RecordType::A), query(hickory, host, RecordType::AAAA));
-    let mut found = Found { expires: MOST_TTL, ..Found::default() };
-    let mut negative = MOST_NEGATIVE_TTL;
-    for result in [v4, v6] {
-        match result {
-            Ok(lookup) => {
-                found.expires = found.expires.min(time_left(&lookup));
-                let ips = lookup.answers().iter().filter_map(|record| match &record.data {
-                    RData::A(a) => Some(IpAddr::V4(a.0)),
-                    RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
-                    _ => None,
-                });
-                let hosts = ips.filter(|&ip| leads_to_a_host(ip));
-                found.addresses.extend(hosts.map(|ip| Address {
-                    address: SocketAddr::new(ip, port),
-                    priority: 0,
-                    weight: 1,
-                }));
-            }
-            Err(Fault::None(expires)) => negative = negative.min(expires),
-            Err(Fault::Failed(cause)) => found.lacks = Some(cause),
-        }
-    }
-    found.addresses.sort_by_key(|one| one.address);
-    found.addresses.dedup();
-    match (found.addresses.is_empty(), found.lacks.take()) {
-        (true, Some(cause)) => Err(Fault::Failed(cause)),
-        (true, None) => Err(Fault::None(negative)),
-        (false, Some(cause)) => Ok(Found { lacks: Some(cause), expires: LEAST_TTL, ..found }),
-        (false, None) => Ok(found),
-    }
-}
-
-async fn query(hickory: &TokioResolver, name: &str, kind: RecordType) -> Result<Lookup, Fault> {
-    match hickory.lookup(name, kind).await {
-        Ok(lookup) => Ok(lookup),
-        Err(NetError::Dns(DnsError::NoRecordsFound(none)))
-            if matches!(none.response_code, ResponseCode::NoError | ResponseCode::NXDomain) =>
-        {
-            let seconds = none.negative_ttl.unwrap_or_default();
-            let expires = Duration::from_secs(u64::from(seconds)).clamp(LEAST_TTL, MOST_NEGATIVE_TTL);
-            Err(Fault::None(expires))
-        }
-        Err(NetError::Dns(DnsError::ResponseCode(code))) => Err(Fault::Failed(format!("DNS says {code}"))),
-        Err(error) => Err(Fault::Failed(error.to_string())),
-    }
 }
 
 /// How long an answer is still good; a moment more, so that who asks then finds it gone.
