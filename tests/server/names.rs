@@ -64,7 +64,7 @@ async fn until(node: &Node, wanted: impl Fn(&Snapshot) -> bool) {
     let waited = tokio::time::timeout(PATIENCE, async {
         loop {
             looks.tick().await;
-            if wanted(&*node.server().snapshot().await.expect("it runs")) {
+            if wanted(&node.server().snapshot().await.expect("it runs")) {
                 return;
             }
         }
@@ -194,7 +194,9 @@ async fn a_name_in_a_dialog_is_looked_up_for_who_is_in_it() {
     let node = Node::start(&config(&folder, &dns)).await.expect("it starts");
     let server = UdpSocket::bind("127.0.0.5:0").expect("a free port");
     let caller = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    [&server, &caller].map(|socket| socket.set_read_timeout(Some(PATIENCE)).expect("a socket"));
+    for socket in [&server, &caller] {
+        socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    }
     let destination = server.local_addr().expect("bound");
     table(&node, &[&format!("sip:{destination}")]).await;
     let proxy = node.server().addresses()[0];
