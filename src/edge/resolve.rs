@@ -75,7 +75,7 @@ pub struct Answer {
     pub addresses: Vec<Address>,
     /// How long they are good; 5 s to 1 h.
     pub expires: Duration,
-    /// Why these are the last good ones and not today's; none if they are.
+    /// Why these are the last good ones, or only some of today's; none if they are all of today's.
     pub stale: Option<ResolveError>,
 }
 
@@ -174,10 +174,10 @@ impl Resolver {
         };
         let host = || question.host.clone();
         match found {
-            // Half an answer is none while a whole one is known: an address family must not come and go with DNS.
-            Ok(Found { lacks: Some(cause), addresses, expires }) => {
-                let error = ResolveError::Failed { host: host(), cause };
-                Ok(self.stale(question, &error).unwrap_or(Answer { addresses, expires, stale: Some(error) }))
+            Ok(Found { lacks: Some(Lack { cause, kind }), addresses, expires }) => {
+                let addresses = self.complete(question, addresses, kind);
+                self.remember(question, &addresses);
+                Ok(Answer { addresses, expires, stale: Some(ResolveError::Failed { host: host(), cause }) })
             }
             Ok(Found { lacks: None, addresses, expires }) => {
                 self.remember(question, &addresses);
@@ -197,6 +197,24 @@ impl Resolver {
     fn stale(&self, question: &Question, error: &ResolveError) -> Option<Answer> {
         let addresses = self.kept(question)?;
         Some(Answer { addresses, expires: LEAST_TTL, stale: Some(error.clone()) })
+    }
+
+    /// Half an answer with what is known of the other half: an address family must not come and go with DNS, and a server
+    /// that never answers AAAA must not hide that A has changed.
+    fn complete(&self, question: &Question, found: Vec<Address>, lacks: Lacking) -> Vec<Address> {
+        let Some(kept) = self.kept(question) else { return found };
+        let v4 = match lacks {
+            Lacking::V4 => true,
+            Lacking::V6 => false,
+            // Shares of targets mean something only beside each other.
+            Lacking::HalfATarget => return found,
+            Lacking::Target => return kept,
+        };
+        let mut all = found;
+        all.extend(kept.into_iter().filter(|one| one.address.is_ipv4() == v4));
+        all.sort_by_key(|one| one.address);
+        all.dedup_by_key(|one| one.address);
+        all
     }
 
     fn remember(&self, question: &Question, addresses: &[Address]) {
@@ -237,8 +255,25 @@ fn set_options(options: &mut ResolverOpts, timeout: Duration) {
 struct Found {
     addresses: Vec<Address>,
     expires: Duration,
-    /// What could not be asked beside.
-    lacks: Option<String>,
+    /// What could not be found beside.
+    lacks: Option<Lack>,
+}
+
+#[derive(Debug)]
+struct Lack {
+    cause: String,
+    kind: Lacking,
+}
+
+/// Which part of an answer is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lacking {
+    V4,
+    V6,
+    /// A kind of address of an SRV target.
+    HalfATarget,
+    /// All addresses of an SRV target.
+    Target,
 }
 
 /// Why one query gave nothing.
@@ -305,18 +340,19 @@ impl Asking<'_> {
             match joined {
                 Ok((nth, Ok(one))) => {
                     found.expires = found.expires.min(one.expires);
-                    found.lacks = found.lacks.or(one.lacks);
+                    let half = one.lacks.map(|lack| Lack { kind: Lacking::HalfATarget, ..lack });
+                    found.lacks = found.lacks.or(half);
                     parts.push((nth, one.addresses));
                 }
                 Ok((_, Err(Fault::None(expires)))) => found.expires = found.expires.min(expires),
-                Ok((_, Err(Fault::Failed(cause)))) => found.lacks = Some(cause),
-                Err(error) => found.lacks = Some(error.to_string()),
+                Ok((_, Err(Fault::Failed(cause)))) => found.lacks = Some(Lack { cause, kind: Lacking::Target }),
+                Err(error) => found.lacks = Some(Lack { cause: error.to_string(), kind: Lacking::Target }),
             }
         }
         let parts: Vec<_> = parts.iter().map(|(nth, addresses)| (&targets[*nth], &addresses[..])).collect();
         found.addresses = share(&parts);
         match (found.addresses.is_empty(), found.lacks.take()) {
-            (true, Some(cause)) => Err(Fault::Failed(cause)),
+            (true, Some(lack)) => Err(Fault::Failed(lack.cause)),
             (true, None) => Err(Fault::None(found.expires)),
             (false, lacks) => Ok(Found { lacks, ..found }),
         }
@@ -326,7 +362,7 @@ impl Asking<'_> {
         let (v4, v6) = tokio::join!(self.query(host, RecordType::A), self.query(host, RecordType::AAAA));
         let mut found = Found { expires: MOST_TTL, ..Found::default() };
         let mut negative = MOST_NEGATIVE_TTL;
-        for result in [v4, v6] {
+        for (result, kind) in [(v4, Lacking::V4), (v6, Lacking::V6)] {
             match result {
                 Ok(lookup) => {
                     found.expires = found.expires.min(time_left(&lookup));
@@ -343,15 +379,15 @@ impl Asking<'_> {
                     }));
                 }
                 Err(Fault::None(expires)) => negative = negative.min(expires),
-                Err(Fault::Failed(cause)) => found.lacks = Some(cause),
+                Err(Fault::Failed(cause)) => found.lacks = Some(Lack { cause, kind }),
             }
         }
         found.addresses.sort_by_key(|one| one.address);
         found.addresses.dedup();
         match (found.addresses.is_empty(), found.lacks.take()) {
-            (true, Some(cause)) => Err(Fault::Failed(cause)),
+            (true, Some(lack)) => Err(Fault::Failed(lack.cause)),
             (true, None) => Err(Fault::None(negative)),
-            (false, Some(cause)) => Ok(Found { lacks: Some(cause), expires: LEAST_TTL, ..found }),
+            (false, Some(lack)) => Ok(Found { lacks: Some(lack), expires: LEAST_TTL, ..found }),
             (false, None) => Ok(found),
         }
     }

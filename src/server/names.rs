@@ -15,6 +15,8 @@ use crate::engine::sip::{Host, Uri};
 
 /// Names that are looked up at once: a table of thousands is no flood for its DNS servers.
 const AT_ONCE: usize = 64;
+/// The least time between two looks at all names: thousands of TTLs that end one after the other are looked at together.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a name in a message may take: less than the engine waits, so that a last good answer comes in time.
 const IN_MESSAGE: Duration = Duration::from_millis(1500);
 
@@ -67,7 +69,7 @@ impl Names {
         let questions: BTreeSet<_> = sets.0.iter().flat_map(|set| &set.rows).filter_map(question).collect();
         let answers = self.ask(questions).await;
         let mut resolved = Resolved {
-            expires: answers.values().map(expires).min(),
+            expires: answers.values().map(expires).min().map(|expires| expires.max(LEAST_PAUSE)),
             names: answers.keys().filter_map(|name| Some((name.clone(), self.resolver.kept(name)?))).collect(),
             ..Resolved::default()
         };
@@ -75,7 +77,7 @@ impl Names {
             match answer {
                 Ok(Answer { stale: None, .. }) => {}
                 Ok(Answer { stale: Some(error), .. }) => {
-                    resolved.faults.push(format!("{error}; meanwhile its last good addresses serve"));
+                    resolved.faults.push(format!("{error}; meanwhile the addresses that are known serve"));
                 }
                 Err(error) => resolved.faults.push(error.to_string()),
             }

@@ -145,7 +145,7 @@ async fn while_dns_is_dead_the_last_good_answers_serve_and_a_start_takes_them_fr
     dns.be(Mood::Silent);
     let mut looks = tokio::time::interval(Duration::from_millis(100));
     let told = async {
-        while !degraded(&node).await.contains("last good addresses serve") {
+        while !degraded(&node).await.contains("the addresses that are known serve") {
             looks.tick().await;
         }
     };
