@@ -15,6 +15,7 @@ use thiserror::Error;
 use self::reader::{Section, Source};
 use self::values::duration_from;
 use crate::edge::log::{LogConfig, LogFormat};
+use crate::edge::resolve::DnsConfig;
 use crate::edge::store::{Strictness, TableOptions};
 use crate::engine::dispatch::Policy;
 use crate::engine::flow::Listener;
@@ -43,6 +44,8 @@ pub struct Config {
     pub route: route::Config,
     /// What bounds memory.
     pub limits: Limits,
+    /// How names are looked up.
+    pub dns: DnsConfig,
     /// Timer lengths.
     pub timing: Timing,
     /// Where the HTTP surface listens; none: it is off.
@@ -147,6 +150,7 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
         sets,
         route,
         limits: read_limits(&root.section("limits")),
+        dns: read_dns(&root.section("dns")),
         timing: read_timing(&root.section("timing")),
         http: read_http(&root.section("http")),
         drain: read_drain(&root.section("drain")),
@@ -194,6 +198,20 @@ fn read_limits(section: &Section<'_>) -> Limits {
     };
     section.finish();
     limits
+}
+
+fn read_dns(section: &Section<'_>) -> DnsConfig {
+    let server = |text: &str| match text.parse::<SocketAddr>() {
+        Ok(server) if server.port() != 0 && !server.ip().is_unspecified() => Ok(server),
+        _ => Err("give address:port, as 10.0.0.53:53".to_owned()),
+    };
+    let default = DnsConfig::default();
+    let dns = DnsConfig {
+        servers: section.texts("servers", server).unwrap_or(default.servers),
+        timeout: section.text("timeout", duration_from(Duration::from_millis(100))).unwrap_or(default.timeout),
+    };
+    section.finish();
+    dns
 }
 
 fn read_timing(section: &Section<'_>) -> Timing {
@@ -345,6 +363,9 @@ mod tests {
             message_bytes = 4000
             header_lines = 64
             session_lifetime = "1h"
+            [dns]
+            servers = ["10.0.0.53:53", "[::1]:5353"]
+            timeout = "3s"
             [timing]
             t1 = "100ms"
             t2 = "1s"
@@ -373,6 +394,7 @@ mod tests {
         assert_eq!((sources.allow.len(), sources.deny.len()), (2, 1));
         assert_eq!((config.limits.message, config.limits.header_lines), (4000, 64));
         assert_eq!(config.timing.t4, Duration::from_secs(2));
+        assert_eq!((config.dns.servers.len(), config.dns.timeout), (2, Duration::from_secs(3)));
         assert_eq!((config.database.strictness, config.database.table.table.as_str()), (Strictness::Lenient, "dp"));
     }
 
@@ -418,6 +440,14 @@ transactions = "many"
     fn a_database_url_with_a_password_is_not_shown() {
         let faults = faults("[database]\nurl = \"mysql://u:secret@h/db\"\n");
         assert!(faults[0].starts_with("2: database.url") && !faults[0].contains("secret"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_dns_server_is_an_address_with_a_port() {
+        for bad in ["ns.example.com:53", "10.0.0.53", "10.0.0.53:0", "0.0.0.0:53"] {
+            let faults = faults(&format!("[dns]\nservers = \"{bad}\"\n"));
+            assert!(faults[0].starts_with("2: dns.servers") && faults[0].contains("10.0.0.53:53"), "{faults:?}");
+        }
     }
 
     #[test]

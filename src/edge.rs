@@ -6,6 +6,7 @@ pub mod interfaces;
 pub mod key;
 pub mod log;
 pub mod metrics;
+pub mod resolve;
 pub mod retry;
 pub mod store;
 pub mod udp;

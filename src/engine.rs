@@ -124,8 +124,10 @@ impl Engine {
             Input::Wake => {
                 world.transactions.wake(now.mono, world.out, happened);
                 world.dialogs.lapse(now.mono, LAPSES_A_TURN);
+                proxy.give_up_lookups(&mut world);
             }
             Input::Drain(drain) => proxy.drain(drain),
+            Input::Resolved { id, addresses } => proxy.resolved(&mut world, id, &addresses),
         }
         for happened in happened.drain(..) {
             proxy.happened(&mut world, happened);
@@ -134,7 +136,7 @@ impl Engine {
 
     /// When `Input::Wake` is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [self.transactions.next_deadline(), self.dialogs.next_deadline()];
+        let deadlines = [self.transactions.next_deadline(), self.dialogs.next_deadline(), self.proxy.next_deadline()];
         deadlines.into_iter().flatten().min()
     }
 

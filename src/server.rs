@@ -1,6 +1,8 @@
 //! The server: one thread that owns the engine and the UDP sockets, and the handle by which all others speak to it.
 
+mod names;
 mod node;
+mod sets;
 mod turn;
 
 use std::net::SocketAddr;
@@ -12,15 +14,17 @@ use std::{io, thread};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::edge::counters::{Counters, EdgeCounters};
+use crate::edge::resolve::Question;
 use crate::edge::udp::{BindError, Sockets, Waker};
 use crate::engine::dispatch::Sets;
-use crate::engine::event::{Changes, Drain, Event};
+use crate::engine::event::{Changes, Drain, Event, LookupId};
 use crate::engine::flow::{HostPort, Listener, Transport};
 use crate::engine::{self, Engine, Snapshot};
 
-use turn::{Order, Turns};
+use turn::{Order, Outside, Turns};
 
-pub use node::{Node, NodeError, check_rows};
+pub use node::{Node, NodeError};
+pub use sets::check_rows;
 
 /// Orders that may wait; whoever gives one more waits itself.
 const ORDERS: usize = 64;
@@ -36,6 +40,17 @@ pub struct ServerConfig {
     pub seed: [u8; 32],
     /// Who hears of events. What finds it full or closed is dropped and counted.
     pub events: mpsc::Sender<Event>,
+    /// Who looks up the names that messages lead to. What finds it full or closed is not looked up.
+    pub lookups: mpsc::Sender<Lookup>,
+}
+
+/// A name that the engine wants looked up; [`Handle::resolved`] takes the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// To be told with the answer.
+    pub id: LookupId,
+    /// The name.
+    pub question: Question,
 }
 
 /// Why a server can't start.
@@ -95,14 +110,15 @@ impl Drop for WakeOnDrop {
 impl Server {
     /// Binds the listeners and starts the engine's thread, which serves until [`Handle::stop`].
     pub fn start(config: ServerConfig) -> Result<Handle, ServerError> {
-        let ServerConfig { engine: mut config, seed, events } = config;
+        let ServerConfig { engine: mut config, seed, events, lookups } = config;
         let sockets = bind(&mut config.listeners)?;
         let listeners = config.listeners.clone();
         let addresses = sockets.addresses().to_vec();
         let waker = sockets.waker();
         let counters = Arc::new(Counters::default());
         let (orders, incoming) = mpsc::channel(ORDERS);
-        let turns = Turns::new(Engine::new(config, seed), sockets, incoming, events, Arc::clone(&counters));
+        let outside = Outside { events, lookups };
+        let turns = Turns::new(Engine::new(config, seed), sockets, incoming, outside, Arc::clone(&counters));
         let thread = thread::Builder::new().name("tandem-engine".to_owned()).spawn(move || turns.run());
         Ok(Handle(Arc::new(Shared {
             orders,
@@ -142,6 +158,13 @@ impl Handle {
     pub async fn drain(&self, drain: Drain) -> Result<(), Gone> {
         self.order(|done| Order::Drain(drain, done)).await?;
         self.forget_snapshot().await;
+        Ok(())
+    }
+
+    /// Tells where the name of a [`Lookup`] leads, best first; nowhere if nobody knows.
+    pub async fn resolved(&self, id: LookupId, addresses: Vec<SocketAddr>) -> Result<(), Gone> {
+        self.0.orders.send(Order::Resolved(id, addresses)).await.map_err(|_| Gone)?;
+        self.0.waker.0.wake();
         Ok(())
     }
 
@@ -234,7 +257,7 @@ mod tests {
             limits: Default::default(),
             call_events: true,
         };
-        ServerConfig { engine, seed: [1; 32], events: mpsc::channel(16).0 }
+        ServerConfig { engine, seed: [1; 32], events: mpsc::channel(16).0, lookups: mpsc::channel(1).0 }
     }
 
     fn loopback() -> [SocketAddr; 2] {

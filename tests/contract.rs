@@ -19,6 +19,7 @@ fn its_commented_keys_are_known_and_stand_there_with_their_defaults() {
     // A key behind `# ` is uncommented where it shows a default; the conditions and addresses are examples.
     let examples = [
         "node_id",
+        "servers",
         "advertise",
         "allow",
         "deny",

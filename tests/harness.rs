@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tandem::engine::dispatch::{Policy, RetryOn, Row, RowState, Set, SetId, Sets};
+use tandem::engine::event::LookupId;
 use tandem::engine::flow::{ConnectionId, Flow, HostPort, Listener, ListenerId, Role, Transport};
 use tandem::engine::route::{Action, Condition, Pattern, Rewrite, Rule, Target};
 use tandem::engine::sip::Message;
@@ -86,6 +87,8 @@ pub(crate) struct Bench {
     now: Duration,
     /// Every event so far.
     pub(crate) events: Vec<Event>,
+    /// Every name that the engine wanted looked up so far, and its id.
+    pub(crate) lookups: Vec<(LookupId, String)>,
 }
 
 /// The engine's configuration that a test starts from.
@@ -149,7 +152,12 @@ impl Bench {
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = config();
         change(&mut config);
-        let mut bench = Bench { engine: Engine::new(config, [3; 32]), now: Duration::ZERO, events: Vec::new() };
+        let mut bench = Bench {
+            engine: Engine::new(config, [3; 32]),
+            now: Duration::ZERO,
+            events: Vec::new(),
+            lookups: Vec::new(),
+        };
         bench.load(set_19(&SERVERS));
         bench
     }
@@ -204,6 +212,9 @@ impl Bench {
                 }
                 Output::Close(connection) => panic!("nothing to close: {connection:?}"),
                 Output::Event(event) => self.events.push(event),
+                Output::Resolve { id, host, port, transport } => {
+                    self.lookups.push((id, format!("{host} {port:?} {}", transport.name())));
+                }
             }
         }
         sent

@@ -46,6 +46,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("axum", &["src/edge/http.rs", "src/edge/http/"]),
     ("prometheus", &["src/edge/metrics.rs", "src/edge/metrics/"]),
     ("backoff", &["src/edge/retry.rs"]),
+    ("hickory_resolver", &["src/edge/resolve.rs"]),
     ("tracing_subscriber", &["src/edge/log.rs"]),
     ("tracing_appender", &["src/edge/log.rs"]),
     ("toml_edit", &["src/config.rs", "src/config/"]),

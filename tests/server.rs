@@ -7,3 +7,10 @@ mod contract;
 mod node;
 #[path = "server/scratch.rs"]
 mod scratch;
+
+#[path = "server/dns.rs"]
+mod dns;
+#[path = "server/names.rs"]
+mod names;
+#[path = "server/resolve.rs"]
+mod resolve;

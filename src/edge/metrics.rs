@@ -8,6 +8,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 use crate::edge::counters::{EdgeCounters, SendFault};
 use crate::engine::Snapshot;
 use crate::engine::event::{Drain, DropCause};
+use crate::engine::sip::{Host, Uri};
 use crate::engine::snapshot::{DestinationView, SetView};
 
 /// The content type of [`render`]'s text.
@@ -376,8 +377,18 @@ fn each(view: &View<'_>, values: &mut Values, value: fn(&DestinationView) -> f64
 
 fn destinations<'a>(view: &View<'a>) -> impl Iterator<Item = ([String; 2], &'a DestinationView)> {
     view.snapshot.sets.iter().flat_map(|set| {
-        set.destinations.iter().map(move |destination| ([number(set), destination.uri.clone()], destination))
+        set.destinations.iter().map(move |destination| ([number(set), named(destination)], destination))
     })
+}
+
+/// The URI; one that holds a name is followed by the address, since each address of a name is a destination of its own.
+fn named(destination: &DestinationView) -> String {
+    let DestinationView { uri, address, .. } = destination;
+    match (Uri::parse(uri.as_bytes()).map(|uri| uri.host), address) {
+        (Ok(Host::Name(_)), Some(address)) => format!("{uri} {address}"),
+        (Ok(Host::Name(_)), None) => format!("{uri} unresolved"),
+        (Ok(Host::Ip(_)) | Err(_), _) => uri.clone(),
+    }
 }
 
 fn number(set: &SetView) -> String {
@@ -406,6 +417,7 @@ mod tests {
             id: DestinationId::default(),
             row: 1,
             uri: uri.to_owned(),
+            address: None,
             description: String::new(),
             weight: 3,
             priority: 100,
@@ -439,6 +451,23 @@ mod tests {
         let mut edge = EdgeCounters { received: 1 << 40, ..EdgeCounters::default() };
         edge.send_faults[SendFault::NoRoute as usize] = 7;
         render(&View { snapshot, edge: &edge, store: &store, started: at })
+    }
+
+    #[test]
+    fn each_address_of_a_name_has_series_of_its_own() {
+        let mut two = snapshot(&["sip:tts.example.test:7010", "sip:tts.example.test:7010", "sip:asr.example.test"]);
+        for (one, address) in two.sets[0].destinations.iter_mut().zip(["10.0.0.1:7010", "10.0.0.2:7010"]) {
+            one.address = address.parse().ok();
+        }
+        let text = text(&two);
+        for name in [
+            "sip:tts.example.test:7010 10.0.0.1:7010",
+            "sip:tts.example.test:7010 10.0.0.2:7010",
+            "sip:asr.example.test unresolved",
+        ] {
+            let line = format!("tandem_sessions{{set=\"19\",destination=\"{name}\"}} 4");
+            assert_eq!(text.matches(&line).count(), 1, "{line}\n{text}");
+        }
     }
 
     #[test]

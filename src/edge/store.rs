@@ -385,7 +385,7 @@ mod tests {
         run(
             &folder,
             "INSERT INTO dispatcher (setid, destination, weight, state) VALUES
-                (19, 'sip:mrcp.example.com', 'x', 0), (19, CAST(x'ff' AS TEXT), '1', 4);",
+                (19, 'tel:123', 'x', 0), (19, CAST(x'ff' AS TEXT), '1', 4);",
         )
         .await;
         let fault = load(&store, Strictness::Strict).await.expect_err("bad rows").to_string();

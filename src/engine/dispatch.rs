@@ -280,6 +280,7 @@ fn view_destination(id: DestinationId, destination: &Destination, load: &dyn Loa
         id,
         row: row.row,
         uri: row.uri.clone(),
+        address: row.is_resolved().then_some(row.address),
         description: row.description.clone(),
         weight: row.weight,
         priority: row.priority,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use crate::engine::dispatch::{SetId, Sets};
-use crate::engine::flow::{ConnectionId, Flow};
+use crate::engine::flow::{ConnectionId, Flow, Transport};
 
 /// What can happen to the engine.
 #[derive(Debug)]
@@ -36,6 +36,13 @@ pub enum Input<'a> {
     Wake,
     /// How far the node is in leaving.
     Drain(Drain),
+    /// A name of [`Output::Resolve`] has been looked up.
+    Resolved {
+        /// The output's `id`.
+        id: LookupId,
+        /// Where it leads, best first; none if nobody knows.
+        addresses: Vec<SocketAddr>,
+    },
 }
 
 /// How far a node is in leaving.
@@ -62,9 +69,24 @@ pub enum Output {
     },
     /// Close a stream that can't be read any further.
     Close(ConnectionId),
+    /// Look a name up, and tell with [`Input::Resolved`] within 2 s: later nobody waits for it.
+    Resolve {
+        /// To be told with the answer.
+        id: LookupId,
+        /// A host name, in lower case.
+        host: String,
+        /// The port of its URI.
+        port: Option<u16>,
+        /// The transport.
+        transport: Transport,
+    },
     /// Tell people and counters.
     Event(Event),
 }
+
+/// A name that is being looked up; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LookupId(pub u64);
 
 /// Something that people want to know of.
 #[derive(Clone, Debug)]

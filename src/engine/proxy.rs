@@ -5,6 +5,7 @@ mod context;
 mod forward;
 mod inside;
 mod late;
+mod names;
 mod ourselves;
 mod outside;
 mod preprocess;
@@ -12,6 +13,7 @@ mod response;
 mod search;
 mod validate;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use slotmap::SecondaryMap;
 
 use self::context::Owed;
 pub(crate) use self::context::Owner;
+use self::names::Parking;
 use self::ourselves::Ourselves;
 use self::preprocess::{Routed, preprocess};
 use self::search::Budgets;
@@ -78,6 +81,7 @@ pub(crate) struct Proxy {
     budgets: Budgets,
     /// Branches whose late 2xx was answered by a BYE of ours.
     ended_late: SecondaryMap<ClientId, ()>,
+    parking: Parking,
 }
 
 /// A request on its way through the proxy.
@@ -89,6 +93,8 @@ pub(crate) struct Incoming<'m, 'b> {
     message: &'m Message<'b>,
     /// Its route without what was ours.
     routed: Routed<'b>,
+    /// Where the name of its next hop leads, best first; empty as long as nobody has looked it up.
+    known: &'m [SocketAddr],
 }
 
 impl Incoming<'_, '_> {
@@ -114,6 +120,7 @@ impl Proxy {
             owed: SecondaryMap::new(),
             budgets: Budgets::default(),
             ended_late: SecondaryMap::new(),
+            parking: Parking::default(),
         }
     }
 
@@ -175,7 +182,7 @@ impl Proxy {
         if world.transactions.len() >= self.most_transactions {
             return Err(Refusal { headers: retry_after(), ..Refusal::new(503, "Overloaded") });
         }
-        Ok(Incoming { flow, message, routed: preprocess(message, &uri, &self.us, world.keys) })
+        Ok(Incoming { flow, message, routed: preprocess(message, &uri, &self.us, world.keys), known: &[] })
     }
 
     /// Answers a request that gets no transaction: sent again, it gets the same answer (section 8.2.7).
@@ -233,6 +240,7 @@ impl Proxy {
             Some(server) => {
                 self.refuse(world, flow, message, &Refusal::new(200, "OK"));
                 self.cancel_branches(world, server);
+                self.cancel_parked(world, server);
             }
             None => self.refuse(world, flow, message, &Refusal::new(481, "Call/Transaction Does Not Exist")),
         }

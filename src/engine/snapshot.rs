@@ -1,5 +1,7 @@
 //! What the outside may see of the engine: built on request, in time proportional to the destinations.
 
+use std::net::SocketAddr;
+
 use crate::engine::dispatch::{DestinationId, Order, SetId};
 use crate::engine::event::{Drain, DropCause};
 
@@ -48,6 +50,8 @@ pub struct DestinationView {
     pub row: i64,
     /// The URI as in the table.
     pub uri: String,
+    /// Where it is; none if its name is not resolved.
+    pub address: Option<SocketAddr>,
     /// The `description` column.
     pub description: String,
     /// The weight that counts.

@@ -5,36 +5,35 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::names::Names;
+use super::sets::{Current, First, Status, first_sets};
 use super::{Gone, Handle, Server, ServerConfig, ServerError};
 use crate::config::{Config, Drained};
 use crate::edge::http::{self, HttpError, Readiness, ReloadFailed, Reloaded, Surface};
 use crate::edge::key::{self, KeyError};
-use crate::edge::metrics::{self, StoreStatus};
-use crate::edge::retry::Retry;
-use crate::edge::store::snapshot::{self, SnapshotError};
-use crate::edge::store::{Load, RowContext, Store, StoreError};
+use crate::edge::metrics;
+use crate::edge::store::snapshot::{LastGood, SnapshotError};
+use crate::edge::store::{Store, StoreError};
 use crate::edge::{interfaces, log};
-use crate::engine::dispatch::Sets;
 use crate::engine::event::{Drain, Event};
 use crate::engine::flow::Role;
 
 /// The cluster's key, in the state folder.
 const KEY_FILE: &str = "cluster.key";
-/// The last good sets, in the state folder.
-const SETS_FILE: &str = "sets.json";
 /// Events that may wait for the log before further ones are dropped and counted.
 const EVENTS: usize = 8192;
 /// How often a node that is leaving looks whether it may go.
 const LOOK: Duration = Duration::from_millis(250);
-/// The pauses between tries after a start without the store.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Names that may wait to be looked up: as many as the engine lets requests wait for.
+const LOOKUPS: usize = 1000;
 
 /// Why a node can't start.
 #[derive(Debug, Error)]
@@ -91,23 +90,18 @@ pub struct Node {
 }
 
 #[derive(Debug)]
-struct Shared {
-    handle: Handle,
-    store: Store,
-    config: Config,
-    status: Mutex<Status>,
-    started: SystemTime,
-    // One load at a time, whoever asked for it.
-    loading: tokio::sync::Mutex<()>,
-    drain_ordered: Notify,
-}
-
-/// How the loads went.
-#[derive(Debug, Default)]
-struct Status {
-    counts: StoreStatus,
-    /// What is wrong with the store or its rows; empty if nothing is.
-    faults: Vec<String>,
+pub(super) struct Shared {
+    pub(super) handle: Handle,
+    pub(super) store: Store,
+    pub(super) config: Config,
+    pub(super) status: Mutex<Status>,
+    pub(super) started: SystemTime,
+    pub(super) drain_ordered: Notify,
+    pub(super) names: Names,
+    // Held while something new is put in place: one load at a time, whoever asked for it.
+    pub(super) current: tokio::sync::Mutex<Current>,
+    /// Something was put in place.
+    pub(super) placed: Notify,
 }
 
 impl Node {
@@ -120,35 +114,49 @@ impl Node {
         std::fs::create_dir_all(state_dir).map_err(|source| NodeError::StateDir { path: state_dir.clone(), source })?;
         let key = key::load_or_make(&state_dir.join(KEY_FILE))?;
         let seed = key::seed().map_err(NodeError::Seed)?;
-        let first = first_sets(config).await?;
+        let names = Names::new(&config.dns, &config.listeners);
+        let First { store, known, result } = first_sets(config).await?;
+        names.keep(known);
+        // Before anybody can call: a name that is being looked up has no destinations.
+        let sets = result.as_ref().map_or_else(|(sets, _)| sets, |load| &load.sets).clone();
+        let resolved = names.resolve(&sets).await;
         let surface = match config.http {
             Some(listen) => Some(Surface::bind(listen).await?),
             None => None,
         };
         let (events, heard) = mpsc::channel(EVENTS);
-        let handle = Server::start(ServerConfig { engine: config.engine(key), seed, events })?;
+        let (lookups, asked) = mpsc::channel(LOOKUPS);
+        let handle = Server::start(ServerConfig { engine: config.engine(key), seed, events, lookups })?;
         tokio::spawn(report(heard));
         let shared = Arc::new(Shared {
             handle,
-            store: first.store,
+            store,
             config: config.clone(),
             status: Mutex::default(),
             started: SystemTime::now(),
-            loading: tokio::sync::Mutex::default(),
             drain_ordered: Notify::new(),
+            names,
+            current: tokio::sync::Mutex::default(),
+            placed: Notify::new(),
         });
         let (stop, stopped) = watch::channel(false);
-        match first.result {
+        let mut current = shared.current.lock().await;
+        match result {
             Ok(load) => {
-                shared.put_in_place(load).await?;
+                shared.put_in_place(&mut current, load, resolved).await?;
             }
             Err((sets, error)) => {
-                shared.handle.replace(sets).await?;
+                let names = resolved.names.clone();
+                shared.replace(&mut current, resolved).await?;
+                current.last_good = LastGood { sets, names };
                 error!(cause = %error, "the store can't be read: started with the last good sets");
                 shared.failed(&error);
                 tokio::spawn(Arc::clone(&shared).retry(stopped.clone()));
             }
         }
+        drop(current);
+        tokio::spawn(Arc::clone(&shared).renew_names(stopped.clone()));
+        tokio::spawn(Arc::clone(&shared).look_up(asked, stopped.clone()));
         let http = surface.as_ref().map(Surface::address);
         if let Some(surface) = surface {
             tokio::spawn(serve(surface, Arc::clone(&shared), stopped));
@@ -220,47 +228,6 @@ impl Node {
     }
 }
 
-/// What a start found.
-struct First {
-    store: Store,
-    result: Result<Load, (Sets, StoreError)>,
-}
-
-/// The store's sets, else the last good ones.
-async fn first_sets(config: &Config) -> Result<First, NodeError> {
-    let last_good = config.state_dir.join(SETS_FILE);
-    let from_disk = |store: StoreError| match snapshot::read(&last_good, &config.listeners) {
-        Ok(sets) => Ok((sets, store)),
-        Err(snapshot) => Err(no_sets(store, snapshot)),
-    };
-    let store = match Store::new(&config.database.url, &config.base, config.database.table.clone()) {
-        Ok(store) => store,
-        Err(store) => {
-            let missing = SnapshotError::Read { path: last_good, source: io::ErrorKind::NotFound.into() };
-            return Err(no_sets(store, missing));
-        }
-    };
-    let made = match last_good.exists() {
-        // A node that had sets had a database: one that is gone must not come back empty.
-        true => Ok(()),
-        false => store.make().await,
-    };
-    let context = RowContext { listeners: &config.listeners, strictness: config.database.strictness };
-    let result = match made {
-        Ok(()) => store.load(&context).await,
-        Err(error) => Err(error),
-    };
-    let result = match result {
-        Ok(load) => Ok(load),
-        Err(error) => Err(from_disk(error)?),
-    };
-    Ok(First { store, result })
-}
-
-fn no_sets(store: StoreError, snapshot: SnapshotError) -> NodeError {
-    NodeError::NoSets { store: Box::new(store), snapshot: Box::new(snapshot) }
-}
-
 impl Shared {
     /// Whether callers may still reach a virtual address here. A node without any holds the addresses that callers know, as
     /// far as it can tell.
@@ -271,82 +238,11 @@ impl Shared {
         }
         interfaces::addresses().map_or(true, |ours| vips.any(|vip| ours.contains(&vip.bind.ip())))
     }
-
-    async fn load(&self) -> Result<Reloaded, ReloadFailed> {
-        let _one_at_a_time = self.loading.lock().await;
-        let listeners = self.handle.listeners();
-        let context = RowContext { listeners, strictness: self.config.database.strictness };
-
-        match self.store.load(&context).await {
-            Ok(load) => {
-                self.put_in_place(load).await.map_err(|gone| ReloadFailed { error: gone.to_string(), faults: vec![] })
-            }
-            Err(error) => {
-                self.failed(&error);
-                warn!(cause = %error, "reload failed: the sets stay as they are");
-                Err(ReloadFailed { error: error.to_string(), faults: faults_of(&error) })
-            }
-        }
-    }
-
-    async fn put_in_place(&self, load: Load) -> Result<Reloaded, Gone> {
-        let Load { sets, faults, rows: _ } = load;
-        let path = self.config.state_dir.join(SETS_FILE);
-        let saved = snapshot::save(&path, &sets, self.handle.listeners());
-        let changes = self.handle.replace(sets).await?;
-        let mut faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-        for fault in &faults {
-            warn!(%fault, "row left out");
-        }
-        if let Err(error) = saved {
-            warn!(cause = %error, "the last good sets can't be kept");
-            faults.push(error.to_string());
-        }
-        let mut status = self.status();
-        status.counts.ok = true;
-        status.counts.loads += 1;
-        status.counts.last_load = Some(SystemTime::now());
-        status.faults.clone_from(&faults);
-        Ok(Reloaded { added: changes.added, removed: changes.removed, changed: changes.changed, faults })
-    }
-
-    fn failed(&self, error: &StoreError) {
-        let mut status = self.status();
-        status.counts.ok = false;
-        status.counts.failed_loads += 1;
-        status.faults = vec![error.to_string()];
-    }
-
-    fn status(&self) -> std::sync::MutexGuard<'_, Status> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tries until the store answers, or somebody else's reload has worked.
-    async fn retry(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
-        let mut retry = Retry::new(RETRY.0, RETRY.1);
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(retry.next_pause()) => {}
-                _ = stopped.changed() => return,
-            }
-            if self.status().counts.ok || self.load().await.is_ok() {
-                return info!("the store answers again");
-            }
-        }
-    }
-}
-
-/// Every row's fault.
-fn faults_of(error: &StoreError) -> Vec<String> {
-    match error {
-        StoreError::BadRows(faults) => faults.iter().map(ToString::to_string).collect(),
-        _ => Vec::new(),
-    }
 }
 
 impl http::Node for Shared {
     async fn readiness(&self) -> Readiness {
-        let mut readiness = Readiness { reasons: Vec::new(), degraded: self.status().faults.clone() };
+        let mut readiness = Readiness { reasons: Vec::new(), degraded: self.status().degraded() };
         match self.handle.snapshot().await {
             Ok(snapshot) => {
                 if snapshot.drain > Drain::No {
@@ -388,18 +284,4 @@ async fn report(mut heard: mpsc::Receiver<Event>) {
     while let Some(event) = heard.recv().await {
         log::report(&event);
     }
-}
-
-/// Whether the rows of the store can be loaded: what `check` asks beyond the configuration. A database that is not there
-/// yet is no fault: the first start makes it.
-///
-/// # Errors
-/// [`StoreError`] with every fault.
-pub async fn check_rows(config: &Config) -> Result<Option<Load>, StoreError> {
-    let store = Store::new(&config.database.url, &config.base, config.database.table.clone())?;
-    if !store.is_there() {
-        return Ok(None);
-    }
-    let context = RowContext { listeners: &config.listeners, strictness: config.database.strictness };
-    store.load(&context).await.map(Some)
 }

@@ -1,5 +1,6 @@
 //! The engine's thread: sleep, take the turn's one `now`, orders, timers, datagrams, and out with what the engine says.
 
+use std::net::SocketAddr;
 use std::process;
 use std::sync::Arc;
 use std::thread;
@@ -10,11 +11,13 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use crate::edge::counters::{Counters, SendFault};
+use crate::edge::resolve::Question;
 use crate::edge::udp::{Batch, Sockets};
 use crate::engine::dispatch::Sets;
-use crate::engine::event::{Changes, Drain, Event, Input, Output};
+use crate::engine::event::{Changes, Drain, Event, Input, LookupId, Output};
 use crate::engine::flow::{ConnectionId, Flow, Transport};
 use crate::engine::{self, Engine, Now, Snapshot};
+use crate::server::Lookup;
 
 /// What other threads may ask of the engine's; each is answered when it is done.
 #[derive(Debug)]
@@ -22,6 +25,7 @@ pub(super) enum Order {
     Snapshot(oneshot::Sender<Arc<Snapshot>>),
     Replace(Sets, oneshot::Sender<Changes>),
     Drain(Drain, oneshot::Sender<()>),
+    Resolved(LookupId, Vec<SocketAddr>),
     Stop,
 }
 
@@ -32,10 +36,17 @@ pub(super) struct Turns {
     // Before `orders`, so closed before it: who sees the channel closed finds the addresses free.
     sockets: Sockets,
     orders: mpsc::Receiver<Order>,
-    events: mpsc::Sender<Event>,
+    outside: Outside,
     counters: Arc<Counters>,
     start: Instant,
     out: Vec<Output>,
+}
+
+/// Who hears of what the engine can't do itself.
+#[derive(Debug)]
+pub(super) struct Outside {
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) lookups: mpsc::Sender<Lookup>,
 }
 
 /// Whether there is another turn.
@@ -62,10 +73,10 @@ impl Turns {
         engine: Engine,
         sockets: Sockets,
         orders: mpsc::Receiver<Order>,
-        events: mpsc::Sender<Event>,
+        outside: Outside,
         counters: Arc<Counters>,
     ) -> Self {
-        Turns { engine, sockets, orders, events, counters, start: Instant::now(), out: Vec::new() }
+        Turns { engine, sockets, orders, outside, counters, start: Instant::now(), out: Vec::new() }
     }
 
     /// Serves until `Order::Stop` or until no handle is left.
@@ -120,6 +131,10 @@ impl Turns {
                     self.flush();
                     let _ = answer.send(());
                 }
+                Ok(Order::Resolved(id, addresses)) => {
+                    self.engine.handle(Input::Resolved { id, addresses }, now, &mut self.out);
+                    self.flush();
+                }
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Next::Stop,
                 Err(TryRecvError::Empty) => break,
             }
@@ -148,8 +163,13 @@ impl Turns {
                 Output::Send { .. } => self.counters.not_sent(SendFault::NoSocket),
                 // There are no streams yet that could be closed.
                 Output::Close(_) => {}
+                Output::Resolve { id, host, port, transport } => {
+                    let question = Question { host, port, transport };
+                    // One that is not taken is answered by the engine itself when its time is up.
+                    let _ = self.outside.lookups.try_send(Lookup { id, question });
+                }
                 Output::Event(event) => {
-                    if self.events.try_send(event).is_err() {
+                    if self.outside.events.try_send(event).is_err() {
                         self.counters.event_dropped();
                     }
                 }
@@ -161,7 +181,7 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use std::env;
-    use std::net::{SocketAddr, UdpSocket};
+    use std::net::UdpSocket;
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Command, Stdio};
 
@@ -189,7 +209,8 @@ mod tests {
         let sockets = Sockets::bind(&["127.0.0.1:0".parse().expect("an address")]).expect("a free port");
         let (events, heard) = mpsc::channel(1);
         let counters = Arc::default();
-        (Turns::new(Engine::new(config, [1; 32]), sockets, mpsc::channel(1).1, events, counters), heard)
+        let outside = Outside { events, lookups: mpsc::channel(1).0 };
+        (Turns::new(Engine::new(config, [1; 32]), sockets, mpsc::channel(1).1, outside, counters), heard)
     }
 
     fn flow(transport: Transport, peer: SocketAddr) -> Flow {

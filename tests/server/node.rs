@@ -96,7 +96,7 @@ async fn bad_rows_leave_the_sets_and_a_start_falls_back_on_the_last_good_ones() 
     node.store().execute(&insert(&addresses(&servers))).await.expect("rows");
     node.reload().await.expect("good rows");
     node.store()
-        .execute("INSERT INTO dispatcher (setid, destination) VALUES (19, 'sip:nowhere')")
+        .execute("INSERT INTO dispatcher (setid, destination) VALUES (19, 'tel:nowhere')")
         .await
         .expect("a row");
     let http_address = node.http().expect("it is on");

@@ -37,7 +37,8 @@ pub struct RowContext<'a> {
 /// What a load gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// The good rows: sets by number, rows by falling priority, then by `id`.
+    /// The good rows: sets by number, rows by falling priority, then by `id`. A row whose URI holds a name is not
+    /// resolved yet.
     pub sets: Sets,
     /// What is wrong with the rows that were left out; empty if the load was strict.
     pub faults: Vec<RowFault>,
@@ -160,6 +161,14 @@ pub(super) fn judge(table: &str, rows: &[RawRow], context: &RowContext<'_>) -> R
     Ok(Load { sets: Sets(sets.collect()), faults, rows: rows.len() })
 }
 
+/// Where a row's URI leads.
+#[derive(Clone, Copy)]
+struct Target {
+    transport: Transport,
+    /// None: the host is a name.
+    address: Option<SocketAddr>,
+}
+
 /// One row being judged.
 struct Judge<'a> {
     table: &'a str,
@@ -174,11 +183,11 @@ impl Judge<'_> {
         let set = self.number(Column::SetId, 0, 0..=u32::MAX, "19").map(SetId);
         let uri = self.text(Column::Destination);
         let target = self.destination(&uri);
-        let (transport, address) = target.unwrap_or((Transport::Udp, SocketAddr::from(([0; 4], 0))));
+        let (transport, address) = target.map_or((Transport::Udp, None), |target| (target.transport, target.address));
         let row = Row {
             row: self.raw.id,
             uri,
-            address,
+            address: address.unwrap_or(Row::UNRESOLVED),
             transport,
             socket: self.socket(target),
             weight: self.weight(),
@@ -190,7 +199,7 @@ impl Judge<'_> {
         (set, row)
     }
 
-    fn destination(&mut self, uri: &str) -> Option<(Transport, SocketAddr)> {
+    fn destination(&mut self, uri: &str) -> Option<Target> {
         let column = Column::Destination;
         let example = "give a URI, e.g. sip:10.0.0.1:7010";
         if uri.is_empty() {
@@ -225,11 +234,8 @@ impl Judge<'_> {
             );
             return None;
         };
-        let Some(address) = parsed.address() else {
-            self.fault(column, "whose host is a name", "give its IP address: names are not looked up");
-            return None;
-        };
-        if !leads_to_a_host(address) {
+        let address = parsed.address();
+        if parsed.port == Some(0) || address.is_some_and(|address| !leads_to_a_host(address)) {
             self.fault(column, "where no server can be", example);
             return None;
         }
@@ -243,7 +249,10 @@ impl Judge<'_> {
             );
             return None;
         }
-        if !spoken.any(|listener| listener.bind.is_ipv4() == address.is_ipv4()) {
+        // A name's addresses are judged when they are known: today's may be of a kind that tomorrow's are not.
+        if let Some(address) = address
+            && !spoken.any(|listener| listener.bind.is_ipv4() == address.is_ipv4())
+        {
             let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
             self.fault(
                 column,
@@ -252,11 +261,11 @@ impl Judge<'_> {
             );
             return None;
         }
-        Some((transport, address))
+        Some(Target { transport, address })
     }
 
     /// The listener that the row names, if any. Without a good destination only the name is looked up.
-    fn socket(&mut self, target: Option<(Transport, SocketAddr)>) -> Option<ListenerId> {
+    fn socket(&mut self, target: Option<Target>) -> Option<ListenerId> {
         let text = self.text(Column::Socket);
         let text = text.trim();
         if text.is_empty() {
@@ -264,8 +273,9 @@ impl Judge<'_> {
         }
         let named = Socket::parse(text).map(|socket| self.matching(&socket)).unwrap_or_default();
         let fits = |listener: &&&Listener| {
-            target.is_none_or(|(transport, address)| {
-                listener.transport == transport && listener.bind.is_ipv4() == address.is_ipv4()
+            target.is_none_or(|Target { transport, address }| {
+                let same_family = |address: SocketAddr| listener.bind.is_ipv4() == address.is_ipv4();
+                listener.transport == transport && address.is_none_or(same_family)
             })
         };
         match (named.iter().find(fits), named.first()) {
@@ -514,7 +524,8 @@ mod tests {
             (1, "sip:0.0.0.0:7010", "where no server can be"),
             (1, "sip:224.0.1.75", "where no server can be"),
             (1, "sip:10.0.0.300", "valid host"),
-            (1, "sip:mrcp.example.com", "give its IP address"),
+            (1, "sip:mrcp.example.com:0", "where no server can be"),
+            (1, "sip:mrcp.example.com;transport=tls", "no listener speaks tls: add a tls listener"),
             (1, "sip:10.0.0.9;transport=sctp", "udp, tcp or tls"),
             (1, "sip:10.0.0.9;transport=tls", "no listener speaks tls: add a tls listener"),
             (1, "sip:[2001:db8::1];transport=tcp", "no tcp listener has an IPv6 address"),
@@ -539,6 +550,18 @@ mod tests {
             let fault = fault(column, value);
             assert!(fault.contains(words), "{fault:?} says {words:?}");
             assert!(!fault.contains(['\r', '\n']), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_waits_for_its_addresses() {
+        for (uri, socket, id) in [
+            ("sip:mrcp.example.com", "", None),
+            ("sip:mrcp.example.com:7010;transport=tcp", "10.0.0.1:8060", Some(ListenerId(2))),
+            ("sip:mrcp.example.com", "udp:[::1]:8060", Some(ListenerId(3))),
+        ] {
+            let row = one(["1", uri, socket, "0", "1", "0", "", ""]).expect(uri);
+            assert_eq!((row.is_resolved(), row.socket, row.uri.as_str()), (false, id, uri));
         }
     }
 

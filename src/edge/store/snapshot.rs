@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::row::socket_name;
+use crate::edge::resolve::{Address, Question};
 use crate::engine::dispatch::{Row, RowState, Set, SetId, Sets};
 use crate::engine::flow::{Listener, Transport};
 
@@ -68,12 +69,26 @@ pub enum SnapshotError {
     },
 }
 
-/// Writes all sets to `path`: whole or not at all, whatever happens meanwhile.
+/// What a start falls back to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastGood {
+    /// The sets as the table had them: rows with names are not resolved.
+    pub sets: Sets,
+    /// The names in them, and where they led last.
+    pub names: Vec<(Question, Vec<Address>)>,
+}
+
+/// Writes all sets and the addresses of their names to `path`: whole or not at all, whatever happens meanwhile.
 ///
 /// # Errors
 /// [`SnapshotError::Write`]; a former file is then as it was.
-pub fn save(path: &Path, sets: &Sets, listeners: &[Listener]) -> Result<(), SnapshotError> {
-    let stored = StoredSets { format: FORMAT, sets: sets.0.iter().map(|set| StoredSet::of(set, listeners)).collect() };
+pub fn save(path: &Path, last_good: &LastGood, listeners: &[Listener]) -> Result<(), SnapshotError> {
+    let LastGood { sets, names } = last_good;
+    let stored = StoredSets {
+        format: FORMAT,
+        sets: sets.0.iter().map(|set| StoredSet::of(set, listeners)).collect(),
+        names: names.iter().map(StoredName::of).collect(),
+    };
     let written = serde_json::to_vec_pretty(&stored).map_err(io::Error::other).and_then(|text| replace(path, &text));
     written.map_err(|source| SnapshotError::Write { path: path.to_owned(), source })
 }
@@ -82,7 +97,7 @@ pub fn save(path: &Path, sets: &Sets, listeners: &[Listener]) -> Result<(), Snap
 ///
 /// # Errors
 /// [`SnapshotError`] if the file is not there, is cut, is something else, or names a listener that is gone.
-pub fn read(path: &Path, listeners: &[Listener]) -> Result<Sets, SnapshotError> {
+pub fn read(path: &Path, listeners: &[Listener]) -> Result<LastGood, SnapshotError> {
     let text = fs::read(path).map_err(|source| SnapshotError::Read { path: path.to_owned(), source })?;
     let content = |source| SnapshotError::Content { path: path.to_owned(), source };
     // The format first: what follows may look otherwise in another one.
@@ -92,7 +107,7 @@ pub fn read(path: &Path, listeners: &[Listener]) -> Result<Sets, SnapshotError> 
     }
     let stored: StoredSets = serde_json::from_slice(&text).map_err(content)?;
     let sets = stored.sets.into_iter().map(|set| set.into_set(path, listeners)).collect::<Result<_, _>>()?;
-    Ok(Sets(sets))
+    Ok(LastGood { sets: Sets(sets), names: stored.names.into_iter().map(StoredName::into_name).collect() })
 }
 
 /// Writes beside the file and renames, so that a reader sees the old text or the new one, after a power cut too.
@@ -117,6 +132,23 @@ struct StoredFormat {
 struct StoredSets {
     format: u32,
     sets: Vec<StoredSet>,
+    #[serde(default)]
+    names: Vec<StoredName>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredName {
+    host: String,
+    port: Option<u16>,
+    transport: StoredTransport,
+    addresses: Vec<StoredAddress>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredAddress {
+    address: SocketAddr,
+    priority: u16,
+    weight: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,7 +161,8 @@ struct StoredSet {
 struct StoredRow {
     row: i64,
     uri: String,
-    address: SocketAddr,
+    /// None for a name, whose addresses stand apart: they change without the row.
+    address: Option<SocketAddr>,
     transport: StoredTransport,
     socket: Option<String>,
     weight: u32,
@@ -155,6 +188,44 @@ enum StoredState {
     Probing,
 }
 
+impl StoredTransport {
+    fn of(transport: Transport) -> Self {
+        match transport {
+            Transport::Udp => StoredTransport::Udp,
+            Transport::Tcp => StoredTransport::Tcp,
+            Transport::Tls => StoredTransport::Tls,
+        }
+    }
+
+    fn into_transport(self) -> Transport {
+        match self {
+            StoredTransport::Udp => Transport::Udp,
+            StoredTransport::Tcp => Transport::Tcp,
+            StoredTransport::Tls => Transport::Tls,
+        }
+    }
+}
+
+impl StoredName {
+    fn of((question, addresses): &(Question, Vec<Address>)) -> Self {
+        let Question { host, port, transport } = question;
+        let stored = |&Address { address, priority, weight }| StoredAddress { address, priority, weight };
+        StoredName {
+            host: host.clone(),
+            port: *port,
+            transport: StoredTransport::of(*transport),
+            addresses: addresses.iter().map(stored).collect(),
+        }
+    }
+
+    fn into_name(self) -> (Question, Vec<Address>) {
+        let StoredName { host, port, transport, addresses } = self;
+        let address = |StoredAddress { address, priority, weight }| Address { address, priority, weight };
+        let question = Question { host, port, transport: transport.into_transport() };
+        (question, addresses.into_iter().map(address).collect())
+    }
+}
+
 impl StoredSet {
     fn of(set: &Set, listeners: &[Listener]) -> Self {
         StoredSet { id: set.id.0, rows: set.rows.iter().map(|row| StoredRow::of(row, listeners)).collect() }
@@ -172,12 +243,8 @@ impl StoredRow {
         StoredRow {
             row: row.row,
             uri: row.uri.clone(),
-            address: row.address,
-            transport: match row.transport {
-                Transport::Udp => StoredTransport::Udp,
-                Transport::Tcp => StoredTransport::Tcp,
-                Transport::Tls => StoredTransport::Tls,
-            },
+            address: row.is_resolved().then_some(row.address),
+            transport: StoredTransport::of(row.transport),
             socket,
             weight: row.weight,
             priority: row.priority,
@@ -202,12 +269,8 @@ impl StoredRow {
         Ok(Row {
             row: self.row,
             uri: self.uri,
-            address: self.address,
-            transport: match self.transport {
-                StoredTransport::Udp => Transport::Udp,
-                StoredTransport::Tcp => Transport::Tcp,
-                StoredTransport::Tls => Transport::Tls,
-            },
+            address: self.address.unwrap_or(Row::UNRESOLVED),
+            transport: self.transport.into_transport(),
             socket,
             weight: self.weight,
             priority: self.priority,
@@ -244,7 +307,7 @@ mod tests {
         vec![listener(0, Transport::Udp, "127.0.0.1:8060"), listener(1, Transport::Tcp, "127.0.0.1:8060")]
     }
 
-    fn sets() -> Sets {
+    fn last_good() -> LastGood {
         let row = Row {
             row: 1,
             uri: "sip:10.129.39.88:7010".to_owned(),
@@ -268,16 +331,22 @@ mod tests {
             ..row.clone()
         };
         let off = Row { row: 3, state: RowState::Inactive, transport: Transport::Tls, ..row.clone() };
-        Sets(vec![Set { id: SetId(2), rows: Vec::new() }, Set { id: SetId(19), rows: vec![row, other, off] }])
+        let name = "tts.example.test";
+        let named = Row { row: 4, uri: format!("sip:{name}"), address: Row::UNRESOLVED, ..row.clone() };
+        let sets =
+            vec![Set { id: SetId(2), rows: Vec::new() }, Set { id: SetId(19), rows: vec![row, other, off, named] }];
+        let address = Address { address: "[::2]:5060".parse().expect("an address"), priority: 3, weight: 7 };
+        let question = |port| Question { host: name.to_owned(), port, transport: Transport::Udp };
+        LastGood { sets: Sets(sets), names: vec![(question(None), vec![address]), (question(Some(1)), Vec::new())] }
     }
 
     #[test]
     fn what_was_saved_is_read_again() {
         let folder = Folder::new();
         let path = folder.path().join("sets.json");
-        save(&path, &Sets::default(), &listeners()).expect("saved");
-        save(&path, &sets(), &listeners()).expect("saved over the former");
-        assert_eq!(read(&path, &listeners()).expect("read"), sets());
+        save(&path, &LastGood::default(), &listeners()).expect("saved");
+        save(&path, &last_good(), &listeners()).expect("saved over the former");
+        assert_eq!(read(&path, &listeners()).expect("read"), last_good());
         assert_eq!(folder.files(), ["sets.json"]);
     }
 
@@ -285,9 +354,9 @@ mod tests {
     fn listeners_in_another_order_are_found_again() {
         let folder = Folder::new();
         let path = folder.path().join("sets.json");
-        save(&path, &sets(), &listeners()).expect("saved");
+        save(&path, &last_good(), &listeners()).expect("saved");
         let turned = [listener(0, Transport::Tcp, "127.0.0.1:8060"), listener(1, Transport::Udp, "127.0.0.1:8060")];
-        assert_eq!(read(&path, &turned).expect("read").0[1].rows[1].socket, Some(ListenerId(0)));
+        assert_eq!(read(&path, &turned).expect("read").sets.0[1].rows[1].socket, Some(ListenerId(0)));
         let fault = read(&path, &turned[1..]).expect_err("a listener is gone").to_string();
         assert!(fault.contains("row 2 leaves from \"tcp:127.0.0.1:8060\""), "{fault}");
     }
@@ -296,7 +365,7 @@ mod tests {
     fn a_cut_file_is_an_error_wherever_it_is_cut() {
         let folder = Folder::new();
         let path = folder.path().join("sets.json");
-        save(&path, &sets(), &listeners()).expect("saved");
+        save(&path, &last_good(), &listeners()).expect("saved");
         let whole = fs::read(&path).expect("a file");
         for end in 0..whole.len() {
             fs::write(&path, &whole[..end]).expect("a cut file");
@@ -339,17 +408,17 @@ mod tests {
         let folder = Folder::new();
         let path = folder.path().join("none/sets.json");
         assert!(matches!(read(&path, &[]), Err(SnapshotError::Read { .. })));
-        assert!(matches!(save(&path, &sets(), &[]), Err(SnapshotError::Write { .. })));
+        assert!(matches!(save(&path, &last_good(), &[]), Err(SnapshotError::Write { .. })));
     }
 
     #[test]
     fn a_draft_left_by_a_crash_does_no_harm() {
         let folder = Folder::new();
         let path = folder.path().join("sets.json");
-        save(&path, &sets(), &listeners()).expect("saved");
+        save(&path, &last_good(), &listeners()).expect("saved");
         fs::write(folder.path().join("sets.json.new"), "{\"for").expect("half a draft");
-        assert_eq!(read(&path, &listeners()).expect("the former"), sets());
-        save(&path, &Sets::default(), &listeners()).expect("saved");
-        assert_eq!(read(&path, &listeners()).expect("the new one"), Sets::default());
+        assert_eq!(read(&path, &listeners()).expect("the former"), last_good());
+        save(&path, &LastGood::default(), &listeners()).expect("saved");
+        assert_eq!(read(&path, &listeners()).expect("the new one"), LastGood::default());
     }
 }

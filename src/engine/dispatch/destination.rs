@@ -34,7 +34,7 @@ pub struct Row {
     pub row: i64,
     /// The `destination` column as it stands.
     pub uri: String,
-    /// Where the URI's host, port and transport lead.
+    /// Where the URI's host, port and transport lead; [`Row::UNRESOLVED`] if nobody knows.
     pub address: SocketAddr,
     /// The transport that the URI asks for.
     pub transport: Transport,
@@ -50,6 +50,16 @@ pub struct Row {
     pub attrs: String,
     /// The `description` column as it stands.
     pub description: String,
+}
+
+impl Row {
+    /// The `address` of a row whose URI holds a name that has not been resolved: nobody is there, nothing is sent there.
+    pub const UNRESOLVED: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+
+    /// Whether it has an address.
+    pub fn is_resolved(&self) -> bool {
+        self.address != Row::UNRESOLVED
+    }
 }
 
 /// One set as the store hands it over, rows in the order of the table.
@@ -119,7 +129,7 @@ impl Destination {
 
     /// Whether a new request may go there.
     pub(super) fn is_fit(&self) -> bool {
-        self.order == Order::Ready && self.row.state != RowState::Probing
+        self.order == Order::Ready && self.row.state != RowState::Probing && self.row.is_resolved()
     }
 }
 

@@ -58,6 +58,9 @@ impl Dispatch {
         for (&set, state) in &self.sets {
             for &id in &state.members {
                 let destination = &self.destinations[id];
+                if !destination.row.is_resolved() {
+                    continue;
+                }
                 let address = canonical(destination.row.address);
                 // Two keys of one set that collide: the table's order decides, on every node alike.
                 self.by_key.entry((set, destination.key())).or_insert(id);

@@ -1,12 +1,13 @@
 //! Requests inside a dialog: their route leads them (RFC 3261 sections 12.2 and 16.12), our cookie vouches for them.
 
+use super::names::{Detour, Errand};
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World};
 use crate::engine::dialog::{DialogId, Leg, Seat};
 use crate::engine::dispatch::SetId;
 use crate::engine::flow::{Flow, Transport};
 use crate::engine::sip::{Cookie, Method, Uri};
-use crate::engine::transaction::Key;
+use crate::engine::transaction::{Key, ServerId};
 
 /// Where a request inside a dialog goes, and what it belongs to.
 struct Way {
@@ -30,21 +31,39 @@ impl Proxy {
     /// One request with a To-tag, other than ACK.
     pub(super) fn inside_dialog(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, key: Key) {
         match self.find_way(world, incoming) {
-            Ok(Way { flow, dialog }) => {
+            Ok(way) => {
                 let server = self.open(world, incoming, key);
-                let bye = incoming.message.method() == Method::Bye;
-                let mut adopted = None;
-                match dialog {
-                    Dialog::Known(dialog) if bye => world.dialogs.end(dialog),
-                    Dialog::Known(dialog) => world.dialogs.hear(dialog, world.now.mono),
-                    // It counts here once the other end has said that it is there.
-                    Dialog::Told(Some(seat), leg) if !bye => adopted = adopt(world, incoming, seat, leg),
-                    Dialog::Told(..) | Dialog::Unknown => {}
-                }
-                self.begin(world, incoming, server, flow, adopted);
+                self.send_inside(world, incoming, server, way);
             }
-            Err(refusal) => self.refuse(world, incoming.flow, incoming.message, &refusal),
+            Err(Detour::Name(name)) => self.park(world, incoming, key, &name, Errand::Inside),
+            Err(Detour::Refuse(refusal)) => self.refuse(world, incoming.flow, incoming.message, &refusal),
         }
+    }
+
+    /// The same once the name of its next hop has been looked up; its transaction is open.
+    pub(super) fn go_inside(
+        &mut self,
+        world: &mut World<'_>,
+        incoming: &Incoming<'_, '_>,
+        server: ServerId,
+    ) -> Result<(), Detour> {
+        let way = self.find_way(world, incoming)?;
+        self.send_inside(world, incoming, server, way);
+        Ok(())
+    }
+
+    fn send_inside(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, server: ServerId, way: Way) {
+        let Way { flow, dialog } = way;
+        let bye = incoming.message.method() == Method::Bye;
+        let mut adopted = None;
+        match dialog {
+            Dialog::Known(dialog) if bye => world.dialogs.end(dialog),
+            Dialog::Known(dialog) => world.dialogs.hear(dialog, world.now.mono),
+            // It counts here once the other end has said that it is there.
+            Dialog::Told(Some(seat), leg) if !bye => adopted = adopt(world, incoming, seat, leg),
+            Dialog::Told(..) | Dialog::Unknown => {}
+        }
+        self.begin(world, incoming, server, flow, adopted);
     }
 
     /// Forwards an ACK to a 2xx; false if it belongs to no call that we may relay for.
@@ -58,11 +77,16 @@ impl Proxy {
                 }
                 true
             }
-            Err(_) => false,
+            Err(Detour::Name(name)) => {
+                let key = Key::of(world.keys, incoming.message);
+                self.park(world, incoming, key, &name, Errand::Inside);
+                true
+            }
+            Err(Detour::Refuse(_)) => false,
         }
     }
 
-    fn find_way(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>) -> Result<Way, Refusal> {
+    fn find_way(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>) -> Result<Way, Detour> {
         let found = world.dialogs.find(world.keys, incoming.message);
         let (dialog, leg, seat) = match (found, incoming.routed.cookie) {
             (Some((dialog, leg)), _) => (Dialog::Known(dialog), Some(leg), world.dialogs.seat(dialog)),
@@ -79,12 +103,12 @@ impl Proxy {
             || hop.as_ref().is_ok_and(|flow| world.dispatch.is_destination(flow.peer));
         match trusted {
             true => Ok(Way { flow: hop?, dialog }),
-            false => Err(Refusal::new(403, "Forbidden")),
+            false => Err(Refusal::new(403, "Forbidden").into()),
         }
     }
 
     /// Section 16.6 items 6 and 7: the next Route, else the Request-URI.
-    fn next_hop(&self, incoming: &Incoming<'_, '_>, leg: Option<Leg>, seat: Option<Seat>) -> Result<Flow, Refusal> {
+    fn next_hop(&self, incoming: &Incoming<'_, '_>, leg: Option<Leg>, seat: Option<Seat>) -> Result<Flow, Detour> {
         let routed = &incoming.routed;
         let next = Uri::parse(routed.next.map_or(routed.uri, |next| next.uri))
             .map_err(|_| Refusal::new(400, "Bad Route Header"))?;
@@ -92,15 +116,18 @@ impl Proxy {
         let (transport, peer) = match (names_us, leg, seat) {
             // An end that took our address for the other's (no Contact): the destination is known all the same.
             (true, Some(Leg::Caller), Some(seat)) => (seat.transport, seat.address),
-            (true, _, _) => return Err(gone()),
+            (true, _, _) => return Err(gone().into()),
             (false, _, _) => {
                 let transport = self.transport(incoming, &next)?;
-                (transport, next.address().ok_or_else(|| Refusal::new(500, "Next Hop Has No Address"))?)
+                (transport, self.address_of(incoming, &next, transport)?)
             }
         };
         let listener = routed
             .leave_by
-            .filter(|&id| self.us.listener(id).transport == transport)
+            .filter(|&id| {
+                let listener = self.us.listener(id);
+                listener.transport == transport && listener.bind.is_ipv4() == peer.is_ipv4()
+            })
             .or_else(|| self.us.towards(transport, peer, incoming.flow.listener))
             .ok_or_else(|| Refusal::new(500, "No Listener Towards Next Hop"))?;
         Ok(self.way(listener, peer))

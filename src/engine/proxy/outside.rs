@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::names::{Detour, Errand, Name};
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World, retry_after};
 use crate::engine::dispatch::{DestinationId, Plan, Turn};
@@ -9,7 +10,7 @@ use crate::engine::event::{Call, Drain, Event, Output};
 use crate::engine::flow::Flow;
 use crate::engine::route::{Action, RequestView, Rule, Target};
 use crate::engine::sip::{Message, Method, Reply, Uri, media_lines};
-use crate::engine::transaction::Key;
+use crate::engine::transaction::{Key, ServerId};
 
 /// What an OPTIONS to ourselves is told (section 11.2).
 const CAPABILITIES: &[u8] =
@@ -22,6 +23,8 @@ enum Decision<'r> {
     Send(&'r Arc<Target>, Plan),
     /// It goes where its route says.
     Relay(Flow),
+    /// It goes where its route says, once that name has been looked up.
+    LookUp(Name),
     /// It gets an answer of ours by its transaction.
     Answer(Reply),
     /// It gets an answer of ours without one.
@@ -45,7 +48,7 @@ impl Proxy {
         if self.call_events && incoming.message.method() == Method::Invite {
             let first = match &decision {
                 Decision::Send(_, plan) => plan.first(),
-                Decision::Relay(_) | Decision::Answer(_) | Decision::Refuse(_) => None,
+                Decision::Relay(_) | Decision::LookUp(_) | Decision::Answer(_) | Decision::Refuse(_) => None,
             };
             let call = describe(world, incoming, rule, first);
             world.out.push(Output::Event(Event::Call(Box::new(call))));
@@ -59,6 +62,7 @@ impl Proxy {
                 let server = self.open(world, incoming, key);
                 self.begin(world, incoming, server, flow, None);
             }
+            Decision::LookUp(name) => self.park(world, incoming, key, &name, Errand::Relay),
             Decision::Answer(reply) => {
                 let server = self.open(world, incoming, key);
                 self.reply(world, server, incoming.message, incoming.flow, &reply);
@@ -107,15 +111,33 @@ impl Proxy {
 
     /// A trusted request goes by its own route; never back to us.
     fn relay<'r>(&self, incoming: &Incoming<'_, '_>) -> Decision<'r> {
-        let next = incoming.routed.next.map_or(incoming.routed.uri, |next| next.uri);
-        let way = Uri::parse(next).ok().filter(|uri| self.us.named_by(uri).is_none()).and_then(|uri| {
-            let peer = uri.address()?;
-            Some(self.way(self.us.towards(uri.transport()?, peer, incoming.flow.listener)?, peer))
-        });
-        match way {
-            Some(flow) => Decision::Relay(flow),
-            None => Decision::Answer(Reply::new(404, "Not Found")),
+        match self.relayed_way(incoming) {
+            Ok(flow) => Decision::Relay(flow),
+            Err(Detour::Name(name)) => Decision::LookUp(name),
+            Err(Detour::Refuse(_)) => Decision::Answer(Reply::new(404, "Not Found")),
         }
+    }
+
+    fn relayed_way(&self, incoming: &Incoming<'_, '_>) -> Result<Flow, Detour> {
+        let nowhere = || Refusal::new(404, "Not Found");
+        let next = incoming.routed.next.map_or(incoming.routed.uri, |next| next.uri);
+        let uri = Uri::parse(next).ok().filter(|uri| self.us.named_by(uri).is_none()).ok_or_else(nowhere)?;
+        let transport = uri.transport().ok_or_else(nowhere)?;
+        let peer = self.address_of(incoming, &uri, transport)?;
+        let listener = self.us.towards(transport, peer, incoming.flow.listener).ok_or_else(nowhere)?;
+        Ok(self.way(listener, peer))
+    }
+
+    /// Relays a request once the name of its next hop has been looked up; its transaction is open.
+    pub(super) fn go_relayed(
+        &mut self,
+        world: &mut World<'_>,
+        incoming: &Incoming<'_, '_>,
+        server: ServerId,
+    ) -> Result<(), Detour> {
+        let flow = self.relayed_way(incoming)?;
+        self.begin(world, incoming, server, flow, None);
+        Ok(())
     }
 
     fn is_for_us(&self, incoming: &Incoming<'_, '_>) -> bool {

@@ -159,7 +159,7 @@ impl Proxy {
     ) -> Option<Incoming<'m, 'b>> {
         let uri = Uri::parse(message.request_uri()).ok()?;
         let routed = super::preprocess(message, &uri, &self.us, world.keys);
-        Some(Incoming { flow: context.flow, message, routed })
+        Some(Incoming { flow: context.flow, message, routed, known: &[] })
     }
 
     /// Sends the request to the next of the plan that is still fit and that we have a way to.
