@@ -79,11 +79,14 @@ fn after_20_000_calls_and_their_timers_no_memory_is_kept() {
 }
 
 /// The bytes that the engine allocates for one message from a caller and one from a destination, both about `size` long:
-/// in place of `mark` stand `start`, `unit` again and again, and `end`.
+/// in place of `mark` stand `start`, `unit` again and again, and `end`. A `%` in `start` has half of the length.
 fn allocated(mark: &str, start: &str, unit: &str, end: &str, size: usize) -> usize {
     let mut bench = Bench::with(|config| config.limits.header_lines = 65_535);
     let (invite, ok) = bench.answered_call("1");
-    let long = |text: String| text.replacen(mark, &format!("{start}{}{end}", unit.repeat(size / unit.len())), 1);
+    let half = size / 2;
+    let repeated = unit.repeat(if start.contains('%') { half } else { size } / unit.len());
+    let grown = format!("{}{repeated}{end}", start.replace('%', &"x".repeat(half)));
+    let long = |text: String| text.replacen(mark, &grown, 1);
     let bye = long(in_dialog("BYE", &ok, 2));
     let outside = long(harness::invite("2"));
     let answer = long(String::from_utf8(invite.answer(200, "OK", &[])).expect("text"));
@@ -98,14 +101,14 @@ fn allocated(mark: &str, start: &str, unit: &str, end: &str, size: usize) -> usi
 fn a_message_costs_memory_in_proportion_to_its_length_whatever_it_repeats() {
     let _alone = COUNTING.lock();
     let own = "Route: <sip:127.0.0.1:8060;lr;tdm=xwAAYQAAABPkgahASfBUTxF8Wz8>\r\n";
-    let call_id = format!("Call-ID: {}\r\n", "x".repeat(8000));
     for (mark, start, unit, end) in [
         ("Max-Forwards: 70\r\n", "", "X: y\r\n", "Max-Forwards: 70\r\n"),
         ("Max-Forwards: 70\r\n", "", "Via: SIP/2.0/UDP b;branch=z\r\n", "Max-Forwards: 70\r\n"),
         ("Max-Forwards: 70\r\n", "", "Proxy-Require: a\r\n", "Max-Forwards: 70\r\n"),
         ("Max-Forwards: 70\r\n", "", own, "Max-Forwards: 70\r\n"),
-        ("Call-ID: 1\r\n", &call_id, own, ""),
-        ("Call-ID: 2\r\n", &call_id, own, ""),
+        // Each cookie is checked with the whole Call-ID.
+        ("Call-ID: 1\r\n", "Call-ID: %\r\n", own, ""),
+        ("Call-ID: 2\r\n", "Call-ID: %\r\n", own, ""),
         ("Max-Forwards: 70\r\n", "", "Route: <sip:10.129.39.88:7010;lr>\r\n", "Max-Forwards: 70\r\n"),
         (";rport", "", ";x=y", ";rport"),
         (";rport", ";rport,SIP/2.0/UDP b", ",SIP/2.0/UDP b", ""),
