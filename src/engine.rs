@@ -165,7 +165,7 @@ impl Engine {
 
 /// A datagram, or one framed message of a stream.
 fn received(world: &mut World<'_>, proxy: &mut Proxy, flow: Flow, bytes: &[u8]) {
-    if !proxy.takes_from(flow) {
+    if !proxy.takes_from(world, flow) {
         return world.drop(DropCause::RefusedSource, flow);
     }
     match keep_alive(bytes) {

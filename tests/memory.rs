@@ -1,19 +1,23 @@
 //! Memory returns to its start: 20,000 calls pass, all timers and lifetimes end, and what is allocated is what was before.
-//! A binary of its own, since it counts every allocation of its process.
+//! And what one message costs grows with its length only. A binary of its own, since it counts every allocation of its process.
 
 #[allow(dead_code, reason = "the other tests use more of it")]
 mod harness;
 
 use std::alloc::System;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use harness::{Bench, CALLER, in_dialog};
+use harness::{Bench, CALLER, SERVERS, in_dialog};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const CALLS: usize = 20_000;
+
+/// One test at a time: the counts are the whole process's.
+static COUNTING: Mutex<()> = Mutex::new(());
 
 /// Time between ten calls and the next ten.
 const PACE: Duration = Duration::from_millis(20);
@@ -61,6 +65,7 @@ fn round(bench: &mut Bench, round: usize) {
 
 #[test]
 fn after_20_000_calls_and_their_timers_no_memory_is_kept() {
+    let _alone = COUNTING.lock();
     let mut bench = Bench::with(|config| config.call_events = false);
     // Tables grow to what this load asks for, and stay so.
     (0..3).for_each(|warm_up| round(&mut bench, warm_up));
@@ -71,4 +76,45 @@ fn after_20_000_calls_and_their_timers_no_memory_is_kept() {
     assert_eq!((snapshot.transactions, snapshot.sessions), (0, 0));
     println!("memory: {start} bytes before {CALLS} calls, {end} after");
     assert!(end.abs_diff(start) <= SLACK, "{start} bytes before, {end} after");
+}
+
+/// The bytes that the engine allocates for one message from a caller and one from a destination, both about `size` long:
+/// in place of `mark` stand `start`, `unit` again and again, and `end`. A `%` in `start` has half of the length.
+fn allocated(mark: &str, start: &str, unit: &str, end: &str, size: usize) -> usize {
+    let mut bench = Bench::with(|config| config.limits.header_lines = 65_535);
+    let (invite, ok) = bench.answered_call("1");
+    let half = size / 2;
+    let repeated = unit.repeat(if start.contains('%') { half } else { size } / unit.len());
+    let grown = format!("{}{repeated}{end}", start.replace('%', &"x".repeat(half)));
+    let long = |text: String| text.replacen(mark, &grown, 1);
+    let bye = long(in_dialog("BYE", &ok, 2));
+    let outside = long(harness::invite("2"));
+    let answer = long(String::from_utf8(invite.answer(200, "OK", &[])).expect("text"));
+    let before = COUNTED.stats().bytes_allocated;
+    bench.receive(CALLER, outside);
+    bench.receive(CALLER, bye);
+    bench.receive(SERVERS[0], answer);
+    COUNTED.stats().bytes_allocated - before
+}
+
+#[test]
+fn a_message_costs_memory_in_proportion_to_its_length_whatever_it_repeats() {
+    let _alone = COUNTING.lock();
+    let own = "Route: <sip:127.0.0.1:8060;lr;tdm=xwAAYQAAABPkgahASfBUTxF8Wz8>\r\n";
+    for (mark, start, unit, end) in [
+        ("Max-Forwards: 70\r\n", "", "X: y\r\n", "Max-Forwards: 70\r\n"),
+        ("Max-Forwards: 70\r\n", "", "Via: SIP/2.0/UDP b;branch=z\r\n", "Max-Forwards: 70\r\n"),
+        ("Max-Forwards: 70\r\n", "", "Proxy-Require: a\r\n", "Max-Forwards: 70\r\n"),
+        ("Max-Forwards: 70\r\n", "", own, "Max-Forwards: 70\r\n"),
+        // Each cookie is checked with the whole Call-ID.
+        ("Call-ID: 1\r\n", "Call-ID: %\r\n", own, ""),
+        ("Call-ID: 2\r\n", "Call-ID: %\r\n", own, ""),
+        ("Max-Forwards: 70\r\n", "", "Route: <sip:10.129.39.88:7010;lr>\r\n", "Max-Forwards: 70\r\n"),
+        (";rport", "", ";x=y", ";rport"),
+        (";rport", ";rport,SIP/2.0/UDP b", ",SIP/2.0/UDP b", ""),
+        ("Content-Length: 0\r\n\r\n", "Content-Length: 60000\r\n\r\n", "m=a\r\n", ""),
+    ] {
+        let [small, large] = [7_000, 56_000].map(|size| allocated(mark, start, unit, end, size));
+        assert!(large <= small * 10 + (64 << 10), "{start:.20}{unit}: {small} bytes, then {large}");
+    }
 }

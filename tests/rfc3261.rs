@@ -8,5 +8,6 @@ mod section_16_6_forwarding;
 mod section_16_6_names;
 mod section_16_7_responses;
 mod section_16_8_timer_c;
+mod section_16_9_transport_errors;
 mod section_17_transactions;
 mod section_18_transport;

@@ -3,6 +3,8 @@
 #[path = "server/commands.rs"]
 mod commands;
 mod contract;
+#[path = "server/icmp.rs"]
+mod icmp;
 #[path = "server/node.rs"]
 mod node;
 #[path = "server/scratch.rs"]

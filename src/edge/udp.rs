@@ -306,6 +306,11 @@ mod tests {
         let count = |fault| faults[fault as usize];
         assert_eq!([SendFault::BadAddress, SendFault::TooLarge, SendFault::NoSocket].map(count), [1, 1, 1]);
         assert_eq!((faults.iter().sum::<u64>(), counters.read().sent), (3, 0));
+        // The kernel tells of the large one in the error queue too; it is our own fault, so no peer's.
+        here.wait(Some(Duration::ZERO)).expect("a wait");
+        assert_eq!((refused(&here), received(&here, &counters)), (Vec::new(), Vec::new()));
+        here.wait(Some(Duration::ZERO)).expect("a wait");
+        assert_eq!(here.ready(), 0);
     }
 
     /// An address that refuses datagrams: its socket is closed again.

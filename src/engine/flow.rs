@@ -103,20 +103,20 @@ pub struct Listener {
     pub sources: Sources,
 }
 
-/// Who may send to a listener: callers and servers alike. The default is everybody.
+/// Who may send to a listener, beside the destinations. The default is everybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
     /// Only these networks; empty: all.
     pub allow: Vec<Cidr>,
-    /// None of these, whatever `allow` says.
+    /// None of these, not even destinations, whatever `allow` says.
     pub deny: Vec<Cidr>,
 }
 
 impl Sources {
-    /// Whether what comes from that address is taken.
-    pub fn permit(&self, ip: IpAddr) -> bool {
+    /// Whether what comes from that address is taken. `is_destination` is asked only if it matters.
+    pub fn permit(&self, ip: IpAddr, is_destination: impl FnOnce() -> bool) -> bool {
         let names = |networks: &[Cidr]| networks.iter().any(|network| network.contains(ip));
-        !names(&self.deny) && (self.allow.is_empty() || names(&self.allow))
+        !names(&self.deny) && (self.allow.is_empty() || names(&self.allow) || is_destination())
     }
 }
 
@@ -154,11 +154,14 @@ mod tests {
         let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a network")).collect();
         let permitted = |allow: &[&str], deny: &[&str]| {
             let sources = Sources { allow: networks(allow), deny: networks(deny) };
-            ["10.1.2.3", "10.9.9.9", "192.0.2.1", "::1"].map(|ip| sources.permit(ip.parse().expect("an address")))
+            let destination = "192.0.2.9";
+            ["10.1.2.3", "10.9.9.9", "192.0.2.1", "::1", destination]
+                .map(|ip| sources.permit(ip.parse().expect("an address"), || ip == destination))
         };
-        assert_eq!(permitted(&[], &[]), [true; 4]);
-        assert_eq!(permitted(&["10.0.0.0/8"], &[]), [true, true, false, false]);
-        assert_eq!(permitted(&["10.0.0.0/8", "::1"], &["10.9.0.0/16"]), [true, false, false, true]);
-        assert_eq!(permitted(&[], &["::/0"]), [true, true, true, false]);
+        assert_eq!(permitted(&[], &[]), [true; 5]);
+        assert_eq!(permitted(&["10.0.0.0/8"], &[]), [true, true, false, false, true]);
+        assert_eq!(permitted(&["10.0.0.0/8", "::1"], &["10.9.0.0/16"]), [true, false, false, true, true]);
+        assert_eq!(permitted(&[], &["::/0"]), [true, true, true, false, true]);
+        assert_eq!(permitted(&["10.0.0.0/8"], &["192.0.2.0/24"]), [true, true, false, false, false]);
     }
 }

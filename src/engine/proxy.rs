@@ -140,8 +140,9 @@ impl Proxy {
     }
 
     /// Whether the listener takes anything from that address.
-    pub(crate) fn takes_from(&self, flow: Flow) -> bool {
-        self.us.listener(flow.listener).sources.permit(flow.peer.ip())
+    pub(crate) fn takes_from(&self, world: &World<'_>, flow: Flow) -> bool {
+        let ip = flow.peer.ip();
+        self.us.listener(flow.listener).sources.permit(ip, || world.dispatch.is_destination_ip(ip))
     }
 
     /// One request.

@@ -96,6 +96,25 @@ fn what_is_no_sip_or_cannot_be_answered_is_counted_and_dropped() {
 }
 
 #[test]
+fn more_header_lines_than_allowed_are_refused_and_what_can_not_be_answered_is_dropped() {
+    let with = |method: &str, lines: usize| {
+        let filler: Vec<_> = (0..lines).map(|line| format!("X-{line}: x")).collect();
+        request(method, &format!("sip:{INSIDE}"), "1", &filler.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    // Seven lines of its own: Via, Max-Forwards, From, To, Call-ID, CSeq, Content-Length.
+    let mut bench = Bench::new();
+    assert_eq!(lines(&bench.receive(CALLER, with("OPTIONS", 249))), ["SIP/2.0 200 OK"]);
+    assert_eq!(lines(&bench.receive(CALLER, with("OPTIONS", 250))), ["SIP/2.0 400 Too Many Header Lines"]);
+    assert_eq!(bench.receive(CALLER, with("ACK", 250)).len(), 0);
+    let response = with("OPTIONS", 250).replacen(&format!("OPTIONS sip:{INSIDE} SIP/2.0"), "SIP/2.0 200 OK", 1);
+    assert_eq!(bench.receive(CALLER, response).len(), 0);
+    let dropped = bench.snapshot().totals.dropped;
+    assert_eq!((dropped[1], dropped[3]), (1, 1));
+    let mut bench = Bench::with(|config| config.limits.header_lines = 257);
+    assert_eq!(lines(&bench.receive(CALLER, with("OPTIONS", 250))), ["SIP/2.0 200 OK"]);
+}
+
+#[test]
 fn keep_alives_are_answered_and_pongs_are_not() {
     let mut bench = Bench::new();
     assert_eq!(bench.receive(CALLER, "\r\n\r\n")[0].bytes, b"\r\n");

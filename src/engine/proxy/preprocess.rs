@@ -10,6 +10,9 @@ use crate::engine::sip::{Address, Cookie, Keys, Message, Uri};
 /// The parameter of our Record-Route that holds the cookie.
 pub(crate) const COOKIE: &[u8] = b"tdm";
 
+/// In how many Route values of ours a cookie is looked for: we write two, and two more on a second way through us.
+const LOOKS: usize = 4;
+
 /// A request once what is ours has been taken off its route.
 #[derive(Debug)]
 pub(crate) struct Routed<'a> {
@@ -48,8 +51,10 @@ pub(crate) fn preprocess<'a>(request: &Message<'a>, uri: &Uri<'a>, us: &Ourselve
         if routed.taken > 0 || routed.last_taken {
             routed.leave_by = Some(listener);
         }
-        routed.cookie =
-            routed.cookie.or_else(|| route.params.get(COOKIE).and_then(|cookie| read_cookie(cookie, request, keys)));
+        // Each look hashes the whole Call-ID, so that a thousand would take long.
+        if routed.cookie.is_none() && routed.taken < LOOKS {
+            routed.cookie = route.params.get(COOKIE).and_then(|cookie| read_cookie(cookie, request, keys));
+        }
         routed.taken += 1;
         remaining = rest;
     }

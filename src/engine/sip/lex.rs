@@ -12,6 +12,7 @@ pub(crate) fn is_token(byte: u8) -> bool {
 
 /// Whether the text is a `token`: not empty, nothing else in it.
 pub(crate) fn all_token(text: &[u8]) -> bool {
+    looked_at(text.len());
     !text.is_empty() && text.iter().all(|&b| is_token(b))
 }
 
@@ -19,6 +20,7 @@ pub(crate) fn all_token(text: &[u8]) -> bool {
 pub(crate) fn trim(text: &[u8]) -> &[u8] {
     let start = text.iter().position(|&b| !is_lws(b)).unwrap_or(text.len());
     let end = text.iter().rposition(|&b| !is_lws(b)).map_or(start, |last| last + 1);
+    looked_at(start + text.len() - end);
     &text[start..end]
 }
 
@@ -39,6 +41,7 @@ pub(crate) fn find_outside(text: &[u8], separator: u8) -> Option<usize> {
     let mut angle = false;
     let mut at = 0;
     while at < text.len() {
+        looked_at(1);
         match text[at] {
             b'\\' if quoted => at += 1,
             b'"' if !angle => quoted = !quoted,
@@ -104,6 +107,7 @@ impl<'a> Iterator for Params<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let start = self.0.iter().position(|&b| b == b';')? + 1;
+            looked_at(start);
             let text = &self.0[start..];
             let end = find_outside(text, b';').unwrap_or(text.len());
             self.0 = &text[end..];
@@ -119,14 +123,73 @@ impl<'a> Iterator for Params<'a> {
     }
 }
 
+/// For the test that reading takes time in proportion to the message: counts the bytes that were looked at.
+pub(super) fn looked_at(_bytes: usize) {
+    #[cfg(test)]
+    tests::LOOKED_AT.with(|count| count.set(count.get() + _bytes));
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::cell::Cell;
+
     use super::*;
+    use crate::engine::sip::Message;
+
+    thread_local! {
+        /// The bytes that this thread has looked at.
+        pub(in crate::engine::sip) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+    }
 
     #[test]
     fn values_split_at_commas_outside_quotes_and_angles() {
         let all: Vec<_> = values(b" \"a, b\" <sip:x,y@h> , <sip:z>;q=\"1,2\",").collect();
         assert_eq!(all, [&b"\"a, b\" <sip:x,y@h>"[..], b"<sip:z>;q=\"1,2\"", b""]);
+    }
+
+    /// How many bytes are looked at when a message of about `size` bytes is read, that ends in `end` and repeats `unit`
+    /// in between.
+    fn work(start: &str, unit: &str, end: &str, size: usize) -> usize {
+        let head = "OPTIONS sip:h SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKx\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:b>\r\n\
+                    Call-ID: 1\r\nCSeq: 1 OPTIONS\r\n";
+        let text = format!("{head}{start}{}{end}\r\n\r\n", unit.repeat(size / unit.len()));
+        let before = LOOKED_AT.get();
+        if let Ok(message) = Message::parse(text.as_bytes()) {
+            let _ = message.vias().count();
+            let _ = message.routes().filter_map(|route| route.params.get(b"none")).count();
+            let _ = message.via().params.get(b"none");
+        }
+        LOOKED_AT.get() - before
+    }
+
+    #[test]
+    fn reading_takes_time_in_proportion_to_the_message() {
+        for (start, unit, end) in [
+            ("", "X: y\r\n", "Y: z"),
+            ("", "X\r\n", "Y: z"),
+            ("X: ", "y\r\n ", "z"),
+            ("", "Via: SIP/2.0/UDP b;branch=z\r\n", "Y: z"),
+            ("Via: SIP/2.0/UDP b", ",SIP/2.0/UDP b", ""),
+            ("Via: SIP/2.0/UDP b", ",", ""),
+            ("Via: SIP/2.0/UDP b", ";x", ""),
+            ("Via: SIP/2.0/UDP b", " ; ;\"", ""),
+            ("Via: SIP/2.0/UDP b", ";x=\"\\\"", ""),
+            ("Route: <sip:a;lr>", ",<sip:a;lr>", ""),
+            ("Route: ", "<", ""),
+            ("Route: ", "\"", ""),
+            ("Route: ", "\",", ""),
+            ("Route: <sip:a", ";lr", ">"),
+            ("Route: <sip:a>", ";\"", ""),
+            ("Route: <sip:a>", ";", ""),
+            ("Contact: ", ",,<", ""),
+            ("Call-ID: ", " a", ""),
+        ] {
+            let (small, large) = (work(start, unit, end, 8 << 10), work(start, unit, end, 64 << 10));
+            assert!(large > 60 << 10, "{start}{unit}: {large} bytes were counted");
+            assert!(large <= small * 9, "{start}{unit}: {small} bytes are looked at for 8 KiB, {large} for 64 KiB");
+            // A few times each, whatever they are.
+            assert!(large <= 12 * (64 << 10), "{start}{unit}: {large}");
+        }
     }
 
     #[test]

@@ -416,6 +416,7 @@ impl<'a> Message<'a> {
 fn line_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(newline) = memchr::memchr(b'\n', &bytes[at..]) {
         at += newline + 1;
+        lex::looked_at(newline + 1);
         if !matches!(bytes.get(at), Some(b' ' | b'\t')) {
             return at;
         }
