@@ -16,8 +16,10 @@ use self::reader::{Section, Source};
 use self::values::duration_from;
 use crate::edge::log::{LogConfig, LogFormat};
 use crate::edge::store::{Strictness, TableOptions};
+use crate::edge::tcp::StreamLimits;
 use crate::engine::dispatch::Policy;
 use crate::engine::flow::Listener;
+use crate::engine::sip::FrameLimits;
 use crate::engine::transaction::timing::Timing;
 use crate::engine::{self, Limits, route};
 
@@ -43,6 +45,8 @@ pub struct Config {
     pub route: route::Config,
     /// What bounds memory.
     pub limits: Limits,
+    /// What bounds connections.
+    pub streams: StreamLimits,
     /// Timer lengths.
     pub timing: Timing,
     /// Where the HTTP surface listens; none: it is off.
@@ -127,6 +131,7 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
     let bound = listeners::read(root);
     let sets = rules::read_sets(root);
     let route = rules::read(root, &bound);
+    let (limits, streams) = read_limits(&root.section("limits"));
     let config = Config {
         base: base.to_owned(),
         node_id: root.text("node_id", values::token).unwrap_or_else(host_name),
@@ -135,7 +140,8 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
         database: read_database(&root.section("database")),
         sets,
         route,
-        limits: read_limits(&root.section("limits")),
+        limits,
+        streams,
         timing: read_timing(&root.section("timing")),
         http: read_http(&root.section("http")),
         log: read_log(&root.section("log")),
@@ -166,7 +172,8 @@ fn read_database(section: &Section<'_>) -> Database {
     database
 }
 
-fn read_limits(section: &Section<'_>) -> Limits {
+/// What bounds the engine, and what bounds connections.
+fn read_limits(section: &Section<'_>) -> (Limits, StreamLimits) {
     let default = Limits::default();
     let count = |key, least, most, otherwise: usize| {
         section.number(key, least..=most).and_then(|number| usize::try_from(number).ok()).unwrap_or(otherwise)
@@ -175,12 +182,22 @@ fn read_limits(section: &Section<'_>) -> Limits {
         transactions: count("transactions", 100, 100_000_000, default.transactions),
         sessions: count("sessions", 1, 100_000_000, default.sessions),
         message: count("message_bytes", 1500, 65_535, default.message),
+        headers: count("headers", 20, 10_000, default.headers),
         session_lifetime: section
             .text("session_lifetime", duration_from(Duration::from_secs(60)))
             .unwrap_or(default.session_lifetime),
     };
+    let stream = StreamLimits::default();
+    let length = |key, otherwise| section.text(key, duration_from(Duration::from_millis(100))).unwrap_or(otherwise);
+    let streams = StreamLimits {
+        connections: count("connections", 1, 10_000_000, stream.connections),
+        connections_per_source: count("connections_per_source", 1, 10_000_000, stream.connections_per_source),
+        connect_timeout: length("connect_timeout", stream.connect_timeout),
+        idle_timeout: length("idle_timeout", stream.idle_timeout),
+        frame: FrameLimits { message: limits.message, headers: limits.headers, ..stream.frame },
+    };
     section.finish();
-    limits
+    (limits, streams)
 }
 
 fn read_timing(section: &Section<'_>) -> Timing {
@@ -321,6 +338,11 @@ mod tests {
             transactions = 1000
             sessions = 10
             message_bytes = 4000
+            headers = 100
+            connections = 10
+            connections_per_source = 5
+            connect_timeout = "1s"
+            idle_timeout = "1h"
             session_lifetime = "1h"
             [timing]
             t1 = "100ms"
@@ -347,6 +369,11 @@ mod tests {
         assert_eq!((config.http, config.log.format), (None, LogFormat::Json));
         assert_eq!(config.listeners[1].advertise.to_string(), "sip.example.com:8060");
         assert_eq!((config.limits.message, config.timing.t4), (4000, Duration::from_secs(2)));
+        let frame = FrameLimits { message: 4000, headers: 100, ..FrameLimits::default() };
+        let (connect_timeout, idle_timeout) = (Duration::from_secs(1), Duration::from_secs(3600));
+        let streams =
+            StreamLimits { connections: 10, connections_per_source: 5, connect_timeout, idle_timeout, frame };
+        assert_eq!(config.streams, streams);
         assert_eq!((config.database.strictness, config.database.table.table.as_str()), (Strictness::Lenient, "dp"));
     }
 

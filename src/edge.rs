@@ -8,6 +8,7 @@ pub mod log;
 pub mod metrics;
 pub mod retry;
 pub mod store;
+pub mod tcp;
 pub mod udp;
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use self::dispatch::Dispatch;
 use self::event::DropCause;
 use self::flow::Flow;
 use self::proxy::{Owner, Proxy, World};
-use self::sip::{KeepAlive, Keys, Message, NotSip, PONG, Start, keep_alive};
+use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
 use self::snapshot::Totals;
 use self::transaction::{Happened, Transactions};
 
@@ -60,6 +60,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Bytes of one message.
     pub message: usize,
+    /// Header lines of one message.
+    pub headers: usize,
     /// How long a session may stay in the table without an end seen.
     pub session_lifetime: std::time::Duration,
 }
@@ -70,6 +72,7 @@ impl Default for Limits {
             transactions: 200_000,
             sessions: 1_000_000,
             message: 65_535,
+            headers: 256,
             session_lifetime: std::time::Duration::from_secs(12 * 3600),
         }
     }
@@ -113,6 +116,8 @@ impl Engine {
         match input {
             Input::Received { flow, bytes } => received(&mut world, proxy, flow, bytes),
             Input::Unreachable { flow } => world.transactions.unreachable(flow, happened),
+            Input::Undelivered { flow: _, bytes } => undelivered(&mut world, bytes, happened),
+            Input::Unframed { flow, head, fault } => proxy.unframed(&mut world, flow, head, fault),
             Input::Sets(sets) => {
                 let changes = world.dispatch.replace(sets);
                 world.out.push(Output::Event(Event::SetsReplaced(changes)));
@@ -153,6 +158,19 @@ impl Engine {
     ) -> (World<'e>, &'e mut Proxy, &'e mut Vec<Happened<Owner>>) {
         let Engine { keys, proxy, transactions, dispatch, dialogs, totals, happened } = self;
         (World { now, keys, transactions, dispatch, dialogs, totals, out }, proxy, happened)
+    }
+}
+
+/// A message that could not be sent ends the client transaction of its branch, if it has one. An answer has gone every way
+/// that there is, and an ACK or CANCEL that is lost is mended by the INVITE's own timers.
+fn undelivered(world: &mut World<'_>, bytes: &[u8], happened: &mut Vec<Happened<Owner>>) {
+    let Ok(message) = Message::parse(bytes) else { return };
+    if let (Start::Request { method, .. }, Some(text)) = (message.start(), message.via().branch)
+        && !matches!(method, Method::Ack | Method::Cancel)
+        && let Some(branch) = world.keys.read_branch(text)
+        && let Some(client) = world.transactions.client(&branch, method)
+    {
+        world.transactions.undelivered(client, happened);
     }
 }
 

@@ -122,7 +122,7 @@ impl Node {
             None => None,
         };
         let (events, heard) = mpsc::channel(EVENTS);
-        let handle = Server::start(ServerConfig { engine: config.engine(key), seed, events })?;
+        let handle = Server::start(ServerConfig { engine: config.engine(key), streams: config.streams, seed, events })?;
         tokio::spawn(report(heard));
         let shared = Arc::new(Shared {
             handle,

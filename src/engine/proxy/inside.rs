@@ -1,13 +1,18 @@
 //! Requests inside a dialog: their route leads them (RFC 3261 sections 12.2 and 16.12), our cookie vouches for them.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use super::context::Hop;
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World};
 use crate::engine::dialog::{DialogId, Leg};
 use crate::engine::dispatch::{DestinationId, SetId};
-use crate::engine::flow::{Flow, Transport};
+use crate::engine::flow::{ConnectionId, Flow, Transport};
 use crate::engine::sip::{Cookie, Method, Uri};
 use crate::engine::transaction::Key;
+
+/// What stands for the address of a peer that is known by its connection alone.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Where a request inside a dialog goes, and what it belongs to.
 struct Way {
@@ -89,6 +94,7 @@ impl Proxy {
         let next = Uri::parse(routed.next.map_or(routed.uri, |next| next.uri))
             .map_err(|_| Refusal::new(400, "Bad Route Header"))?;
         let names_us = self.us.named_by(&next).is_some();
+        let connection = self.callers_connection(incoming);
         let (transport, peer) = match (names_us, leg, destination) {
             // An end that took our address for the other's (no Contact): the destination is known all the same.
             (true, Some(Leg::Caller), Some(destination)) => {
@@ -97,8 +103,11 @@ impl Proxy {
             }
             (true, _, _) => return Err(gone()),
             (false, _, _) => {
-                let transport = self.transport(incoming, &next)?;
-                (transport, next.address().ok_or_else(|| Refusal::new(500, "Next Hop Has No Address"))?)
+                let transport = self.transport(world, incoming, &next, leg, destination)?;
+                // A caller's connection serves where its URI holds a name: it has no other address, then.
+                let none = (connection != ConnectionId::default()).then_some(NOWHERE);
+                let peer = next.address().or(none).ok_or_else(|| Refusal::new(500, "Next Hop Has No Address"))?;
+                (transport, peer)
             }
         };
         let listener = routed
@@ -106,15 +115,42 @@ impl Proxy {
             .filter(|&id| self.us.listener(id).transport == transport)
             .or_else(|| self.us.towards(transport, peer, incoming.flow.listener))
             .ok_or_else(|| Refusal::new(500, "No Listener Towards Next Hop"))?;
-        Ok(self.way(listener, peer))
+        Ok(Flow { connection, ..self.way(listener, peer) })
     }
 
     /// Toward the caller the transport is the one that it talks to us by: its URI often does not say (a UniMRCP server's
     /// BYE to a TCP client names no transport).
-    fn transport(&self, incoming: &Incoming<'_, '_>, next: &Uri<'_>) -> Result<Transport, Refusal> {
+    /// Toward the destination it is the row's where a Contact that does not say leads to the row's address.
+    fn transport(
+        &self,
+        world: &World<'_>,
+        incoming: &Incoming<'_, '_>,
+        next: &Uri<'_>,
+        leg: Option<Leg>,
+        destination: Option<DestinationId>,
+    ) -> Result<Transport, Refusal> {
+        if let Some((cookie, Leg::Destination)) = incoming.routed.cookie
+            && incoming.routed.next.is_none()
+        {
+            return Ok(cookie.transport);
+        }
+        if leg == Some(Leg::Caller) && next.params.get(b"transport").is_none() {
+            let row = destination.and_then(|id| world.dispatch.destination(id)).map(|found| &found.row);
+            if let Some(row) = row.filter(|row| next.address() == Some(row.address)) {
+                return Ok(row.transport);
+            }
+        }
+        next.transport().ok_or_else(|| Refusal::new(500, "Next Hop Has Unknown Transport"))
+    }
+
+    /// The connection that the caller began the dialog by, if the request is for the caller itself and the connection was
+    /// this node's; whether it still lives the edge knows.
+    fn callers_connection(&self, incoming: &Incoming<'_, '_>) -> ConnectionId {
         match incoming.routed.cookie {
-            Some((cookie, Leg::Destination)) if incoming.routed.next.is_none() => Ok(cookie.transport),
-            _ => next.transport().ok_or_else(|| Refusal::new(500, "Next Hop Has Unknown Transport")),
+            Some((cookie, Leg::Destination)) if incoming.routed.next.is_none() && cookie.node == self.node => {
+                cookie.connection
+            }
+            Some(_) | None => ConnectionId::default(),
         }
     }
 }

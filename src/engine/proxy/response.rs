@@ -4,7 +4,7 @@ use super::best::{Final, passed_on};
 use super::{Owner, Proxy, World};
 use crate::engine::event::{DropCause, Output};
 use crate::engine::flow::{ConnectionId, Flow, Transport};
-use crate::engine::sip::{Message, Splice, Start, Via};
+use crate::engine::sip::{Message, Splice, Start, Via, header::Name};
 use crate::engine::transaction::{ClientId, Happened, ServerId};
 
 impl Proxy {
@@ -155,8 +155,12 @@ impl Proxy {
 
     /// A response to a request that another node forwarded, or this one long ago: by its Vias alone (section 16.11).
     fn pass_stateless(&self, world: &mut World<'_>, came: Flow, message: &Message<'_>, next: &Via<'_>) {
-        let to = next.response_address().zip(next.known_transport().filter(|&t| t == Transport::Udp));
-        let way = to.and_then(|(peer, transport)| {
+        let to = next.response_address().zip(next.known_transport());
+        let way = to.and_then(|(mut peer, transport)| {
+            // The caller's connection went with the node that had it; its port is no listener's, but sent-by's is.
+            if transport.is_reliable() {
+                peer.set_port(next.port_or_default());
+            }
             let listener = self.us.towards(transport, peer, came.listener)?;
             Some(Flow { listener, transport, peer, connection: ConnectionId::default() })
         });
@@ -169,7 +173,7 @@ impl Proxy {
 
 /// Item 3: the response without our Via; none if no other is left, so that it is for nobody.
 fn without_our_via(message: &Message<'_>) -> Option<bytes::Bytes> {
-    message.vias().nth(1)??;
+    let next = message.vias().nth(1)??;
     let mut splice = Splice::new(message.bytes());
     let line = message.first_via_line();
     let ours = message.via().raw;
@@ -181,6 +185,12 @@ fn without_our_via(message: &Message<'_>) -> Option<bytes::Bytes> {
             let end = second.as_ptr().addr() - line.value.as_ptr().addr();
             splice.remove(&line.value[start..end]);
         }
+    }
+    // A stream needs to know where the message ends (section 18.3).
+    let stream = next.known_transport().is_some_and(Transport::is_reliable);
+    if stream && message.values(Name::ContentLength).next().is_none() {
+        let length = format!("Content-Length: {}\r\n", message.body().len());
+        splice.insert_before(message.lines()[0].whole, |text| text.extend_from_slice(length.as_bytes()));
     }
     Some(splice.finish())
 }

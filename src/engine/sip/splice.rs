@@ -71,8 +71,8 @@ impl<'a> Splice<'a> {
 
     /// Appends the edited text to `out`.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>) {
-        // Stable: inserts at one place stay in the order in which they were made.
-        self.cuts.sort_by_key(|cut| cut.at);
+        // Stable: inserts at one place stay in the order in which they were made, before what is removed there.
+        self.cuts.sort_by_key(|cut| (cut.at, cut.remove > 0));
         let mut at = 0;
         for cut in &self.cuts {
             debug_assert!(cut.at >= at, "edits do not overlap");
@@ -98,6 +98,15 @@ mod tests {
         splice.insert_after(&source[0..3], |text| text.extend_from_slice(b"!"));
         splice.remove(&source[4..8]);
         assert_eq!(splice.finish(), &b"a b one! 3"[..]);
+    }
+
+    #[test]
+    fn what_is_removed_takes_no_insert_with_it() {
+        let source = b"one two";
+        let mut splice = Splice::new(source);
+        splice.remove(&source[0..4]);
+        splice.insert_before(&source[0..3], |text| text.extend_from_slice(b"a "));
+        assert_eq!(splice.finish(), &b"a two"[..]);
     }
 
     #[test]

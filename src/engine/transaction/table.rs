@@ -323,6 +323,18 @@ impl<O: Copy> Transactions<O> {
         }
     }
 
+    /// The request of a client transaction could not be sent: ends it, unless an answer shows that it has been.
+    pub(crate) fn undelivered(&mut self, client: ClientId, happened: &mut Vec<Happened<O>>) {
+        let nothing_heard = self.clients.get(client).is_some_and(|one| match &one.machine {
+            ClientMachine::Invite(machine) => matches!(machine, ClientInvite::Calling { .. }),
+            ClientMachine::NonInvite(machine) => matches!(machine, ClientNonInvite::Trying { .. }),
+        });
+        if let Some(one) = self.clients.get(client).filter(|_| nothing_heard) {
+            happened.push(Happened::Unreachable { client, owner: one.owner });
+            self.clients.remove(client);
+        }
+    }
+
     /// A way is dead: ends every client transaction that waits for an answer to a request that went by it.
     pub(crate) fn unreachable(&mut self, flow: Flow, happened: &mut Vec<Happened<O>>) {
         self.clients.retain(|client, one| {
