@@ -193,6 +193,7 @@ fn read_limits(section: &Section<'_>) -> (Limits, StreamLimits) {
         connections: count("connections", 1, 10_000_000, stream.connections),
         connections_per_source: count("connections_per_source", 1, 10_000_000, stream.connections_per_source),
         connect_timeout: length("connect_timeout", stream.connect_timeout),
+        first_message_timeout: length("first_message_timeout", stream.first_message_timeout),
         idle_timeout: length("idle_timeout", stream.idle_timeout),
         frame: FrameLimits { message: limits.message, headers: limits.headers, ..stream.frame },
     };
@@ -342,6 +343,7 @@ mod tests {
             connections = 10
             connections_per_source = 5
             connect_timeout = "1s"
+            first_message_timeout = "2s"
             idle_timeout = "1h"
             session_lifetime = "1h"
             [timing]
@@ -370,9 +372,14 @@ mod tests {
         assert_eq!(config.listeners[1].advertise.to_string(), "sip.example.com:8060");
         assert_eq!((config.limits.message, config.timing.t4), (4000, Duration::from_secs(2)));
         let frame = FrameLimits { message: 4000, headers: 100, ..FrameLimits::default() };
-        let (connect_timeout, idle_timeout) = (Duration::from_secs(1), Duration::from_secs(3600));
-        let streams =
-            StreamLimits { connections: 10, connections_per_source: 5, connect_timeout, idle_timeout, frame };
+        let streams = StreamLimits {
+            connections: 10,
+            connections_per_source: 5,
+            connect_timeout: Duration::from_secs(1),
+            first_message_timeout: Duration::from_secs(2),
+            idle_timeout: Duration::from_secs(3600),
+            frame,
+        };
         assert_eq!(config.streams, streams);
         assert_eq!((config.database.strictness, config.database.table.table.as_str()), (Strictness::Lenient, "dp"));
     }

@@ -195,11 +195,7 @@ impl Handle {
 }
 
 /// Binds all listeners and writes the ports that they got into them.
-fn bind(
-    listeners: &mut [Listener],
-    limits: StreamLimits,
-    counters: &Arc<Counters>,
-) -> Result<Wires, ServerError> {
+fn bind(listeners: &mut [Listener], limits: StreamLimits, counters: &Arc<Counters>) -> Result<Wires, ServerError> {
     if let Some(other) = listeners.iter().find(|listener| listener.transport == Transport::Tls) {
         return Err(ServerError::Transport { address: other.bind, transport: other.transport });
     }

@@ -50,9 +50,9 @@ async fn serve(args: &Args) -> Result<(), Failure> {
         hang_up_after: args.hang_up_after,
     };
     let transport = Transport::from(args.transport);
-    let server = MrcpServer::start_on(transport, args.listen, behaviour).await.map_err(|error| {
-        Failure::new(format!("can't listen on {} {}: {error}", transport.name(), args.listen))
-    })?;
+    let server = MrcpServer::start_on(transport, args.listen, behaviour)
+        .await
+        .map_err(|error| Failure::new(format!("can't listen on {} {}: {error}", transport.name(), args.listen)))?;
     term::line(&format!("MRCPv2 stand-in at {}, until SIGTERM or Ctrl-C", sip_uri(server.address(), transport)));
     super::run::stopped().await?;
     let counts = server.counts();

@@ -127,7 +127,8 @@ mod tests {
         assert_eq!(bind("udp:[::1]:5060").map(|bind| bind.address), Ok("[::1]:5060".parse().expect("an address")));
         assert_eq!(bind("UDP:*:5060").map(|bind| bind.address.ip().is_unspecified()), Ok(true));
         assert_eq!(bind("tcp:10.0.0.1:5060").map(|bind| bind.transport), Ok(Transport::Tcp));
-        for text in ["", "udp", "tls:1.2.3.4:5061", "udp:1.2.3.4", "1.2.3.4:5060", "sctp:1.2.3.4:5060", "udp:host:5060"] {
+        for text in ["", "udp", "tls:1.2.3.4:5061", "udp:1.2.3.4", "1.2.3.4:5060", "sctp:1.2.3.4:5060", "udp:host:5060"]
+        {
             assert!(bind(text).is_err(), "{text}");
         }
     }

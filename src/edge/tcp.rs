@@ -42,6 +42,8 @@ pub struct StreamLimits {
     pub connections_per_source: usize,
     /// How long a connection of ours may take to be made.
     pub connect_timeout: Duration,
+    /// A peer's connection must bring a whole message within this time.
+    pub first_message_timeout: Duration,
     /// A connection that carries nothing for so long, either way, is closed.
     pub idle_timeout: Duration,
     /// How large one message may be.
@@ -61,6 +63,7 @@ impl Default for StreamLimits {
             connections: 10_000,
             connections_per_source: 2000,
             connect_timeout: Duration::from_secs(2),
+            first_message_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(600),
             frame: FrameLimits::default(),
         }

@@ -48,9 +48,7 @@ impl Wire {
     /// none.
     pub(super) async fn bind(transport: Transport, address: SocketAddr) -> io::Result<Self> {
         let kind = match transport {
-            Transport::Udp => {
-                Kind::Udp { socket: UdpSocket::bind(address).await?, buffer: vec![0; 65_535].into() }
-            }
+            Transport::Udp => Kind::Udp { socket: UdpSocket::bind(address).await?, buffer: vec![0; 65_535].into() },
             Transport::Tcp => Kind::Tcp(Streams::bind(address).await?),
             Transport::Tls => return Err(io::ErrorKind::Unsupported.into()),
         };

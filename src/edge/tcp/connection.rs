@@ -19,8 +19,6 @@ use super::{Heard, Shared, bind};
 use crate::engine::flow::{ConnectionId, Flow};
 use crate::engine::sip::{Frame, Framer, PING};
 
-/// A peer's connection must bring a whole message within this time.
-const FIRST_MESSAGE: Duration = Duration::from_secs(10);
 /// A peer must take one message within this time.
 const STALLED: Duration = Duration::from_secs(10);
 /// How long a peer has to read our last words before the connection is gone.
@@ -178,7 +176,7 @@ async fn write(
 /// Waits until a connection has been quiet for too long.
 async fn watch(shared: &Shared, origin: Origin, life: &Life) -> End {
     if origin == Origin::Peer {
-        sleep(FIRST_MESSAGE).await;
+        sleep(shared.limits.first_message_timeout).await;
         if !life.spoken.load(Relaxed) {
             return End::Quiet;
         }
