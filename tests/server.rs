@@ -7,3 +7,5 @@ mod contract;
 mod node;
 #[path = "server/scratch.rs"]
 mod scratch;
+#[path = "server/transports.rs"]
+mod transports;
