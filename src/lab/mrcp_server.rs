@@ -1,5 +1,6 @@
 //! A stand-in MRCPv2 server over UDP or TCP: answers as UniMRCP's does on the SIP side, speaks no MRCP, and fails on request.
 
+mod key;
 pub(super) mod machine;
 mod reply;
 

@@ -86,7 +86,11 @@ async fn two_hundred_calls_over_every_bridge_and_none_is_lost() {
         let node = node(&folder, "").await;
         let server = server(&node, destination, Behaviour::default()).await;
         let report = made(calls(listener(&node, caller), caller, 200, 400.0)).await;
-        assert_eq!((report.answered, report.failed, report.lost), (200, 0, 0), "{caller:?} to {destination:?}: {report}");
+        assert_eq!(
+            (report.answered, report.failed, report.lost),
+            (200, 0, 0),
+            "{caller:?} to {destination:?}: {report}"
+        );
         let counts = server.counts();
         assert_eq!((counts.acks, counts.byes, counts.sessions), (200, 200, 0), "{counts:?}");
         let streams = node.server().edge_counters().streams;

@@ -1,5 +1,7 @@
 //! All transactions: found by key or branch, woken by one wheel.
 
+mod undelivered;
+
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
@@ -320,18 +322,6 @@ impl<O: Copy> Transactions<O> {
         if matches!(client.machine, ClientMachine::Invite(ClientInvite::Proceeding { .. })) {
             client.send_wanted_cancel(now, &self.timing, out);
             self.schedule_client(id);
-        }
-    }
-
-    /// The request of a client transaction could not be sent: ends it, unless an answer shows that it has been.
-    pub(crate) fn undelivered(&mut self, client: ClientId, happened: &mut Vec<Happened<O>>) {
-        let nothing_heard = self.clients.get(client).is_some_and(|one| match &one.machine {
-            ClientMachine::Invite(machine) => matches!(machine, ClientInvite::Calling { .. }),
-            ClientMachine::NonInvite(machine) => matches!(machine, ClientNonInvite::Trying { .. }),
-        });
-        if let Some(one) = self.clients.get(client).filter(|_| nothing_heard) {
-            happened.push(Happened::Unreachable { client, owner: one.owner });
-            self.clients.remove(client);
         }
     }
 

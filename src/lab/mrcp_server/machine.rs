@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::key::{Key, key_for, merge_key, session_key, transaction_key};
 use super::reply::{self, Answer};
 use super::{Behaviour, Counts};
 use crate::engine::flow::Transport;
@@ -16,9 +16,6 @@ use crate::lab::leg::{self, Leg, Resend};
 use crate::lab::sdp::{self, Unfit};
 use crate::lab::timers::Timers;
 use crate::lab::wire::{Machine, Outbox};
-
-/// Names a transaction or a session in a table and in its timers.
-type Key = Arc<[u8]>;
 
 /// All that the server knows.
 #[derive(Debug)]
@@ -482,35 +479,6 @@ fn unknown_extension(request: &Message<'_>) -> Option<String> {
 fn seconds(value: &[u8]) -> Option<u32> {
     let digits = value.iter().take_while(|b| b.is_ascii_digit()).count();
     std::str::from_utf8(&value[..digits]).ok()?.parse().ok()
-}
-
-/// What a request has in common with its resends (RFC 3261 section 17.2.3); an ACK goes by its INVITE's.
-fn transaction_key(request: &Message<'_>) -> Key {
-    match request.method() {
-        Method::Ack => key_for(request, b"INVITE"),
-        method => key_for(request, method.as_bytes()),
-    }
-}
-
-fn key_for(request: &Message<'_>, method: &[u8]) -> Key {
-    let via = request.via();
-    let sent_by = format!("{:?}:{:?}", via.host, via.port);
-    let cseq = request.cseq().to_string();
-    join(&[via.branch.unwrap_or_default(), sent_by.as_bytes(), method, cseq.as_bytes(), request.call_id()])
-}
-
-/// What copies of an initial INVITE that came by other ways have in common (RFC 3261 section 8.2.2.2).
-fn merge_key(request: &Message<'_>) -> Key {
-    join(&[request.call_id(), request.from_tag(), request.cseq().to_string().as_bytes()])
-}
-
-fn session_key(call_id: &[u8], ours: &[u8], theirs: &[u8]) -> Key {
-    join(&[call_id, ours, theirs])
-}
-
-/// The parts with a mark between them that none can hold.
-fn join(parts: &[&[u8]]) -> Key {
-    parts.join(&b'\n').into()
 }
 
 #[cfg(test)]
