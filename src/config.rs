@@ -259,7 +259,7 @@ fn host_name() -> String {
 mod tests {
     use super::*;
     use crate::engine::dispatch::{Algorithm, PriorityOrder, SetId};
-    use crate::engine::flow::Role;
+    use crate::engine::flow::{ListenerId, Role};
     use crate::engine::route::{Action, Condition, Rewrite};
 
     const LISTENER: &str = "[[listener]]\nbind = \"udp:127.0.0.1:8060\"\n";
@@ -302,6 +302,7 @@ mod tests {
             bind = "udp:127.0.0.1:8060"
             [[listener]]
             bind = "udp:[::1]:8060"
+            allow = ["::1", "2001:db8::/32"]
             advertise = "sip.example.com"
             role = "vip"
             [database]
@@ -363,6 +364,8 @@ mod tests {
             (SetId(7), Algorithm::Priority, PriorityOrder::LowFirst)
         );
         assert_eq!((policy.empty_reply.status, policy.name.as_str()), (503, "asr"));
+        assert!(config.route.allows(ListenerId(1), [0, 0, 0, 0, 0, 0, 0, 1].into()));
+        assert!(!config.route.allows(ListenerId(1), [127, 0, 0, 1].into()));
         let rule = &config.route.rules[0];
         assert_eq!(rule.when.len(), 10);
         assert!(matches!(&rule.when[3], Condition::Listener(ids) if ids.len() == 1 && ids[0].0 == 1));

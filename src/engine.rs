@@ -114,6 +114,9 @@ impl Engine {
     pub fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
         let (mut world, proxy, happened) = self.world(now, out);
         match input {
+            Input::Received { flow, .. } | Input::Unframed { flow, .. } if !proxy.admits(&world, flow) => {
+                proxy.shut_out(&mut world, flow);
+            }
             Input::Received { flow, bytes } => received(&mut world, proxy, flow, bytes),
             Input::Unreachable { flow } => world.transactions.unreachable(flow, happened),
             Input::Undelivered { flow: _, bytes } => undelivered(&mut world, bytes, happened),

@@ -230,7 +230,6 @@ mod tests {
     use super::*;
     use crate::engine::flow::{ListenerId, Role};
     use crate::engine::route;
-    use crate::engine::sip::Reply;
 
     fn listener(id: u16, bind: SocketAddr) -> Listener {
         let advertise = HostPort { host: "sip.example.net".to_owned(), port: 0 };
@@ -243,7 +242,7 @@ mod tests {
             key: [7; 32],
             listeners,
             timing: Default::default(),
-            route: route::Config { rules: Vec::new(), unroutable: Reply::new(404, "Not Found") },
+            route: route::Config::default(),
             sets: Vec::new(),
             limits: Default::default(),
             call_events: true,

@@ -17,8 +17,18 @@ fn the_shipped_configuration_loads() {
 fn its_commented_keys_are_known_and_stand_there_with_their_defaults() {
     let text = std::fs::read_to_string(SHIPPED).expect("it is there");
     // A key behind `# ` is uncommented where it shows a default; the conditions and addresses are examples.
-    let examples =
-        ["node_id", "advertise", "source", "listener", "request_uri", "from", "to", "header", "record_route_params"];
+    let examples = [
+        "node_id",
+        "advertise",
+        "allow",
+        "source",
+        "listener",
+        "request_uri",
+        "from",
+        "to",
+        "header",
+        "record_route_params",
+    ];
     let uncommented: Vec<_> = text
         .lines()
         .map(|line| match line.strip_prefix("# ") {
@@ -43,7 +53,8 @@ fn its_commented_keys_are_known_and_stand_there_with_their_defaults() {
 fn its_examples_of_conditions_are_read() {
     let text = std::fs::read_to_string(SHIPPED).expect("it is there");
     let base = Path::new(SHIPPED).parent().expect("a folder");
-    let examples = ["advertise", "source", "listener", "request_uri", "from", "to", "header", "record_route_params"];
+    let examples =
+        ["advertise", "allow", "source", "listener", "request_uri", "from", "to", "header", "record_route_params"];
     let uncommented: Vec<_> = text
         .lines()
         .map(|line| match line.strip_prefix("# ") {

@@ -3,15 +3,19 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::reader::Section;
+use super::rules;
 use super::values::{self, Bind};
 use crate::edge::interfaces;
 use crate::engine::flow::{HostPort, Listener, ListenerId, Role};
+use crate::engine::route::Cidr;
 
 /// All listeners, and how the file writes them.
 #[derive(Debug, Default)]
 pub(super) struct Bound {
     /// Each one's id is its index.
     pub(super) listeners: Vec<Listener>,
+    /// Who may use which listener; everybody may use those that are not there.
+    pub(super) allowed: Vec<(ListenerId, Vec<Cidr>)>,
     /// A `bind` of the file, and the listeners that it became.
     written: Vec<(Bind, Vec<ListenerId>)>,
 }
@@ -48,6 +52,7 @@ fn read_one(section: &Section<'_>, bound: &mut Bound) {
         "vip" => Ok(Role::Vip),
         _ => Err("give node, or vip for an address that may move to the other node".into()),
     });
+    let allow = section.texts("allow", rules::network);
     let port = had_bind.map_or(5060, |bind| bind.address.port());
     let advertise = section.text("advertise", |text| values::advertise(text, port));
     let Some(bind) = had_bind else {
@@ -72,6 +77,9 @@ fn read_one(section: &Section<'_>, bound: &mut Bound) {
         let role = role.unwrap_or_default();
         bound.listeners.push(Listener { id, transport: bind.transport, bind: address, advertise, role });
         ids.push(id);
+    }
+    if let Some(networks) = allow {
+        bound.allowed.extend(ids.iter().map(|&id| (id, networks.clone())));
     }
     bound.written.push((bind, ids));
 }

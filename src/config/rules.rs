@@ -86,7 +86,7 @@ pub(super) fn read(root: &Section<'_>, bound: &Bound) -> Config {
         }
         section.finish();
     }
-    Config { rules, unroutable }
+    Config { allowed: bound.allowed.clone(), rules, unroutable }
 }
 
 fn read_conditions(section: &Section<'_>, bound: &Bound) -> Vec<Condition> {
@@ -114,7 +114,7 @@ fn read_conditions(section: &Section<'_>, bound: &Bound) -> Vec<Condition> {
     when
 }
 
-fn network(text: &str) -> Result<Cidr, String> {
+pub(super) fn network(text: &str) -> Result<Cidr, String> {
     text.parse().map_err(|_| "give an address or a network, as 10.0.0.0/8 or 2001:db8::/32".to_owned())
 }
 

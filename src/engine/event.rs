@@ -137,17 +137,20 @@ pub enum DropCause {
     TooLarge,
     /// A request when no more transactions are allowed.
     Overload,
+    /// From an address that may not use the listener.
+    Forbidden,
 }
 
 impl DropCause {
     /// Every cause, in the order of `as usize`.
-    pub const ALL: [DropCause; 6] = [
+    pub const ALL: [DropCause; 7] = [
         DropCause::NotSip,
         DropCause::Malformed,
         DropCause::StrayResponse,
         DropCause::StrayAck,
         DropCause::TooLarge,
         DropCause::Overload,
+        DropCause::Forbidden,
     ];
 
     /// As in a metric's label.
@@ -159,6 +162,7 @@ impl DropCause {
             DropCause::StrayAck => "stray_ack",
             DropCause::TooLarge => "too_large",
             DropCause::Overload => "overload",
+            DropCause::Forbidden => "forbidden",
         }
     }
 }

@@ -182,6 +182,20 @@ impl Proxy {
         world.transactions.respond(server, reply.status, bytes, world.now.mono, world.out);
     }
 
+    /// Whether the other end of that flow may speak to us there: as the listener's list says, and a destination always.
+    pub(crate) fn admits(&self, world: &World<'_>, flow: Flow) -> bool {
+        let ip = flow.peer.ip();
+        self.route.allows(flow.listener, ip) || world.dispatch.is_destination_ip(ip)
+    }
+
+    /// What such a one says is not even looked at.
+    pub(crate) fn shut_out(&self, world: &mut World<'_>, flow: Flow) {
+        world.drop(DropCause::Forbidden, flow);
+        if flow.transport.is_reliable() {
+            world.out.push(Output::Close(flow.connection));
+        }
+    }
+
     /// A stream that can't be followed any further is closed, after an answer if its last message can be answered.
     pub(crate) fn unframed(&self, world: &mut World<'_>, flow: Flow, head: &[u8], fault: FrameFault) {
         let (status, cause) = match fault {

@@ -4,7 +4,7 @@ mod cidr;
 mod pattern;
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
@@ -15,9 +15,11 @@ use crate::engine::dispatch::SetId;
 use crate::engine::flow::ListenerId;
 use crate::engine::sip::{Host, Message, Reply, Scheme, Uri};
 
-/// The rules in order and what is answered when none matches.
+/// Who may speak to us, the rules in order, and what is answered when none matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// The networks that may use a listener, beside the destinations; everybody may use one that is not listed.
+    pub allowed: Vec<(ListenerId, Vec<Cidr>)>,
     /// First match wins.
     pub rules: Vec<Rule>,
     /// The answer to what no rule matches; 404 by default.
@@ -112,11 +114,17 @@ pub struct RequestView<'a, 'b> {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { rules: Vec::new(), unroutable: Reply::new(404, "Not Found") }
+        Config { allowed: Vec::new(), rules: Vec::new(), unroutable: Reply::new(404, "Not Found") }
     }
 }
 
 impl Config {
+    /// Whether that address may use that listener.
+    pub fn allows(&self, listener: ListenerId, ip: IpAddr) -> bool {
+        let of_listener = self.allowed.iter().find(|(id, _)| *id == listener);
+        of_listener.is_none_or(|(_, networks)| networks.iter().any(|network| network.contains(ip)))
+    }
+
     /// The first rule whose every condition holds.
     pub fn choose(&self, request: &RequestView<'_, '_>) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.when.iter().all(|condition| condition.holds(request)))

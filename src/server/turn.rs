@@ -227,7 +227,6 @@ mod tests {
     use super::*;
     use crate::edge::counters::EdgeCounters;
     use crate::engine::route;
-    use crate::engine::sip::Reply;
 
     const CHILD: &str = "TANDEM_TEST_PANIC";
 
@@ -237,7 +236,7 @@ mod tests {
             key: [7; 32],
             listeners: Vec::new(),
             timing: Default::default(),
-            route: route::Config { rules: Vec::new(), unroutable: Reply::new(404, "Not Found") },
+            route: route::Config::default(),
             sets: Vec::new(),
             limits: Default::default(),
             call_events: true,

@@ -207,3 +207,19 @@ fn a_ping_is_answered_on_its_connection() {
     let sent = bench.receive_by(caller(), "\r\n\r\n");
     assert_eq!((sent[0].bytes.as_slice(), sent[0].connection), (&b"\r\n"[..], 7));
 }
+
+#[test]
+fn who_may_not_use_a_listener_is_not_even_answered() {
+    let mut bench = Bench::with(|config| {
+        let network = "127.0.0.0/30".parse().expect("a network");
+        config.route.allowed = vec![(config.listeners[0].id, vec![network]), (config.listeners[1].id, vec![network])];
+    });
+    let options = |host: &str| {
+        request("OPTIONS", &format!("sip:{INSIDE}"), host, &[]).replace("127.0.0.1:5072", &format!("{host}:5072"))
+    };
+    for (host, answers) in [("127.0.0.1", 1), ("127.0.0.9", 0), ("10.129.39.87", 0), ("10.129.39.88", 1)] {
+        assert_eq!(bench.receive(&format!("{host}:5072"), options(host)).len(), answers, "{host}");
+    }
+    assert_eq!(bench.receive("127.0.0.9:5072", "\r\n\r\n").len(), 0);
+    assert_eq!(bench.snapshot().totals.dropped[6], 3);
+}

@@ -251,6 +251,25 @@ async fn a_server_that_refuses_or_does_not_answer_the_connection_fails_the_call_
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_breaks_the_connection_over_an_invite_fails_the_call_at_once() {
+    let folder = Folder::new();
+    let node = node(&folder, "").await;
+    let breaking = TcpListener::bind(LOCALHOST).expect("a free port");
+    row(&node, Tcp, breaking.local_addr().expect("bound")).await;
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = breaking.accept().expect("a connection");
+        stream.read_exact(&mut [0; 6]).expect("an INVITE");
+    });
+    let began = Instant::now();
+    let report = made(calls(listener(&node, Tcp), Tcp, 1, 100.0)).await;
+    assert_eq!(report.failed, 1, "{report}");
+    assert!(report.outcomes.keys().all(|&status| status >= 480), "{report}");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    server.join().expect("no panic");
+    node.stop().await;
+}
+
 /// A listener whose queue of connections is full, with what fills it.
 fn socket_that_takes_nothing() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
     let listener = TcpListener::bind(LOCALHOST).expect("a free port");
