@@ -193,7 +193,7 @@ fn read_limits(section: &Section<'_>) -> (Limits, StreamLimits) {
         connections: count("connections", 1, 10_000_000, stream.connections),
         connections_per_source: count("connections_per_source", 1, 10_000_000, stream.connections_per_source),
         connect_timeout: length("connect_timeout", stream.connect_timeout),
-        first_message_timeout: length("first_message_timeout", stream.first_message_timeout),
+        message_timeout: length("message_timeout", stream.message_timeout),
         idle_timeout: length("idle_timeout", stream.idle_timeout),
         frame: FrameLimits { message: limits.message, headers: limits.headers, ..stream.frame },
     };
@@ -344,7 +344,7 @@ mod tests {
             connections = 10
             connections_per_source = 5
             connect_timeout = "1s"
-            first_message_timeout = "2s"
+            message_timeout = "2s"
             idle_timeout = "1h"
             session_lifetime = "1h"
             [timing]
@@ -379,7 +379,7 @@ mod tests {
             connections: 10,
             connections_per_source: 5,
             connect_timeout: Duration::from_secs(1),
-            first_message_timeout: Duration::from_secs(2),
+            message_timeout: Duration::from_secs(2),
             idle_timeout: Duration::from_secs(3600),
             frame,
         };

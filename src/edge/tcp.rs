@@ -42,8 +42,8 @@ pub struct StreamLimits {
     pub connections_per_source: usize,
     /// How long a connection of ours may take to be made.
     pub connect_timeout: Duration,
-    /// A peer's connection must bring a whole message within this time.
-    pub first_message_timeout: Duration,
+    /// A peer's connection must bring a whole message within this time, and any connection the rest of one that has begun.
+    pub message_timeout: Duration,
     /// A connection that carries nothing for so long, either way, is closed.
     pub idle_timeout: Duration,
     /// How large one message may be.
@@ -63,7 +63,7 @@ impl Default for StreamLimits {
             connections: 10_000,
             connections_per_source: 2000,
             connect_timeout: Duration::from_secs(2),
-            first_message_timeout: Duration::from_secs(10),
+            message_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(600),
             frame: FrameLimits::default(),
         }
@@ -319,5 +319,127 @@ async fn accept(
                 tokio::time::sleep(NO_DESCRIPTORS).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::edge::udp::Sockets;
+
+    const MESSAGE: &[u8] = b"OPTIONS sip:h SIP/2.0\r\nContent-Length: 0\r\n\r\n";
+
+    fn streams(limits: StreamLimits) -> (Streams, SocketAddr, Arc<Counters>) {
+        let waker = Sockets::bind(&[]).expect("an epoll").waker();
+        let counters = Arc::<Counters>::default();
+        let listener = (ListenerId(3), "127.0.0.1:0".parse().expect("an address"));
+        let streams = Streams::bind(&[listener], limits, waker, Arc::clone(&counters)).expect("a free port");
+        let address = streams.addresses()[0];
+        (streams, address, counters)
+    }
+
+    fn flow(peer: SocketAddr, connection: u64) -> Flow {
+        let connection = ConnectionId(connection);
+        Flow { listener: ListenerId(3), transport: Transport::Tcp, peer, connection }
+    }
+
+    async fn heard(streams: &mut Streams) -> Heard {
+        streams.heard.recv().await.expect("it runs")
+    }
+
+    async fn peer() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn a_message_goes_by_its_connection_or_by_one_to_the_peer_from_the_listeners_address() {
+        let (mut streams, address, counters) = streams(StreamLimits::default());
+        let (listener, fallback) = peer().await;
+        let mut client = TcpStream::connect(address).await.expect("it listens");
+        client.write_all(&[MESSAGE, MESSAGE].concat()).await.expect("sent");
+        let Heard::Message { flow: came, bytes } = heard(&mut streams).await else { panic!("a message") };
+        assert_eq!(
+            (&bytes[..], came.listener, came.peer),
+            (MESSAGE, ListenerId(3), client.local_addr().expect("bound"))
+        );
+        let back = flow(fallback, came.connection.0);
+        streams.send(back, Bytes::from_static(b"one")).expect("room");
+        let mut three = [0; 3];
+        client.read_exact(&mut three).await.expect("sent");
+        assert_eq!(&three, b"one");
+        // Gone: the next message finds its own way, and so does one without a connection.
+        assert!(matches!(heard(&mut streams).await, Heard::Message { .. }));
+        drop(client);
+        while streams.shared.table().len() > 0 {
+            tokio::task::yield_now().await;
+        }
+        streams.send(back, Bytes::from_static(b"two")).expect("room");
+        streams.send(flow(fallback, 0), Bytes::from_static(b"six")).expect("room");
+        let (mut stream, from) = listener.accept().await.expect("a connection");
+        assert_eq!(from.ip(), address.ip());
+        let mut six = [0; 6];
+        stream.read_exact(&mut six).await.expect("sent");
+        assert_eq!((&six, counters.read().streams.connections), (b"twosix", 1));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_gives_the_message_back_and_what_was_never_taken_comes_back_later() {
+        let (mut streams, _, counters) = streams(StreamLimits::default());
+        let (listener, deaf) = peer().await;
+        let large = Bytes::from(vec![b'x'; 60_000]);
+        let mut sent = 0;
+        let back = loop {
+            match streams.send(flow(deaf, 0), large.clone()) {
+                Ok(()) => sent += 1,
+                Err(back) => break back,
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!((back, counters.read().streams.full), (large, 1));
+        assert!(sent >= 17, "{sent}");
+        // Another peer is not concerned.
+        let (other, address) = peer().await;
+        streams.send(flow(address, 0), Bytes::from_static(b"one")).expect("room");
+        let mut stream = other.accept().await.expect("a connection").0;
+        let mut three = [0; 3];
+        stream.read_exact(&mut three).await.expect("sent");
+        drop(listener);
+        let mut undelivered = 0;
+        loop {
+            match heard(&mut streams).await {
+                Heard::Undelivered { flow: lost, .. } => {
+                    assert_eq!(lost, flow(deaf, 0));
+                    undelivered += 1;
+                }
+                Heard::Lost { flow: lost } => break assert_eq!(lost, flow(deaf, 0)),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(undelivered > 0 && undelivered <= sent, "{undelivered} of {sent}");
+    }
+
+    #[tokio::test]
+    async fn messages_wait_for_the_connection_and_come_back_if_there_will_be_none() {
+        let (mut streams, _, counters) = streams(StreamLimits { connections: 1, ..StreamLimits::default() });
+        let (listener, nobody) = peer().await;
+        drop(listener);
+        for _ in 0..3 {
+            streams.send(flow(nobody, 0), Bytes::from_static(MESSAGE)).expect("room");
+        }
+        for _ in 0..3 {
+            assert!(
+                matches!(heard(&mut streams).await, Heard::Undelivered { flow: lost, .. } if lost == flow(nobody, 0))
+            );
+        }
+        assert_eq!(counters.read().streams.connect_failures, 1);
+        // Two at once are more than may be; no port is nowhere.
+        let ((_one, first), (_two, second)) = (peer().await, peer().await);
+        streams.send(flow(first, 0), Bytes::from_static(MESSAGE)).expect("room");
+        assert!(streams.send(flow(second, 0), Bytes::from_static(MESSAGE)).is_err());
+        assert!(streams.send(flow(SocketAddr::from(([0; 4], 0)), 77), Bytes::from_static(MESSAGE)).is_err());
     }
 }

@@ -131,13 +131,13 @@ async fn idle_and_stalled_connections_delay_nobody() {
     let proxy = listener(&node, Tcp);
     let others = blocking(move || {
         let mut others: Vec<_> = (0..200).map(|_| connect(proxy)).collect();
-        // They ask and never read, until nothing more goes into their socket.
+        // They ask and never read: the answers are more than all buffers hold.
+        let large = format!("From: \"{}\" <sip:", "x".repeat(12_000));
         for _ in 0..10 {
             let mut stalled = connect(proxy);
-            stalled.set_write_timeout(Some(Duration::from_millis(200))).expect("a socket");
-            let mut id = 0;
-            while stalled.write_all(options(proxy, id).as_bytes()).is_ok() && id < 200_000 {
-                id += 1;
+            for id in 0..1000 {
+                let text = options(proxy, id).replace("From: <sip:", &large);
+                stalled.write_all(text.as_bytes()).expect("sent");
             }
             others.push(stalled);
         }
@@ -206,7 +206,7 @@ async fn a_message_may_come_in_any_pieces_and_a_ping_is_answered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_close_connections_that_are_too_many_or_say_nothing() {
     let folder = Folder::new();
-    let limits = "[limits]\nconnections_per_source = 3\nfirst_message_timeout = \"300ms\"\nidle_timeout = \"600ms\"\n";
+    let limits = "[limits]\nconnections_per_source = 4\nmessage_timeout = \"300ms\"\nidle_timeout = \"900ms\"\n";
     let node = node(&folder, limits).await;
     let proxy = listener(&node, Tcp);
     blocking(move || {
@@ -218,16 +218,19 @@ async fn limits_close_connections_that_are_too_many_or_say_nothing() {
         let mut pings = connect(proxy);
         pings.write_all(b"\r\n\r\n").expect("sent");
         let silent = connect(proxy);
-        // The fourth is closed at once.
+        let mut drips = connect(proxy);
+        drips.write_all(format!("{}OPTI", options(proxy, 2)).as_bytes()).expect("sent");
+        // The fifth is closed at once.
         assert_eq!(rest(connect(proxy)), "");
         assert_eq!((rest(silent).as_str(), rest(pings).as_str()), ("", "\r\n"));
-        assert!(began.elapsed() >= Duration::from_millis(250));
+        assert!(rest(drips).starts_with("SIP/2.0 200 OK"));
+        assert!(began.elapsed() >= Duration::from_millis(250) && began.elapsed() < Duration::from_millis(850));
         rest(speaks);
-        assert!(began.elapsed() >= Duration::from_millis(550));
+        assert!(began.elapsed() >= Duration::from_millis(850));
     })
     .await;
     let streams = node.server().edge_counters().streams;
-    assert_eq!((streams.accepted, streams.refused), (3, 1), "{streams:?}");
+    assert_eq!((streams.accepted, streams.refused), (4, 1), "{streams:?}");
     node.stop().await;
 }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::table::{Origin, Outgoing, Queue};
 use super::{Heard, Shared, bind};
@@ -110,9 +110,19 @@ pub(super) async fn serve(shared: Arc<Shared>, flow: Flow, origin: Origin, strea
 /// Cuts what comes into messages.
 async fn read(shared: &Shared, flow: Flow, input: &OwnedReadHalf, life: &Life) -> End {
     let mut framer = Framer::new(shared.limits.frame);
+    // Since when a message has been there in part.
+    let mut begun = None;
     loop {
-        if input.readable().await.is_err() {
-            return End::Broken;
+        let readable = async {
+            match begun {
+                Some(begun) => timeout_at(begun + shared.limits.message_timeout, input.readable()).await,
+                None => Ok(input.readable().await),
+            }
+        };
+        match readable.await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return End::Broken,
+            Err(_) => return End::Quiet,
         }
         let read = SCRATCH.with_borrow_mut(|scratch| {
             let count = input.try_read(scratch)?;
@@ -125,11 +135,13 @@ async fn read(shared: &Shared, flow: Flow, input: &OwnedReadHalf, life: &Life) -
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => continue,
             Err(_) => return End::Broken,
         }
+        let mut whole = false;
         loop {
             let heard = match framer.next_frame() {
                 Ok(None) => break,
                 Ok(Some(Frame::Ping)) => Heard::Message { flow, bytes: Bytes::from_static(PING) },
                 Ok(Some(Frame::Message(bytes))) => {
+                    whole = true;
                     shared.counters.stream_received();
                     if !life.spoken.swap(true, Relaxed) {
                         shared.table().has_spoken(flow.connection);
@@ -149,6 +161,10 @@ async fn read(shared: &Shared, flow: Flow, input: &OwnedReadHalf, life: &Life) -
                 return future::pending().await;
             }
         }
+        begun = match framer.is_inside_message() {
+            true => begun.filter(|_| !whole).or_else(|| Some(Instant::now())),
+            false => None,
+        };
     }
 }
 
@@ -176,7 +192,7 @@ async fn write(
 /// Waits until a connection has been quiet for too long.
 async fn watch(shared: &Shared, origin: Origin, life: &Life) -> End {
     if origin == Origin::Peer {
-        sleep(shared.limits.first_message_timeout).await;
+        sleep(shared.limits.message_timeout).await;
         if !life.spoken.load(Relaxed) {
             return End::Quiet;
         }

@@ -126,7 +126,7 @@ impl Framer {
 
     /// Whether a message has begun and is not whole.
     pub fn is_inside_message(&self) -> bool {
-        !self.buffer.is_empty()
+        !matches!(self.buffer.first(), None | Some(b'\r' | b'\n'))
     }
 
     fn cut(&mut self) -> Result<Option<Frame>, FrameFault> {
@@ -319,6 +319,16 @@ mod tests {
         framer.feed(&[b'x'; 1000]);
         assert_eq!(framer.next_frame(), Err(FrameFault::ContentLength));
         assert_eq!(framer.head(), b"BYE sip:h SIP/2.0\r\nVia: x\r\n\r\n");
+    }
+
+    #[test]
+    fn line_ends_that_may_become_a_ping_are_no_message() {
+        let mut framer = Framer::new(FrameLimits::default());
+        for (piece, inside) in [(&b"\r\n"[..], false), (b"B", true), (&BYE[1..], false), (b"\r\n\r", false)] {
+            framer.feed(piece);
+            while matches!(framer.next_frame(), Ok(Some(_))) {}
+            assert_eq!(framer.is_inside_message(), inside, "{}", piece.escape_ascii());
+        }
     }
 
     #[test]
