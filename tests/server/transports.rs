@@ -255,22 +255,29 @@ async fn a_server_that_refuses_or_does_not_answer_the_connection_fails_the_call_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_breaks_the_connection_over_an_invite_fails_the_call_at_once() {
-    let folder = Folder::new();
-    let node = node(&folder, "").await;
-    let breaking = TcpListener::bind(LOCALHOST).expect("a free port");
-    row(&node, Tcp, breaking.local_addr().expect("bound")).await;
-    let server = std::thread::spawn(move || {
-        let (mut stream, _) = breaking.accept().expect("a connection");
-        stream.read_exact(&mut [0; 6]).expect("an INVITE");
-    });
-    let began = Instant::now();
-    let report = made(calls(listener(&node, Tcp), Tcp, 1, 100.0)).await;
-    assert_eq!(report.failed, 1, "{report}");
-    assert!(report.outcomes.keys().all(|&status| status >= 480), "{report}");
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-    server.join().expect("no panic");
-    node.stop().await;
+async fn a_server_that_breaks_the_connection_over_an_invite_fails_the_call_soon() {
+    // It closes the connection, speaks something else, or begins an answer that never ends.
+    for answer in ["", "HTTP/1.1 400 Bad Request\r\n\r\n", "SIP/2.0 200 OK\r\n"] {
+        let folder = Folder::new();
+        let node = node(&folder, "[limits]\nmessage_timeout = \"300ms\"").await;
+        let breaking = TcpListener::bind(LOCALHOST).expect("a free port");
+        row(&node, Tcp, breaking.local_addr().expect("bound")).await;
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = breaking.accept().expect("a connection");
+            stream.read_exact(&mut [0; 6]).expect("an INVITE");
+            stream.write_all(answer.as_bytes()).expect("sent");
+            if !answer.is_empty() {
+                rest(stream);
+            }
+        });
+        let began = Instant::now();
+        let report = made(calls(listener(&node, Udp), Udp, 1, 100.0)).await;
+        assert_eq!(report.failed, 1, "{report}");
+        assert!(report.outcomes.keys().all(|&status| status >= 480), "{report}");
+        assert!(began.elapsed() < Duration::from_secs(3), "{answer}: {:?}", began.elapsed());
+        server.join().expect("no panic");
+        node.stop().await;
+    }
 }
 
 /// A listener whose queue of connections is full, with what fills it.

@@ -102,7 +102,8 @@ pub(super) async fn serve(shared: Arc<Shared>, flow: Flow, origin: Origin, strea
         let _ = timeout(LAST_WORDS, part(&mut input, &mut output)).await;
     }
     shared.end(flow.connection, queue, unsent).await;
-    if end == End::Broken && origin == Origin::Us {
+    // Whatever waits for an answer by it waits in vain; one that was only idle carried nothing.
+    if end != End::Quiet && origin == Origin::Us {
         shared.hear(Heard::Lost { flow: Flow { connection: ConnectionId::default(), ..flow } }).await;
     }
 }
@@ -122,7 +123,8 @@ async fn read(shared: &Shared, flow: Flow, input: &OwnedReadHalf, life: &Life) -
         match readable.await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return End::Broken,
-            Err(_) => return End::Quiet,
+            // The rest of a message does not come.
+            Err(_) => return End::Broken,
         }
         let read = SCRATCH.with_borrow_mut(|scratch| {
             let count = input.try_read(scratch)?;

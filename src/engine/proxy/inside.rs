@@ -1,18 +1,15 @@
 //! Requests inside a dialog: their route leads them (RFC 3261 sections 12.2 and 16.12), our cookie vouches for them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::context::Hop;
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World};
 use crate::engine::dialog::{DialogId, Leg};
 use crate::engine::dispatch::{DestinationId, SetId};
-use crate::engine::flow::{ConnectionId, Flow, Transport};
+use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 use crate::engine::sip::{Cookie, Method, Uri};
 use crate::engine::transaction::Key;
-
-/// What stands for the address of a peer that is known by its connection alone.
-const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Where a request inside a dialog goes, and what it belongs to.
 struct Way {
@@ -105,7 +102,7 @@ impl Proxy {
             (false, _, _) => {
                 let transport = self.transport(world, incoming, &next, leg, destination)?;
                 // A caller's connection serves where its URI holds a name: it has no other address, then.
-                let none = (connection != ConnectionId::default()).then_some(NOWHERE);
+                let none = (connection != ConnectionId::default()).then(|| self.nowhere(incoming.flow.listener));
                 let peer = next.address().or(none).ok_or_else(|| Refusal::new(500, "Next Hop Has No Address"))?;
                 (transport, peer)
             }
@@ -141,6 +138,14 @@ impl Proxy {
             }
         }
         next.transport().ok_or_else(|| Refusal::new(500, "Next Hop Has Unknown Transport"))
+    }
+
+    /// What stands for the address of a peer that is known by its connection alone.
+    fn nowhere(&self, came_by: ListenerId) -> SocketAddr {
+        match self.us.listener(came_by).bind {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        }
     }
 
     /// The connection that the caller began the dialog by, if the request is for the caller itself and the connection was
