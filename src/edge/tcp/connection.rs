@@ -98,14 +98,16 @@ pub(super) async fn serve(shared: Arc<Shared>, flow: Flow, origin: Origin, strea
         }
         return;
     }
+    let ours = origin == Origin::Us;
+    if ours && end != End::Quiet {
+        // Whatever waits for an answer by it waits in vain; and nothing new may take it.
+        shared.table().close(flow.connection);
+        shared.hear(Heard::Lost { flow: Flow { connection: ConnectionId::default(), ..flow } }).await;
+    }
     if end == End::Closed {
         let _ = timeout(LAST_WORDS, part(&mut input, &mut output)).await;
     }
     shared.end(flow.connection, queue, unsent).await;
-    // Whatever waits for an answer by it waits in vain; one that was only idle carried nothing.
-    if end != End::Quiet && origin == Origin::Us {
-        shared.hear(Heard::Lost { flow: Flow { connection: ConnectionId::default(), ..flow } }).await;
-    }
 }
 
 /// Cuts what comes into messages.
