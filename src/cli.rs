@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::engine::flow::Transport;
+
 /// sysexits.h: something in the configuration or the rows has to be mended.
 const EX_CONFIG: u8 = 78;
 
@@ -72,6 +74,22 @@ impl Failure {
 
     fn configuration(text: impl ToString) -> Self {
         Failure { status: EX_CONFIG, text: text.to_string() }
+    }
+}
+
+/// What the laboratory speaks.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Spoken {
+    Udp,
+    Tcp,
+}
+
+impl From<Spoken> for Transport {
+    fn from(spoken: Spoken) -> Self {
+        match spoken {
+            Spoken::Udp => Transport::Udp,
+            Spoken::Tcp => Transport::Tcp,
+        }
     }
 }
 

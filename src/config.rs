@@ -17,8 +17,10 @@ use self::values::duration_from;
 use crate::edge::log::{LogConfig, LogFormat};
 use crate::edge::resolve::DnsConfig;
 use crate::edge::store::{Strictness, TableOptions};
+use crate::edge::tcp::StreamLimits;
 use crate::engine::dispatch::Policy;
 use crate::engine::flow::Listener;
+use crate::engine::sip::FrameLimits;
 use crate::engine::transaction::timing::Timing;
 use crate::engine::{self, Limits, route};
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub limits: Limits,
     /// How names are looked up.
     pub dns: DnsConfig,
+    /// What bounds connections.
+    pub streams: StreamLimits,
     /// Timer lengths.
     pub timing: Timing,
     /// Where the HTTP surface listens; none: it is off.
@@ -141,6 +145,7 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
     let bound = listeners::read(root);
     let sets = rules::read_sets(root);
     let route = rules::read(root, &bound);
+    let (limits, streams) = read_limits(&root.section("limits"));
     let config = Config {
         base: base.to_owned(),
         node_id: root.text("node_id", values::token).unwrap_or_else(host_name),
@@ -149,7 +154,8 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
         database: read_database(&root.section("database")),
         sets,
         route,
-        limits: read_limits(&root.section("limits")),
+        limits,
+        streams,
         dns: read_dns(&root.section("dns")),
         timing: read_timing(&root.section("timing")),
         http: read_http(&root.section("http")),
@@ -182,7 +188,8 @@ fn read_database(section: &Section<'_>) -> Database {
     database
 }
 
-fn read_limits(section: &Section<'_>) -> Limits {
+/// What bounds the engine, and what bounds connections.
+fn read_limits(section: &Section<'_>) -> (Limits, StreamLimits) {
     let default = Limits::default();
     let count = |key, least, most, otherwise: usize| {
         section.number(key, least..=most).and_then(|number| usize::try_from(number).ok()).unwrap_or(otherwise)
@@ -196,8 +203,18 @@ fn read_limits(section: &Section<'_>) -> Limits {
             .text("session_lifetime", duration_from(Duration::from_secs(60)))
             .unwrap_or(default.session_lifetime),
     };
+    let stream = StreamLimits::default();
+    let length = |key, otherwise| section.text(key, duration_from(Duration::from_millis(100))).unwrap_or(otherwise);
+    let streams = StreamLimits {
+        connections: count("connections", 1, 10_000_000, stream.connections),
+        connections_per_source: count("connections_per_source", 1, 10_000_000, stream.connections_per_source),
+        connect_timeout: length("connect_timeout", stream.connect_timeout),
+        message_timeout: length("message_timeout", stream.message_timeout),
+        idle_timeout: length("idle_timeout", stream.idle_timeout),
+        frame: FrameLimits { message: limits.message, headers: limits.header_lines, ..stream.frame },
+    };
     section.finish();
-    limits
+    (limits, streams)
 }
 
 fn read_dns(section: &Section<'_>) -> DnsConfig {
@@ -362,6 +379,11 @@ mod tests {
             sessions = 10
             message_bytes = 4000
             header_lines = 64
+            connections = 10
+            connections_per_source = 5
+            connect_timeout = "1s"
+            message_timeout = "2s"
+            idle_timeout = "1h"
             session_lifetime = "1h"
             [dns]
             servers = ["10.0.0.53:53", "[::1]:5353"]
@@ -395,6 +417,16 @@ mod tests {
         assert_eq!((config.limits.message, config.limits.header_lines), (4000, 64));
         assert_eq!(config.timing.t4, Duration::from_secs(2));
         assert_eq!((config.dns.servers.len(), config.dns.timeout), (2, Duration::from_secs(3)));
+        let frame = FrameLimits { message: 4000, headers: 64, ..FrameLimits::default() };
+        let streams = StreamLimits {
+            connections: 10,
+            connections_per_source: 5,
+            connect_timeout: Duration::from_secs(1),
+            message_timeout: Duration::from_secs(2),
+            idle_timeout: Duration::from_secs(3600),
+            frame,
+        };
+        assert_eq!(config.streams, streams);
         assert_eq!((config.database.strictness, config.database.table.table.as_str()), (Strictness::Lenient, "dp"));
     }
 

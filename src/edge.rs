@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod resolve;
 pub mod retry;
 pub mod store;
+pub mod tcp;
 pub mod udp;
 
 #[cfg(test)]

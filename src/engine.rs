@@ -114,9 +114,14 @@ impl Engine {
     pub fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
         let (mut world, proxy, happened) = self.world(now, out);
         match input {
+            Input::Received { flow, .. } | Input::Unframed { flow, .. } if !proxy.takes_from(&world, flow) => {
+                proxy.shut_out(&mut world, flow);
+            }
             Input::Received { flow, bytes } => received(&mut world, proxy, flow, bytes),
             Input::Unreachable { flow } => world.transactions.unreachable(flow, now.mono, happened),
             Input::Refused { flow, quoted } => refused(&mut world, flow, quoted, happened),
+            Input::Undelivered { flow: _, bytes } => undelivered(&mut world, bytes, happened),
+            Input::Unframed { flow, head, fault } => proxy.unframed(&mut world, flow, head, fault),
             Input::Sets(sets) => {
                 let changes = world.dispatch.replace(sets);
                 world.out.push(Output::Event(Event::SetsReplaced(changes)));
@@ -163,11 +168,21 @@ impl Engine {
     }
 }
 
+/// A message that could not be sent ends the client transaction of its branch, if it has one. An answer has gone every way
+/// that there is, and an ACK or CANCEL that is lost is mended by the INVITE's own timers.
+fn undelivered(world: &mut World<'_>, bytes: &[u8], happened: &mut Vec<Happened<Owner>>) {
+    let Ok(message) = Message::parse(bytes) else { return };
+    if let (Start::Request { method, .. }, Some(text)) = (message.start(), message.via().branch)
+        && !matches!(method, Method::Ack | Method::Cancel)
+        && let Some(branch) = world.keys.read_branch(text)
+        && let Some(client) = world.transactions.client(&branch, method)
+    {
+        world.transactions.undelivered(client, world.now.mono, happened);
+    }
+}
+
 /// A datagram, or one framed message of a stream.
 fn received(world: &mut World<'_>, proxy: &mut Proxy, flow: Flow, bytes: &[u8]) {
-    if !proxy.takes_from(world, flow) {
-        return world.drop(DropCause::RefusedSource, flow);
-    }
     match keep_alive(bytes) {
         Some(KeepAlive::Ping) => return world.out.push(Output::Send { flow, bytes: Bytes::from_static(PONG) }),
         Some(KeepAlive::Quiet) => return,

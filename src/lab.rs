@@ -27,6 +27,7 @@ mod tests {
     use super::mrcp_server::machine::Server;
     use super::wire::{Machine, Outbox};
     use super::{Behaviour, Report};
+    use crate::engine::flow::Transport;
     use crate::engine::sip::{Message, Start};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -59,7 +60,7 @@ mod tests {
     impl Net {
         fn new(config: CallerConfig, behaviour: Behaviour) -> Self {
             let now = Instant::now();
-            let mut server = Server::new(server(), 1);
+            let mut server = Server::new(Transport::Udp, server(), 1);
             server.behaviour = behaviour;
             Net {
                 calls: Calls::new(config, caller(), 2, now),

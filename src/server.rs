@@ -1,4 +1,5 @@
-//! The server: one thread that owns the engine and the UDP sockets, and the handle by which all others speak to it.
+//! The server: one thread that owns the engine and the UDP sockets, TCP beside it, and the handle by which all others speak
+//! to it.
 
 mod names;
 mod node;
@@ -15,13 +16,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::edge::counters::{Counters, EdgeCounters};
 use crate::edge::resolve::Question;
+use crate::edge::tcp::{self, StreamLimits, Streams};
 use crate::edge::udp::{BindError, Sockets, Waker};
 use crate::engine::dispatch::Sets;
 use crate::engine::event::{Changes, Drain, Event, LookupId};
 use crate::engine::flow::{HostPort, Listener, Transport};
 use crate::engine::{self, Engine, Snapshot};
 
-use turn::{Order, Outside, Turns};
+use turn::{Order, Outside, Turns, Wires};
 
 pub use node::{Node, NodeError};
 pub use sets::check_rows;
@@ -36,6 +38,8 @@ const SNAPSHOT_AGE: Duration = Duration::from_millis(250);
 pub struct ServerConfig {
     /// The engine's part. A listener with port 0 gets a free one, and so does its `advertise` if that is 0.
     pub engine: engine::Config,
+    /// What bounds TCP connections.
+    pub streams: StreamLimits,
     /// What the engine's random choices grow from; another one for each start.
     pub seed: [u8; 32],
     /// Who hears of events. What finds it full or closed is dropped and counted.
@@ -59,8 +63,11 @@ pub enum ServerError {
     /// A socket could not be made.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A TCP listener could not be made.
+    #[error(transparent)]
+    Tcp(#[from] tcp::BindError),
     /// A listener asks for a transport that is not built.
-    #[error("cannot listen on {transport} {address}: only udp is served: give `transport = \"udp\"`", transport = .transport.name())]
+    #[error("cannot listen on {transport} {address}: only udp and tcp are served: give one of them in `bind`", transport = .transport.name())]
     Transport {
         /// The listener's address.
         address: SocketAddr,
@@ -108,17 +115,18 @@ impl Drop for WakeOnDrop {
 }
 
 impl Server {
-    /// Binds the listeners and starts the engine's thread, which serves until [`Handle::stop`].
+    /// Binds the listeners and starts the engine's thread, which serves until [`Handle::stop`]. With a TCP listener it
+    /// needs a tokio runtime that outlives the server.
     pub fn start(config: ServerConfig) -> Result<Handle, ServerError> {
-        let ServerConfig { engine: mut config, seed, events, lookups } = config;
-        let sockets = bind(&mut config.listeners)?;
-        let listeners = config.listeners.clone();
-        let addresses = sockets.addresses().to_vec();
-        let waker = sockets.waker();
+        let ServerConfig { engine: mut config, streams: limits, seed, events, lookups } = config;
         let counters = Arc::new(Counters::default());
+        let wires = bind(&mut config.listeners, limits, &counters)?;
+        let listeners = config.listeners.clone();
+        let addresses = listeners.iter().map(|listener| listener.bind).collect();
+        let waker = wires.sockets.waker();
         let (orders, incoming) = mpsc::channel(ORDERS);
         let outside = Outside { events, lookups };
-        let turns = Turns::new(Engine::new(config, seed), sockets, incoming, outside, Arc::clone(&counters));
+        let turns = Turns::new(Engine::new(config, seed), wires, incoming, outside, Arc::clone(&counters));
         let thread = thread::Builder::new().name("tandem-engine".to_owned()).spawn(move || turns.run());
         Ok(Handle(Arc::new(Shared {
             orders,
@@ -210,19 +218,32 @@ impl Handle {
 }
 
 /// Binds all listeners and writes the ports that they got into them.
-fn bind(listeners: &mut [Listener]) -> Result<Sockets, ServerError> {
-    if let Some(other) = listeners.iter().find(|listener| listener.transport != Transport::Udp) {
+fn bind(listeners: &mut [Listener], limits: StreamLimits, counters: &Arc<Counters>) -> Result<Wires, ServerError> {
+    if let Some(other) = listeners.iter().find(|listener| listener.transport == Transport::Tls) {
         return Err(ServerError::Transport { address: other.bind, transport: other.transport });
     }
-    let asked: Vec<_> = listeners.iter().map(|listener| listener.bind).collect();
+    let of = |transport| {
+        let spoken = listeners.iter().filter(move |listener| listener.transport == transport);
+        spoken.map(|listener| (listener.id, listener.bind)).collect::<Vec<_>>()
+    };
+    let (udp, tcp) = (of(Transport::Udp), of(Transport::Tcp));
+    let asked: Vec<_> = udp.iter().map(|&(_, address)| address).collect();
     let sockets = Sockets::bind(&asked)?;
-    for (listener, &bound) in listeners.iter_mut().zip(sockets.addresses()) {
+    let streams = match tcp.as_slice() {
+        [] => None,
+        tcp => Some(Streams::bind(tcp, limits, sockets.waker(), Arc::clone(counters))?),
+    };
+    let of_tcp = streams.as_ref().map_or(&[][..], Streams::addresses);
+    let bound = udp.iter().zip(sockets.addresses()).chain(tcp.iter().zip(of_tcp));
+    for (&(id, _), &bound) in bound {
+        let listener = &mut listeners[usize::from(id.0)];
         listener.bind = bound;
         if listener.advertise.port == 0 {
             listener.advertise = HostPort { port: bound.port(), ..listener.advertise.clone() };
         }
     }
-    Ok(sockets)
+    let udp = udp.into_iter().map(|(id, _)| id).collect();
+    Ok(Wires { sockets, udp, streams })
 }
 
 #[cfg(test)]
@@ -232,7 +253,6 @@ mod tests {
     use super::*;
     use crate::engine::flow::{ListenerId, Role};
     use crate::engine::route;
-    use crate::engine::sip::Reply;
 
     fn listener(id: u16, bind: SocketAddr) -> Listener {
         let advertise = HostPort { host: "sip.example.net".to_owned(), port: 0 };
@@ -252,12 +272,13 @@ mod tests {
             key: [7; 32],
             listeners,
             timing: Default::default(),
-            route: route::Config { rules: Vec::new(), unroutable: Reply::new(404, "Not Found") },
+            route: route::Config::default(),
             sets: Vec::new(),
             limits: Default::default(),
             call_events: true,
         };
-        ServerConfig { engine, seed: [1; 32], events: mpsc::channel(16).0, lookups: mpsc::channel(1).0 }
+        let (events, lookups) = (mpsc::channel(16).0, mpsc::channel(1).0);
+        ServerConfig { engine, streams: StreamLimits::default(), seed: [1; 32], events, lookups }
     }
 
     fn loopback() -> [SocketAddr; 2] {
@@ -368,10 +389,10 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_listener_is_refused_by_name() {
+    fn a_tls_listener_is_refused_by_name() {
         let mut stream = listener(0, loopback()[0]);
         stream.transport = Transport::Tls;
         let error = Server::start(config(vec![stream])).expect_err("not built").to_string();
-        assert_eq!(error, "cannot listen on tls 127.0.0.1:0: only udp is served: give `transport = \"udp\"`");
+        assert_eq!(error, "cannot listen on tls 127.0.0.1:0: only udp and tcp are served: give one of them in `bind`");
     }
 }

@@ -21,15 +21,17 @@ pub(crate) const INSIDE: &str = "127.0.0.1:8060";
 /// Where the servers see us: listener 1.
 pub(crate) const OUTSIDE: &str = "10.129.39.1:8060";
 
-/// One datagram that the engine sent.
+/// One message that the engine sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     /// Time since the start.
     pub(crate) at: Duration,
     /// The listener that it left by.
     pub(crate) by: u16,
-    /// Where it went.
+    /// Where it went; by a connection that lives no longer it would go there by a new one.
     pub(crate) to: SocketAddr,
+    /// The connection that it went by; 0 for UDP, and where the edge chooses.
+    pub(crate) connection: u64,
     /// The message.
     pub(crate) bytes: Vec<u8>,
 }
@@ -85,10 +87,13 @@ impl Sent {
 pub(crate) struct Bench {
     engine: Engine,
     now: Duration,
+    transports: Vec<Transport>,
     /// Every event so far.
     pub(crate) events: Vec<Event>,
     /// Every name that the engine wanted looked up so far, and its id.
     pub(crate) lookups: Vec<(LookupId, String)>,
+    /// Every connection that was to be closed.
+    pub(crate) closed: Vec<u64>,
 }
 
 /// The engine's configuration that a test starts from.
@@ -125,6 +130,16 @@ pub(crate) fn config() -> Config {
     }
 }
 
+/// Set 19 with these destinations, reached by TCP.
+pub(crate) fn set_19_by_tcp(addresses: &[&str]) -> Sets {
+    let Sets(mut sets) = set_19(addresses);
+    for row in sets.iter_mut().flat_map(|set| &mut set.rows) {
+        row.uri += ";transport=tcp";
+        row.transport = Transport::Tcp;
+    }
+    Sets(sets)
+}
+
 /// Set 19 with these destinations.
 pub(crate) fn set_19(addresses: &[&str]) -> Sets {
     let row = |(index, address): (usize, &&str)| Row {
@@ -152,12 +167,10 @@ impl Bench {
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = config();
         change(&mut config);
-        let mut bench = Bench {
-            engine: Engine::new(config, [3; 32]),
-            now: Duration::ZERO,
-            events: Vec::new(),
-            lookups: Vec::new(),
-        };
+        let transports = config.listeners.iter().map(|listener| listener.transport).collect();
+        let (engine, now) = (Engine::new(config, [3; 32]), Duration::ZERO);
+        let (events, lookups, closed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bench = Bench { engine, now, transports, events, lookups, closed };
         bench.load(set_19(&SERVERS));
         bench
     }
@@ -198,6 +211,39 @@ impl Bench {
         self.handle(Input::Received { flow, bytes: bytes.as_ref() })
     }
 
+    /// The article's set-up with TCP beside UDP: listener 2 on the caller's side, 3 on the servers'.
+    pub(crate) fn with_tcp() -> Self {
+        Self::with_tcp_named("a")
+    }
+
+    /// The same on a node of that name.
+    pub(crate) fn with_tcp_named(node: &str) -> Self {
+        Self::with(|config| {
+            config.node = node.into();
+            // What streams do is to be seen without a set's failover.
+            config.sets[0].failover.retry_on = RetryOn::NONE;
+            config.sets[0].failover.first_response_timeout = seconds(60);
+            for (id, bind) in [(2, INSIDE), (3, OUTSIDE)] {
+                let like = config.listeners[id - 2].clone();
+                let bind = bind.parse().expect("an address");
+                let id = ListenerId(id as u16);
+                config.listeners.push(Listener { id, transport: Transport::Tcp, bind, ..like });
+            }
+        })
+    }
+
+    /// The flow of a connection: to listener 2 if it is with the loopback, else to 3.
+    pub(crate) fn stream(peer: &str, connection: u64) -> Flow {
+        let peer: SocketAddr = peer.parse().expect("an address");
+        let listener = ListenerId(if peer.ip().is_loopback() { 2 } else { 3 });
+        Flow { listener, transport: Transport::Tcp, peer, connection: ConnectionId(connection) }
+    }
+
+    /// A message by that connection.
+    pub(crate) fn receive_by(&mut self, flow: Flow, bytes: impl AsRef<[u8]>) -> Vec<Sent> {
+        self.handle(Input::Received { flow, bytes: bytes.as_ref() })
+    }
+
     /// Any input.
     pub(crate) fn handle(&mut self, input: Input<'_>) -> Vec<Sent> {
         let mut out = Vec::new();
@@ -207,10 +253,11 @@ impl Bench {
         for output in out {
             match output {
                 Output::Send { flow, bytes } => {
-                    assert_eq!(flow.transport, Transport::Udp);
-                    sent.push(Sent { at: self.now, by: flow.listener.0, to: flow.peer, bytes: bytes.to_vec() });
+                    assert_eq!(flow.transport, self.transports[usize::from(flow.listener.0)]);
+                    let (by, connection) = (flow.listener.0, flow.connection.0);
+                    sent.push(Sent { at: self.now, by, to: flow.peer, connection, bytes: bytes.to_vec() });
                 }
-                Output::Close(connection) => panic!("nothing to close: {connection:?}"),
+                Output::Close(connection) => self.closed.push(connection.0),
                 Output::Event(event) => self.events.push(event),
                 Output::Resolve { id, host, port, transport } => {
                     self.lookups.push((id, format!("{host} {port:?} {}", transport.name())));

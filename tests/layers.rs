@@ -41,7 +41,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("base64", &["src/engine/sip/token.rs"]),
     ("siphasher", &["src/engine/sip/token.rs"]),
     ("nix", &["src/edge/udp.rs", "src/edge/udp/", "src/edge/interfaces.rs"]),
-    ("socket2", &["src/edge/udp.rs", "src/edge/udp/", "src/lab/wire.rs"]),
+    ("socket2", &["src/edge/udp.rs", "src/edge/udp/", "src/edge/tcp/", "src/lab/wire.rs"]),
     ("sqlx", &["src/edge/store.rs", "src/edge/store/"]),
     ("axum", &["src/edge/http.rs", "src/edge/http/"]),
     ("prometheus", &["src/edge/metrics.rs", "src/edge/metrics/"]),

@@ -10,4 +10,5 @@ mod section_16_7_responses;
 mod section_16_8_timer_c;
 mod section_16_9_transport_errors;
 mod section_17_transactions;
+mod section_18_streams;
 mod section_18_transport;

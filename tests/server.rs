@@ -16,3 +16,5 @@ mod dns;
 mod names;
 #[path = "server/resolve.rs"]
 mod resolve;
+#[path = "server/transports.rs"]
+mod transports;

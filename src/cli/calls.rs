@@ -12,6 +12,9 @@ pub(super) struct Args {
     /// The proxy, or a server itself.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8060")]
     to: SocketAddr,
+    /// How to talk to it; by TCP all calls share one connection.
+    #[arg(long, value_enum, default_value = "udp")]
+    transport: super::Spoken,
     /// The address to call from.
     #[arg(long, value_name = "ADDRESS")]
     from: Option<IpAddr>,
@@ -51,6 +54,7 @@ async fn call(args: &Args) -> Result<(), Failure> {
     let loopback = if args.to.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { "::1".parse().unwrap_or(any) };
     let config = CallerConfig {
         proxy: args.to,
+        transport: args.transport.into(),
         bind: args.from.unwrap_or(if args.to.ip().is_loopback() { loopback } else { any }),
         user_agent: args.user_agent.clone(),
         rate: args.rate,

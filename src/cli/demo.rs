@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::{Failure, block_on, calls, duration, term};
 use crate::config::Config;
 use crate::engine::Snapshot;
+use crate::engine::flow::Transport;
 use crate::lab::caller::run;
 use crate::lab::{Behaviour, Caller, CallerConfig, MrcpServer, Report};
 use crate::server::Node;
@@ -84,6 +85,7 @@ async fn play(args: &Args, folder: &Path) -> Result<(), Failure> {
     let caller = Caller::new();
     let config = CallerConfig {
         proxy,
+        transport: Transport::Udp,
         bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
         user_agent: "OPENSIPS_TTS_MRCP_CLIENT".into(),
         rate: args.rate,

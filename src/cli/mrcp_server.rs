@@ -4,13 +4,18 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Failure, block_on, duration, term};
+use crate::engine::flow::Transport;
+use crate::engine::sip::sip_uri;
 use crate::lab::{Behaviour, MrcpServer};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where to listen (UDP).
+    /// Where to listen.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7010")]
     listen: SocketAddr,
+    /// What to listen for.
+    #[arg(long, value_enum, default_value = "udp")]
+    transport: super::Spoken,
     /// Answer INVITEs only after this time.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
     slow: Duration,
@@ -44,10 +49,11 @@ async fn serve(args: &Args) -> Result<(), Failure> {
         bye_after_options: args.bye_after_options,
         hang_up_after: args.hang_up_after,
     };
-    let server = MrcpServer::start(args.listen, behaviour)
+    let transport = Transport::from(args.transport);
+    let server = MrcpServer::start_on(transport, args.listen, behaviour)
         .await
-        .map_err(|error| Failure::new(format!("can't listen on udp {}: {error}", args.listen)))?;
-    term::line(&format!("MRCPv2 stand-in at sip:{}, until SIGTERM or Ctrl-C", server.address()));
+        .map_err(|error| Failure::new(format!("can't listen on {} {}: {error}", transport.name(), args.listen)))?;
+    term::line(&format!("MRCPv2 stand-in at {}, until SIGTERM or Ctrl-C", sip_uri(server.address(), transport)));
     super::run::stopped().await?;
     let counts = server.counts();
     term::line(&format!("{} INVITEs, {} BYEs, {} OPTIONS", counts.invites, counts.byes, counts.options));

@@ -32,7 +32,7 @@ pub(super) fn duration_from(least: Duration) -> impl Fn(&str) -> Result<Duration
     }
 }
 
-/// A listener's address: `udp:10.0.0.1:5060`, `udp:[2001:db8::1]:5060`, `udp:*:5060` for every address of this machine.
+/// A listener's address: `udp:10.0.0.1:5060`, `tcp:[2001:db8::1]:5060`, `udp:*:5060` for every address of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bind {
     /// The transport.
@@ -46,8 +46,8 @@ pub(super) fn bind(text: &str) -> Result<Bind, String> {
     let remedy = "give transport:address:port, as udp:10.0.0.1:5060 or udp:[2001:db8::1]:5060";
     let (transport, address) = text.split_once(':').ok_or(remedy)?;
     let transport = match Transport::from_name(transport.as_bytes()) {
-        Some(Transport::Udp) => Transport::Udp,
-        Some(Transport::Tcp | Transport::Tls) => return Err("only udp is spoken by this version: give udp:...".into()),
+        Some(spoken @ (Transport::Udp | Transport::Tcp)) => spoken,
+        Some(Transport::Tls) => return Err("tls is not spoken by this version: give udp:... or tcp:...".into()),
         None => return Err(remedy.into()),
     };
     let address = address.strip_prefix("*:").map_or_else(|| address.to_owned(), |port| format!("0.0.0.0:{port}"));
@@ -131,7 +131,9 @@ mod tests {
     fn listeners_name_transport_address_and_port() {
         assert_eq!(bind("udp:[::1]:5060").map(|bind| bind.address), Ok("[::1]:5060".parse().expect("an address")));
         assert_eq!(bind("UDP:*:5060").map(|bind| bind.address.ip().is_unspecified()), Ok(true));
-        for text in ["", "udp", "udp:1.2.3.4", "1.2.3.4:5060", "sctp:1.2.3.4:5060", "udp:host:5060"] {
+        assert_eq!(bind("tcp:10.0.0.1:5060").map(|bind| bind.transport), Ok(Transport::Tcp));
+        for text in ["", "udp", "tls:1.2.3.4:5061", "udp:1.2.3.4", "1.2.3.4:5060", "sctp:1.2.3.4:5060", "udp:host:5060"]
+        {
             assert!(bind(text).is_err(), "{text}");
         }
     }

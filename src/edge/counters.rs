@@ -72,9 +72,30 @@ pub struct EdgeCounters {
     pub receive_faults: u64,
     /// Events that nobody took in time.
     pub events_dropped: u64,
+    /// TCP: connections and messages.
+    pub streams: StreamCounters,
 }
 
-/// The counters as they are written: by the engine's thread alone, read by any.
+/// What is counted of TCP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamCounters {
+    /// Connections now, those that are being made included.
+    pub connections: u64,
+    /// Connections that peers made and we took.
+    pub accepted: u64,
+    /// Connections that a limit forbade, theirs and ours.
+    pub refused: u64,
+    /// Connections that we could not make.
+    pub connect_failures: u64,
+    /// Messages that found their connection's queue full.
+    pub full: u64,
+    /// Messages received.
+    pub received: u64,
+    /// Messages handed to the kernel.
+    pub sent: u64,
+}
+
+/// The counters as they are written, by the engine's thread and the connections, and read by any.
 #[derive(Debug, Default)]
 pub struct Counters {
     received: AtomicU64,
@@ -84,6 +105,18 @@ pub struct Counters {
     send_faults: [AtomicU64; SendFault::ALL.len()],
     receive_faults: AtomicU64,
     events_dropped: AtomicU64,
+    streams: AtomicStreams,
+}
+
+#[derive(Debug, Default)]
+struct AtomicStreams {
+    connections: AtomicU64,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    connect_failures: AtomicU64,
+    full: AtomicU64,
+    received: AtomicU64,
+    sent: AtomicU64,
 }
 
 impl Counters {
@@ -114,6 +147,41 @@ impl Counters {
         self.events_dropped.fetch_add(1, Relaxed);
     }
 
+    /// Tells how many TCP connections there are now.
+    pub fn streams(&self, connections: usize) {
+        self.streams.connections.store(connections as u64, Relaxed);
+    }
+
+    /// Counts one connection that a peer made.
+    pub fn stream_accepted(&self) {
+        self.streams.accepted.fetch_add(1, Relaxed);
+    }
+
+    /// Counts one connection that a limit forbade.
+    pub fn stream_refused(&self) {
+        self.streams.refused.fetch_add(1, Relaxed);
+    }
+
+    /// Counts one connection that we could not make.
+    pub fn connect_failed(&self) {
+        self.streams.connect_failures.fetch_add(1, Relaxed);
+    }
+
+    /// Counts one message that found its connection's queue full.
+    pub fn stream_full(&self) {
+        self.streams.full.fetch_add(1, Relaxed);
+    }
+
+    /// Counts one message received by TCP.
+    pub fn stream_received(&self) {
+        self.streams.received.fetch_add(1, Relaxed);
+    }
+
+    /// Counts one message sent by TCP.
+    pub fn stream_sent(&self) {
+        self.streams.sent.fetch_add(1, Relaxed);
+    }
+
     /// The values now.
     pub fn read(&self) -> EdgeCounters {
         EdgeCounters {
@@ -124,6 +192,15 @@ impl Counters {
             send_faults: self.send_faults.each_ref().map(|count| count.load(Relaxed)),
             receive_faults: self.receive_faults.load(Relaxed),
             events_dropped: self.events_dropped.load(Relaxed),
+            streams: StreamCounters {
+                connections: self.streams.connections.load(Relaxed),
+                accepted: self.streams.accepted.load(Relaxed),
+                refused: self.streams.refused.load(Relaxed),
+                connect_failures: self.streams.connect_failures.load(Relaxed),
+                full: self.streams.full.load(Relaxed),
+                received: self.streams.received.load(Relaxed),
+                sent: self.streams.sent.load(Relaxed),
+            },
         }
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::engine::dispatch::{SetId, Sets};
 use crate::engine::flow::{ConnectionId, Flow, Transport};
+use crate::engine::sip::FrameFault;
 
 /// What can happen to the engine.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub enum Input<'a> {
         /// The message as it came.
         bytes: &'a [u8],
     },
-    /// A message could not be sent, or the peer's host refused it: evidence against the peer.
+    /// A way is dead, or the peer's host refused what went there: evidence against the peer.
     Unreachable {
         /// The way it was to go.
         flow: Flow,
@@ -29,6 +30,22 @@ pub enum Input<'a> {
         flow: Flow,
         /// The start of the datagram as the error quotes it, maybe cut.
         quoted: &'a [u8],
+    },
+    /// One message could not be sent: its connection could not be made, broke, or has too much to send already.
+    Undelivered {
+        /// The way it was to go.
+        flow: Flow,
+        /// The message.
+        bytes: &'a [u8],
+    },
+    /// A stream can't be followed any further.
+    Unframed {
+        /// The way it came.
+        flow: Flow,
+        /// The head of the message, as far as it came.
+        head: &'a [u8],
+        /// Why.
+        fault: FrameFault,
     },
     /// A new load of all sets.
     Sets(Sets),
@@ -62,12 +79,12 @@ pub enum Drain {
 pub enum Output {
     /// Send these bytes that way.
     Send {
-        /// The way; a stream flow without connection: open one.
+        /// The way. A stream flow's connection while it lives, else one to the flow's peer, a new one if need be.
         flow: Flow,
         /// One whole message.
         bytes: Bytes,
     },
-    /// Close a stream that can't be read any further.
+    /// Close a stream that can't be read any further, once what was sent by it before is written.
     Close(ConnectionId),
     /// Look a name up, and tell with [`Input::Resolved`] within 2 s: later nobody waits for it.
     Resolve {
@@ -150,7 +167,7 @@ pub struct Changes {
 /// Why a message was thrown away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropCause {
-    /// Not SIP: no start line of RFC 3261.
+    /// Not SIP: no start line of RFC 3261, or a stream that can't be cut into messages.
     NotSip,
     /// A message that can't even be answered: no usable Via, From, To, Call-ID or CSeq.
     Malformed,

@@ -32,7 +32,7 @@ use crate::engine::dispatch::Dispatch;
 use crate::engine::event::{Drain, DropCause, Event, Output};
 use crate::engine::flow::{Flow, Transport};
 use crate::engine::route;
-use crate::engine::sip::{Keys, Message, Method, Reply, respond, response_peer};
+use crate::engine::sip::{FrameFault, Keys, Message, Method, Reply, Start, respond, response_peer};
 use crate::engine::snapshot::Totals;
 use crate::engine::transaction::{Acked, ClientId, Key, ServerId, Transactions};
 
@@ -204,6 +204,32 @@ impl Proxy {
         world.transactions.respond(server, reply.status, bytes, world.now.mono, world.out);
     }
 
+    /// What comes from such an address is not even looked at.
+    pub(crate) fn shut_out(&self, world: &mut World<'_>, flow: Flow) {
+        world.drop(DropCause::RefusedSource, flow);
+        if flow.transport.is_reliable() {
+            world.out.push(Output::Close(flow.connection));
+        }
+    }
+
+    /// A stream that can't be followed any further is closed, after an answer if its last message can be answered.
+    pub(crate) fn unframed(&self, world: &mut World<'_>, flow: Flow, head: &[u8], fault: FrameFault) {
+        let (status, cause) = match fault {
+            FrameFault::NotSip => (400, DropCause::NotSip),
+            FrameFault::ContentLength => (400, DropCause::Malformed),
+            FrameFault::HeadTooLarge | FrameFault::TooManyHeaders => (400, DropCause::TooLarge),
+            FrameFault::MessageTooLarge => (513, DropCause::TooLarge),
+        };
+        if let Ok(message) = Message::parse(head)
+            && matches!(message.start(), Start::Request { .. })
+            && message.method() != Method::Ack
+        {
+            self.refuse(world, flow, &message, &Refusal::new(status, fault.to_string()));
+        }
+        world.drop(cause, flow);
+        world.out.push(Output::Close(flow.connection));
+    }
+
     /// A server transaction for a request that passed validation; an INVITE is answered 100 at once.
     fn open(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, key: Key) -> ServerId {
         let Incoming { flow, message, .. } = incoming;
@@ -248,12 +274,15 @@ impl Proxy {
     }
 }
 
-/// Where answers to a request go: back on its connection, or for a datagram as its Via says.
+/// Where answers to a request go: as its Via says; by a stream back on its connection, and if that is gone by a new one to
+/// the port of sent-by (RFC 3261 section 18.2.2), since the port that it came from is no listener's.
 fn answer_flow(flow: Flow, message: &Message<'_>) -> Flow {
-    match flow.transport {
-        Transport::Udp => Flow { peer: response_peer(&message.via(), flow.peer), ..flow },
-        Transport::Tcp | Transport::Tls => flow,
-    }
+    let via = message.via();
+    let peer = match flow.transport {
+        Transport::Udp => response_peer(&via, flow.peer),
+        Transport::Tcp | Transport::Tls => SocketAddr::new(flow.peer.ip(), via.port_or_default()),
+    };
+    Flow { peer, ..flow }
 }
 
 /// A node's name as it stands in a cookie.

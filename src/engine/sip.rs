@@ -19,7 +19,7 @@ mod via;
 pub use address::Address;
 pub use compose::{Compose, sip_uri};
 pub(crate) use follow::{ack, cancel, in_callers_name};
-pub use frame::{KeepAlive, PONG, keep_alive};
+pub use frame::{Frame, FrameFault, FrameLimits, Framer, KeepAlive, PING, PONG, keep_alive};
 pub(crate) use lex::values as list_values;
 pub use lex::{Params, Values};
 pub use message::{Fault, Message, NotSip, Start};

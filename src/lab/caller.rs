@@ -1,4 +1,4 @@
-//! An MRCPv2 caller at a rate over UDP: what a farm of UniMRCP clients shows a proxy, with the outcome of every call.
+//! An MRCPv2 caller at a rate, over UDP or one TCP connection: what a farm of UniMRCP clients shows a proxy, with the outcome of every call.
 
 pub(super) mod machine;
 
@@ -11,12 +11,15 @@ use tokio::sync::watch;
 use self::machine::Calls;
 use super::report::{Live, Report};
 use super::wire::{Machine, Wire};
+use crate::engine::flow::Transport;
 
 /// What is called, how often and for how long.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallerConfig {
     /// Where every INVITE goes: the proxy, or a server itself.
     pub proxy: SocketAddr,
+    /// How to talk to it: UDP, or TCP on one connection for all calls.
+    pub transport: Transport,
     /// Our own address, a concrete one; the port is any.
     pub bind: IpAddr,
     /// User-Agent of INVITE and of the OPTIONS before it.
@@ -40,6 +43,7 @@ impl Default for CallerConfig {
     fn default() -> Self {
         CallerConfig {
             proxy: SocketAddr::from((Ipv4Addr::LOCALHOST, 8060)),
+            transport: Transport::Udp,
             bind: Ipv4Addr::LOCALHOST.into(),
             user_agent: "OPENSIPS_TTS_MRCP_CLIENT".to_owned(),
             rate: 10.0,
@@ -96,7 +100,7 @@ const PICTURE: Duration = Duration::from_millis(100);
 /// # Errors
 /// What the system says when the address can't be bound.
 pub async fn run(config: CallerConfig, caller: &Caller) -> io::Result<Report> {
-    let mut wire = Wire::bind(SocketAddr::new(config.bind, 0)).await?;
+    let mut wire = Wire::bind(config.transport, SocketAddr::new(config.bind, 0)).await?;
     let mut calls = Calls::new(config, wire.address()?, fastrand::u64(..), Instant::now());
     let mut stop = caller.stop.subscribe();
     let mut picture = Instant::now() + PICTURE;

@@ -6,11 +6,13 @@ use bytes::Bytes;
 
 use super::wire::Outbox;
 use crate::engine::flow::Transport;
-use crate::engine::sip::{Address, Compose, Message, Uri};
+use crate::engine::sip::{self, Address, Compose, Message, Uri};
 
 /// What a request in a dialog is made of.
 #[derive(Clone, Debug)]
 pub(super) struct Leg {
+    /// How we talk, for Via.
+    pub(super) transport: Transport,
     /// Our own address, for Via.
     pub(super) us: SocketAddr,
     /// Our From value, with its tag.
@@ -36,7 +38,7 @@ impl Leg {
         headers: &[(&str, &str)],
     ) -> (SocketAddr, Bytes) {
         let mut compose =
-            Compose::new(&self.local, &self.remote, &self.call_id, cseq).via(Transport::Udp, self.us, branch);
+            Compose::new(&self.local, &self.remote, &self.call_id, cseq).via(self.transport, self.us, branch);
         let first = self.routes.first().and_then(|route| Address::parse(route.as_bytes())).map(|route| route.uri);
         let strict = first.filter(|uri| Uri::parse(uri).is_ok_and(|uri| uri.params.get(b"lr").is_none()));
         let (target, routes) = match strict {
@@ -78,6 +80,14 @@ impl Resend {
     }
 }
 
+/// Where an answer to `request` from `peer` goes: by a stream back on its connection, else as the Via says.
+pub(super) fn answer_to(transport: Transport, request: &Message<'_>, peer: SocketAddr) -> SocketAddr {
+    match transport.is_reliable() {
+        true => peer,
+        false => sip::response_peer(&request.via(), peer),
+    }
+}
+
 /// Received bytes as text; what is not UTF-8 is replaced.
 pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -95,6 +105,7 @@ mod tests {
     fn leg(routes: &[&str]) -> Leg {
         let at = |text: &str| text.parse().expect("an address");
         Leg {
+            transport: Transport::Udp,
             us: at("127.0.0.1:1"),
             local: "<sip:a>;tag=1".to_owned(),
             remote: "<sip:b>;tag=2".to_owned(),

@@ -1,4 +1,4 @@
-//! A stand-in MRCPv2 server over UDP: answers as UniMRCP's does on the SIP side, speaks no MRCP, and fails on request.
+//! A stand-in MRCPv2 server over UDP or TCP: answers as UniMRCP's does on the SIP side, speaks no MRCP, and fails on request.
 
 mod look;
 pub(super) mod machine;
@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use self::machine::Server;
 use super::wire::{Machine, Wire};
+use crate::engine::flow::Transport;
 
 /// How the server treats its callers; all of it may be combined and changed while it runs. The default is a healthy one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub struct Counts {
     pub hung_up: u64,
     /// BYEs of its own that got another answer or none.
     pub unheard: u64,
-    /// Datagrams received, whatever they held, those during silence too.
+    /// Messages received, datagrams whatever they held, those during silence too.
     pub datagrams: u64,
 }
 
@@ -62,16 +63,24 @@ pub struct MrcpServer {
 }
 
 impl MrcpServer {
-    /// Starts a server on `bind`; port 0 takes any. Needs a tokio runtime.
+    /// Starts a server over UDP on `bind`; port 0 takes any. Needs a tokio runtime.
     ///
     /// # Errors
     /// What the system says when the address can't be bound.
     pub async fn start(bind: SocketAddr, behaviour: Behaviour) -> io::Result<Self> {
-        let wire = Wire::bind(bind).await?;
+        Self::start_on(Transport::Udp, bind, behaviour).await
+    }
+
+    /// As [`MrcpServer::start`], over UDP or TCP.
+    ///
+    /// # Errors
+    /// What the system says when the address can't be bound.
+    pub async fn start_on(transport: Transport, bind: SocketAddr, behaviour: Behaviour) -> io::Result<Self> {
+        let wire = Wire::bind(transport, bind).await?;
         let address = wire.address()?;
         let (behaviour, orders) = watch::channel(behaviour);
         let (publish, counts) = watch::channel(Counts::default());
-        let task = tokio::spawn(serve(wire, Server::new(address, fastrand::u64(..)), orders, publish));
+        let task = tokio::spawn(serve(wire, Server::new(transport, address, fastrand::u64(..)), orders, publish));
         Ok(MrcpServer { address, behaviour, counts, task })
     }
 

@@ -1,4 +1,6 @@
-//! Joins a machine of the laboratory to a UDP socket.
+//! Joins a machine of the laboratory to a UDP socket, or to a TCP listener and its connections.
+
+mod streams;
 
 use std::future;
 use std::io;
@@ -10,13 +12,16 @@ use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::time;
 
-/// Datagrams to send, with where they go.
+use self::streams::Streams;
+use crate::engine::flow::Transport;
+
+/// Messages to send, with where they go.
 pub(super) type Outbox = Vec<(SocketAddr, Bytes)>;
 
-/// A machine that datagrams and timers drive.
+/// A machine that messages and timers drive.
 pub(super) trait Machine {
-    /// Takes one datagram from `peer`.
-    fn receive(&mut self, datagram: &[u8], peer: SocketAddr, now: Instant, out: &mut Outbox);
+    /// Takes one message from `peer`.
+    fn receive(&mut self, message: &[u8], peer: SocketAddr, now: Instant, out: &mut Outbox);
 
     /// Does what is due at `now`.
     fn wake(&mut self, now: Instant, out: &mut Outbox);
@@ -25,44 +30,65 @@ pub(super) trait Machine {
     fn next(&self) -> Option<Instant>;
 }
 
-/// A socket with its buffers.
+/// What a machine is joined to.
 pub(super) struct Wire {
-    socket: UdpSocket,
-    buffer: Box<[u8]>,
+    kind: Kind,
     out: Outbox,
 }
 
-/// Datagrams that are taken in one turn, so that timers are never far behind.
+enum Kind {
+    Udp { socket: UdpSocket, buffer: Box<[u8]> },
+    Tcp(Streams),
+}
+
+/// Messages that are taken in one turn, so that timers are never far behind.
 const BATCH: usize = 64;
 
 /// Bytes that the system is asked to hold for us; it gives what net.core.rmem_max allows.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
 impl Wire {
-    /// Binds to `address`.
-    pub(super) async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = UdpSocket::bind(address).await?;
-        // The system's usual buffer holds some 90 datagrams: 10 ms of 3,000 calls a second. Less than this is no fault.
-        let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
-        Ok(Wire { socket, buffer: vec![0; 65_535].into(), out: Outbox::new() })
+    /// Binds to `address`. By TCP messages leave on a connection with the peer that they go to, which is made if there is
+    /// none.
+    pub(super) async fn bind(transport: Transport, address: SocketAddr) -> io::Result<Self> {
+        let kind = match transport {
+            Transport::Udp => {
+                let socket = UdpSocket::bind(address).await?;
+                // The system's usual buffer holds some 90 datagrams: 10 ms of 3,000 calls a second. Less is no fault.
+                let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+                Kind::Udp { socket, buffer: vec![0; 65_535].into() }
+            }
+            Transport::Tcp => Kind::Tcp(Streams::bind(address).await?),
+            Transport::Tls => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        Ok(Wire { kind, out: Outbox::new() })
     }
 
     /// The address that it is bound to.
     pub(super) fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        match &self.kind {
+            Kind::Udp { socket, .. } => socket.local_addr(),
+            Kind::Tcp(streams) => Ok(streams.address()),
+        }
     }
 
-    /// Waits until a datagram is there or `next` has come. May be dropped at any time.
-    pub(super) async fn wait(&self, next: Option<Instant>) {
+    /// Waits until a message is there or `next` has come. May be dropped at any time.
+    pub(super) async fn wait(&mut self, next: Option<Instant>) {
         let due = async {
             match next {
                 Some(at) => time::sleep_until(at.into()).await,
                 None => future::pending().await,
             }
         };
+        let ready = async {
+            match &mut self.kind {
+                // A socket that fails is as good as ready: the turn meets the error.
+                Kind::Udp { socket, .. } => drop(socket.readable().await),
+                Kind::Tcp(streams) => streams.ready().await,
+            }
+        };
         tokio::select! {
-            // A socket that fails is as good as ready: the turn meets the error.
-            _ = self.socket.readable() => {}
+            () = ready => {}
             () = due => {}
         }
     }
@@ -70,15 +96,24 @@ impl Wire {
     /// Hands the machine what has come and what is due, and sends what it says.
     pub(super) async fn turn(&mut self, machine: &mut impl Machine) {
         for _ in 0..BATCH {
-            match self.socket.try_recv_from(&mut self.buffer) {
-                Ok((length, peer)) => machine.receive(&self.buffer[..length], peer, Instant::now(), &mut self.out),
-                Err(_) => break,
+            match &mut self.kind {
+                Kind::Udp { socket, buffer } => match socket.try_recv_from(buffer) {
+                    Ok((length, peer)) => machine.receive(&buffer[..length], peer, Instant::now(), &mut self.out),
+                    Err(_) => break,
+                },
+                Kind::Tcp(streams) => match streams.next() {
+                    Some((peer, message)) => machine.receive(&message, peer, Instant::now(), &mut self.out),
+                    None => break,
+                },
             }
         }
         machine.wake(Instant::now(), &mut self.out);
-        for (to, datagram) in self.out.drain(..) {
-            // What the network does not take is lost, as on any wire; resends mend it.
-            let _ = self.socket.send_to(&datagram, to).await;
+        for (to, message) in self.out.drain(..) {
+            match &mut self.kind {
+                // What the network does not take is lost, as on any wire; resends mend it.
+                Kind::Udp { socket, .. } => drop(socket.send_to(&message, to).await),
+                Kind::Tcp(streams) => streams.send(to, message),
+            }
         }
     }
 }

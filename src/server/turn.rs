@@ -1,4 +1,5 @@
-//! The engine's thread: sleep, take the turn's one `now`, orders, timers, datagrams, and out with what the engine says.
+//! The engine's thread: sleep, take the turn's one `now`, orders, timers, datagrams, streams, and out with what the engine
+//! says.
 
 use std::net::SocketAddr;
 use std::process;
@@ -6,16 +7,18 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use crate::edge::counters::{Counters, SendFault};
 use crate::edge::resolve::Question;
+use crate::edge::tcp::{Heard, Streams};
 use crate::edge::udp::{Batch, Sockets};
 use crate::engine::dispatch::Sets;
 use crate::engine::event::{Changes, Drain, Event, Input, LookupId, Output};
-use crate::engine::flow::{ConnectionId, Flow, Transport};
+use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 use crate::engine::{self, Engine, Now, Snapshot};
 use crate::server::Lookup;
 
@@ -29,17 +32,41 @@ pub(super) enum Order {
     Stop,
 }
 
+/// What peers have said by streams that one turn takes: the rest waits for the next, behind timers and datagrams.
+const HEARD_A_TURN: usize = 256;
+
+/// All sockets, by the listeners that they belong to.
+#[derive(Debug)]
+pub(super) struct Wires {
+    pub(super) sockets: Sockets,
+    /// The listeners of `sockets`, in their order.
+    pub(super) udp: Vec<ListenerId>,
+    /// None without a TCP listener.
+    pub(super) streams: Option<Streams>,
+}
+
+impl Wires {
+    /// Sends one message by UDP.
+    fn send_datagram(&mut self, flow: Flow, bytes: &[u8], counters: &Counters) {
+        match self.udp.iter().position(|&id| id == flow.listener) {
+            Some(nth) => self.sockets.send(ListenerId(nth as u16), flow.peer, bytes, counters),
+            None => counters.not_sent(SendFault::NoSocket),
+        }
+    }
+}
+
 /// All that the thread owns.
 #[derive(Debug)]
 pub(super) struct Turns {
     engine: Engine,
     // Before `orders`, so closed before it: who sees the channel closed finds the addresses free.
-    sockets: Sockets,
+    wires: Wires,
     orders: mpsc::Receiver<Order>,
     outside: Outside,
     counters: Arc<Counters>,
     start: Instant,
     out: Vec<Output>,
+    unsent: Vec<(Flow, Bytes)>,
 }
 
 /// Who hears of what the engine can't do itself.
@@ -71,12 +98,13 @@ impl Drop for AbortOnPanic {
 impl Turns {
     pub(super) fn new(
         engine: Engine,
-        sockets: Sockets,
+        wires: Wires,
         orders: mpsc::Receiver<Order>,
         outside: Outside,
         counters: Arc<Counters>,
     ) -> Self {
-        Turns { engine, sockets, orders, outside, counters, start: Instant::now(), out: Vec::new() }
+        let start = Instant::now();
+        Turns { engine, wires, orders, outside, counters, start, out: Vec::new(), unsent: Vec::new() }
     }
 
     /// Serves until `Order::Stop` or until no handle is left.
@@ -85,7 +113,7 @@ impl Turns {
         let mut batch = Batch::default();
         loop {
             let timeout = self.engine.next_deadline().map(|deadline| deadline.since(self.mono()));
-            if let Err(cause) = self.sockets.wait(timeout) {
+            if let Err(cause) = self.wires.sockets.wait(timeout) {
                 // Only a broken descriptor makes it fail, and nothing that we could do mends one.
                 error!(%cause, "the engine's thread can't wait for its sockets: the process ends");
                 process::abort();
@@ -97,12 +125,13 @@ impl Turns {
             // Before the datagrams, so that no flood of them delays a timer by more than a turn.
             if self.engine.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
                 self.engine.handle(Input::Wake, now, &mut self.out);
-                self.flush();
+                self.flush(now);
             }
-            for nth in 0..self.sockets.ready() {
+            for nth in 0..self.wires.sockets.ready() {
                 self.receive(nth, now, &mut batch);
-                self.flush();
+                self.flush(now);
             }
+            self.take_heard(now);
         }
     }
 
@@ -123,17 +152,17 @@ impl Turns {
                         Output::Event(Event::SetsReplaced(changes)) => Some(*changes),
                         _ => None,
                     });
-                    self.flush();
+                    self.flush(now);
                     let _ = answer.send(changes.unwrap_or_default());
                 }
                 Ok(Order::Drain(drain, answer)) => {
                     self.engine.handle(Input::Drain(drain), now, &mut self.out);
-                    self.flush();
+                    self.flush(now);
                     let _ = answer.send(());
                 }
                 Ok(Order::Resolved(id, addresses)) => {
                     self.engine.handle(Input::Resolved { id, addresses }, now, &mut self.out);
-                    self.flush();
+                    self.flush(now);
                 }
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Next::Stop,
                 Err(TryRecvError::Empty) => break,
@@ -143,26 +172,61 @@ impl Turns {
     }
 
     fn receive(&mut self, nth: usize, now: Now, batch: &mut Batch) {
-        let Turns { engine, sockets, counters, out, .. } = self;
-        sockets.refusals(nth, |listener, peer, quoted| {
+        let Turns { engine, wires: Wires { sockets, udp, .. }, counters, out, .. } = self;
+        sockets.refusals(nth, |nth, peer, quoted| {
+            let listener = udp[usize::from(nth.0)];
             let flow = Flow { listener, transport: Transport::Udp, peer, connection: ConnectionId::default() };
             engine.handle(Input::Refused { flow, quoted }, now, out);
         });
-        sockets.receive(nth, batch, counters, |listener, peer, bytes| {
+        sockets.receive(nth, batch, counters, |nth, peer, bytes| {
+            let listener = udp[usize::from(nth.0)];
             let flow = Flow { listener, transport: Transport::Udp, peer, connection: ConnectionId::default() };
             engine.handle(Input::Received { flow, bytes }, now, out);
         });
     }
 
-    fn flush(&mut self) {
+    /// Takes what peers have said by streams.
+    fn take_heard(&mut self, now: Now) {
+        for _ in 0..HEARD_A_TURN {
+            let Some(heard) = self.wires.streams.as_mut().and_then(Streams::heard) else { return };
+            let input = match &heard {
+                Heard::Message { flow, bytes } => Input::Received { flow: *flow, bytes },
+                Heard::Unframed { flow, head, fault } => Input::Unframed { flow: *flow, head, fault: *fault },
+                Heard::Undelivered { flow, bytes } => Input::Undelivered { flow: *flow, bytes },
+                Heard::Lost { flow } => Input::Unreachable { flow: *flow },
+            };
+            self.engine.handle(input, now, &mut self.out);
+            self.flush(now);
+        }
+        if self.wires.streams.as_ref().is_some_and(Streams::has_heard) {
+            self.wires.sockets.waker().wake();
+        }
+    }
+
+    /// Does what the engine says; it hears at once of what could not be sent, until it has no more to say.
+    fn flush(&mut self, now: Now) {
+        self.carry_out();
+        while let Some((flow, bytes)) = self.unsent.pop() {
+            self.engine.handle(Input::Undelivered { flow, bytes: &bytes }, now, &mut self.out);
+            self.carry_out();
+        }
+    }
+
+    fn carry_out(&mut self) {
         for output in self.out.drain(..) {
             match output {
-                Output::Send { flow, bytes } if flow.transport == Transport::Udp => {
-                    self.sockets.send(flow.listener, flow.peer, &bytes, &self.counters);
+                Output::Send { flow, bytes } => match (flow.transport, &self.wires.streams) {
+                    (Transport::Udp, _) => self.wires.send_datagram(flow, &bytes, &self.counters),
+                    (Transport::Tcp, Some(streams)) => {
+                        self.unsent.extend(streams.send(flow, bytes).err().map(|bytes| (flow, bytes)));
+                    }
+                    (Transport::Tcp | Transport::Tls, _) => self.counters.not_sent(SendFault::NoSocket),
+                },
+                Output::Close(connection) => {
+                    if let Some(streams) = &self.wires.streams {
+                        streams.close(connection);
+                    }
                 }
-                Output::Send { .. } => self.counters.not_sent(SendFault::NoSocket),
-                // There are no streams yet that could be closed.
-                Output::Close(_) => {}
                 Output::Resolve { id, host, port, transport } => {
                     let question = Question { host, port, transport };
                     // One that is not taken is answered by the engine itself when its time is up.
@@ -185,13 +249,9 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Command, Stdio};
 
-    use bytes::Bytes;
-
     use super::*;
     use crate::edge::counters::EdgeCounters;
-    use crate::engine::flow::ListenerId;
     use crate::engine::route;
-    use crate::engine::sip::Reply;
 
     const CHILD: &str = "TANDEM_TEST_PANIC";
 
@@ -201,7 +261,7 @@ mod tests {
             key: [7; 32],
             listeners: Vec::new(),
             timing: Default::default(),
-            route: route::Config { rules: Vec::new(), unroutable: Reply::new(404, "Not Found") },
+            route: route::Config::default(),
             sets: Vec::new(),
             limits: Default::default(),
             call_events: true,
@@ -209,8 +269,9 @@ mod tests {
         let sockets = Sockets::bind(&["127.0.0.1:0".parse().expect("an address")]).expect("a free port");
         let (events, heard) = mpsc::channel(1);
         let counters = Arc::default();
+        let wires = Wires { sockets, udp: vec![ListenerId(0)], streams: None };
         let outside = Outside { events, lookups: mpsc::channel(1).0 };
-        (Turns::new(Engine::new(config, [1; 32]), sockets, mpsc::channel(1).1, outside, counters), heard)
+        (Turns::new(Engine::new(config, [1; 32]), wires, mpsc::channel(1).1, outside, counters), heard)
     }
 
     fn flow(transport: Transport, peer: SocketAddr) -> Flow {
@@ -225,11 +286,11 @@ mod tests {
         let send = |transport| Output::Send { flow: flow(transport, address), bytes: Bytes::from_static(b"hello") };
         let changes = |added| Output::Event(Event::SetsReplaced(Changes { added, ..Changes::default() }));
         turns.out = vec![send(Transport::Udp), send(Transport::Tcp), changes(1), changes(2)];
-        turns.flush();
+        turns.flush(Now { mono: turns.mono(), wall: SystemTime::now() });
 
         let mut buffer = [0; 16];
         let (count, from) = peer.recv_from(&mut buffer).expect("a datagram");
-        assert_eq!((&buffer[..count], from), (&b"hello"[..], turns.sockets.addresses()[0]));
+        assert_eq!((&buffer[..count], from), (&b"hello"[..], turns.wires.sockets.addresses()[0]));
         assert!(matches!(heard.try_recv(), Ok(Event::SetsReplaced(Changes { added: 1, .. }))));
         assert!(heard.try_recv().is_err());
         let mut expected = EdgeCounters { sent: 1, sent_bytes: 5, events_dropped: 1, ..EdgeCounters::default() };

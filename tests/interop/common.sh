@@ -78,8 +78,8 @@ stop() {
 has_table() { [ -e "$work/tandem.db" ] && [ -n "$(sqlite3 "$work/tandem.db" "SELECT 1 FROM sqlite_master WHERE name = 'dispatcher'")" ]; }
 http() { "${inside[@]}" curl -fsS --max-time 5 "http://127.0.0.1:9060$1"; }
 
-# start_tandem HOST: writes its rows (set 19 on HOST, ports 7010 and 7011) into the table that its first start makes, and
-# starts it. The configuration is $work/tandem.toml.
+# start_tandem HOST [PARAMETERS]: writes its rows (set 19 on HOST, ports 7010 and 7011, with those URI parameters) into the
+# table that its first start makes, and starts it. The configuration is $work/tandem.toml.
 start_tandem() {
     [ -x "$TANDEM" ] || fail "no program at $TANDEM: build it, or set TANDEM"
     start "$work/first-start.log" "${inside[@]}" "$TANDEM" run --config "$work/tandem.toml"
@@ -88,20 +88,21 @@ start_tandem() {
     stop "$started"
     sqlite3 "$work/tandem.db" <<SQL
 INSERT INTO \`dispatcher\` (\`setid\`, \`destination\`, \`state\`, \`weight\`, \`priority\`, \`attrs\`, \`description\`) VALUES
-    (19, 'sip:$1:7010', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS_7010'),
-    (19, 'sip:$1:7011', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS_7011');
+    (19, 'sip:$1:7010${2:-}', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS_7010'),
+    (19, 'sip:$1:7011${2:-}', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS_7011');
 SQL
     start "$work/tandem.log" "${inside[@]}" "$TANDEM" run --config "$work/tandem.toml"
     until_true 20 http /ready || fail "tandem is not ready: $(tail -n 3 "$work/tandem.log")"
 }
 
-# sipp_server PREFIX SCENARIO HOST PORT [COMMAND...]: a SIPp server, its counters in $work/PREFIX.csv; COMMAND runs it.
+# sipp_server PREFIX SCENARIO HOST PORT [COMMAND...]: a SIPp server, its counters in $work/PREFIX.csv; COMMAND runs it. It
+# speaks what SIPP_TRANSPORT says: u1 (UDP, if it is not set) or t1 (TCP).
 sipp_server() {
     local prefix=$1 scenario=$2 host=$3 port=$4
     shift 4
-    start "$work/$prefix.log" "$@" sipp -sf "$here/$scenario.xml" -i "$host" -p "$port" -nostdin -buff_size 4194304 \
+    start "$work/$prefix.log" "$@" sipp -sf "$here/$scenario.xml" -i "$host" -p "$port" -t "${SIPP_TRANSPORT:-u1}" -nostdin -buff_size 4194304 \
         -trace_stat -stf "$work/$prefix.csv" -fd 1 -trace_err -error_file "$work/$prefix.err"
-    # A datagram port that is bound shows in the list of its namespace.
+    # A port that is bound shows in the list of its namespace.
     until_true 10 bound "$host" "$port" "$@" || fail "no SIPp server on $host:$port: $(tail -n 3 "$work/$prefix.log")"
     sleep 0.2
     kill -0 "$started" 2>/dev/null || fail "no SIPp server on $host:$port, the port is taken: $(tail -n 3 "$work/$prefix.log")"
@@ -110,7 +111,7 @@ sipp_server() {
 bound() {
     local host=$1 port=$2
     shift 2
-    "$@" ss -Hlun "src $host and sport = :$port" | grep -q .
+    "$@" ss -Hltun "src $host and sport = :$port" | grep -q .
 }
 
 # sipp_drain PID: SIPp takes no new calls, ends those in being and writes its last counters.

@@ -43,10 +43,8 @@ async fn calls(node: &Node, calls: u64, hold: Duration) -> Report {
         user_agent: "OPENSIPS_TTS_MRCP_CLIENT".into(),
         rate: 200.0,
         calls: Some(calls),
-        duration: None,
         hold,
-        discover: false,
-        timeout: Duration::from_secs(32),
+        ..CallerConfig::default()
     };
     run(config, &Caller::new()).await.expect("a socket")
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use tandem::engine::flow::Transport;
 use tandem::lab::caller::run;
 use tandem::lab::{Behaviour, Caller, CallerConfig, MrcpServer, Report};
 use tandem::server::{Node, NodeError};
@@ -22,6 +23,7 @@ async fn servers(count: usize) -> Vec<MrcpServer> {
 async fn calls(proxy: SocketAddr, calls: u64, rate: f64) -> Report {
     let config = CallerConfig {
         proxy,
+        transport: Transport::Udp,
         bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
         user_agent: "OPENSIPS_TTS_MRCP_CLIENT".into(),
         rate,

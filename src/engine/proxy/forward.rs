@@ -83,6 +83,11 @@ pub(crate) fn forward(request: &Message<'_>, routed: &Routed<'_>, peer: SocketAd
     if !hops_seen {
         splice.insert_before(top, |text| write!(text, "Max-Forwards: {MAX_FORWARDS}\r\n").expect("writing to memory"));
     }
+    // A stream needs to know where the message ends (section 18.3).
+    if copy.leaves_by.transport.is_reliable() && request.values(Name::ContentLength).next().is_none() {
+        let length = request.body().len();
+        splice.insert_before(top, |text| write!(text, "Content-Length: {length}\r\n").expect("writing to memory"));
+    }
     if strict.is_some() {
         let own = copy.uri.unwrap_or(routed.uri);
         let line =

@@ -1,11 +1,13 @@
 //! Requests inside a dialog: their route leads them (RFC 3261 sections 12.2 and 16.12), our cookie vouches for them.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use super::names::{Detour, Errand};
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World};
 use crate::engine::dialog::{DialogId, Leg, Seat};
 use crate::engine::dispatch::SetId;
-use crate::engine::flow::{Flow, Transport};
+use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 use crate::engine::sip::{Cookie, Method, Uri};
 use crate::engine::transaction::{Key, ServerId};
 
@@ -113,13 +115,19 @@ impl Proxy {
         let next = Uri::parse(routed.next.map_or(routed.uri, |next| next.uri))
             .map_err(|_| Refusal::new(400, "Bad Route Header"))?;
         let names_us = self.us.named_by(&next).is_some();
+        let connection = self.callers_connection(incoming);
         let (transport, peer) = match (names_us, leg, seat) {
             // An end that took our address for the other's (no Contact): the destination is known all the same.
             (true, Some(Leg::Caller), Some(seat)) => (seat.transport, seat.address),
             (true, _, _) => return Err(gone().into()),
             (false, _, _) => {
-                let transport = self.transport(incoming, &next)?;
-                (transport, self.address_of(incoming, &next, transport)?)
+                let transport = self.transport(incoming, &next, leg, seat)?;
+                // A caller's connection serves where its URI holds a name: it has no other address, then.
+                let peer = match (next.address(), connection != ConnectionId::default()) {
+                    (None, true) => self.nowhere(incoming.flow.listener),
+                    (..) => self.address_of(incoming, &next, transport)?,
+                };
+                (transport, peer)
             }
         };
         let listener = routed
@@ -130,15 +138,49 @@ impl Proxy {
             })
             .or_else(|| self.us.towards(transport, peer, incoming.flow.listener))
             .ok_or_else(|| Refusal::new(500, "No Listener Towards Next Hop"))?;
-        Ok(self.way(listener, peer))
+        Ok(Flow { connection, ..self.way(listener, peer) })
     }
 
     /// Toward the caller the transport is the one that it talks to us by: its URI often does not say (a UniMRCP server's
     /// BYE to a TCP client names no transport).
-    fn transport(&self, incoming: &Incoming<'_, '_>, next: &Uri<'_>) -> Result<Transport, Refusal> {
+    /// Toward the destination it is the session's where a Contact that does not say leads to the session's address.
+    fn transport(
+        &self,
+        incoming: &Incoming<'_, '_>,
+        next: &Uri<'_>,
+        leg: Option<Leg>,
+        seat: Option<Seat>,
+    ) -> Result<Transport, Refusal> {
+        if let Some((cookie, Leg::Destination)) = incoming.routed.cookie
+            && incoming.routed.next.is_none()
+        {
+            return Ok(cookie.transport);
+        }
+        if leg == Some(Leg::Caller)
+            && next.params.get(b"transport").is_none()
+            && let Some(seat) = seat.filter(|seat| next.address() == Some(seat.address))
+        {
+            return Ok(seat.transport);
+        }
+        next.transport().ok_or_else(|| Refusal::new(500, "Next Hop Has Unknown Transport"))
+    }
+
+    /// What stands for the address of a peer that is known by its connection alone.
+    fn nowhere(&self, came_by: ListenerId) -> SocketAddr {
+        match self.us.listener(came_by).bind {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        }
+    }
+
+    /// The connection that the caller began the dialog by, if the request is for the caller itself and the connection was
+    /// this node's; whether it still lives the edge knows.
+    fn callers_connection(&self, incoming: &Incoming<'_, '_>) -> ConnectionId {
         match incoming.routed.cookie {
-            Some((cookie, Leg::Destination)) if incoming.routed.next.is_none() => Ok(cookie.transport),
-            _ => next.transport().ok_or_else(|| Refusal::new(500, "Next Hop Has Unknown Transport")),
+            Some((cookie, Leg::Destination)) if incoming.routed.next.is_none() && cookie.node == self.node => {
+                cookie.connection
+            }
+            Some(_) | None => ConnectionId::default(),
         }
     }
 }

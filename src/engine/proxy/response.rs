@@ -6,7 +6,7 @@ use super::{Owner, Proxy, World};
 use crate::engine::dialog::Seat;
 use crate::engine::event::{DropCause, Output};
 use crate::engine::flow::{ConnectionId, Flow, Transport};
-use crate::engine::sip::{Message, Splice, Start, Via};
+use crate::engine::sip::{Message, Splice, Start, Via, header::Name};
 use crate::engine::transaction::{ClientId, Happened, ServerId};
 
 impl Proxy {
@@ -72,7 +72,9 @@ impl Proxy {
             // One that was left behind is being cancelled: the caller hears of the next.
             Some(_) | None => return,
         }
-        if let Some(bytes) = without_our_via(message).filter(|_| status > 100) {
+        if let Some(bytes) =
+            without_our_via(message, world.transactions.goes_by_stream(server)).filter(|_| status > 100)
+        {
             world.transactions.respond(server, status, bytes, world.now.mono, world.out);
         }
     }
@@ -96,7 +98,7 @@ impl Proxy {
         if late {
             return self.end_late_session(world, client, owner, message);
         }
-        let Some(bytes) = without_our_via(message) else {
+        let Some(bytes) = without_our_via(message, world.transactions.goes_by_stream(server)) else {
             // It names nobody behind us: the caller can't have it.
             self.end_late_session(world, client, owner, message);
             return self.failure(world, server, client, 500, message);
@@ -132,7 +134,7 @@ impl Proxy {
             return self.try_again(world, server, Failed::Answered(status));
         }
         // Item 6: a 503 of a destination is not a 503 of ours.
-        match without_our_via(message).filter(|_| status != 503) {
+        match without_our_via(message, world.transactions.goes_by_stream(server)).filter(|_| status != 503) {
             Some(bytes) => {
                 if let Some(dialog) = self.settle(server, None).and_then(|context| context.dialog) {
                     world.dialogs.end_pending(dialog);
@@ -203,20 +205,25 @@ impl Proxy {
 
     /// A response to a request that another node forwarded, or this one long ago: by its Vias alone (section 16.11).
     fn pass_stateless(&self, world: &mut World<'_>, came: Flow, message: &Message<'_>, next: &Via<'_>) {
-        let to = next.response_address().zip(next.known_transport().filter(|&t| t == Transport::Udp));
-        let way = to.and_then(|(peer, transport)| {
+        let to = next.response_address().zip(next.known_transport());
+        let way = to.and_then(|(mut peer, transport)| {
+            // The caller's connection went with the node that had it; its port is no listener's, but sent-by's is.
+            if transport.is_reliable() {
+                peer.set_port(next.port_or_default());
+            }
             let listener = self.us.towards(transport, peer, came.listener)?;
             Some(Flow { listener, transport, peer, connection: ConnectionId::default() })
         });
-        match (way, without_our_via(message)) {
+        let stream = way.is_some_and(|flow| flow.transport.is_reliable());
+        match (way, without_our_via(message, stream)) {
             (Some(flow), Some(bytes)) => world.out.push(Output::Send { flow, bytes }),
             _ => world.drop(DropCause::StrayResponse, came),
         }
     }
 }
 
-/// Item 3: the response without our Via; none if no other is left, so that it is for nobody.
-fn without_our_via(message: &Message<'_>) -> Option<bytes::Bytes> {
+/// Item 3: the response without our Via, for a stream or a datagram; none if no other Via is left, so that it is for nobody.
+fn without_our_via(message: &Message<'_>, stream: bool) -> Option<bytes::Bytes> {
     message.vias().nth(1)??;
     let mut splice = Splice::new(message.bytes());
     let line = message.first_via_line();
@@ -229,6 +236,11 @@ fn without_our_via(message: &Message<'_>) -> Option<bytes::Bytes> {
             let end = second.as_ptr().addr() - line.value.as_ptr().addr();
             splice.remove(&line.value[start..end]);
         }
+    }
+    // A stream needs to know where the message ends (section 18.3).
+    if stream && message.values(Name::ContentLength).next().is_none() {
+        let length = format!("Content-Length: {}\r\n", message.body().len());
+        splice.insert_before(message.lines()[0].whole, |text| text.extend_from_slice(length.as_bytes()));
     }
     Some(splice.finish())
 }

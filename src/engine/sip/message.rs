@@ -413,7 +413,7 @@ impl<'a> Message<'a> {
 }
 
 /// Where the header that begins at `at` ends: after the first line end that no folded line follows.
-fn line_end(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn line_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(newline) = memchr::memchr(b'\n', &bytes[at..]) {
         at += newline + 1;
         lex::looked_at(newline + 1);
@@ -429,6 +429,11 @@ fn parse_cseq(value: &[u8]) -> Option<(u32, Method<'_>)> {
     let method = lex::trim(&value[digits..]);
     let number = lex::number(&value[..digits])?;
     lex::all_token(method).then_some((number, Method::parse(method)))
+}
+
+/// Whether a message can begin with that line, its CR included.
+pub(super) fn is_start_line(line: &[u8]) -> bool {
+    parse_start(line.strip_suffix(b"\r").unwrap_or(line)).is_ok()
 }
 
 /// The first line; a request line that can be answered may come with a fault.

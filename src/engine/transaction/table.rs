@@ -171,6 +171,11 @@ impl<O: Copy> Transactions<O> {
         acked
     }
 
+    /// Whether the answers of a server transaction go by a stream.
+    pub(crate) fn goes_by_stream(&self, id: ServerId) -> bool {
+        self.servers.get(id).is_some_and(|server| server.flow.transport.is_reliable())
+    }
+
     /// Asks for [`Happened::Watched`] at that time.
     pub(crate) fn watch(&mut self, id: ServerId, at: Instant, now: Instant) {
         if let Some(server) = self.servers.get_mut(id) {

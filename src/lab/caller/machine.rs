@@ -154,6 +154,7 @@ impl Calls {
     fn leg(&mut self) -> Leg {
         let target = sip::sip_uri(self.config.proxy, Transport::Udp);
         Leg {
+            transport: self.config.transport,
             us: self.us,
             local: format!("<{}>;tag={:016x}", sip::sip_uri(self.us, Transport::Udp), self.rng.u64(..)),
             remote: format!("<{target}>"),
@@ -162,6 +163,11 @@ impl Calls {
             routes: Vec::new(),
             otherwise: self.config.proxy,
         }
+    }
+
+    /// A request that is waited for that long.
+    fn resend_for(&self, to: SocketAddr, bytes: Bytes, wait: Duration, now: Instant) -> Resend {
+        Resend { to, bytes, interval: first_interval(&self.config, &self.timing, wait), until: now + wait }
     }
 
     fn branch(&mut self) -> String {
@@ -180,7 +186,7 @@ impl Calls {
         let (leg, branch, cseq) = (self.leg(), self.branch(), self.rng.u32(1..1 << 30));
         let headers = [("User-Agent", self.config.user_agent.as_str()), ("Accept", "application/sdp")];
         let (to, bytes) = leg.request(("OPTIONS", cseq), &branch, &headers);
-        let resend = Resend { to, bytes, interval: self.timing.t1, until: now + self.timing.give_up() };
+        let resend = self.resend_for(to, bytes, self.timing.give_up(), now);
         let state = State::Discovering(resend.clone());
         self.place(Call { leg, cseq, branch, begun: now, given_up: false, state }, &resend, now, out);
     }
@@ -189,13 +195,13 @@ impl Calls {
         let (leg, branch, cseq) = (self.leg(), self.branch(), self.rng.u32(1..1 << 30));
         let offer = sdp::offer(self.us.ip(), self.rng.u64(..), "speechsynth", self.rng.u16(10_000..32_000) * 2);
         let bytes = Compose::new(&leg.local, &leg.remote, &leg.call_id, cseq)
-            .via(Transport::Udp, self.us, &branch)
+            .via(self.config.transport, self.us, &branch)
             .header("User-Agent", &self.config.user_agent)
             .header("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS")
             .body("application/sdp", offer)
             .request("INVITE", &leg.target);
-        let until = now + self.config.timeout;
-        let resend = Resend { to: self.config.proxy, bytes, interval: self.timing.t1, until };
+        let resend = self.resend_for(self.config.proxy, bytes, self.config.timeout, now);
+        let until = resend.until;
         self.timers.set(until, (leg.call_id.as_bytes().into(), Timer::GiveUp));
         let state = State::Calling(resend.clone());
         self.place(Call { leg, cseq, branch, begun: now, given_up: false, state }, &resend, now, out);
@@ -302,10 +308,12 @@ impl Calls {
         let Some(call) = self.calls.get_mut(key) else { return };
         let State::Up { ack } = &call.state else { return };
         let (to, bytes) = call.leg.request(("BYE", call.cseq + 1), &branch, &[]);
-        let bye = Resend { to, bytes, interval: self.timing.t1, until: now + self.timing.give_up() };
+        let ack = ack.clone();
+        let bye = self.resend_for(to, bytes, self.timing.give_up(), now);
         bye.send(out);
         self.timers.set(now + bye.interval, (key.clone(), Timer::Resend));
-        call.state = State::Ending { ack: ack.clone(), bye };
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.state = State::Ending { ack, bye };
     }
 
     fn resend(&mut self, key: &Key, now: Instant, out: &mut Outbox) {
@@ -345,7 +353,8 @@ impl Calls {
             State::Proceeding => {
                 let to = self.config.proxy;
                 let bytes = beside(call, "CANCEL", &call.leg.remote);
-                let resend = Resend { to, bytes, interval: self.timing.t1, until: now + self.timing.give_up() };
+                let interval = first_interval(&self.config, &self.timing, self.timing.give_up());
+                let resend = Resend { to, bytes, interval, until: now + self.timing.give_up() };
                 resend.send(out);
                 self.timers.set(now + resend.interval, (key.clone(), Timer::Resend));
                 self.timers.set(resend.until, (key.clone(), Timer::Forget));
@@ -385,7 +394,7 @@ impl Calls {
             (Method::Invite | Method::Other(_), _) => (501, "Not Implemented"),
         };
         let tag = format!("{:016x}", self.rng.u64(..));
-        let to = sip::response_peer(&request.via(), peer);
+        let to = leg::answer_to(self.config.transport, request, peer);
         out.push((to, sip::respond(request, peer, start, tag.as_bytes(), b"")));
         if let (Method::Bye, (200, _), false, Some(key), Some(ack)) = (request.method(), start, over, key, ack) {
             self.ended(&key, true, ack, now);
@@ -419,6 +428,11 @@ impl Machine for Calls {
     }
 }
 
+/// Until the first resend of a request that is waited for that long: a stream resends by itself.
+fn first_interval(config: &CallerConfig, timing: &Timing, wait: Duration) -> Duration {
+    if config.transport.is_reliable() { wait } else { timing.t1 }
+}
+
 /// Takes a 2xx: from now on requests go along its route to its Contact (RFC 3261 section 12.1.2). Returns the ACK.
 fn accept(call: &mut Call, response: &Message<'_>, rng: &mut fastrand::Rng) -> (SocketAddr, Bytes) {
     call.leg.remote = response.to().map_or_else(String::new, |to| leg::text(to.raw));
@@ -437,7 +451,7 @@ fn refused(call: &Call, response: &Message<'_>) -> (SocketAddr, Bytes) {
 /// A request that goes beside the INVITE, with its branch.
 fn beside(call: &Call, method: &str, to: &str) -> Bytes {
     Compose::new(&call.leg.local, to, &call.leg.call_id, call.cseq)
-        .via(Transport::Udp, call.leg.us, &call.branch)
+        .via(call.leg.transport, call.leg.us, &call.branch)
         .request(method, &call.leg.target)
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::look::{self, Key};
 use super::reply::{self, Answer};
 use super::{Behaviour, Counts};
+use crate::engine::flow::Transport;
 use crate::engine::sip::{self, Message, Method, Start, Uri};
 use crate::engine::transaction::timing::Timing;
 use crate::lab::leg::{self, Leg, Resend};
@@ -20,6 +21,7 @@ use crate::lab::wire::{Machine, Outbox};
 #[derive(Debug)]
 pub(in crate::lab) struct Server {
     pub(in crate::lab) behaviour: Behaviour,
+    transport: Transport,
     us: SocketAddr,
     timing: Timing,
     rng: fastrand::Rng,
@@ -82,9 +84,10 @@ enum Timer {
 }
 
 impl Server {
-    pub(in crate::lab) fn new(us: SocketAddr, seed: u64) -> Self {
+    pub(in crate::lab) fn new(transport: Transport, us: SocketAddr, seed: u64) -> Self {
         Server {
             behaviour: Behaviour::default(),
+            transport,
             us,
             timing: Timing::default(),
             rng: fastrand::Rng::with_seed(seed),
@@ -151,7 +154,7 @@ impl Server {
             b"OPTIONS" if self.behaviour.offline => Answer::new(503, "Service Unavailable"),
             b"OPTIONS" => {
                 let us = self.here(request);
-                Answer::new(200, "OK").contact(us).sdp(sdp::resources(us.ip(), self.rng.u64(..)))
+                Answer::new(200, "OK").contact(self.transport, us).sdp(sdp::resources(us.ip(), self.rng.u64(..)))
             }
             b"REGISTER" | b"INFO" | b"PUBLISH" => Answer::new(405, "Method Not Allowed"),
             b"SUBSCRIBE" => Answer::new(489, "Bad Event"),
@@ -182,19 +185,19 @@ impl Server {
         let answer = match request.method().as_bytes() {
             b"INVITE" => {
                 session.invite = key.clone();
-                out.push((sip::response_peer(&request.via(), peer), reply::trying(request, peer)));
+                out.push((leg::answer_to(self.transport, request, peer), reply::trying(request, peer)));
                 match description {
-                    Ok(sdp) => Answer::new(200, "OK").contact(us).session(request).sdp(sdp),
+                    Ok(sdp) => Answer::new(200, "OK").contact(self.transport, us).session(request).sdp(sdp),
                     Err(unfit) => refusal(unfit),
                 }
             }
             b"UPDATE" => {
-                let answer = Answer::new(200, "OK").contact(us).session(request);
+                let answer = Answer::new(200, "OK").contact(self.transport, us).session(request);
                 description.map_or(answer.clone(), |sdp| answer.sdp(sdp))
             }
             b"OPTIONS" => {
                 let resources = sdp::resources(us.ip(), session.id);
-                Answer::new(200, "OK").contact(us).sdp(resources)
+                Answer::new(200, "OK").contact(self.transport, us).sdp(resources)
             }
             b"BYE" => {
                 self.end(dialog);
@@ -218,7 +221,7 @@ impl Server {
             return self.answer(key, request, peer, &Answer::new(482, "Request merged"), now, out);
         }
         self.initial.insert(merge.clone(), key.clone());
-        let to = sip::response_peer(&request.via(), peer);
+        let to = leg::answer_to(self.transport, request, peer);
         let answer = reply::trying(request, peer);
         out.push((to, answer.clone()));
         let state = State::Pending { invite: Bytes::copy_from_slice(request.bytes()), peer };
@@ -248,7 +251,7 @@ impl Server {
             _ if self.behaviour.busy => Answer::new(486, "Busy Here"),
             _ if small => Answer::new(422, "Session Interval Too Small").header("Min-SE", "120"),
             Err(unfit) => refusal(unfit),
-            Ok(sdp) => Answer::new(200, "OK").contact(us).session(&request).sdp(sdp),
+            Ok(sdp) => Answer::new(200, "OK").contact(self.transport, us).session(&request).sdp(sdp),
         };
         let accepted = answer.status < 300;
         self.answer(key, &request, peer, &answer, now, out);
@@ -259,6 +262,7 @@ impl Server {
         let value = |address: Option<sip::Address<'_>>| leg::text(address.map_or(b"", |address| address.raw));
         let uri = request.from().map_or(&b""[..], |from| from.uri);
         let leg = Leg {
+            transport: self.transport,
             us,
             local: format!("{};tag={tag}", value(request.to())),
             remote: value(request.from()),
@@ -336,7 +340,7 @@ impl Server {
         now: Instant,
         out: &mut Outbox,
     ) {
-        let to = sip::response_peer(&request.via(), peer);
+        let to = leg::answer_to(self.transport, request, peer);
         let bytes = answer.build(request, peer, &tag);
         out.push((to, bytes.clone()));
         let until = now + self.timing.give_up();
@@ -359,7 +363,8 @@ impl Server {
         let mut headers = vec![("User-Agent", reply::NAME)];
         headers.extend(reason.map(|reason| ("Reason", reason)));
         let (to, bytes) = session.leg.request(("BYE", session.cseq), &branch, &headers);
-        let bye = Resend { to, bytes, interval: self.timing.t1, until: now + self.timing.give_up() };
+        let interval = if self.transport.is_reliable() { self.timing.give_up() } else { self.timing.t1 };
+        let bye = Resend { to, bytes, interval, until: now + self.timing.give_up() };
         bye.send(out);
         let key: Key = branch.as_bytes().into();
         self.timers.set(now + bye.interval, Timer::Bye(key.clone()));
@@ -464,7 +469,6 @@ fn refusal(unfit: Unfit) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::flow::Transport;
     use crate::engine::sip::Compose;
 
     const OFFER: &str = "v=0\r\nm=application 9 TCP/MRCPv2 1\r\na=resource:speechsynth\r\n";
@@ -513,7 +517,7 @@ mod tests {
 
     impl Bench {
         fn new(behaviour: Behaviour) -> Self {
-            let mut server = Server::new(SocketAddr::from(([127, 0, 0, 1], 7010)), 7);
+            let mut server = Server::new(Transport::Udp, SocketAddr::from(([127, 0, 0, 1], 7010)), 7);
             server.behaviour = behaviour;
             Bench { server, now: Instant::now() }
         }

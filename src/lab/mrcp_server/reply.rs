@@ -35,8 +35,8 @@ impl Answer {
     }
 
     /// Adds the Contact, and says that descriptions are understood.
-    pub(super) fn contact(self, us: SocketAddr) -> Self {
-        self.header("Contact", &format!("<{}>", sip::sip_uri(us, Transport::Udp))).header("Accept", "application/sdp")
+    pub(super) fn contact(self, transport: Transport, us: SocketAddr) -> Self {
+        self.header("Contact", &format!("<{}>", sip::sip_uri(us, transport))).header("Accept", "application/sdp")
     }
 
     /// Adds a session description.

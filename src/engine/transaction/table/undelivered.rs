@@ -23,6 +23,16 @@ impl<O: Copy> Transactions<O> {
         }
     }
 
+    /// A stream could not carry the request of a client transaction: gives it up, unless an answer shows that it could.
+    pub(crate) fn undelivered(&mut self, id: ClientId, now: Instant, happened: &mut Vec<Happened<O>>) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let heard = matches!(client.machine, ClientMachine::Invite(ClientInvite::Proceeding { .. }));
+        if !heard && client.give_up(now, &self.timing) {
+            happened.push(Happened::Unreachable { client: id, owner: client.owner });
+            self.schedule_client(id);
+        }
+    }
+
     /// The host of `flow` refused a request of that method, which [`Transactions::client`] has found: gives that one
     /// transaction up if it went there and still waits. Returns whether it did.
     pub(crate) fn refused(

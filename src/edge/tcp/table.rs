@@ -1,0 +1,294 @@
+//! Which connections there are, how many of them may be, and who may have one more.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::StreamLimits;
+use crate::engine::flow::{ConnectionId, Flow, ListenerId};
+
+/// Messages that may wait for one peer.
+const QUEUE: usize = 1024;
+/// Bytes that may wait for one peer.
+const QUEUE_BYTES: usize = 1 << 20;
+
+/// One message on its way out.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    /// The way that the engine gave.
+    pub(super) flow: Flow,
+    pub(super) bytes: Bytes,
+}
+
+/// What waits for one peer: the end that is read.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) waiting: mpsc::Receiver<Outgoing>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Queue {
+    /// Notes that a message of that length waits no longer.
+    pub(super) fn taken(&self, length: usize) {
+        self.bytes.fetch_sub(length, Relaxed);
+    }
+}
+
+/// The end of a queue that is written.
+#[derive(Debug)]
+struct Entrance {
+    queue: mpsc::Sender<Outgoing>,
+    bytes: Arc<AtomicUsize>,
+}
+
+/// Who made a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The peer.
+    Peer,
+    /// We.
+    Us,
+}
+
+#[derive(Debug)]
+struct Connection {
+    entrance: Option<Entrance>,
+    listener: ListenerId,
+    peer: SocketAddr,
+    origin: Origin,
+    /// Whether a whole message has come; one that has not is half open.
+    spoken: bool,
+}
+
+/// Every connection.
+#[derive(Debug)]
+pub(super) struct Table {
+    limits: StreamLimits,
+    connections: HashMap<u64, Connection>,
+    /// Those that we made, by where they leave and lead.
+    to_peers: HashMap<(ListenerId, SocketAddr), u64>,
+    /// Those that peers made, by address.
+    sources: HashMap<IpAddr, usize>,
+    accepted: usize,
+    /// Those that peers made and that were half open when they were last looked at, the oldest first.
+    half_open: VecDeque<u64>,
+    last: u64,
+}
+
+/// Why a message finds no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    /// Its connection's queue is full.
+    Full,
+    /// There is no such connection (any more).
+    Gone,
+}
+
+impl Table {
+    pub(super) fn new(limits: StreamLimits) -> Self {
+        // From the clock, so that no number is ever given twice, not even over restarts.
+        let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+        Table {
+            limits,
+            connections: HashMap::new(),
+            to_peers: HashMap::new(),
+            sources: HashMap::new(),
+            accepted: 0,
+            half_open: VecDeque::new(),
+            last: start,
+        }
+    }
+
+    /// Connections now.
+    pub(super) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Puts a message into the queue of one connection.
+    pub(super) fn enqueue(&self, id: ConnectionId, message: Outgoing) -> Result<(), (NoPlace, Outgoing)> {
+        let entrance = self.connections.get(&id.0).and_then(|connection| connection.entrance.as_ref());
+        let Some(Entrance { queue, bytes }) = entrance else { return Err((NoPlace::Gone, message)) };
+        let length = message.bytes.len();
+        if bytes.load(Relaxed) + length > QUEUE_BYTES {
+            return Err((NoPlace::Full, message));
+        }
+        bytes.fetch_add(length, Relaxed);
+        queue.try_send(message).map_err(|error| {
+            bytes.fetch_sub(length, Relaxed);
+            match error {
+                TrySendError::Full(message) => (NoPlace::Full, message),
+                TrySendError::Closed(message) => (NoPlace::Gone, message),
+            }
+        })
+    }
+
+    /// The connection that we made from that listener to that peer.
+    pub(super) fn to(&self, listener: ListenerId, peer: SocketAddr) -> Option<ConnectionId> {
+        self.to_peers.get(&(listener, peer)).copied().map(ConnectionId)
+    }
+
+    /// Enters a connection that we are about to make; none if there are as many as may be.
+    pub(super) fn add_ours(&mut self, listener: ListenerId, peer: SocketAddr) -> Option<(ConnectionId, Queue)> {
+        if self.connections.len() - self.accepted >= self.limits.connections {
+            return None;
+        }
+        let (id, queue) = self.add(listener, peer, Origin::Us);
+        self.to_peers.insert((listener, peer), id.0);
+        Some((id, queue))
+    }
+
+    /// Enters a connection that a peer has made; none if there are as many as may be. When too many are half open the
+    /// oldest of them makes room.
+    pub(super) fn add_theirs(&mut self, listener: ListenerId, peer: SocketAddr) -> Option<(ConnectionId, Queue)> {
+        let from_there = self.sources.get(&peer.ip()).copied().unwrap_or_default();
+        if self.accepted >= self.limits.connections || from_there >= self.limits.connections_per_source {
+            return None;
+        }
+        while self.half_open.len() >= self.limits.half_open() {
+            let Some(oldest) = self.half_open.pop_front() else { break };
+            self.close(ConnectionId(oldest));
+        }
+        self.accepted += 1;
+        self.sources.insert(peer.ip(), from_there + 1);
+        let (id, queue) = self.add(listener, peer, Origin::Peer);
+        self.half_open.push_back(id.0);
+        Some((id, queue))
+    }
+
+    fn add(&mut self, listener: ListenerId, peer: SocketAddr, origin: Origin) -> (ConnectionId, Queue) {
+        self.last += 1;
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let bytes = Arc::default();
+        let entrance = Some(Entrance { queue, bytes: Arc::clone(&bytes) });
+        self.connections.insert(self.last, Connection { entrance, listener, peer, origin, spoken: false });
+        (ConnectionId(self.last), Queue { waiting, bytes })
+    }
+
+    /// A whole message has come by that connection: it is no longer half open.
+    pub(super) fn has_spoken(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id.0) else { return };
+        connection.spoken = true;
+        if connection.origin == Origin::Peer
+            && let Some(at) = self.half_open.iter().rposition(|&other| other == id.0)
+        {
+            self.half_open.remove(at);
+        }
+    }
+
+    /// Takes no more messages for a connection; its task ends once those that wait are written.
+    pub(super) fn close(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id.0) else { return };
+        connection.entrance = None;
+        let to = (connection.listener, connection.peer);
+        if self.to_peers.get(&to) == Some(&id.0) {
+            self.to_peers.remove(&to);
+        }
+    }
+
+    /// Takes a connection out.
+    pub(super) fn remove(&mut self, id: ConnectionId) {
+        self.close(id);
+        let Some(connection) = self.connections.remove(&id.0) else { return };
+        if connection.origin == Origin::Us {
+            return;
+        }
+        self.accepted -= 1;
+        if let Some(count) = self.sources.get_mut(&connection.peer.ip()) {
+            *count -= 1;
+            if *count == 0 {
+                self.sources.remove(&connection.peer.ip());
+            }
+        }
+        if !connection.spoken {
+            self.half_open.retain(|&other| other != id.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::flow::Transport;
+
+    fn table(connections: usize, connections_per_source: usize) -> Table {
+        Table::new(StreamLimits { connections, connections_per_source, ..StreamLimits::default() })
+    }
+
+    fn peer(host: u8, port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, host], port))
+    }
+
+    fn message(length: usize) -> Outgoing {
+        let flow = Flow {
+            listener: ListenerId(0),
+            transport: Transport::Tcp,
+            peer: peer(1, 1),
+            connection: ConnectionId::default(),
+        };
+        Outgoing { flow, bytes: vec![0; length].into() }
+    }
+
+    #[test]
+    fn there_is_a_limit_for_all_and_one_for_each_source() {
+        let mut table = table(3, 2);
+        let first = table.add_theirs(ListenerId(0), peer(1, 1)).expect("room");
+        assert!(table.add_theirs(ListenerId(0), peer(1, 2)).is_some());
+        assert!(table.add_theirs(ListenerId(0), peer(1, 3)).is_none());
+        assert!(table.add_theirs(ListenerId(0), peer(2, 1)).is_some());
+        assert!(table.add_theirs(ListenerId(0), peer(3, 1)).is_none());
+        // Ours are counted apart.
+        assert!(table.add_ours(ListenerId(0), peer(1, 1)).is_some());
+        table.remove(first.0);
+        assert!(table.add_theirs(ListenerId(0), peer(1, 3)).is_some());
+    }
+
+    #[test]
+    fn the_oldest_half_open_connection_makes_room() {
+        let mut table = table(8, 8);
+        assert_eq!(table.limits.half_open(), 2);
+        let (first, mut first_queue) = table.add_theirs(ListenerId(0), peer(1, 1)).expect("room");
+        table.has_spoken(first);
+        let (second, mut second_queue) = table.add_theirs(ListenerId(0), peer(1, 2)).expect("room");
+        for port in 3..5 {
+            assert!(table.add_theirs(ListenerId(0), peer(1, port)).is_some());
+        }
+        assert!(table.enqueue(first, message(1)).is_ok() && first_queue.waiting.try_recv().is_ok());
+        assert_eq!(table.enqueue(second, message(1)).expect_err("closed").0, NoPlace::Gone);
+        assert!(second_queue.waiting.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_queue_is_bounded_in_messages_and_bytes() {
+        let mut table = table(8, 8);
+        let (id, mut queue) = table.add_ours(ListenerId(0), peer(1, 1)).expect("room");
+        assert_eq!(table.to(ListenerId(0), peer(1, 1)), Some(id));
+        for _ in 0..QUEUE_BYTES / 65_536 {
+            table.enqueue(id, message(65_536)).expect("room");
+        }
+        assert_eq!(table.enqueue(id, message(1)).expect_err("full").0, NoPlace::Full);
+        while let Ok(message) = queue.waiting.try_recv() {
+            queue.taken(message.bytes.len());
+        }
+        for _ in 0..QUEUE {
+            table.enqueue(id, message(1)).expect("room");
+        }
+        assert_eq!(table.enqueue(id, message(1)).expect_err("full").0, NoPlace::Full);
+        table.remove(id);
+        assert_eq!((table.to(ListenerId(0), peer(1, 1)), table.len()), (None, 0));
+    }
+
+    #[test]
+    fn numbers_are_never_given_twice() {
+        let mut first = table(8, 8);
+        let (one, _queue) = first.add_ours(ListenerId(0), peer(1, 1)).expect("room");
+        let mut second = table(8, 8);
+        let (other, _queue) = second.add_ours(ListenerId(0), peer(1, 1)).expect("room");
+        assert!(other.0 > one.0);
+    }
+}
