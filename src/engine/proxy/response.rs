@@ -5,7 +5,7 @@ use super::search::Failed;
 use super::{Owner, Proxy, World};
 use crate::engine::dialog::Seat;
 use crate::engine::event::{DropCause, Output};
-use crate::engine::flow::{ConnectionId, Flow, Transport};
+use crate::engine::flow::{ConnectionId, Flow};
 use crate::engine::sip::{Message, Splice, Start, Via, header::Name};
 use crate::engine::transaction::{ClientId, Happened, ServerId};
 
