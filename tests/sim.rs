@@ -44,6 +44,8 @@ struct Node {
     addresses: [SocketAddr; 2],
     deadline: Option<Instant>,
     wish: u64,
+    /// When it will be woken.
+    wake: Option<Duration>,
     /// By how much a wake-up may be late.
     late: Duration,
 }
@@ -89,6 +91,7 @@ impl Sim {
             addresses,
             deadline: None,
             wish: 0,
+            wake: None,
             late,
         };
         let mut calls = Vec::new();
@@ -259,13 +262,16 @@ impl Sim {
             }
             self.net.send(by, flow.peer, bytes);
         }
+        // It is woken late, but no later for what comes meanwhile.
         let deadline = node.engine.next_deadline();
-        if deadline != node.deadline || deadline.is_some_and(|at| at.since_start() <= now) {
+        if deadline != node.deadline || node.wake.is_some_and(|at| at <= now) {
+            let at = deadline.map(|at| at.since_start().max(now) + self.net.up_to(node.late));
+            let pending = node.wake.filter(|at| *at > now);
             node.deadline = deadline;
+            node.wake = at.map(|at| pending.map_or(at, |pending| at.min(pending)));
             node.wish += 1;
-            if let Some(at) = deadline {
-                let wait = at.since_start().saturating_sub(now) + self.net.up_to(node.late);
-                self.net.after(wait, Happening::Wake(number, node.wish));
+            if let Some(at) = node.wake {
+                self.net.after(at - now, Happening::Wake(number, node.wish));
             }
         }
         sent

@@ -184,7 +184,8 @@ impl Model {
                 }
                 return;
             }
-            "CANCEL" => call.cancelled = true,
+            // One that overtook its INVITE cancels nothing.
+            "CANCEL" => call.cancelled |= self.received.contains_key(&(text.branch().to_owned(), "INVITE".to_owned())),
             method => {
                 let key = (text.branch().to_owned(), method.to_owned());
                 let live = call.confirmed && !call.ended && !self.lapses;
@@ -387,6 +388,7 @@ impl Model {
             self.owed = None;
         }
         let key = (text.branch().to_owned(), method.to_owned());
+        let of_invite = self.sent.contains_key(&(text.branch().to_owned(), "INVITE".to_owned()));
         let again = self.sent.get(&key).map(|sent| (sent.to == to && sent.bytes == bytes, sent.times + 1));
         let most = match method {
             "ACK" => u32::MAX,
@@ -454,7 +456,7 @@ impl Model {
                 self.hold(right, "an ACK without failure");
             }
             // One of our own, in the caller's name: only where nobody waits for the session.
-            ("ACK" | "BYE", None) if ours => {
+            ("ACK" | "BYE", None) if ours && !of_invite => {
                 let wanted = call.winner.as_deref() == Some(text.to_tag());
                 let unwanted = self.unwanted.as_mut().filter(|one| {
                     (one.id.as_str(), one.tag.as_str(), one.to) == (text.call_id(), text.to_tag(), to)

@@ -133,7 +133,10 @@ impl Search {
             one.heard |= one.known.is_none_or(|known| now < known);
         } else if one.status.is_none() {
             one.status = Some(status);
-            if one.known.is_none_or(|known| now < known) && status >= 300 && !policy.retry_on.contains(status) {
+            // What our own CANCEL brought about is no answer.
+            let own = one.known.is_some() && status == 487;
+            let known = one.known.is_none_or(|known| now < known);
+            if known && !own && status >= 300 && !policy.retry_on.contains(status) {
                 self.kept.get_or_insert(status);
             }
         }
