@@ -258,3 +258,15 @@ fn a_destination_switched_off_meanwhile_is_passed_over() {
     let sent = bench.receive(SERVERS[0], first.answer(503, "No", &[]));
     assert_eq!(lines(&sent)[1], "SIP/2.0 480 MRCP server Unavailable", "{:?}", lines(&sent));
 }
+
+#[test]
+fn a_final_timeout_counts_from_the_1xx_even_if_it_is_the_shorter_one() {
+    let mut bench = Bench::with(|config| {
+        config.sets[0].failover.first_response_timeout = seconds(20);
+        config.sets[0].failover.final_timeout = seconds(3);
+    });
+    let first = bench.call("1");
+    bench.pass(seconds(1));
+    bench.receive(SERVERS[0], first.answer(100, "Trying", &[]));
+    assert_eq!(invite_to(&bench.pass(seconds(15)), SERVERS[1]).at, seconds(4));
+}
