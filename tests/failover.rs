@@ -270,3 +270,16 @@ fn a_final_timeout_counts_from_the_1xx_even_if_it_is_the_shorter_one() {
     bench.receive(SERVERS[0], first.answer(100, "Trying", &[]));
     assert_eq!(invite_to(&bench.pass(seconds(15)), SERVERS[1]).at, seconds(4));
 }
+
+#[test]
+fn who_lost_to_another_is_not_asked_again() {
+    let mut bench = Bench::new();
+    let first = bench.call("1");
+    let second = invite_to(&bench.pass(seconds(2)), SERVERS[1]);
+    bench.receive(SERVERS[0], first.answer(200, "OK", &[]));
+    assert_eq!(bench.pass(seconds(10)).len(), 0);
+    assert_eq!(
+        lines(&bench.receive(SERVERS[1], second.answer(180, "Ringing", &[]))),
+        ["CANCEL sip:10.129.39.88:7011 SIP/2.0"]
+    );
+}

@@ -80,7 +80,7 @@ impl Proxy {
     }
 
     /// Item 5: each 2xx goes on at once. The first one wins, whichever branch it is on; the branch that still waits is
-    /// cancelled (item 10). One that comes after another final answer ends here.
+    /// cancelled (item 10), and not sent again if nothing has been heard of it. One that comes after another final answer ends here.
     fn success(
         &mut self,
         world: &mut World<'_>,
@@ -103,7 +103,7 @@ impl Proxy {
         }
         let Some(context) = self.settle(server, Some(client)) else { return };
         if let Some(waiting) = context.branch.filter(|branch| branch.client != client) {
-            world.transactions.cancel(waiting.client, world.now.mono, world.out);
+            world.transactions.abandon(waiting.client, world.now.mono, world.out);
         }
         let Some(dialog) = context.dialog else { return };
         // It may be an earlier try that won: the session counts where it is.
