@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use tandem::engine::Input;
 use tandem::engine::dispatch::RetryOn;
+use tandem::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 
 use crate::harness::{Bench, CALLER, INSIDE, SERVERS, Sent, in_dialog, invite, lines, request, seconds, set_19};
 
@@ -282,4 +284,15 @@ fn who_lost_to_another_is_not_asked_again() {
         lines(&bench.receive(SERVERS[1], second.answer(180, "Ringing", &[]))),
         ["CANCEL sip:10.129.39.88:7011 SIP/2.0"]
     );
+}
+
+#[test]
+fn one_that_was_unreachable_and_rings_all_the_same_is_cancelled() {
+    let mut bench = Bench::new();
+    let first = bench.call("1");
+    let connection = ConnectionId::default();
+    let flow = Flow { listener: ListenerId(first.by), transport: Transport::Udp, peer: first.to, connection };
+    assert_eq!(lines(&bench.handle(Input::Unreachable { flow })), ["INVITE sip:10.129.39.88:7011 SIP/2.0"]);
+    let sent = bench.receive(SERVERS[0], first.answer(180, "Ringing", &[]));
+    assert_eq!(lines(&sent), ["CANCEL sip:10.129.39.88:7010 SIP/2.0"]);
 }

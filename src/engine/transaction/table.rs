@@ -349,7 +349,8 @@ impl<O: Copy> Transactions<O> {
                 ClientMachine::NonInvite(machine) => machine.abandon(now, &self.timing),
             };
             if waited {
-                one.cancel = Cancel::No;
+                // No CANCEL is repeated there; but if the request came through all the same, its first 1xx brings one.
+                one.cancel = Cancel::Wanted;
                 happened.push(Happened::Unreachable { client, owner: one.owner });
             }
         }
