@@ -296,3 +296,31 @@ fn one_that_was_unreachable_and_rings_all_the_same_is_cancelled() {
     let sent = bench.receive(SERVERS[0], first.answer(180, "Ringing", &[]));
     assert_eq!(lines(&sent), ["CANCEL sip:10.129.39.88:7010 SIP/2.0"]);
 }
+
+#[test]
+fn answers_of_a_branch_that_is_long_forgotten_do_not_reach_a_caller_who_waits_for_another() {
+    let mut bench = Bench::with(|config| config.sets[0].failover.final_timeout = seconds(100));
+    let first = bench.call("1");
+    let second = invite_to(&bench.pass(seconds(2)), SERVERS[1]);
+    bench.receive(SERVERS[1], second.answer(100, "Trying", &[]));
+    bench.pass(seconds(38));
+    assert_eq!(bench.receive(SERVERS[0], first.answer(180, "Ringing", &[])).len(), 0);
+    assert_eq!(bench.receive(SERVERS[0], first.answer(486, "Busy", &[])).len(), 0);
+    let late = first.answer(200, "OK", &["Contact: <sip:10.129.39.88:7010>"]);
+    let ended = ["ACK sip:10.129.39.88:7010 SIP/2.0", "BYE sip:10.129.39.88:7010 SIP/2.0"];
+    assert_eq!(lines(&bench.receive(SERVERS[0], &late)), ended);
+    assert_eq!(lines(&bench.receive(SERVERS[1], second.answer(200, "OK", &[]))), ["SIP/2.0 200 OK"]);
+    bench.pass(seconds(20));
+    assert_eq!(lines(&bench.receive(SERVERS[0], &late)), ended, "nor when it has that answer");
+    assert_eq!((bench.snapshot().totals.late_2xx, bench.snapshot().sessions), (2, 1));
+}
+
+#[test]
+fn a_late_2xx_without_contact_is_ended_even_if_its_row_is_gone() {
+    let mut bench = Bench::new();
+    let first = bench.call("1");
+    bench.pass(seconds(5));
+    bench.load(set_19(&[THIRD, SERVERS[1]]));
+    let sent = bench.receive(SERVERS[0], first.answer(200, "OK", &[]));
+    assert_eq!(lines(&sent), ["ACK sip:10.129.39.88:7010 SIP/2.0", "BYE sip:10.129.39.88:7010 SIP/2.0"]);
+}

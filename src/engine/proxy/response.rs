@@ -31,7 +31,13 @@ impl Proxy {
                     world.keys.made(&branch, message, next, world.now.wall)
                         && world.dispatch.is_destination_ip(flow.peer.ip())
                 };
-                match next.filter(passes) {
+                let next = next.filter(passes);
+                match next {
+                    // The caller has its answer from others: a success is ended, anything else is for nobody.
+                    Some(next) if self.is_forgotten(world, message, &next) => match status {
+                        200..300 => self.end_late_session(world, None, flow, message),
+                        ..200 | 300.. => world.drop(DropCause::StrayResponse, flow),
+                    },
                     Some(next) => self.pass_stateless(world, flow, message, &next),
                     None => world.drop(DropCause::StrayResponse, flow),
                 }
@@ -96,7 +102,8 @@ impl Proxy {
             None => true,
         };
         if late {
-            return self.end_late_session(world, client, owner, message);
+            let Some(flow) = world.transactions.flow(client) else { return };
+            return self.end_late_session(world, Some(client), flow, message);
         }
         if let Some(bytes) = without_our_via(message) {
             world.transactions.respond(server, status, bytes, world.now.mono, world.out);
