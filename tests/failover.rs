@@ -324,3 +324,26 @@ fn a_late_2xx_without_contact_is_ended_even_if_its_row_is_gone() {
     let sent = bench.receive(SERVERS[0], first.answer(200, "OK", &[]));
     assert_eq!(lines(&sent), ["ACK sip:10.129.39.88:7010 SIP/2.0", "BYE sip:10.129.39.88:7010 SIP/2.0"]);
 }
+
+#[test]
+fn an_answer_about_the_request_counts_even_if_it_comes_late() {
+    let mut bench = Bench::new();
+    bench.load(set_19(&[SERVERS[0], SERVERS[1], THIRD]));
+    let first = bench.call("1");
+    let sent = bench.pass(seconds(2));
+    let second = sent.iter().find(|one| one.line().starts_with("INVITE") && one.to != first.to).expect("another").clone();
+    let late = bench.receive(SERVERS[0], first.answer(404, "Not Found", &[]));
+    assert_eq!(lines(&late), ["ACK sip:10.129.39.88:7010 SIP/2.0"]);
+    // The one that is at work may still succeed; if it does not, nobody else is asked.
+    let sent = bench.receive(&second.to.to_string(), second.answer(503, "No", &[]));
+    assert_eq!(lines(&sent)[1], "SIP/2.0 404 Not Found");
+    assert_eq!((sent.len(), bench.snapshot().sets[0].exhausted, bench.snapshot().sessions), (2, 0, 0));
+}
+
+#[test]
+fn each_request_that_the_set_answers_itself_is_counted() {
+    let mut bench = Bench::with(|config| config.sets[0].failover.max_retries = 0);
+    let first = bench.call("1");
+    bench.receive(SERVERS[0], first.answer(503, "No", &[]));
+    assert_eq!((bench.snapshot().sets[0].failovers, bench.snapshot().sets[0].exhausted), (0, 1));
+}

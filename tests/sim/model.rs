@@ -45,6 +45,9 @@ pub(crate) struct Model {
     unwanted: Option<Unwanted>,
     /// A branch that nobody waits for rings: it has to be cancelled before the turn is over.
     ringing: Option<String>,
+    /// Tries after the first, and requests whose every try failed.
+    failovers: u64,
+    exhausted: u64,
     /// 2xx that nobody waited for; and how many more there may have been.
     late_2xx: (u64, u64),
     /// When a datagram entered last.
@@ -123,6 +126,8 @@ impl Model {
             owed: None,
             unwanted: None,
             ringing: None,
+            failovers: 0,
+            exhausted: 0,
             late_2xx: (0, 0),
             last_heard: Duration::ZERO,
             trace: VecDeque::new(),
@@ -367,6 +372,7 @@ impl Model {
                 }
             },
         };
+        self.exhausted += u64::from(broken.is_none() && !call.cancelled && !search.tries.is_empty() && status == 480 && search.kept.is_none());
         call.answered = Some(now);
         if status < 300 && invite {
             call.winner = Some(text.to_tag().to_owned());
@@ -428,6 +434,7 @@ impl Model {
                     let call = self.calls.get_mut(text.call_id()).expect("asked for above");
                     let may = call.search.may_go_on(fault, &policy, room);
                     call.search.retrying = true;
+                    self.failovers += 1;
                     if !may {
                         self.fail(&format!("tried again after {fault:?}: {:?}", self.calls[text.call_id()]));
                     }
@@ -446,7 +453,7 @@ impl Model {
                 self.ringing.take_if(|ringing| ringing == text.branch());
                 let (right, since) = (one.to == to, self.now - one.began);
                 let shortest = policy.first_response_timeout.min(policy.final_timeout);
-                let may = call.cancelled || call.answered.is_some() || since >= shortest;
+                let may = call.cancelled || call.answered.is_some() || one.known.is_some() || since >= shortest;
                 self.hold(right, "a CANCEL goes to another destination than its INVITE");
                 self.hold(may, "a CANCEL that nobody asked for");
             }
@@ -520,6 +527,8 @@ impl Model {
         if !(surely..=surely + perhaps).contains(&snapshot.totals.late_2xx) {
             self.fail(&format!("{} late 2xx are counted, {surely} came", snapshot.totals.late_2xx));
         }
+        let set = snapshot.sets.first().map(|set| (set.failovers, set.exhausted));
+        self.hold(set == Some((self.failovers, self.exhausted)), "failovers are miscounted");
         let live = self.calls.values().filter(|call| call.confirmed && !call.ended).count();
         let stirred = self.calls.values().filter(|call| call.stirred).count();
         let sessions = live..=live + stirred;

@@ -58,6 +58,9 @@ pub(super) struct Context {
     pub(super) search: Option<Search>,
     /// The session that this INVITE begins.
     pub(super) dialog: Option<DialogId>,
+    /// A final answer that no other destination is asked after, of a branch that was left behind: the caller's, if the
+    /// branch that waits fails.
+    pub(super) kept: Option<(u16, Bytes)>,
     /// The caller has sent CANCEL.
     pub(super) cancelled: bool,
 }
@@ -90,6 +93,7 @@ impl Context {
             until: None,
             search: None,
             dialog: None,
+            kept: None,
             cancelled: false,
         }
     }

@@ -130,15 +130,34 @@ impl Proxy {
         message: &Message<'_>,
     ) {
         let Some(context) = self.context(server) else { return };
+        let (cancelled, retried) = (context.cancelled, Self::is_retried(world, context, status));
         if !context.waits_for(client) {
+            // A 487 is what our own CANCEL asked for.
+            if !retried && status != 487 && context.kept.is_none() {
+                context.kept = without_our_via(message).map(|bytes| (status, bytes));
+            }
             return;
         }
-        let cancelled = context.cancelled;
-        if !cancelled && Self::is_retried(world, context, status) {
+        if !cancelled && retried {
             return self.try_again(world, server, Failed::Answered(status));
         }
+        match context.kept.take().filter(|_| !cancelled) {
+            Some((status, bytes)) => self.pass_failure(world, server, status, Some(bytes)),
+            None => self.pass_failure(world, server, status, without_our_via(message)),
+        }
+    }
+
+    /// A final answer of a destination that is no 2xx goes to the caller.
+    pub(super) fn pass_failure(
+        &mut self,
+        world: &mut World<'_>,
+        server: ServerId,
+        status: u16,
+        bytes: Option<bytes::Bytes>,
+    ) {
+        let cancelled = self.context(server).is_some_and(|context| context.cancelled);
         // Item 6: a 503 of a destination is not a 503 of ours.
-        match without_our_via(message).filter(|_| status != 503) {
+        match bytes.filter(|_| status != 503) {
             Some(bytes) => {
                 if let Some(dialog) = self.settle(server, None).and_then(|context| context.dialog) {
                     world.dialogs.end_pending(dialog);

@@ -128,21 +128,23 @@ impl Proxy {
         let set = search.target.set;
         let failover = world.dispatch.policy(set).failover;
         let may = !context.cancelled
+            && context.kept.is_none()
             && failed.is_retried(&failover)
             && search.tries <= failover.max_retries
             && self.budgets.allow(search, &failover);
         let sent = may
             && self.reparse(world, &context, &message).is_some_and(|incoming| {
                 let sent = self.next_try(world, &incoming, server, &mut context);
-                world.dispatch.note_failover(set, sent);
                 sent
             });
-        let cancelled = context.cancelled;
+        let (cancelled, kept) = (context.cancelled, context.kept.take());
         self.owe(world, server, context);
-        match (sent, cancelled) {
-            (true, _) => {}
-            (false, true) => self.answer(world, server, (487, "Request Terminated"), b""),
-            (false, false) => {
+        match (sent, cancelled, kept) {
+            (true, _, _) => world.dispatch.note_failover(set, true),
+            (false, true, _) => self.answer(world, server, (487, "Request Terminated"), b""),
+            (false, false, Some((status, bytes))) => self.pass_failure(world, server, status, Some(bytes)),
+            (false, false, None) => {
+                world.dispatch.note_failover(set, false);
                 let reply = world.dispatch.policy(set).empty_reply.clone();
                 let headers = exhausted(&reply, failed.status());
                 self.answer(world, server, (reply.status, &reply.reason), headers.as_bytes());
