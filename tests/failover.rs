@@ -6,7 +6,7 @@ use tandem::engine::Input;
 use tandem::engine::dispatch::RetryOn;
 use tandem::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 
-use crate::harness::{Bench, CALLER, INSIDE, SERVERS, Sent, in_dialog, invite, lines, request, seconds, set_19};
+use crate::harness::{Bench, CALLER, INSIDE, SERVERS, Sent, from_destination, in_dialog, invite, lines, request, seconds, set_19};
 
 const THIRD: &str = "10.129.39.89:7010";
 
@@ -346,4 +346,18 @@ fn each_request_that_the_set_answers_itself_is_counted() {
     let first = bench.call("1");
     bench.receive(SERVERS[0], first.answer(503, "No", &[]));
     assert_eq!((bench.snapshot().sets[0].failovers, bench.snapshot().sets[0].exhausted), (0, 1));
+}
+
+#[test]
+fn a_bye_of_a_session_that_lost_does_not_end_the_one_that_won() {
+    let mut bench = Bench::new();
+    let first = bench.call("1");
+    let second = invite_to(&bench.pass(seconds(2)), SERVERS[1]);
+    let ok = bench.receive(SERVERS[1], second.answer(200, "OK", &["Contact: <sip:10.129.39.88:7011>"]))[0].clone();
+    // Its 2xx was lost on the way; without ACK it gives up.
+    let sent = bench.receive(SERVERS[0], from_destination("BYE", &first, 7).replace("tag=srv", "tag=lost"));
+    assert_eq!((sent[0].to.to_string().as_str(), bench.snapshot().sessions), (CALLER, 1));
+    let sent = bench.receive(SERVERS[1], from_destination("BYE", &second, 7));
+    assert_eq!((sent[0].to.to_string().as_str(), bench.snapshot().sessions), (CALLER, 0));
+    assert_eq!(ok.header("To"), format!("<sip:{INSIDE}>;tag=srv"));
 }

@@ -289,7 +289,7 @@ impl Model {
         };
         let way = to == *from && by == *came_by;
         if status < 200 {
-            let late = final_answer.is_some();
+            let late = final_answer.as_ref().is_some_and(|(before, _)| !is_gone(*before, self.now - *answered_at));
             self.hold(way, "an answer goes back the way of its request");
             return self.hold(!late, "a provisional after the final");
         }
@@ -302,7 +302,7 @@ impl Model {
             }
             // Once all that we knew of the call is gone, answers pass by their Vias: a success is for its caller to ACK
             // and BYE (section 16.7).
-            Some((before, _)) if self.now - *answered_at >= GIVE_UP && (*before >= 300 || status < 300) => true,
+            Some((before, _)) if is_gone(*before, self.now - *answered_at) => true,
             // A hasty CANCEL overtakes its INVITE and comes again after it.
             Some(_) if method == "CANCEL" => true,
             // Refused without a transaction, since its session had ended and its row was gone; a reload has brought it back.
@@ -555,6 +555,11 @@ impl Model {
         }
         self.trace.push_back((self.now, from, to, bytes.to_vec()));
     }
+}
+
+/// Whether nothing is known any more of a request that was answered so long ago: timers L and I.
+fn is_gone(status: u16, since: Duration) -> bool {
+    since >= if status < 300 { GIVE_UP } else { Duration::from_secs(5) }
 }
 
 fn call_has(call: &Call, to: SocketAddr) -> bool {

@@ -65,6 +65,10 @@ impl Proxy {
     fn find_way(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>) -> Result<Way, Refusal> {
         let found = world.dialogs.find(world.keys, incoming.message);
         let (dialog, leg, seat) = match (found, incoming.routed.cookie) {
+            // The session of a try that another one has won over: it is not the one in the table.
+            (Some((dialog, _)), Some((cookie, leg))) if is_elsewhere(world, dialog, &cookie) => {
+                (Dialog::Unknown, Some(leg), seat(world, &cookie))
+            }
             (Some((dialog, leg)), _) => (Dialog::Known(dialog), Some(leg), world.dialogs.seat(dialog)),
             (None, Some((cookie, leg))) => {
                 let seat = seat(world, &cookie);
@@ -121,6 +125,12 @@ fn seat(world: &World<'_>, cookie: &Cookie) -> Option<Seat> {
     let destination = world.dispatch.find(SetId(cookie.set), cookie.destination)?;
     let row = &world.dispatch.destination(destination)?.row;
     Some(Seat { destination, transport: row.transport, address: row.address })
+}
+
+/// Whether a cookie names another destination than the one where the session is.
+fn is_elsewhere(world: &World<'_>, dialog: DialogId, cookie: &Cookie) -> bool {
+    let here = world.dialogs.seat(dialog).map(|seat| seat.address);
+    here.zip(seat(world, cookie)).is_some_and(|(here, told)| here != told.address)
 }
 
 /// Enters a session that another node, or this one before a restart, began.
