@@ -235,6 +235,8 @@ impl Call {
         match status {
             ..200 => self.send_wanted_cancel(net),
             200..300 => self.success(cseq, first_final && was_waiting, text, net),
+            // One that comes after a success is for nobody.
+            300.. if self.clients[number].state == State::Succeeded => {}
             300.. => {
                 let ack = self.text_of_ack(number, text);
                 self.send(self.next_hop(), &ack, net);

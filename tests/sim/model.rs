@@ -81,6 +81,8 @@ struct Unwanted {
     ended: bool,
     /// Whether it has to be ended by BYE, or was already.
     bye: bool,
+    /// Whether we surely know of it.
+    surely: bool,
 }
 
 #[derive(Debug)]
@@ -226,22 +228,19 @@ impl Model {
             ..200 if (left || call.cancelled) && known && !one.cancelled && one.status.is_none() => {
                 self.ringing = Some(text.branch().to_owned());
             }
-            200..300 if left && call.winner.as_deref().is_some_and(|tag| tag != text.to_tag()) || call.answered.is_some() && call.winner.is_none() => {
-                // What we have forgotten goes by its Vias to the caller, unless we still have that one's request.
+            200..300 if left && (call.winner.as_deref() != Some(text.to_tag())) && (call.answered.is_some() || !known) => {
+                // What we have forgotten goes by its Vias to the caller, unless we surely still have that one's request.
                 let has_request = call.answered.is_none_or(|at| call.winner.is_some() && now < at + GIVE_UP);
-                if !known && !has_request {
-                    self.late_2xx.1 += 1;
-                    return;
-                }
-                if one.status.is_some_and(|before| before == status) && !one.ended {
+                if one.known.is_some_and(|until| now < until) && !one.ended {
                     one.known = Some(now + GIVE_UP);
                 }
-                self.late_2xx.0 += u64::from(!one.ended && known);
-                self.late_2xx.1 += u64::from(!known);
-                let (tag, to) = (text.to_tag().to_owned(), one.to);
                 let bye = !one.ended || !known;
-                one.ended = true;
-                self.unwanted = Some(Unwanted { id: id.to_owned(), tag, to, acked: false, ended: false, bye });
+                self.late_2xx.0 += u64::from(known && bye);
+                self.late_2xx.1 += u64::from(!known);
+                one.ended |= known;
+                let (id, tag, to) = (id.to_owned(), text.to_tag().to_owned(), one.to);
+                let surely = known || has_request && one.known.is_some_and(|until| now > until + self.late);
+                self.unwanted = Some(Unwanted { id, tag, to, acked: false, ended: false, bye, surely });
             }
             _ => {}
         }
@@ -272,7 +271,7 @@ impl Model {
         if let Some(owed) = self.owed.take() {
             self.fail(&format!("a request in a live dialog did not go on: {owed:?}"));
         }
-        if let Some(unwanted) = self.unwanted.take().filter(|one| !one.acked || one.bye != one.ended) {
+        if let Some(unwanted) = self.unwanted.take().filter(|one| one.surely && (!one.acked || one.bye != one.ended)) {
             self.fail(&format!("a late 2xx is not ended: {unwanted:?}"));
         }
         if let Some(branch) = self.ringing.take() {
@@ -309,7 +308,7 @@ impl Model {
             Some((481, _)) if ended => true,
             Some((before, same)) => (*before, &same[..]) == (status, bytes),
         };
-        let forgotten = self.now - *answered_at >= GIVE_UP;
+        let forgotten = is_gone(status, self.now - *answered_at);
         let repeats_after_ack = !first && !forgotten && *acked && status >= 300 && method == "INVITE";
         self.hold(way, "an answer goes back the way of its request");
         self.hold(fits, "a second final answer that differs from the first");
