@@ -1,7 +1,9 @@
 //! Serial failover within a set: who is asked, when, and what the caller hears.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use tandem::engine::Input;
 use tandem::engine::dispatch::RetryOn;
 use tandem::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
@@ -360,4 +362,65 @@ fn a_bye_of_a_session_that_lost_does_not_end_the_one_that_won() {
     let sent = bench.receive(SERVERS[1], from_destination("BYE", &second, 7));
     assert_eq!((sent[0].to.to_string().as_str(), bench.snapshot().sessions), (CALLER, 0));
     assert_eq!(ok.header("To"), format!("<sip:{INSIDE}>;tag=srv"));
+}
+
+/// What happens to a set whose budget is tested: a call comes, or one of the open calls has an answer.
+#[derive(Clone, Debug)]
+enum Step {
+    Call,
+    Answer(prop::sample::Index, u16),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let status = prop::sample::select(vec![100, 200, 404, 486, 503, 503, 503]);
+    prop_oneof![
+        4 => Just(Step::Call),
+        4 => (any::<prop::sample::Index>(), status).prop_map(|(which, status)| Step::Answer(which, status)),
+        1 => (1..3000u64).prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_search_goes_on_to_its_second_try_beyond_the_budget(
+        steps in prop::collection::vec(step(), 1..120), percent in 0..=100u8, least in 0..6usize
+    ) {
+        let mut bench = Bench::with(|config| {
+            config.sets[0].failover.retry_budget = percent;
+            config.sets[0].failover.min_retry_concurrency = least;
+        });
+        bench.load(set_19(&[SERVERS[0], SERVERS[1], THIRD]));
+        // The INVITEs that each open call has sent.
+        let mut open: BTreeMap<String, Vec<Sent>> = BTreeMap::new();
+        for (number, step) in steps.into_iter().enumerate() {
+            let sent = match step {
+                Step::Call => bench.receive(CALLER, invite(&number.to_string())),
+                Step::Answer(which, status) if !open.is_empty() => {
+                    let last = which.get(&open.values().cloned().collect::<Vec<_>>()).last().cloned().expect("a try");
+                    bench.receive(&last.to.to_string(), last.answer(status, "Said", &[]))
+                }
+                Step::Answer(..) => continue,
+                Step::Wait(ms) => bench.pass(Duration::from_millis(ms)),
+            };
+            for one in sent {
+                let (call, line) = (one.header("Call-ID"), one.line());
+                let final_answer = line.starts_with("SIP/2.0") && !line.starts_with("SIP/2.0 1");
+                if final_answer {
+                    open.remove(&call);
+                } else if line.starts_with("INVITE") {
+                    let tries = open.entry(call).or_default();
+                    let again = tries.iter().any(|before| before.bytes == one.bytes);
+                    if !again {
+                        tries.push(one);
+                    }
+                    if !again && tries.len() == 2 {
+                        let retrying = open.values().filter(|tries| tries.len() > 1).count();
+                        let most = least.max(open.len() * usize::from(percent) / 100);
+                        prop_assert!(retrying <= most, "{retrying} of {} at a later try, {most} allowed", open.len());
+                    }
+                }
+            }
+        }
+    }
 }

@@ -236,7 +236,7 @@ impl Call {
             ..200 => self.send_wanted_cancel(net),
             200..300 => self.success(cseq, first_final && was_waiting, text, net),
             // One that comes after a success is for nobody.
-            300.. if self.clients[number].state == State::Succeeded => {}
+            300.. if number == 0 && self.dialog.is_some() && self.clients[0].state != State::Failed => {}
             300.. => {
                 let ack = self.text_of_ack(number, text);
                 self.send(self.next_hop(), &ack, net);

@@ -135,9 +135,10 @@ impl Leg {
         format!("d-{}", self.number)
     }
 
-    /// Whether it believes that a session is there.
+    /// Whether it believes that a session is there, and has said where: without Contact a very late one can't be found once
+    /// its row is gone.
     pub(crate) fn believes(&self) -> bool {
-        self.is_confirmed() && !self.over
+        self.contact && self.is_confirmed() && !self.over
     }
 
     fn is_confirmed(&self) -> bool {
