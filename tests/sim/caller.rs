@@ -238,8 +238,11 @@ impl Call {
             // One that comes after a success is for nobody.
             300.. if number == 0 && self.dialog.is_some() && self.clients[0].state != State::Failed => {}
             300.. => {
+                // The first INVITE knew of no session.
+                let dialog = if number == 0 { self.dialog.take() } else { None };
                 let ack = self.text_of_ack(number, text);
                 self.send(self.next_hop(), &ack, net);
+                self.dialog = self.dialog.take().or(dialog);
             }
         }
     }
