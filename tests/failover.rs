@@ -424,3 +424,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_late_2xx_to_a_re_invite_does_not_end_its_session() {
+    let mut bench = Bench::new();
+    let (_, ok) = bench.answered_call("1");
+    let again = bench.receive(CALLER, in_dialog("INVITE", &ok, 2))[1].clone();
+    let peer = again.to;
+    let sent = bench.pass(seconds(32));
+    assert_eq!(to(&sent, CALLER).last().map(|one| one.line()).as_deref(), Some("SIP/2.0 408 Request Timeout"));
+    let sent = bench.receive(&peer.to_string(), again.answer(200, "OK", &[&format!("Contact: <sip:{peer}>")]));
+    assert_eq!(lines(&sent), [format!("ACK sip:{peer} SIP/2.0")]);
+    assert_eq!((bench.snapshot().totals.late_2xx, bench.snapshot().sessions), (0, 1));
+}

@@ -471,8 +471,10 @@ impl Model {
                     "ACK" => one.acked = true,
                     _ => one.ended = true,
                 });
-                self.hold(!wanted, "the caller's session is ended");
-                self.hold(fits.is_some() || again.is_some(), "an ACK or BYE of our own that nobody asked for");
+                // A late 2xx to a request within the session is acknowledged; the session goes on.
+                let within = wanted && method == "ACK" && text.cseq().0 > 1;
+                self.hold(!wanted || within, "the caller's session is ended");
+                self.hold(within || fits.is_some() || again.is_some(), "an ACK or BYE of our own that nobody asked for");
             }
             _ => {
                 call.ended |= method == "BYE" && call.winner.as_deref() == Some(text.to_tag());

@@ -22,12 +22,14 @@ pub(crate) struct Owner {
     pub(super) server: ServerId,
     /// The destination that was chosen; none for a request that went by its route.
     pub(super) destination: Option<DestinationId>,
+    /// Whether that request belongs to a session that goes on whatever becomes of it.
+    pub(super) inside: bool,
 }
 
 impl Owner {
     /// Of a request that we send for ourselves: nobody waits for its answer.
     pub(super) fn nobody() -> Self {
-        Owner { server: ServerId::default(), destination: None }
+        Owner { server: ServerId::default(), destination: None, inside: false }
     }
 }
 
@@ -206,7 +208,8 @@ impl Proxy {
             };
             (forward(incoming.message, &incoming.routed, incoming.flow.peer, &copy), branch.mac)
         };
-        let owner = Owner { server, destination: hop.chosen.map(|(id, _)| id) };
+        let destination = hop.chosen.map(|(id, _)| id);
+        let owner = Owner { server, destination, inside: incoming.is_inside_dialog() };
         transactions.open_client(Request { invite, flow: hop.flow, owner }, now.mono, out, make)
     }
 

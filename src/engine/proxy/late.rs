@@ -1,11 +1,15 @@
 //! A 2xx that comes when the caller has had another answer: the session that it begins is ended here, by ACK and BYE in the
 //! caller's name, or it would hold a channel of its server for ever.
 
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
 use super::context::Owed;
 use super::{Owner, Proxy, World};
 use crate::engine::event::Output;
 use crate::engine::flow::Flow;
-use crate::engine::sip::{Address, Message, Method, Uri, Via, in_callers_name, sip_uri};
+use crate::engine::sip::{Address, Keys, Message, Method, Uri, Via, in_callers_name, sip_uri};
 use crate::engine::transaction::{ClientId, Key, Request};
 
 impl Proxy {
@@ -32,8 +36,33 @@ impl Proxy {
         if message.method() != Method::Invite {
             return;
         }
+        self.acknowledge_late(world, flow, message);
         let first = client.is_none_or(|client| self.ended_late.insert(client, ()).is_none());
         world.totals.late_2xx += u64::from(first);
+        if first {
+            let (owner, wall) = (Owner::nobody(), world.now.wall);
+            let request = Request { invite: false, flow, owner };
+            let compose = |slot: u64| self.in_callers_name(world.keys, wall, Method::Bye, slot, flow, message);
+            world.transactions.open_client(request, world.now.mono, world.out, compose);
+        }
+    }
+
+    /// Acknowledges a 2xx that nobody waits for. That is all when it answers a request within a session, which goes on.
+    pub(super) fn acknowledge_late(&self, world: &mut World<'_>, flow: Flow, message: &Message<'_>) {
+        let (bytes, _) = self.in_callers_name(world.keys, world.now.wall, Method::Ack, 0, flow, message);
+        world.out.push(Output::Send { flow, bytes });
+    }
+
+    /// The ACK or BYE, and the MAC of its branch.
+    fn in_callers_name(
+        &self,
+        keys: &Keys,
+        wall: SystemTime,
+        method: Method<'_>,
+        slot: u64,
+        flow: Flow,
+        message: &Message<'_>,
+    ) -> (Bytes, [u8; 8]) {
         let contact = message.header(b"Contact").and_then(Address::parse).map(|contact| contact.uri);
         let sender = sip_uri(flow.peer, flow.transport);
         let target = contact.unwrap_or(sender.as_bytes());
@@ -42,19 +71,8 @@ impl Proxy {
         let mut route: Vec<_> =
             message.record_routes().take_while(|route| !ours(route)).map(|route| route.raw).collect();
         route.reverse();
+        let branch = keys.branch(slot, 0, wall, message, flow.peer);
         let us = self.us.listener(flow.listener);
-        let (keys, wall) = (world.keys, world.now.wall);
-        let compose = |method: Method<'_>, slot: u64| {
-            let branch = keys.branch(slot, 0, wall, message, flow.peer);
-            let bytes = in_callers_name(message, method, target, &route, us, &keys.branch_text(&branch));
-            (bytes, branch.mac)
-        };
-        let (ack, _) = compose(Method::Ack, 0);
-        world.out.push(Output::Send { flow, bytes: ack });
-        if first {
-            let owner = Owner::nobody();
-            let request = Request { invite: false, flow, owner };
-            world.transactions.open_client(request, world.now.mono, world.out, |slot| compose(Method::Bye, slot));
-        }
+        (in_callers_name(message, method, target, &route, us, &keys.branch_text(&branch)), branch.mac)
     }
 }

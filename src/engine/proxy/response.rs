@@ -46,7 +46,7 @@ impl Proxy {
     }
 
     fn heard(&mut self, world: &mut World<'_>, client: ClientId, owner: Owner, status: u16, message: &Message<'_>) {
-        let Owner { server, destination } = owner;
+        let Owner { server, destination, .. } = owner;
         if let Some(destination) = destination {
             world.dispatch.note_response(destination, status);
         }
@@ -103,7 +103,10 @@ impl Proxy {
         };
         if late {
             let Some(flow) = world.transactions.flow(client) else { return };
-            return self.end_late_session(world, Some(client), flow, message);
+            return match owner.inside {
+                true => self.acknowledge_late(world, flow, message),
+                false => self.end_late_session(world, Some(client), flow, message),
+            };
         }
         if let Some(bytes) = without_our_via(message) {
             world.transactions.respond(server, status, bytes, world.now.mono, world.out);
