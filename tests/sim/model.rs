@@ -309,7 +309,9 @@ impl Model {
             Some((before, same)) => (*before, &same[..]) == (status, bytes),
         };
         let forgotten = is_gone(status, self.now - *answered_at);
-        let repeats_after_ack = !first && !forgotten && *acked && status >= 300 && method == "INVITE";
+        // Without a transaction it is 481 each time.
+        let repeats_after_ack =
+            !first && !forgotten && *acked && status >= 300 && method == "INVITE" && !(ended && status == 481);
         self.hold(way, "an answer goes back the way of its request");
         self.hold(fits, "a second final answer that differs from the first");
         self.hold(!repeats_after_ack, "a failure is sent again after its ACK");

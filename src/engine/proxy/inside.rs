@@ -127,10 +127,13 @@ fn seat(world: &World<'_>, cookie: &Cookie) -> Option<Seat> {
     Some(Seat { destination, transport: row.transport, address: row.address })
 }
 
-/// Whether a cookie names another destination than the one where the session is.
+/// Whether a cookie names another destination than the one where the session is. Either row may be gone by now.
 fn is_elsewhere(world: &World<'_>, dialog: DialogId, cookie: &Cookie) -> bool {
-    let here = world.dialogs.seat(dialog).map(|seat| seat.address);
-    here.zip(seat(world, cookie)).is_some_and(|(here, told)| here != told.address)
+    let Some(here) = world.dialogs.seat(dialog) else { return false };
+    match world.dispatch.destination(here.destination) {
+        Some(found) => (found.set.0, found.key()) != (cookie.set, cookie.destination),
+        None => seat(world, cookie).is_some_and(|told| told.address != here.address),
+    }
 }
 
 /// Enters a session that another node, or this one before a restart, began.
