@@ -8,7 +8,9 @@ use tandem::engine::Input;
 use tandem::engine::dispatch::RetryOn;
 use tandem::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 
-use crate::harness::{Bench, CALLER, INSIDE, SERVERS, Sent, from_destination, in_dialog, invite, lines, request, seconds, set_19};
+use crate::harness::{
+    Bench, CALLER, INSIDE, SERVERS, Sent, from_destination, in_dialog, invite, lines, request, seconds, set_19,
+};
 
 const THIRD: &str = "10.129.39.89:7010";
 
@@ -333,7 +335,8 @@ fn an_answer_about_the_request_counts_even_if_it_comes_late() {
     bench.load(set_19(&[SERVERS[0], SERVERS[1], THIRD]));
     let first = bench.call("1");
     let sent = bench.pass(seconds(2));
-    let second = sent.iter().find(|one| one.line().starts_with("INVITE") && one.to != first.to).expect("another").clone();
+    let second =
+        sent.iter().find(|one| one.line().starts_with("INVITE") && one.to != first.to).expect("another").clone();
     let late = bench.receive(SERVERS[0], first.answer(404, "Not Found", &[]));
     assert_eq!(lines(&late), ["ACK sip:10.129.39.88:7010 SIP/2.0"]);
     // The one that is at work may still succeed; if it does not, nobody else is asked.

@@ -77,8 +77,7 @@ impl Sim {
         let lifetime = Duration::from_secs([3600, 3600, 3600, 20][rng.usize(..4)]);
         let late = Duration::from_millis([0, 0, 5, 300, 3000][rng.usize(..5)]);
         let failover = search::policy(&mut net);
-        let mut model =
-            Model::new(format!("seed {seed}"), algorithm, (failover, late), lifetime < BUSY, &destinations);
+        let mut model = Model::new(format!("seed {seed}"), algorithm, (failover, late), lifetime < BUSY, &destinations);
         let addresses = [address(INSIDE.into()), address(OUTSIDE.into())];
         let stranger = Stranger::new(addresses);
         stranger.addresses().into_iter().for_each(|one| model.expect_stranger(one));
@@ -135,8 +134,19 @@ impl Sim {
         }
         let call_of = calls.iter().enumerate().map(|(number, call)| (call.id.clone(), number)).collect();
         let (legs, leg_of) = (Vec::new(), HashMap::new());
-        let mut sim =
-            Sim { net, nodes: vec![node], model, calls, call_of, legs, leg_of, destinations, kinds, stranger, lifetime };
+        let mut sim = Sim {
+            net,
+            nodes: vec![node],
+            model,
+            calls,
+            call_of,
+            legs,
+            leg_of,
+            destinations,
+            kinds,
+            stranger,
+            lifetime,
+        };
         sim.reload(true);
         sim
     }

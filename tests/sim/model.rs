@@ -228,7 +228,9 @@ impl Model {
             ..200 if (left || call.cancelled) && known && !one.cancelled && one.status.is_none() => {
                 self.ringing = Some(text.branch().to_owned());
             }
-            200..300 if left && (call.winner.as_deref() != Some(text.to_tag())) && (call.answered.is_some() || !known) => {
+            200..300
+                if left && (call.winner.as_deref() != Some(text.to_tag())) && (call.answered.is_some() || !known) =>
+            {
                 // What we have forgotten goes by its Vias to the caller, unless we surely still have that one's request.
                 let has_request = call.answered.is_none_or(|at| call.winner.is_some() && now < at + GIVE_UP);
                 if one.known.is_some_and(|until| now < until) && !one.ended {
@@ -373,7 +375,9 @@ impl Model {
                 }
             },
         };
-        self.exhausted += u64::from(broken.is_none() && !call.cancelled && !search.tries.is_empty() && status == 480 && search.kept.is_none());
+        self.exhausted += u64::from(
+            broken.is_none() && !call.cancelled && !search.tries.is_empty() && status == 480 && search.kept.is_none(),
+        );
         call.answered = Some(now);
         if status < 300 && invite {
             call.winner = Some(text.to_tag().to_owned());
@@ -410,7 +414,8 @@ impl Model {
         let call = self.calls.get_mut(text.call_id()).expect("asked for above");
         if !text.header("From").contains(";tag=c-") {
             let caller = call.caller;
-            let from_winner = call.winner.as_ref().is_some_and(|tag| text.header("From").ends_with(&format!(";tag={tag}")));
+            let from_winner =
+                call.winner.as_ref().is_some_and(|tag| text.header("From").ends_with(&format!(";tag={tag}")));
             call.ended |= method == "BYE" && from_winner;
             return self.hold(to == caller, "a request of the destination goes to its caller");
         }
@@ -466,9 +471,10 @@ impl Model {
             // One of our own, in the caller's name: only where nobody waits for the session.
             ("ACK" | "BYE", None) if ours && !of_invite => {
                 let wanted = call.winner.as_deref() == Some(text.to_tag());
-                let unwanted = self.unwanted.as_mut().filter(|one| {
-                    (one.id.as_str(), one.tag.as_str(), one.to) == (text.call_id(), text.to_tag(), to)
-                });
+                let unwanted = self
+                    .unwanted
+                    .as_mut()
+                    .filter(|one| (one.id.as_str(), one.tag.as_str(), one.to) == (text.call_id(), text.to_tag(), to));
                 let fits = unwanted.map(|one| match method {
                     "ACK" => one.acked = true,
                     _ => one.ended = true,
@@ -476,7 +482,10 @@ impl Model {
                 // A late 2xx to a request within the session is acknowledged; the session goes on.
                 let within = wanted && method == "ACK" && text.cseq().0 > 1;
                 self.hold(!wanted || within, "the caller's session is ended");
-                self.hold(within || fits.is_some() || again.is_some(), "an ACK or BYE of our own that nobody asked for");
+                self.hold(
+                    within || fits.is_some() || again.is_some(),
+                    "an ACK or BYE of our own that nobody asked for",
+                );
             }
             _ => {
                 call.ended |= method == "BYE" && call.winner.as_deref() == Some(text.to_tag());

@@ -197,7 +197,8 @@ pub(crate) fn policy(net: &mut Network) -> Failover {
         0..5 => RetryOn::default(),
         5 => RetryOn::NONE,
         _ => {
-            let outcomes = ["timeout", "transport", "302", "404", "480", "486", "488", "5xx", "500", "503", "603", "6xx"];
+            let outcomes =
+                ["timeout", "transport", "302", "404", "480", "486", "488", "5xx", "500", "503", "603", "6xx"];
             outcomes.iter().filter(|_| rng.bool()).fold(RetryOn::NONE, |all, one| all.and(one).expect("an outcome"))
         }
     };

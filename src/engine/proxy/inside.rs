@@ -124,16 +124,12 @@ impl Proxy {
 fn seat(world: &World<'_>, cookie: &Cookie) -> Option<Seat> {
     let destination = world.dispatch.find(SetId(cookie.set), cookie.destination)?;
     let row = &world.dispatch.destination(destination)?.row;
-    Some(Seat { destination, transport: row.transport, address: row.address })
+    Some(Seat { destination, key: Some(cookie.destination), transport: row.transport, address: row.address })
 }
 
-/// Whether a cookie names another destination than the one where the session is. Either row may be gone by now.
+/// Whether a cookie names another destination than the one where the session is.
 fn is_elsewhere(world: &World<'_>, dialog: DialogId, cookie: &Cookie) -> bool {
-    let Some(here) = world.dialogs.seat(dialog) else { return false };
-    match world.dispatch.destination(here.destination) {
-        Some(found) => (found.set.0, found.key()) != (cookie.set, cookie.destination),
-        None => seat(world, cookie).is_some_and(|told| told.address != here.address),
-    }
+    world.dialogs.seat(dialog).and_then(|here| here.key).is_some_and(|key| key != cookie.destination)
 }
 
 /// Enters a session that another node, or this one before a restart, began.

@@ -181,7 +181,12 @@ impl Proxy {
             let invite = incoming.message.method() == Method::Invite;
             world.dispatch.note_selection(id, if invite { Turn::Session } else { Turn::Other });
             if invite {
-                let seat = Seat { destination: id, transport: flow.transport, address: flow.peer };
+                let seat = Seat {
+                    destination: id,
+                    key: world.dispatch.destination(id).map(|found| found.key()),
+                    transport: flow.transport,
+                    address: flow.peer,
+                };
                 context.dialog = world.dialogs.begin(world.keys, incoming.message, seat, world.now.mono);
             }
             let target = Arc::clone(&search.target);
