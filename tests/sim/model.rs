@@ -195,7 +195,11 @@ impl Model {
             "CANCEL" => call.cancelled |= self.received.contains_key(&(text.branch().to_owned(), "INVITE".to_owned())),
             method => {
                 let key = (text.branch().to_owned(), method.to_owned());
-                let live = call.confirmed && !call.ended && !self.lapses;
+                let own = call
+                    .winner
+                    .as_ref()
+                    .is_some_and(|tag| text.to_tag() == tag || text.header("From").ends_with(&format!(";tag={tag}")));
+                let live = own && call.confirmed && !call.ended && !self.lapses;
                 if live && !text.to_tag().is_empty() && !self.received.contains_key(&key) {
                     self.owed = Some((text.call_id().to_owned(), text.cseq().0, method.to_owned()));
                 }
