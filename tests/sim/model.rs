@@ -288,7 +288,11 @@ impl Model {
     fn answered(&mut self, status: u16, by: SocketAddr, to: SocketAddr, text: &Text, bytes: &[u8]) {
         let (cseq, method) = text.cseq();
         let key = (text.branch().to_owned(), method.to_owned());
-        let ended = self.lapses || self.calls.get(text.call_id()).is_some_and(|call| call.ended);
+        let ended = self.lapses
+            || self.calls.get(text.call_id()).is_some_and(|call| {
+                // Its own session, or one that came by its Vias when the call was forgotten.
+                call.ended || call.winner.as_deref() != Some(text.to_tag())
+            });
         let Some(Received { from, by: came_by, final_answer, answered_at, acked }) = self.received.get_mut(&key) else {
             return self.fail("an answer to a request that never came");
         };

@@ -22,6 +22,8 @@ pub(crate) struct Owner {
     pub(super) server: ServerId,
     /// The destination that was chosen; none for a request that went by its route.
     pub(super) destination: Option<DestinationId>,
+    /// Its name in cookies, which outlives its row.
+    pub(super) key: Option<u32>,
     /// Whether that request belongs to a session that goes on whatever becomes of it.
     pub(super) inside: bool,
 }
@@ -29,7 +31,7 @@ pub(crate) struct Owner {
 impl Owner {
     /// Of a request that we send for ourselves: nobody waits for its answer.
     pub(super) fn nobody() -> Self {
-        Owner { server: ServerId::default(), destination: None, inside: false }
+        Owner { server: ServerId::default(), destination: None, key: None, inside: false }
     }
 }
 
@@ -209,7 +211,8 @@ impl Proxy {
             (forward(incoming.message, &incoming.routed, incoming.flow.peer, &copy), branch.mac)
         };
         let destination = hop.chosen.map(|(id, _)| id);
-        let owner = Owner { server, destination, inside: incoming.is_inside_dialog() };
+        let key = destination.and_then(|id| dispatch.destination(id)).map(|found| found.key());
+        let owner = Owner { server, destination, key, inside: incoming.is_inside_dialog() };
         transactions.open_client(Request { invite, flow: hop.flow, owner }, now.mono, out, make)
     }
 

@@ -118,8 +118,7 @@ impl Proxy {
         let Some(dialog) = context.dialog else { return };
         // It may be an earlier try that won: the session counts where it is.
         if let (Some(destination), Some(flow)) = (owner.destination, world.transactions.flow(client)) {
-            let key = world.dispatch.destination(destination).map(|found| found.key());
-            let seat = Seat { destination, key, transport: flow.transport, address: flow.peer };
+            let seat = Seat { destination, key: owner.key, transport: flow.transport, address: flow.peer };
             if world.dialogs.seat(dialog).is_none_or(|before| before.destination != destination) {
                 world.dialogs.move_to(dialog, seat);
             }
