@@ -133,10 +133,9 @@ impl Proxy {
             && search.tries <= failover.max_retries
             && self.budgets.allow(search, &failover);
         let sent = may
-            && self.reparse(world, &context, &message).is_some_and(|incoming| {
-                let sent = self.next_try(world, &incoming, server, &mut context);
-                sent
-            });
+            && self
+                .reparse(world, &context, &message)
+                .is_some_and(|incoming| self.next_try(world, &incoming, server, &mut context));
         let (cancelled, kept) = (context.cancelled, context.kept.take());
         self.owe(world, server, context);
         match (sent, cancelled, kept) {
