@@ -6,4 +6,5 @@ mod failover;
 mod harness;
 mod preserve;
 mod rfc3261;
+mod sim;
 mod torture;

@@ -1,10 +1,16 @@
 //! Serial failover within a set: who is asked, when, and what the caller hears.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use proptest::prelude::*;
+use tandem::engine::Input;
 use tandem::engine::dispatch::RetryOn;
+use tandem::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 
-use crate::harness::{Bench, CALLER, INSIDE, SERVERS, Sent, in_dialog, invite, lines, request, seconds, set_19};
+use crate::harness::{
+    Bench, CALLER, INSIDE, SERVERS, Sent, from_destination, in_dialog, invite, lines, request, seconds, set_19,
+};
 
 const THIRD: &str = "10.129.39.89:7010";
 
@@ -257,4 +263,180 @@ fn a_destination_switched_off_meanwhile_is_passed_over() {
     bench.load(set_19(&[SERVERS[0], THIRD]));
     let sent = bench.receive(SERVERS[0], first.answer(503, "No", &[]));
     assert_eq!(lines(&sent)[1], "SIP/2.0 480 MRCP server Unavailable", "{:?}", lines(&sent));
+}
+
+#[test]
+fn a_final_timeout_counts_from_the_1xx_even_if_it_is_the_shorter_one() {
+    let mut bench = Bench::with(|config| {
+        config.sets[0].failover.first_response_timeout = seconds(20);
+        config.sets[0].failover.final_timeout = seconds(3);
+    });
+    let first = bench.call("1");
+    bench.pass(seconds(1));
+    bench.receive(SERVERS[0], first.answer(100, "Trying", &[]));
+    assert_eq!(invite_to(&bench.pass(seconds(15)), SERVERS[1]).at, seconds(4));
+}
+
+#[test]
+fn who_lost_to_another_is_not_asked_again() {
+    let mut bench = Bench::new();
+    let first = bench.call("1");
+    let second = invite_to(&bench.pass(seconds(2)), SERVERS[1]);
+    bench.receive(SERVERS[0], first.answer(200, "OK", &[]));
+    assert_eq!(bench.pass(seconds(10)).len(), 0);
+    assert_eq!(
+        lines(&bench.receive(SERVERS[1], second.answer(180, "Ringing", &[]))),
+        ["CANCEL sip:10.129.39.88:7011 SIP/2.0"]
+    );
+}
+
+#[test]
+fn one_that_was_unreachable_and_rings_all_the_same_is_cancelled() {
+    let mut bench = Bench::new();
+    let first = bench.call("1");
+    let connection = ConnectionId::default();
+    let flow = Flow { listener: ListenerId(first.by), transport: Transport::Udp, peer: first.to, connection };
+    assert_eq!(lines(&bench.handle(Input::Unreachable { flow })), ["INVITE sip:10.129.39.88:7011 SIP/2.0"]);
+    let sent = bench.receive(SERVERS[0], first.answer(180, "Ringing", &[]));
+    assert_eq!(lines(&sent), ["CANCEL sip:10.129.39.88:7010 SIP/2.0"]);
+}
+
+#[test]
+fn answers_of_a_branch_that_is_long_forgotten_do_not_reach_a_caller_who_waits_for_another() {
+    let mut bench = Bench::with(|config| config.sets[0].failover.final_timeout = seconds(100));
+    let first = bench.call("1");
+    let second = invite_to(&bench.pass(seconds(2)), SERVERS[1]);
+    bench.receive(SERVERS[1], second.answer(100, "Trying", &[]));
+    bench.pass(seconds(38));
+    assert_eq!(bench.receive(SERVERS[0], first.answer(180, "Ringing", &[])).len(), 0);
+    assert_eq!(bench.receive(SERVERS[0], first.answer(486, "Busy", &[])).len(), 0);
+    let late = first.answer(200, "OK", &["Contact: <sip:10.129.39.88:7010>"]);
+    let ended = ["ACK sip:10.129.39.88:7010 SIP/2.0", "BYE sip:10.129.39.88:7010 SIP/2.0"];
+    assert_eq!(lines(&bench.receive(SERVERS[0], &late)), ended);
+    assert_eq!(lines(&bench.receive(SERVERS[1], second.answer(200, "OK", &[]))), ["SIP/2.0 200 OK"]);
+    bench.pass(seconds(20));
+    assert_eq!(lines(&bench.receive(SERVERS[0], &late)), ended, "nor when it has that answer");
+    assert_eq!((bench.snapshot().totals.late_2xx, bench.snapshot().sessions), (2, 1));
+}
+
+#[test]
+fn a_late_2xx_without_contact_is_ended_even_if_its_row_is_gone() {
+    let mut bench = Bench::new();
+    let first = bench.call("1");
+    bench.pass(seconds(5));
+    bench.load(set_19(&[THIRD, SERVERS[1]]));
+    let sent = bench.receive(SERVERS[0], first.answer(200, "OK", &[]));
+    assert_eq!(lines(&sent), ["ACK sip:10.129.39.88:7010 SIP/2.0", "BYE sip:10.129.39.88:7010 SIP/2.0"]);
+}
+
+#[test]
+fn an_answer_about_the_request_counts_even_if_it_comes_late() {
+    let mut bench = Bench::new();
+    bench.load(set_19(&[SERVERS[0], SERVERS[1], THIRD]));
+    let first = bench.call("1");
+    let sent = bench.pass(seconds(2));
+    let second =
+        sent.iter().find(|one| one.line().starts_with("INVITE") && one.to != first.to).expect("another").clone();
+    let late = bench.receive(SERVERS[0], first.answer(404, "Not Found", &[]));
+    assert_eq!(lines(&late), ["ACK sip:10.129.39.88:7010 SIP/2.0"]);
+    // The one that is at work may still succeed; if it does not, nobody else is asked.
+    let sent = bench.receive(&second.to.to_string(), second.answer(503, "No", &[]));
+    assert_eq!(lines(&sent)[1], "SIP/2.0 404 Not Found");
+    assert_eq!((sent.len(), bench.snapshot().sets[0].exhausted, bench.snapshot().sessions), (2, 0, 0));
+}
+
+#[test]
+fn each_request_that_the_set_answers_itself_is_counted() {
+    let mut bench = Bench::with(|config| config.sets[0].failover.max_retries = 0);
+    let first = bench.call("1");
+    bench.receive(SERVERS[0], first.answer(503, "No", &[]));
+    assert_eq!((bench.snapshot().sets[0].failovers, bench.snapshot().sets[0].exhausted), (0, 1));
+}
+
+#[test]
+fn a_bye_of_a_session_that_lost_does_not_end_the_one_that_won() {
+    let mut bench = Bench::new();
+    let first = bench.call("1");
+    let second = invite_to(&bench.pass(seconds(2)), SERVERS[1]);
+    let ok = bench.receive(SERVERS[1], second.answer(200, "OK", &["Contact: <sip:10.129.39.88:7011>"]))[0].clone();
+    // Its 2xx was lost on the way; without ACK it gives up.
+    let sent = bench.receive(SERVERS[0], from_destination("BYE", &first, 7).replace("tag=srv", "tag=lost"));
+    assert_eq!((sent[0].to.to_string().as_str(), bench.snapshot().sessions), (CALLER, 1));
+    let sent = bench.receive(SERVERS[1], from_destination("BYE", &second, 7));
+    assert_eq!((sent[0].to.to_string().as_str(), bench.snapshot().sessions), (CALLER, 0));
+    assert_eq!(ok.header("To"), format!("<sip:{INSIDE}>;tag=srv"));
+}
+
+/// What happens to a set whose budget is tested: a call comes, or one of the open calls has an answer.
+#[derive(Clone, Debug)]
+enum Step {
+    Call,
+    Answer(prop::sample::Index, u16),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let status = prop::sample::select(vec![100, 200, 404, 486, 503, 503, 503]);
+    prop_oneof![
+        4 => Just(Step::Call),
+        4 => (any::<prop::sample::Index>(), status).prop_map(|(which, status)| Step::Answer(which, status)),
+        1 => (1..3000u64).prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_search_goes_on_to_its_second_try_beyond_the_budget(
+        steps in prop::collection::vec(step(), 1..120), percent in 0..=100u8, least in 0..6usize
+    ) {
+        let mut bench = Bench::with(|config| {
+            config.sets[0].failover.retry_budget = percent;
+            config.sets[0].failover.min_retry_concurrency = least;
+        });
+        bench.load(set_19(&[SERVERS[0], SERVERS[1], THIRD]));
+        // The INVITEs that each open call has sent.
+        let mut open: BTreeMap<String, Vec<Sent>> = BTreeMap::new();
+        for (number, step) in steps.into_iter().enumerate() {
+            let sent = match step {
+                Step::Call => bench.receive(CALLER, invite(&number.to_string())),
+                Step::Answer(which, status) if !open.is_empty() => {
+                    let last = which.get(&open.values().cloned().collect::<Vec<_>>()).last().cloned().expect("a try");
+                    bench.receive(&last.to.to_string(), last.answer(status, "Said", &[]))
+                }
+                Step::Answer(..) => continue,
+                Step::Wait(ms) => bench.pass(Duration::from_millis(ms)),
+            };
+            for one in sent {
+                let (call, line) = (one.header("Call-ID"), one.line());
+                let final_answer = line.starts_with("SIP/2.0") && !line.starts_with("SIP/2.0 1");
+                if final_answer {
+                    open.remove(&call);
+                } else if line.starts_with("INVITE") {
+                    let tries = open.entry(call).or_default();
+                    let again = tries.iter().any(|before| before.bytes == one.bytes);
+                    if !again {
+                        tries.push(one);
+                    }
+                    if !again && tries.len() == 2 {
+                        let retrying = open.values().filter(|tries| tries.len() > 1).count();
+                        let most = least.max(open.len() * usize::from(percent) / 100);
+                        prop_assert!(retrying <= most, "{retrying} of {} at a later try, {most} allowed", open.len());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_late_2xx_to_a_re_invite_does_not_end_its_session() {
+    let mut bench = Bench::new();
+    let (_, ok) = bench.answered_call("1");
+    let again = bench.receive(CALLER, in_dialog("INVITE", &ok, 2))[1].clone();
+    let peer = again.to;
+    let sent = bench.pass(seconds(32));
+    assert_eq!(to(&sent, CALLER).last().map(|one| one.line()).as_deref(), Some("SIP/2.0 408 Request Timeout"));
+    let sent = bench.receive(&peer.to_string(), again.answer(200, "OK", &[&format!("Contact: <sip:{peer}>")]));
+    assert_eq!(lines(&sent), [format!("ACK sip:{peer} SIP/2.0")]);
+    assert_eq!((bench.snapshot().totals.late_2xx, bench.snapshot().sessions), (0, 1));
 }

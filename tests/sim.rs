@@ -9,6 +9,7 @@ mod destination;
 mod hostile;
 mod model;
 mod network;
+mod search;
 mod text;
 
 use std::collections::HashMap;
@@ -23,7 +24,7 @@ use tandem::engine::transaction::timing::Timing;
 use tandem::engine::{Engine, Input, Instant, Now, Output};
 
 use self::caller::Call;
-use self::destination::Leg;
+use self::destination::{Kind, Leg};
 use self::hostile::Stranger;
 use self::model::Model;
 use self::network::{Happening, Network, Timer};
@@ -43,6 +44,8 @@ struct Node {
     addresses: [SocketAddr; 2],
     deadline: Option<Instant>,
     wish: u64,
+    /// When it will be woken.
+    wake: Option<Duration>,
     /// By how much a wake-up may be late.
     late: Duration,
 }
@@ -57,6 +60,7 @@ struct Sim {
     legs: Vec<Leg>,
     leg_of: HashMap<(SocketAddr, String), usize>,
     destinations: Vec<SocketAddr>,
+    kinds: Vec<Kind>,
     stranger: Stranger,
     lifetime: Duration,
 }
@@ -71,12 +75,14 @@ impl Sim {
         let algorithm = if rng.bool() { Algorithm::RoundRobin } else { Algorithm::ALL[rng.usize(..3)] };
         // Most sessions end by BYE; in some runs lifetimes are so short that they end first.
         let lifetime = Duration::from_secs([3600, 3600, 3600, 20][rng.usize(..4)]);
-        let mut model = Model::new(format!("seed {seed}"), algorithm, lifetime < BUSY, &destinations);
+        let late = Duration::from_millis([0, 0, 5, 300, 3000][rng.usize(..5)]);
+        let failover = search::policy(&mut net);
+        let mut model = Model::new(format!("seed {seed}"), algorithm, (failover, late), lifetime < BUSY, &destinations);
         let addresses = [address(INSIDE.into()), address(OUTSIDE.into())];
         let stranger = Stranger::new(addresses);
         stranger.addresses().into_iter().for_each(|one| model.expect_stranger(one));
         let mut config = harness::config();
-        config.sets = vec![Policy { algorithm, ..Policy::of(SetId(19)) }];
+        config.sets = vec![Policy { algorithm, failover, ..Policy::of(SetId(19)) }];
         config.limits.session_lifetime = lifetime;
         config.call_events = rng.bool();
         let node = Node {
@@ -84,7 +90,8 @@ impl Sim {
             addresses,
             deadline: None,
             wish: 0,
-            late: Duration::from_millis([0, 0, 5, 300, 3000][rng.usize(..5)]),
+            wake: None,
+            late,
         };
         let mut calls = Vec::new();
         for number in 0..rng.usize(1..30) {
@@ -96,8 +103,17 @@ impl Sim {
             model.expect_call(&id, address);
             calls.push(Call::new(number, id, address, proxy, &mut net));
         }
+        // In some runs one destination is good and the others are dead.
+        let mut kinds = vec![Kind::Mixed; destinations.len()];
+        if net.chance(20) {
+            let dead = [Kind::Mute, Kind::Refuses(503), Kind::Refuses(486), Kind::Mixed];
+            kinds.iter_mut().for_each(|kind| *kind = dead[net.rng.usize(..4)]);
+            let good = net.rng.usize(..kinds.len());
+            kinds[good] = Kind::Good;
+            net.clear = Some(destinations[good]);
+        }
         for &destination in &destinations {
-            if net.chance(15) {
+            if net.chance(15) && net.clear != Some(destination) {
                 let from = net.up_to(BUSY);
                 let until = from + net.up_to(BUSY);
                 net.deaf.push((destination, from, until));
@@ -118,8 +134,19 @@ impl Sim {
         }
         let call_of = calls.iter().enumerate().map(|(number, call)| (call.id.clone(), number)).collect();
         let (legs, leg_of) = (Vec::new(), HashMap::new());
-        let mut sim =
-            Sim { net, nodes: vec![node], model, calls, call_of, legs, leg_of, destinations, stranger, lifetime };
+        let mut sim = Sim {
+            net,
+            nodes: vec![node],
+            model,
+            calls,
+            call_of,
+            legs,
+            leg_of,
+            destinations,
+            kinds,
+            stranger,
+            lifetime,
+        };
         sim.reload(true);
         sim
     }
@@ -136,10 +163,22 @@ impl Sim {
         self.model.is_over(&snapshot);
         let chosen: u64 = snapshot.sets.iter().flat_map(|set| &set.destinations).map(|one| one.selections).sum();
         self.model.hold(chosen <= self.model.selections, "more selections are counted than were made");
+        self.is_nobody_left_alone();
         self.run_until(end + self.lifetime + self.nodes[0].late + Duration::from_secs(1));
         let sessions = self.nodes[0].engine.snapshot().sessions;
         self.model.hold(sessions == 0, "a session outlives its lifetime");
         self.model.hold(self.nodes[0].engine.next_deadline().is_none(), "an idle engine wants to be woken");
+    }
+
+    /// Every session that a destination believes in is its caller's.
+    fn is_nobody_left_alone(&self) {
+        for leg in self.legs.iter().filter(|leg| leg.believes()) {
+            let call = self.leg_of.iter().find(|(_, number)| self.legs[**number].tag() == leg.tag());
+            let call = call.and_then(|((_, id), _)| self.call_of.get(id)).map(|call| &self.calls[*call]);
+            let deaf = self.net.deaf.iter().any(|(who, ..)| *who == leg.address);
+            let own = call.is_some_and(|call| call.tag() == Some(leg.tag().as_str()));
+            self.model.hold(own || deaf, &format!("{leg:?} has a session without a caller"));
+        }
     }
 
     fn run_until(&mut self, end: Duration) {
@@ -148,6 +187,7 @@ impl Sim {
                 Happening::Arrives { from, to, bytes } => self.arrives(from, to, &bytes),
                 Happening::Refused { by, peer } => {
                     if let Some((node, listener)) = self.listener(by) {
+                        self.model.refused(self.net.now, by, peer);
                         self.handle(node, Input::Unreachable { flow: flow(listener, peer) });
                     }
                 }
@@ -197,7 +237,8 @@ impl Sim {
             Some(&call) if self.calls[call].address == to => self.calls[call].hears(from, &text, &mut self.net),
             _ if self.destinations.contains(&to) => {
                 let number = *self.leg_of.entry((to, id.to_owned())).or_insert_with(|| {
-                    self.legs.push(Leg::new(self.legs.len(), to, &mut self.net));
+                    let place = self.destinations.iter().position(|one| *one == to).expect("asked for above");
+                    self.legs.push(Leg::new(self.legs.len(), to, self.kinds[place], &mut self.net));
                     self.legs.len() - 1
                 });
                 self.legs[number].hears(from, &text, &mut self.net);
@@ -231,13 +272,16 @@ impl Sim {
             }
             self.net.send(by, flow.peer, bytes);
         }
+        // It is woken late, but no later for what comes meanwhile.
         let deadline = node.engine.next_deadline();
-        if deadline != node.deadline || deadline.is_some_and(|at| at.since_start() <= now) {
+        if deadline != node.deadline || node.wake.is_some_and(|at| at <= now) {
+            let at = deadline.map(|at| at.since_start().max(now) + self.net.up_to(node.late));
+            let pending = node.wake.filter(|at| *at > now);
             node.deadline = deadline;
+            node.wake = at.map(|at| pending.map_or(at, |pending| at.min(pending)));
             node.wish += 1;
-            if let Some(at) = deadline {
-                let wait = at.since_start().saturating_sub(now) + self.net.up_to(node.late);
-                self.net.after(wait, Happening::Wake(number, node.wish));
+            if let Some(at) = node.wake {
+                self.net.after(at - now, Happening::Wake(number, node.wish));
             }
         }
         sent

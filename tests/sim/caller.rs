@@ -42,8 +42,12 @@ pub(crate) struct Call {
     /// What it will say in the dialog, and how long after the 2xx; nothing at its end if there is no BYE.
     script: Vec<(Duration, &'static str)>,
     clients: Vec<Client>,
+    /// Where each of them goes.
+    hops: Vec<SocketAddr>,
     dialog: Option<Dialog>,
     acks: HashMap<u32, (SocketAddr, String)>,
+    /// The ACKs of sessions that came too many, by the other end's tag.
+    unwanted: HashMap<String, (SocketAddr, String)>,
     answers: HashMap<String, String>,
     cseq: u32,
     over: bool,
@@ -54,6 +58,16 @@ struct Dialog {
     target: String,
     routes: Vec<String>,
     to: String,
+}
+
+impl Dialog {
+    fn new(text: &Text, proxy: SocketAddr) -> Self {
+        let target = text.header("Contact").trim_matches(['<', '>']);
+        let target = if target.is_empty() { format!("sip:{proxy}") } else { target.to_owned() };
+        let mut routes: Vec<_> = text.headers("Record-Route").map(str::to_owned).collect();
+        routes.reverse();
+        Dialog { target, routes, to: text.header("To").to_owned() }
+    }
 }
 
 impl Call {
@@ -94,8 +108,10 @@ impl Call {
             cancelled: false,
             script,
             clients: Vec::new(),
+            hops: Vec::new(),
             dialog: None,
             acks: HashMap::new(),
+            unwanted: HashMap::new(),
             answers: HashMap::new(),
             cseq: 0,
             over: false,
@@ -147,9 +163,14 @@ impl Call {
         self.cseq += 1;
         let number = self.clients.len();
         let text = self.text(method, self.cseq, &self.branch(number));
-        self.clients.push(Client::new(method, self.cseq, text, net.now));
-        self.send(self.next_hop(), &self.clients[number].bytes, net);
-        self.after(T1, Timer::Resend(number), net);
+        self.open(Client::new(method, self.cseq, text, net.now), self.next_hop(), net);
+    }
+
+    fn open(&mut self, client: Client, hop: SocketAddr, net: &mut Network) {
+        self.send(hop, &client.bytes, net);
+        self.after(T1, Timer::Resend(self.clients.len()), net);
+        self.clients.push(client);
+        self.hops.push(hop);
     }
 
     fn text(&self, method: &str, cseq: u32, branch: &str) -> String {
@@ -179,9 +200,8 @@ impl Call {
     }
 
     fn resend(&mut self, number: usize, net: &mut Network) {
-        let next_hop = if self.clients[number].method == "CANCEL" { self.proxy } else { self.next_hop() };
         if let Some(wait) = self.clients[number].again(net.now) {
-            self.send(next_hop, &self.clients[number].bytes, net);
+            self.send(self.hops[number], &self.clients[number].bytes, net);
             self.after(wait, Timer::Resend(number), net);
         }
     }
@@ -200,11 +220,8 @@ impl Call {
         if !self.cancelled || !may || self.clients.iter().any(|client| client.method == "CANCEL") {
             return;
         }
-        let number = self.clients.len();
         let text = self.text("CANCEL", self.clients[0].cseq, &self.branch(0));
-        self.send(self.proxy, &text, net);
-        self.clients.push(Client::new("CANCEL", self.clients[0].cseq, text, net.now));
-        self.after(T1, Timer::Resend(number), net);
+        self.open(Client::new("CANCEL", self.clients[0].cseq, text, net.now), self.proxy, net);
     }
 
     fn response(&mut self, status: u16, text: &Text, net: &mut Network) {
@@ -218,9 +235,14 @@ impl Call {
         match status {
             ..200 => self.send_wanted_cancel(net),
             200..300 => self.success(cseq, first_final && was_waiting, text, net),
+            // One that comes after a success is for nobody.
+            300.. if number == 0 && self.dialog.is_some() && self.clients[0].state != State::Failed => {}
             300.. => {
+                // The first INVITE knew of no session.
+                let dialog = if number == 0 { self.dialog.take() } else { None };
                 let ack = self.text_of_ack(number, text);
                 self.send(self.next_hop(), &ack, net);
+                self.dialog = self.dialog.take().or(dialog);
             }
         }
     }
@@ -233,12 +255,11 @@ impl Call {
     }
 
     fn success(&mut self, cseq: u32, first: bool, text: &Text, net: &mut Network) {
+        if self.tag().is_some_and(|tag| tag != text.to_tag()) {
+            return self.unwanted(cseq, text, net);
+        }
         if self.dialog.is_none() {
-            let target = text.header("Contact").trim_matches(['<', '>']);
-            let target = if target.is_empty() { format!("sip:{}", self.proxy) } else { target.to_owned() };
-            let mut routes: Vec<_> = text.headers("Record-Route").map(str::to_owned).collect();
-            routes.reverse();
-            self.dialog = Some(Dialog { target, routes, to: text.header("To").to_owned() });
+            self.dialog = Some(Dialog::new(text, self.proxy));
             // Who gave up, by CANCEL or by waiting too long, ends the call at once.
             if self.cancelled || !first {
                 self.script = vec![(Duration::ZERO, "BYE")];
@@ -255,6 +276,25 @@ impl Call {
         self.send(*next_hop, ack, net);
     }
 
+    /// Another session than the one it has: it is acknowledged and ended (section 13.2.2.4).
+    fn unwanted(&mut self, cseq: u32, text: &Text, net: &mut Network) {
+        let tag = text.to_tag().to_owned();
+        if !self.unwanted.contains_key(&tag) {
+            let own = self.dialog.replace(Dialog::new(text, self.proxy));
+            let ack = self.text("ACK", cseq, &format!("{}-ack{cseq}-{tag}", self.branch(0)));
+            self.unwanted.insert(tag.clone(), (self.next_hop(), ack));
+            self.request("BYE", net);
+            self.dialog = own;
+        }
+        let (next_hop, ack) = &self.unwanted[&tag];
+        self.send(*next_hop, ack, net);
+    }
+
+    /// The other end's tag, once there is a session.
+    pub(crate) fn tag(&self) -> Option<&str> {
+        self.dialog.as_ref().and_then(|dialog| dialog.to.split_once(";tag=")).map(|(_, tag)| tag)
+    }
+
     /// A request of the destination.
     fn asked(&mut self, from: SocketAddr, text: &Text, net: &mut Network) {
         if text.method() == "ACK" {
@@ -262,8 +302,9 @@ impl Call {
         }
         let key = format!("{} {}", text.branch(), text.method());
         if !self.answers.contains_key(&key) {
-            let status = if self.dialog.is_some() && !self.over { 200 } else { 481 };
-            self.over |= text.method() == "BYE";
+            let known = self.tag().is_some_and(|tag| text.header("From").ends_with(&format!(";tag={tag}")));
+            let status = if known && !self.over { 200 } else { 481 };
+            self.over |= known && text.method() == "BYE";
             let answer = text.answer(status, "none", "");
             self.answers.insert(key.clone(), answer);
         }

@@ -22,12 +22,26 @@ pub(crate) enum Timer {
     Request(&'static str),
 }
 
+/// How a destination is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Every call is another lot.
+    Mixed,
+    /// It takes every call at once.
+    Good,
+    /// It never says a word.
+    Mute,
+    /// It refuses every call.
+    Refuses(u16),
+}
+
 /// One call, from its destination's side.
 #[derive(Debug)]
 pub(crate) struct Leg {
     number: usize,
     /// Where the destination is.
     pub(crate) address: SocketAddr,
+    kind: Kind,
     contact: bool,
     obeys_cancel: bool,
     invites: Vec<Invite>,
@@ -50,10 +64,11 @@ struct Invite {
 
 impl Leg {
     /// A call that has not been heard of yet.
-    pub(crate) fn new(number: usize, address: SocketAddr, net: &mut Network) -> Self {
+    pub(crate) fn new(number: usize, address: SocketAddr, kind: Kind, net: &mut Network) -> Self {
         Leg {
             number,
             address,
+            kind,
             contact: net.chance(70),
             obeys_cancel: net.chance(85),
             invites: Vec::new(),
@@ -115,6 +130,17 @@ impl Leg {
         net.send(self.address, to, bytes);
     }
 
+    /// Its tag.
+    pub(crate) fn tag(&self) -> String {
+        format!("d-{}", self.number)
+    }
+
+    /// Whether it believes that a session is there, and has said where: without Contact a very late one can't be found once
+    /// its row is gone.
+    pub(crate) fn believes(&self) -> bool {
+        self.contact && self.is_confirmed() && !self.over
+    }
+
     fn is_confirmed(&self) -> bool {
         self.invites.first().is_some_and(|invite| (200..300).contains(&invite.final_status))
     }
@@ -141,7 +167,7 @@ impl Leg {
             let wait = net.up_to(Duration::from_secs(1));
             return self.after(wait, Timer::Answer(number, status), net);
         }
-        for (wait, status) in course(net) {
+        for (wait, status) in course(self.kind, net) {
             self.after(wait, Timer::Answer(number, status), net);
         }
         // Whoever answers may also end the call, and speak before.
@@ -248,17 +274,24 @@ impl Leg {
 }
 
 /// What an INVITE is told, and when.
-fn course(net: &mut Network) -> Vec<(Duration, u16)> {
+fn course(kind: Kind, net: &mut Network) -> Vec<(Duration, u16)> {
     let short = net.up_to(Duration::from_millis(200));
     let long = net.up_to(Duration::from_secs(70));
-    let failure = [302, 404, 480, 486, 488, 500, 503, 603][net.rng.usize(..8)];
+    match kind {
+        Kind::Mixed => {}
+        Kind::Good => return vec![(short, 200)],
+        Kind::Mute => return Vec::new(),
+        Kind::Refuses(status) => return vec![(short, status)],
+    }
+    let failure = [302, 404, 480, 486, 488, 500, 503, 603, 503][net.rng.usize(..9)];
     match net.rng.u8(..100) {
         0..45 => vec![(Duration::ZERO, 100), (short, 200)],
         45..60 => vec![(Duration::ZERO, 100), (short, 180), (short + long / 4, 200)],
         60..75 => vec![(short, failure)],
         75..80 => vec![(short, 183), (long, failure)],
         // Nothing before the final, perhaps too late.
-        80..88 => vec![(long, 200)],
+        80..84 => vec![(long, 200)],
+        84..88 => vec![(long, 180), (long + short, 200)],
         // Rings for ever: timer C or the caller's patience ends it.
         88..94 => vec![(short, 180)],
         94..96 => vec![(Duration::ZERO, 100), (long * 3, 200)],

@@ -89,6 +89,8 @@ pub(crate) struct Network {
     slowest: Duration,
     /// No address is deaf from then on: the last calls must be able to end.
     pub(crate) deaf: Vec<(SocketAddr, Duration, Duration)>,
+    /// Nothing to or from it is lost or slow.
+    pub(crate) clear: Option<SocketAddr>,
 }
 
 impl Network {
@@ -106,6 +108,7 @@ impl Network {
             doubled_in_100,
             slowest,
             deaf: Vec::new(),
+            clear: None,
         }
     }
 
@@ -128,12 +131,13 @@ impl Network {
 
     /// Takes a datagram: it arrives later, once, twice or never.
     pub(crate) fn send(&mut self, from: SocketAddr, to: SocketAddr, bytes: impl AsRef<[u8]>) {
-        if self.rng.u32(..100) < self.lost_in_100 {
+        let clear = self.clear.is_some_and(|clear| clear == from || clear == to);
+        if !clear && self.rng.u32(..100) < self.lost_in_100 {
             return;
         }
         let copies = if self.rng.u32(..100) < self.doubled_in_100 { 2 } else { 1 };
         for _ in 0..copies {
-            let delay = self.up_to(self.slowest);
+            let delay = self.up_to(if clear { Duration::from_millis(20) } else { self.slowest });
             self.after(delay, Happening::Arrives { from, to, bytes: bytes.as_ref().to_vec() });
         }
     }

@@ -32,6 +32,8 @@ pub(crate) enum Leg {
 pub(crate) struct Seat {
     /// The destination that it counts for.
     pub(crate) destination: DestinationId,
+    /// That destination's name in cookies; none if its row was gone before.
+    pub(crate) key: Option<u32>,
     /// The transport that it is spoken to by.
     pub(crate) transport: Transport,
     /// Its address.
@@ -248,7 +250,7 @@ mod tests {
     }
 
     fn seat(destination: DestinationId) -> Seat {
-        Seat { destination, transport: Transport::Udp, address: SocketAddr::from(([127, 0, 0, 1], 7010)) }
+        Seat { destination, key: None, transport: Transport::Udp, address: SocketAddr::from(([127, 0, 0, 1], 7010)) }
     }
 
     fn destinations(count: usize) -> Vec<DestinationId> {

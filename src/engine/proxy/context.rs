@@ -22,12 +22,16 @@ pub(crate) struct Owner {
     pub(super) server: ServerId,
     /// The destination that was chosen; none for a request that went by its route.
     pub(super) destination: Option<DestinationId>,
+    /// Its name in cookies, which outlives its row.
+    pub(super) key: Option<u32>,
+    /// Whether that request belongs to a session that goes on whatever becomes of it.
+    pub(super) inside: bool,
 }
 
 impl Owner {
     /// Of a request that we send for ourselves: nobody waits for its answer.
     pub(super) fn nobody() -> Self {
-        Owner { server: ServerId::default(), destination: None }
+        Owner { server: ServerId::default(), destination: None, key: None, inside: false }
     }
 }
 
@@ -58,6 +62,9 @@ pub(super) struct Context {
     pub(super) search: Option<Search>,
     /// The session that this INVITE begins.
     pub(super) dialog: Option<DialogId>,
+    /// A final answer that no other destination is asked after, of a branch that was left behind: the caller's, if the
+    /// branch that waits fails.
+    pub(super) kept: Option<(u16, Bytes)>,
     /// The caller has sent CANCEL.
     pub(super) cancelled: bool,
 }
@@ -90,6 +97,7 @@ impl Context {
             until: None,
             search: None,
             dialog: None,
+            kept: None,
             cancelled: false,
         }
     }
@@ -202,7 +210,9 @@ impl Proxy {
             };
             (forward(incoming.message, &incoming.routed, incoming.flow.peer, &copy), branch.mac)
         };
-        let owner = Owner { server, destination: hop.chosen.map(|(id, _)| id) };
+        let destination = hop.chosen.map(|(id, _)| id);
+        let key = destination.and_then(|id| dispatch.destination(id)).map(|found| found.key());
+        let owner = Owner { server, destination, key, inside: incoming.is_inside_dialog() };
         transactions.open_client(Request { invite, flow: hop.flow, owner }, now.mono, out, make)
     }
 

@@ -91,6 +91,10 @@ impl Proxy {
     fn find_way(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>) -> Result<Way, Detour> {
         let found = world.dialogs.find(world.keys, incoming.message);
         let (dialog, leg, seat) = match (found, incoming.routed.cookie) {
+            // The session of a try that another one has won over: it is not the one in the table.
+            (Some((dialog, _)), Some((cookie, leg))) if is_elsewhere(world, dialog, &cookie) => {
+                (Dialog::Unknown, Some(leg), seat(world, &cookie))
+            }
             (Some((dialog, leg)), _) => (Dialog::Known(dialog), Some(leg), world.dialogs.seat(dialog)),
             (None, Some((cookie, leg))) => {
                 let seat = seat(world, &cookie);
@@ -189,7 +193,12 @@ impl Proxy {
 fn seat(world: &World<'_>, cookie: &Cookie) -> Option<Seat> {
     let destination = world.dispatch.find(SetId(cookie.set), cookie.destination)?;
     let row = &world.dispatch.destination(destination)?.row;
-    Some(Seat { destination, transport: row.transport, address: row.address })
+    Some(Seat { destination, key: Some(cookie.destination), transport: row.transport, address: row.address })
+}
+
+/// Whether a cookie names another destination than the one where the session is.
+fn is_elsewhere(world: &World<'_>, dialog: DialogId, cookie: &Cookie) -> bool {
+    world.dialogs.seat(dialog).and_then(|here| here.key).is_some_and(|key| key != cookie.destination)
 }
 
 /// Enters a session that another node, or this one before a restart, began.

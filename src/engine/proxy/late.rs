@@ -1,51 +1,78 @@
 //! A 2xx that comes when the caller has had another answer: the session that it begins is ended here, by ACK and BYE in the
 //! caller's name, or it would hold a channel of its server for ever.
 
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::context::Owed;
 use super::{Owner, Proxy, World};
 use crate::engine::event::Output;
-use crate::engine::sip::{Address, Message, Method, Uri, in_callers_name};
-use crate::engine::transaction::{ClientId, Request};
+use crate::engine::flow::Flow;
+use crate::engine::sip::{Address, Keys, Message, Method, Uri, Via, in_callers_name, sip_uri};
+use crate::engine::transaction::{ClientId, Key, Request};
 
 impl Proxy {
-    /// Acknowledges a late 2xx each time, and ends its session once.
+    /// Whether a response whose branch we know no longer answers a request that is still here: its branch was left behind
+    /// long ago, and its sender has another answer or waits for one. `next` is the second Via.
+    pub(super) fn is_forgotten(&self, world: &World<'_>, message: &Message<'_>, next: &Via<'_>) -> bool {
+        let key = Key::answered(world.keys, message, next);
+        match key.and_then(|key| world.transactions.server(key)).and_then(|server| self.owed.get(server)) {
+            Some(Owed::Answer(_)) => true,
+            Some(Owed::Nothing { winner }) => winner.is_none_or(|winner| world.transactions.flow(winner).is_some()),
+            None => false,
+        }
+    }
+
+    /// Acknowledges a late 2xx each time, and ends its session once; each time too if its branch is forgotten. `flow` is
+    /// the way to its sender.
     pub(super) fn end_late_session(
         &mut self,
         world: &mut World<'_>,
-        client: ClientId,
-        owner: Owner,
+        client: Option<ClientId>,
+        flow: Flow,
         message: &Message<'_>,
     ) {
         if message.method() != Method::Invite {
             return;
         }
-        let Some(flow) = world.transactions.flow(client) else { return };
-        let first = self.ended_late.insert(client, ()).is_none();
+        self.acknowledge_late(world, flow, message);
+        let first = client.is_none_or(|client| self.ended_late.insert(client, ()).is_none());
         world.totals.late_2xx += u64::from(first);
+        if first {
+            let (owner, wall) = (Owner::nobody(), world.now.wall);
+            let request = Request { invite: false, flow, owner };
+            let compose = |slot: u64| self.in_callers_name(world.keys, wall, Method::Bye, slot, flow, message);
+            world.transactions.open_client(request, world.now.mono, world.out, compose);
+        }
+    }
+
+    /// Acknowledges a 2xx that nobody waits for. That is all when it answers a request within a session, which goes on.
+    pub(super) fn acknowledge_late(&self, world: &mut World<'_>, flow: Flow, message: &Message<'_>) {
+        let (bytes, _) = self.in_callers_name(world.keys, world.now.wall, Method::Ack, 0, flow, message);
+        world.out.push(Output::Send { flow, bytes });
+    }
+
+    /// The ACK or BYE, and the MAC of its branch.
+    fn in_callers_name(
+        &self,
+        keys: &Keys,
+        wall: SystemTime,
+        method: Method<'_>,
+        slot: u64,
+        flow: Flow,
+        message: &Message<'_>,
+    ) -> (Bytes, [u8; 8]) {
         let contact = message.header(b"Contact").and_then(Address::parse).map(|contact| contact.uri);
-        let destination = owner.destination.and_then(|id| world.dispatch.destination(id));
-        let target = match (contact, destination) {
-            (Some(uri), _) => uri,
-            (None, Some(destination)) => destination.row.uri.as_bytes(),
-            (None, None) => return,
-        };
+        let sender = sip_uri(flow.peer, flow.transport);
+        let target = contact.unwrap_or(sender.as_bytes());
         // The route beyond us, as the caller would have it (section 12.1.2).
         let ours = |route: &Address<'_>| Uri::parse(route.uri).is_ok_and(|uri| self.us.named_by(&uri).is_some());
         let mut route: Vec<_> =
             message.record_routes().take_while(|route| !ours(route)).map(|route| route.raw).collect();
         route.reverse();
+        let branch = keys.branch(slot, 0, wall, message, flow.peer);
         let us = self.us.listener(flow.listener);
-        let (keys, wall) = (world.keys, world.now.wall);
-        let compose = |method: Method<'_>, slot: u64| {
-            let branch = keys.branch(slot, 0, wall, message, flow.peer);
-            let bytes = in_callers_name(message, method, target, &route, us, &keys.branch_text(&branch));
-            (bytes, branch.mac)
-        };
-        let (ack, _) = compose(Method::Ack, 0);
-        world.out.push(Output::Send { flow, bytes: ack });
-        if first {
-            let owner = Owner::nobody();
-            let request = Request { invite: false, flow, owner };
-            world.transactions.open_client(request, world.now.mono, world.out, |slot| compose(Method::Bye, slot));
-        }
+        (in_callers_name(message, method, target, &route, us, &keys.branch_text(&branch)), branch.mac)
     }
 }

@@ -31,7 +31,13 @@ impl Proxy {
                     world.keys.made(&branch, message, next, world.now.wall)
                         && world.dispatch.is_destination_ip(flow.peer.ip())
                 };
-                match next.filter(passes) {
+                let next = next.filter(passes);
+                match next {
+                    // The caller has its answer from others: a success is ended, anything else is for nobody.
+                    Some(next) if self.is_forgotten(world, message, &next) => match status {
+                        200..300 => self.end_late_session(world, None, flow, message),
+                        ..200 | 300.. => world.drop(DropCause::StrayResponse, flow),
+                    },
                     Some(next) => self.pass_stateless(world, flow, message, &next),
                     None => world.drop(DropCause::StrayResponse, flow),
                 }
@@ -40,7 +46,7 @@ impl Proxy {
     }
 
     fn heard(&mut self, world: &mut World<'_>, client: ClientId, owner: Owner, status: u16, message: &Message<'_>) {
-        let Owner { server, destination } = owner;
+        let Owner { server, destination, .. } = owner;
         if let Some(destination) = destination {
             world.dispatch.note_response(destination, status);
         }
@@ -66,7 +72,9 @@ impl Proxy {
                 // Section 16.7 item 2: timer C begins anew with each provisional but 100; a try has the time of its set.
                 if context.until.is_some() && (status > 100 || !branch.heard && context.search.is_some()) {
                     branch.heard = true;
-                    context.until = Some(Self::final_until(world, context));
+                    let until = Self::final_until(world, context);
+                    context.until = Some(until);
+                    world.transactions.watch(server, until, world.now.mono);
                 }
             }
             // One that was left behind is being cancelled: the caller hears of the next.
@@ -80,7 +88,7 @@ impl Proxy {
     }
 
     /// Item 5: each 2xx goes on at once. The first one wins, whichever branch it is on; the branch that still waits is
-    /// cancelled (item 10). One that comes after another final answer ends here.
+    /// cancelled (item 10), and not sent again if nothing has been heard of it. One that comes after another final answer ends here.
     fn success(
         &mut self,
         world: &mut World<'_>,
@@ -96,22 +104,31 @@ impl Proxy {
             None => true,
         };
         if late {
-            return self.end_late_session(world, client, owner, message);
+            let Some(flow) = world.transactions.flow(client) else { return };
+            return match owner.inside {
+                true => self.acknowledge_late(world, flow, message),
+                false => self.end_late_session(world, Some(client), flow, message),
+            };
         }
         let Some(bytes) = without_our_via(message, world.transactions.goes_by_stream(server)) else {
             // It names nobody behind us: the caller can't have it.
-            self.end_late_session(world, client, owner, message);
+            if let Some(flow) = world.transactions.flow(client) {
+                self.end_late_session(world, Some(client), flow, message);
+            }
             return self.failure(world, server, client, 500, message);
         };
         world.transactions.respond(server, status, bytes, world.now.mono, world.out);
         let Some(context) = self.settle(server, Some(client)) else { return };
         if let Some(waiting) = context.branch.filter(|branch| branch.client != client) {
-            world.transactions.cancel(waiting.client, world.now.mono, world.out);
+            world.transactions.abandon(waiting.client, world.now.mono, world.out);
         }
         let Some(dialog) = context.dialog else { return };
         // It may be an earlier try that won: the session counts where it is.
         if let (Some(destination), Some(flow)) = (owner.destination, world.transactions.flow(client)) {
-            world.dialogs.move_to(dialog, Seat { destination, transport: flow.transport, address: flow.peer });
+            let seat = Seat { destination, key: owner.key, transport: flow.transport, address: flow.peer };
+            if world.dialogs.seat(dialog).is_none_or(|before| before.destination != destination) {
+                world.dialogs.move_to(dialog, seat);
+            }
         }
         world.dialogs.confirm(dialog, world.now.mono);
     }
@@ -125,16 +142,36 @@ impl Proxy {
         status: u16,
         message: &Message<'_>,
     ) {
+        let stream = world.transactions.goes_by_stream(server);
         let Some(context) = self.context(server) else { return };
+        let (cancelled, retried) = (context.cancelled, Self::is_retried(world, context, status));
         if !context.waits_for(client) {
+            // A 487 is what our own CANCEL asked for.
+            if !retried && status != 487 && context.kept.is_none() {
+                context.kept = without_our_via(message, stream).map(|bytes| (status, bytes));
+            }
             return;
         }
-        let cancelled = context.cancelled;
-        if !cancelled && Self::is_retried(world, context, status) {
+        if !cancelled && retried {
             return self.try_again(world, server, Failed::Answered(status));
         }
+        match context.kept.take().filter(|_| !cancelled) {
+            Some((status, bytes)) => self.pass_failure(world, server, status, Some(bytes)),
+            None => self.pass_failure(world, server, status, without_our_via(message, stream)),
+        }
+    }
+
+    /// A final answer of a destination that is no 2xx goes to the caller.
+    pub(super) fn pass_failure(
+        &mut self,
+        world: &mut World<'_>,
+        server: ServerId,
+        status: u16,
+        bytes: Option<bytes::Bytes>,
+    ) {
+        let cancelled = self.context(server).is_some_and(|context| context.cancelled);
         // Item 6: a 503 of a destination is not a 503 of ours.
-        match without_our_via(message, world.transactions.goes_by_stream(server)).filter(|_| status != 503) {
+        match bytes.filter(|_| status != 503) {
             Some(bytes) => {
                 if let Some(dialog) = self.settle(server, None).and_then(|context| context.dialog) {
                     world.dialogs.end_pending(dialog);

@@ -128,21 +128,22 @@ impl Proxy {
         let set = search.target.set;
         let failover = world.dispatch.policy(set).failover;
         let may = !context.cancelled
+            && context.kept.is_none()
             && failed.is_retried(&failover)
             && search.tries <= failover.max_retries
             && self.budgets.allow(search, &failover);
         let sent = may
-            && self.reparse(world, &context, &message).is_some_and(|incoming| {
-                let sent = self.next_try(world, &incoming, server, &mut context);
-                world.dispatch.note_failover(set, sent);
-                sent
-            });
-        let cancelled = context.cancelled;
+            && self
+                .reparse(world, &context, &message)
+                .is_some_and(|incoming| self.next_try(world, &incoming, server, &mut context));
+        let (cancelled, kept) = (context.cancelled, context.kept.take());
         self.owe(world, server, context);
-        match (sent, cancelled) {
-            (true, _) => {}
-            (false, true) => self.answer(world, server, (487, "Request Terminated"), b""),
-            (false, false) => {
+        match (sent, cancelled, kept) {
+            (true, _, _) => world.dispatch.note_failover(set, true),
+            (false, true, _) => self.answer(world, server, (487, "Request Terminated"), b""),
+            (false, false, Some((status, bytes))) => self.pass_failure(world, server, status, Some(bytes)),
+            (false, false, None) => {
+                world.dispatch.note_failover(set, false);
                 let reply = world.dispatch.policy(set).empty_reply.clone();
                 let headers = exhausted(&reply, failed.status());
                 self.answer(world, server, (reply.status, &reply.reason), headers.as_bytes());
@@ -179,7 +180,12 @@ impl Proxy {
             let invite = incoming.message.method() == Method::Invite;
             world.dispatch.note_selection(id, if invite { Turn::Session } else { Turn::Other });
             if invite {
-                let seat = Seat { destination: id, transport: flow.transport, address: flow.peer };
+                let seat = Seat {
+                    destination: id,
+                    key: world.dispatch.destination(id).map(|found| found.key()),
+                    transport: flow.transport,
+                    address: flow.peer,
+                };
                 context.dialog = world.dialogs.begin(world.keys, incoming.message, seat, world.now.mono);
             }
             let target = Arc::clone(&search.target);

@@ -1,6 +1,6 @@
 //! What tells one server transaction from another: RFC 3261 section 17.2.3.
 
-use crate::engine::sip::{Keys, MAGIC, Message, Method};
+use crate::engine::sip::{Keys, MAGIC, Message, Method, Via};
 
 /// A server transaction's key; a hash that nobody outside can steer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,24 +20,31 @@ impl Key {
         Self::with_method(keys, cancel, Method::Invite)
     }
 
+    /// The key of the request that `response` answers, `via` being the Via of that request's sender; none if it has no
+    /// unique branch.
+    pub(crate) fn answered(keys: &Keys, response: &Message<'_>, via: &Via<'_>) -> Option<Self> {
+        Self::of_branch(keys, response.method(), via)
+    }
+
     fn with_method(keys: &Keys, request: &Message<'_>, method: Method<'_>) -> Self {
         let via = request.via();
-        let sent_by = &via.raw[..via.raw.len() - via.params.as_bytes().len()];
-        let hash = match via.branch {
-            // The cookie alone is no unique branch.
-            Some(branch) if branch.starts_with(MAGIC) && branch.len() > MAGIC.len() => {
-                keys.table_hash(&[method.as_bytes(), branch, sent_by])
-            }
-            // RFC 2543: no unique branch. The To-tag stays out, since only the ACK has it.
-            Some(_) | None => keys.table_hash(&[
+        // RFC 2543: no unique branch. The To-tag stays out, since only the ACK has it.
+        Self::of_branch(keys, method, &via).unwrap_or_else(|| {
+            Key(keys.table_hash(&[
                 method.as_bytes(),
                 request.request_uri(),
                 request.from_tag(),
                 request.call_id(),
                 &request.cseq().to_be_bytes(),
                 via.raw,
-            ]),
-        };
-        Key(hash)
+            ]))
+        })
+    }
+
+    fn of_branch(keys: &Keys, method: Method<'_>, via: &Via<'_>) -> Option<Self> {
+        let sent_by = &via.raw[..via.raw.len() - via.params.as_bytes().len()];
+        // The cookie alone is no unique branch.
+        let branch = via.branch.filter(|branch| branch.starts_with(MAGIC) && branch.len() > MAGIC.len())?;
+        Some(Key(keys.table_hash(&[method.as_bytes(), branch, sent_by])))
     }
 }

@@ -66,7 +66,8 @@ impl<O> Client<O> {
             ClientMachine::NonInvite(machine) => machine.abandon(now, timing),
         };
         if waited {
-            self.cancel = Cancel::No;
+            // No CANCEL is repeated there; but if the request came through all the same, its first 1xx brings one.
+            self.cancel = Cancel::Wanted;
         }
         waited
     }
