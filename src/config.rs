@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use self::reader::{Section, Source};
 use self::values::duration_from;
-use crate::edge::log::{LogConfig, LogFormat};
+use crate::edge::log::{self, LogConfig, LogFormat};
 use crate::edge::resolve::DnsConfig;
 use crate::edge::store::{Strictness, TableOptions};
 use crate::edge::tcp::StreamLimits;
@@ -136,7 +136,7 @@ impl Config {
             route: self.route.clone(),
             sets: self.sets.clone(),
             limits: self.limits,
-            call_events: true,
+            call_events: log::tells_calls(),
         }
     }
 }

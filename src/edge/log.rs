@@ -110,6 +110,11 @@ pub fn start(config: &LogConfig) -> Result<LogGuard, LogError> {
     Ok(LogGuard { dropped, _worker: worker })
 }
 
+/// Whether the filter lets the line of each call through: if not, nobody need gather what stands in it.
+pub fn tells_calls() -> bool {
+    tracing::enabled!(tracing::Level::INFO)
+}
+
 /// Tells people of an engine's event, one line for each.
 pub fn report(event: &Event) {
     match event {

@@ -30,6 +30,8 @@ use crate::engine::flow::Role;
 const KEY_FILE: &str = "cluster.key";
 /// Events that may wait for the log before further ones are dropped and counted.
 const EVENTS: usize = 8192;
+/// How long events gather before they are told.
+const GATHER: Duration = Duration::from_millis(20);
 /// How often a node that is leaving looks whether it may go.
 const LOOK: Duration = Duration::from_millis(250);
 /// Names that may wait to be looked up: as many as the engine lets requests wait for.
@@ -281,8 +283,13 @@ async fn serve(surface: Surface, shared: Arc<Shared>, mut stopped: watch::Receiv
     }
 }
 
+/// Tells people of events: many at a time, since each time that this task is woken costs the engine's thread a system call.
 async fn report(mut heard: mpsc::Receiver<Event>) {
     while let Some(event) = heard.recv().await {
         log::report(&event);
+        while let Ok(event) = heard.try_recv() {
+            log::report(&event);
+        }
+        tokio::time::sleep(GATHER).await;
     }
 }
