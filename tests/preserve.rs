@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::checks::{self, show};
-use crate::harness::{Bench, CALLER, INSIDE, OUTSIDE, SERVERS, Sent, invite};
+use crate::harness::{Bench, CALLER, INSIDE, OUTSIDE, SERVERS, Sent, invite, set_19};
 
 /// Header names that are none of a proxy's business; some look as if they were.
 const NAMES: [&str; 16] = [
@@ -261,6 +261,9 @@ proptest! {
         let (lines, values) = routes;
         let mut bench = open_bench();
         let (invite, _) = bench.answered_call("x");
+        // Routes lead to the destinations' side alone.
+        let far = ["192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1", "192.0.2.4:1"];
+        bench.load(set_19(&[&SERVERS[..], &far].concat()));
         let mut headers = headers;
         let at = gap.min(headers.len());
         headers.splice(at..at, lines);

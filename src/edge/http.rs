@@ -1,4 +1,4 @@
-//! The local HTTP surface: `/live`, `/ready`, `/metrics` and `/reload`.
+//! The local HTTP surface: `/live`, `/ready`, `/metrics`, `/reload` and `/drain`.
 //!
 //! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
 

@@ -3,4 +3,4 @@
 mod order;
 mod table;
 
-pub(crate) use table::{DialogId, Dialogs, Leg, Seat};
+pub(crate) use table::{DialogId, Dialogs, FarEnd, Leg, Seat};

@@ -177,7 +177,7 @@ pub enum DropCause {
     StrayAck,
     /// Larger than the limit.
     TooLarge,
-    /// A request when no more transactions are allowed.
+    /// A request when no more transactions are allowed: it gets 503.
     Overload,
     /// From an address that the listener does not take anything from.
     RefusedSource,

@@ -167,10 +167,22 @@ impl Proxy {
             return world.transactions.resent(server, world.out);
         }
         match self.accept(world, flow, message) {
+            Ok(incoming) if !self.has_room(world, &incoming) => {
+                world.totals.dropped[DropCause::Overload as usize] += 1;
+                let refusal = Refusal { headers: retry_after(), ..Refusal::new(503, "Overloaded") };
+                self.refuse(world, flow, message, &refusal);
+            }
             Ok(incoming) if incoming.is_inside_dialog() => self.inside_dialog(world, &incoming, key),
             Ok(incoming) => self.outside_dialog(world, &incoming, key),
             Err(refusal) => self.refuse(world, flow, message, &refusal),
         }
+    }
+
+    /// Whether one more request gets a transaction. Calls in being have a tenth more room than new ones, so that they can end
+    /// whatever else comes.
+    fn has_room(&self, world: &World<'_>, incoming: &Incoming<'_, '_>) -> bool {
+        let reserve = if incoming.is_inside_dialog() { self.most_transactions / 10 } else { 0 };
+        world.transactions.len() < self.most_transactions + reserve
     }
 
     fn accept<'m, 'b>(
@@ -180,9 +192,6 @@ impl Proxy {
         message: &'m Message<'b>,
     ) -> Result<Incoming<'m, 'b>, Refusal> {
         let uri = validate(message, &self.us, world.keys)?;
-        if world.transactions.len() >= self.most_transactions {
-            return Err(Refusal { headers: retry_after(), ..Refusal::new(503, "Overloaded") });
-        }
         Ok(Incoming { flow, message, routed: preprocess(message, &uri, &self.us, world.keys), known: &[] })
     }
 
@@ -250,6 +259,10 @@ impl Proxy {
                 Acked::Absorbed => return,
                 Acked::Success => {}
             }
+        }
+        // It acknowledges an answer of ours that needed no transaction.
+        if message.to_tag() == world.keys.to_tag(message).as_slice() {
+            return;
         }
         // Nobody may answer an ACK, so whatever is wrong with it, it is dropped.
         let forwarded = self.accept(world, flow, message).is_ok_and(|incoming| self.forward_ack(world, &incoming));

@@ -148,3 +148,23 @@ fn a_top_via_that_cannot_be_read_is_not_answered_by_another() {
     let request = request("OPTIONS", &format!("sip:{INSIDE}"), "1", &[]).replacen("Via:", "Via: garbage\r\nVia:", 1);
     assert_eq!(bench.receive(CALLER, request).len(), 0);
 }
+
+#[test]
+fn an_options_without_hops_left_that_a_rule_would_send_on_gets_483() {
+    let request = request("OPTIONS", &format!("sip:{INSIDE}"), "1", &[MRCP]).replace("Forwards: 70", "Forwards: 0");
+    assert_eq!(answer(&request), "SIP/2.0 483 Too Many Hops");
+}
+
+#[test]
+fn calls_in_being_can_end_when_there_is_no_room_for_new_ones() {
+    let mut bench = Bench::with(|config| config.limits.transactions = 20);
+    let (_, ok) = bench.answered_call("1");
+    for call in 2..11 {
+        bench.call(&call.to_string());
+    }
+    assert_eq!(lines(&bench.receive(CALLER, crate::harness::invite("x"))), ["SIP/2.0 503 Overloaded"]);
+    for method in ["ACK", "BYE"] {
+        let sent = bench.receive(CALLER, crate::harness::in_dialog(method, &ok, 2));
+        assert!(sent[0].line().starts_with(method), "{:?}", lines(&sent));
+    }
+}

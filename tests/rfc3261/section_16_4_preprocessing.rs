@@ -53,13 +53,13 @@ fn toward_a_strict_router_its_uri_leads_and_the_target_goes_last() {
     let target = ok.header("Contact");
     let bye = in_dialog("BYE", &ok, 2).replacen(
         "From:",
-        "Route: <sip:10.0.0.9:5070>\r\nRoute: <sip:10.0.0.8;lr>\r\nFrom:",
+        "Route: <sip:10.129.39.88:5070>\r\nRoute: <sip:10.0.0.8;lr>\r\nFrom:",
         1,
     );
     let sent = bench.receive(CALLER, bye);
-    assert_eq!(lines(&sent), ["BYE sip:10.0.0.9:5070 SIP/2.0"]);
+    assert_eq!(lines(&sent), ["BYE sip:10.129.39.88:5070 SIP/2.0"]);
     assert_eq!(sent[0].headers("Route"), ["<sip:10.0.0.8;lr>".to_owned(), target]);
-    assert_eq!(sent[0].to.to_string(), "10.0.0.9:5070");
+    assert_eq!(sent[0].to.to_string(), "10.129.39.88:5070");
 }
 
 #[test]
@@ -137,4 +137,72 @@ fn our_own_listener_as_target_is_no_way_to_loop() {
         in_dialog("BYE", &ok, 2).replacen(&ok.header("Contact").replace(['<', '>'], ""), &format!("sip:{OUTSIDE}"), 1);
     let sent = bench.receive(CALLER, bye);
     assert_eq!(sent[0].to.to_string(), "10.129.39.88:7010", "{:?}", lines(&sent));
+}
+
+#[test]
+fn neither_a_session_nor_its_cookie_leads_anywhere_but_to_the_destinations_side() {
+    let mut bench = Bench::new();
+    bench.call("1");
+    // Two datagrams that anybody can send: an INVITE, and a request with its tags.
+    let with_tag = request("MESSAGE", "sip:198.51.100.7:5060", "1", &[]).replacen(
+        &format!("To: <sip:{INSIDE}>"),
+        "To: <sip:x@y>;tag=zz",
+        1,
+    );
+    assert_eq!(lines(&bench.receive("203.0.113.9:5060", &with_tag)), ["SIP/2.0 403 Forbidden"]);
+    let (_, ok) = bench.answered_call("2");
+    let contact = ok.header("Contact").replace(['<', '>'], "");
+    for elsewhere in ["sip:198.51.100.7:53", "sip:10.0.0.5:22", "sip:victim.example.com"] {
+        let message =
+            in_dialog("MESSAGE", &ok, 2).replacen(&format!("MESSAGE {contact}"), &format!("MESSAGE {elsewhere}"), 1);
+        assert_eq!(lines(&bench.receive(CALLER, message)), ["SIP/2.0 403 Forbidden"], "{elsewhere}");
+    }
+    assert_eq!(bench.lookups.len(), 0);
+    // Nor in the destination's name.
+    let routes: String = ok.headers("Record-Route").iter().map(|route| format!("Route: {route}\r\n")).collect();
+    let forged = request("MESSAGE", "sip:198.51.100.7:5060", "2", &[])
+        .replacen("From: <sip:127.0.0.1:5072>;tag=from-2", "From: <sip:x@y>;tag=srv", 1)
+        .replacen(&format!("To: <sip:{INSIDE}>"), &format!("{routes}To: <sip:127.0.0.1:5072>;tag=from-2"), 1);
+    assert_eq!(lines(&bench.receive(CALLER, forged)), ["SIP/2.0 403 Forbidden"]);
+}
+
+#[test]
+fn a_far_end_behind_the_destination_is_reached_as_its_2xx_says() {
+    let mut bench = Bench::new();
+    let invite = bench.call("1");
+    let extra = ["Record-Route: <sip:10.7.7.7:5080;lr>", "Contact: <sip:10.8.8.8:7010>"];
+    let answer = String::from_utf8(invite.answer(200, "OK", &extra[1..])).expect("text");
+    let answer = answer.replacen("Record-Route:", &format!("{}\r\nRecord-Route:", extra[0]), 1);
+    let ok = bench.receive(&invite.to.to_string(), answer)[0].clone();
+    let sent = bench.receive(CALLER, in_dialog("BYE", &ok, 2));
+    assert_eq!(
+        (lines(&sent), sent[0].to.to_string()),
+        (vec!["BYE sip:10.8.8.8:7010 SIP/2.0".to_owned()], "10.7.7.7:5080".into())
+    );
+}
+
+#[test]
+fn an_invite_with_the_tags_of_a_session_does_not_move_it() {
+    let mut bench = Bench::new();
+    let (_, ok) = bench.answered_call("1");
+    let again =
+        crate::harness::invite("1").replace("z9hG4bK-1-INVITE", "z9hG4bK-other").replace("CSeq: 1 ", "CSeq: 9 ");
+    let sent = bench.receive(CALLER, again);
+    bench.receive(&sent[1].to.to_string(), sent[1].answer(482, "Merged", &[]));
+    bench.receive(CALLER, in_dialog("BYE", &ok, 2));
+    assert_eq!(bench.snapshot().sessions, 0);
+}
+
+#[test]
+fn a_destination_of_a_late_answer_may_have_left_the_table_and_its_place_been_taken() {
+    let mut bench = Bench::new();
+    let first = bench.call("1");
+    bench.pass(seconds(3));
+    bench.load(crate::harness::set_19(&["10.129.39.88:7011"]));
+    bench.load(crate::harness::set_19(&["10.129.39.88:7011", "10.129.39.89:7010"]));
+    bench.call("2");
+    bench.call("3");
+    bench.receive("10.129.39.88:7010", first.answer(200, "OK", &["Contact: <sip:10.129.39.88:7010>"]));
+    bench.pass(seconds(13 * 3600));
+    assert_eq!((bench.snapshot().sessions, bench.snapshot().transactions), (0, 0));
 }

@@ -191,8 +191,15 @@ fn a_trusted_relay_goes_where_its_uri_says_but_never_to_us() {
 #[test]
 fn what_no_rule_matches_gets_the_configured_answer() {
     let to_us = format!("sip:{INSIDE}");
-    let sent = Bench::new().receive(CALLER, request("INVITE", &to_us, "1", &["User-Agent: other"]));
-    assert_eq!(lines(&sent), ["SIP/2.0 100 Trying", "SIP/2.0 404 Not Found"]);
+    let mut bench = Bench::new();
+    let sent = bench.receive(CALLER, request("INVITE", &to_us, "1", &["User-Agent: other"]));
+    assert_eq!(lines(&sent), ["SIP/2.0 404 Not Found"]);
+    // It took no transaction: a forged one makes us say it once.
+    assert_eq!((bench.pass(crate::harness::seconds(40)).len(), bench.snapshot().transactions), (0, 0));
+    let ack = request("ACK", &to_us, "1", &[])
+        .replace("-ACK;", "-INVITE;")
+        .replace(&format!("To: <sip:{INSIDE}>"), &format!("To: {}", sent[0].header("To")));
+    assert_eq!((bench.receive(CALLER, ack).len(), bench.snapshot().totals.dropped[3]), (0, 0));
     let mut bench = Bench::with(|config| config.route.unroutable = Reply::new(606, "Nothing Here"));
     let sent = bench.receive(CALLER, request("SUBSCRIBE", &to_us, "1", &[]));
     assert_eq!(lines(&sent), ["SIP/2.0 606 Nothing Here"]);

@@ -9,7 +9,14 @@ use crate::harness::{Bench, CALLER, INSIDE, Sent, from_destination, in_dialog, l
 
 const SERVER: &str = "10.129.39.88:7010";
 
-/// A request of the caller's whose Contact of the destination is a name.
+/// A call whose destination names itself so in its Contact; the caller's 200.
+fn call_to(bench: &mut Bench, id: &str, name: &str) -> Sent {
+    let invite = bench.call(id);
+    let answer = invite.answer(200, "OK", &[&format!("Contact: <sip:{name}>")]);
+    bench.receive(&invite.to.to_string(), answer)[0].clone()
+}
+
+/// A request of the caller's to another name than the destination's own.
 fn to_name(method: &str, ok: &Sent, cseq: u32, name: &str) -> String {
     let contact = ok.header("Contact").trim_matches(['<', '>']).to_owned();
     in_dialog(method, ok, cseq).replacen(&format!("{method} {contact} "), &format!("{method} sip:{name} "), 1)
@@ -23,8 +30,8 @@ fn resolved(bench: &mut Bench, id: LookupId, addresses: &[&str]) -> Vec<Sent> {
 #[test]
 fn a_request_waits_for_its_next_hop_and_then_goes_there() {
     let mut bench = Bench::new();
-    let (_, ok) = bench.answered_call("1");
-    let bye = to_name("BYE", &ok, 2, "TTS.example.test:7010");
+    let ok = call_to(&mut bench, "1", "TTS.example.test:7010");
+    let bye = in_dialog("BYE", &ok, 2);
     assert_eq!(bench.receive(CALLER, &bye).len(), 0);
     let (id, asked) = bench.lookups[0].clone();
     assert_eq!(asked, "tts.example.test Some(7010) udp");
@@ -55,13 +62,13 @@ fn a_name_without_port_asks_for_the_service_and_the_caller_may_be_a_name_too() {
 #[test]
 fn requests_to_one_name_share_a_lookup_and_keep_their_order() {
     let mut bench = Bench::new();
-    let (_, ok) = bench.answered_call("1");
-    let ack = to_name("ACK", &ok, 1, "tts.test");
+    let ok = call_to(&mut bench, "1", "tts.test");
+    let ack = in_dialog("ACK", &ok, 1);
     for _ in 0..3 {
         assert_eq!(bench.receive(CALLER, &ack).len(), 0);
     }
-    assert_eq!(lines(&bench.receive(CALLER, to_name("INVITE", &ok, 2, "tts.test"))), ["SIP/2.0 100 Trying"]);
-    bench.receive(CALLER, to_name("INFO", &ok, 3, "tts.test"));
+    assert_eq!(lines(&bench.receive(CALLER, in_dialog("INVITE", &ok, 2))), ["SIP/2.0 100 Trying"]);
+    bench.receive(CALLER, in_dialog("INFO", &ok, 3));
     assert_eq!(bench.lookups.len(), 1);
     let sent = resolved(&mut bench, LookupId(0), &[SERVER]);
     let methods: Vec<_> = sent.iter().map(|one| one.line().split(' ').next().unwrap_or_default().to_owned()).collect();
@@ -71,10 +78,11 @@ fn requests_to_one_name_share_a_lookup_and_keep_their_order() {
 #[test]
 fn after_two_seconds_or_without_an_address_the_answer_is_500_and_an_ack_is_dropped() {
     let mut bench = Bench::new();
-    let (_, ok) = bench.answered_call("1");
-    bench.receive(CALLER, to_name("ACK", &ok, 1, "silent.test"));
-    bench.receive(CALLER, to_name("INFO", &ok, 2, "silent.test"));
-    bench.receive(CALLER, to_name("UPDATE", &ok, 3, "none.test"));
+    let ok = call_to(&mut bench, "1", "silent.test");
+    let other = call_to(&mut bench, "2", "none.test");
+    bench.receive(CALLER, in_dialog("ACK", &ok, 1));
+    bench.receive(CALLER, in_dialog("INFO", &ok, 2));
+    bench.receive(CALLER, in_dialog("UPDATE", &other, 3));
     let sent = resolved(&mut bench, LookupId(1), &[]);
     assert_eq!(lines(&sent), ["SIP/2.0 500 Next Hop Has No Address"]);
     let sent = bench.pass(seconds(5));
@@ -82,7 +90,7 @@ fn after_two_seconds_or_without_an_address_the_answer_is_500_and_an_ack_is_dropp
     assert!((2000..2010).contains(&times(&sent)[0]), "{:?}", times(&sent));
     assert_eq!(bench.snapshot().totals.dropped.iter().sum::<u64>(), 1);
     assert_eq!(resolved(&mut bench, LookupId(0), &[SERVER]).len(), 0, "too late");
-    bench.receive(CALLER, to_name("INFO", &ok, 4, "silent.test"));
+    bench.receive(CALLER, in_dialog("INFO", &ok, 4));
     assert_eq!(bench.lookups.len(), 3, "it is asked again");
     let sent = resolved(&mut bench, LookupId(2), &["[2001:db8::1]:7010"]);
     assert_eq!(lines(&sent), ["SIP/2.0 500 No Listener Towards Next Hop"]);
@@ -91,8 +99,8 @@ fn after_two_seconds_or_without_an_address_the_answer_is_500_and_an_ack_is_dropp
 #[test]
 fn an_invite_that_waits_can_be_cancelled() {
     let mut bench = Bench::new();
-    let (_, ok) = bench.answered_call("1");
-    let invite = to_name("INVITE", &ok, 2, "tts.test");
+    let ok = call_to(&mut bench, "1", "tts.test");
+    let invite = in_dialog("INVITE", &ok, 2);
     bench.receive(CALLER, &invite);
     let sent = bench.receive(CALLER, invite.replace("INVITE sip", "CANCEL sip").replace("2 INVITE", "2 CANCEL"));
     assert_eq!(lines(&sent), ["SIP/2.0 200 OK", "SIP/2.0 487 Request Terminated"]);
@@ -116,18 +124,18 @@ fn a_stranger_makes_us_look_nothing_up() {
 #[test]
 fn a_thousand_wait_and_no_more() {
     let mut bench = Bench::new();
-    let (_, ok) = bench.answered_call("1");
+    let calls: Vec<_> =
+        (0..500).map(|name| call_to(&mut bench, &format!("c{name}"), &format!("name-{name}.test"))).collect();
     for cseq in 0..1000 {
-        let name = format!("name-{}.test", cseq % 500);
-        assert_eq!(bench.receive(CALLER, to_name("INFO", &ok, cseq + 2, &name)).len(), 0);
+        assert_eq!(bench.receive(CALLER, in_dialog("INFO", &calls[cseq as usize % 500], cseq + 2)).len(), 0);
     }
     assert_eq!(bench.lookups.len(), 500);
-    let sent = bench.receive(CALLER, to_name("INFO", &ok, 5000, "name-0.test"));
+    let sent = bench.receive(CALLER, in_dialog("INFO", &calls[0], 5000));
     assert_eq!(lines(&sent), ["SIP/2.0 500 Too Many Names Looked Up"]);
-    assert_eq!(bench.receive(CALLER, to_name("ACK", &ok, 1, "name-0.test")).len(), 0);
+    assert_eq!(bench.receive(CALLER, in_dialog("ACK", &calls[0], 1)).len(), 0);
     assert!(matches!(bench.events.last(), Some(Event::Dropped { .. })));
     assert_eq!(bench.pass(seconds(3)).len(), 1000, "all are answered");
-    assert_eq!(bench.receive(CALLER, to_name("INFO", &ok, 5001, "name-0.test")).len(), 0);
+    assert_eq!(bench.receive(CALLER, in_dialog("INFO", &calls[0], 5001)).len(), 0);
     assert_eq!(bench.lookups.len(), 501);
 }
 

@@ -152,3 +152,11 @@ fn a_final_with_no_via_but_ours_ends_its_branch_and_the_caller_hears_500() {
         assert_eq!((bench.snapshot().transactions, bench.snapshot().sessions), (0, 0));
     }
 }
+
+#[test]
+fn a_destinations_own_408_to_another_method_than_invite_stays_here() {
+    let mut bench = Bench::new();
+    let (invite, ok) = bench.answered_call("1");
+    let info = bench.receive(CALLER, in_dialog("INFO", &ok, 2));
+    assert_eq!(bench.receive(&invite.to.to_string(), info[0].answer(408, "Request Timeout", &[])).len(), 0);
+}

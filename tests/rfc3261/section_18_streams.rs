@@ -225,3 +225,25 @@ fn who_may_not_use_a_listener_is_not_even_answered() {
     assert_eq!(bench.receive("127.0.0.9:5072", "\r\n\r\n").len(), 0);
     assert_eq!(bench.snapshot().totals.dropped[6], 3);
 }
+
+#[test]
+fn a_request_too_large_for_a_datagram_goes_by_tcp_and_by_udp_where_nobody_takes_it() {
+    let mut bench = Bench::with_tcp();
+    let large = |id: &str| {
+        invite(id)
+            .replace("Content-Length: 0\r\n\r\n", &format!("X: {}\r\nContent-Length: 0\r\n\r\n", "x".repeat(1300)))
+    };
+    let sent = bench.receive(CALLER, large("1"));
+    assert_eq!((sent[1].by, sent[1].to.to_string()), (3, SERVERS[0].into()));
+    assert!(sent[1].header("Via").starts_with("SIP/2.0/TCP "), "{}", sent[1].text());
+    assert_eq!(sent[1].line(), "INVITE sip:10.129.39.88:7010 SIP/2.0");
+    let again = undelivered(&mut bench, &sent[1]);
+    assert_eq!((again[0].by, again[0].to.to_string()), (1, SERVERS[0].into()), "{:?}", lines(&again));
+    assert!(again[0].header("Via").starts_with("SIP/2.0/UDP "));
+    assert_eq!(bench.snapshot().sets[0].failovers, 0);
+    let ok = bench.receive(SERVERS[0], again[0].answer(200, "OK", &[]));
+    assert_eq!(lines(&ok), ["SIP/2.0 200 OK"]);
+    // A small one goes by a datagram, and so does a large one where we have no stream.
+    assert_eq!(bench.receive(CALLER, invite("2"))[1].by, 1);
+    assert_eq!(Bench::new().receive(CALLER, large("3"))[1].by, 1);
+}

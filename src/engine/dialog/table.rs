@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use slotmap::{SecondaryMap, SlotMap, new_key_type};
@@ -40,6 +40,15 @@ pub(crate) struct Seat {
     pub(crate) address: SocketAddr,
 }
 
+/// The next hop behind us of a session: the Record-Route beyond ours, else the Contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FarEnd {
+    /// An address.
+    Ip(IpAddr),
+    /// A name, as a hash.
+    Name(u128),
+}
+
 #[derive(Debug)]
 pub(super) struct Dialog {
     key: u128,
@@ -47,6 +56,7 @@ pub(super) struct Dialog {
     /// Its place in the destination's list of members.
     place: u32,
     confirmed: bool,
+    far_end: Option<FarEnd>,
     heard: Instant,
     pub(super) links: Links,
 }
@@ -109,6 +119,10 @@ impl Dialogs {
 
     fn enter(&mut self, key: u128, seat: Seat, now: Instant) -> Option<DialogId> {
         if let Some(&id) = self.by_key.get(&key) {
+            // Nobody moves a confirmed session by sending its INVITE's tags once more.
+            if self.dialogs[id].confirmed {
+                return None;
+            }
             self.leave_destination(id);
             self.join_destination(id, seat);
             return Some(id);
@@ -117,7 +131,8 @@ impl Dialogs {
             return None;
         }
         let links = Links::default();
-        let id = self.dialogs.insert(Dialog { key, seat, place: 0, confirmed: false, heard: now, links });
+        let id =
+            self.dialogs.insert(Dialog { key, seat, place: 0, confirmed: false, far_end: None, heard: now, links });
         self.by_key.insert(key, id);
         self.order.push(id, &mut self.dialogs);
         self.join_destination(id, seat);
@@ -138,6 +153,11 @@ impl Dialogs {
         self.dialogs.get(id).map(|dialog| dialog.seat)
     }
 
+    /// Where the session's requests go from us on, once its 2xx has said so.
+    pub(crate) fn far_end(&self, id: DialogId) -> Option<FarEnd> {
+        self.dialogs.get(id).and_then(|dialog| dialog.far_end)
+    }
+
     /// An earlier try than the last has won: the session is there.
     pub(crate) fn move_to(&mut self, id: DialogId, seat: Seat) {
         if self.dialogs.get(id).is_some_and(|dialog| dialog.seat != seat) {
@@ -147,9 +167,11 @@ impl Dialogs {
     }
 
     /// A 2xx to its INVITE has passed: the session is confirmed even if the ACK never comes by here.
-    pub(crate) fn confirm(&mut self, id: DialogId, now: Instant) {
+    /// `far_end` is where its requests go from us on, as the 2xx says.
+    pub(crate) fn confirm(&mut self, id: DialogId, far_end: Option<FarEnd>, now: Instant) {
         if let Some(dialog) = self.dialogs.get_mut(id) {
             dialog.confirmed = true;
+            dialog.far_end = far_end.or(dialog.far_end);
             self.hear(id, now);
         }
     }
@@ -198,10 +220,12 @@ impl Dialogs {
     }
 
     fn join_destination(&mut self, id: DialogId, seat: Seat) {
-        let Some(members) = self.members.entry(seat.destination) else { return };
-        let members = members.or_default();
         let dialog = &mut self.dialogs[id];
         dialog.seat = seat;
+        dialog.place = u32::MAX;
+        // A destination whose row is gone, and whose place in the map another one has taken, is counted nowhere.
+        let Some(members) = self.members.entry(seat.destination) else { return };
+        let members = members.or_default();
         dialog.place = members.dialogs.len() as u32;
         members.dialogs.push(id);
         members.peak = members.peak.max(members.dialogs.len());
@@ -210,6 +234,9 @@ impl Dialogs {
     fn leave_destination(&mut self, id: DialogId) {
         let Dialog { seat, place, .. } = self.dialogs[id];
         let Some(members) = self.members.get_mut(seat.destination) else { return };
+        if members.dialogs.get(place as usize) != Some(&id) {
+            return;
+        }
         members.dialogs.swap_remove(place as usize);
         if let Some(&moved) = members.dialogs.get(place as usize) {
             self.dialogs[moved].place = place;
@@ -265,7 +292,7 @@ mod tests {
         let invite = request("INVITE", 1, "a", "");
         let id = dialogs.begin(&keys, &Message::parse(invite.as_bytes()).expect("SIP"), seat(to), at(0)).expect("room");
         assert_eq!((dialogs.sessions(to), dialogs.sessions_peak(to)), (1, 1));
-        dialogs.confirm(id, at(1));
+        dialogs.confirm(id, None, at(1));
         dialogs.end_pending(id);
         for (from, to_tag, leg) in [("a", "b", Leg::Caller), ("b", "a", Leg::Destination)] {
             let bye = request("BYE", 1, from, to_tag);
@@ -326,7 +353,7 @@ mod tests {
                     ));
                 }
                 2 if !ids.is_empty() => dialogs.end(ids.swap_remove(random.usize(..ids.len()))),
-                3 if !ids.is_empty() => dialogs.confirm(ids[random.usize(..ids.len())], now),
+                3 if !ids.is_empty() => dialogs.confirm(ids[random.usize(..ids.len())], None, now),
                 _ => dialogs.lapse(now, 3),
             }
             let load: u64 = to.iter().map(|&d| dialogs.sessions(d)).sum();

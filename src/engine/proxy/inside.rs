@@ -1,14 +1,14 @@
 //! Requests inside a dialog: their route leads them (RFC 3261 sections 12.2 and 16.12), our cookie vouches for them.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::names::{Detour, Errand};
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World};
-use crate::engine::dialog::{DialogId, Leg, Seat};
+use crate::engine::dialog::{DialogId, FarEnd, Leg, Seat};
 use crate::engine::dispatch::SetId;
 use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
-use crate::engine::sip::{Cookie, Method, Uri};
+use crate::engine::sip::{Address, Cookie, Host, Keys, Message, Method, Uri};
 use crate::engine::transaction::{Key, ServerId};
 
 /// Where a request inside a dialog goes, and what it belongs to.
@@ -103,14 +103,46 @@ impl Proxy {
             (None, None) => (Dialog::Unknown, None, None),
         };
         let hop = self.next_hop(incoming, leg, seat);
-        // A To-tag is no ticket: without a cookie or a known dialog one end must be a destination of ours.
-        let trusted = leg.is_some()
-            || world.dispatch.is_destination_ip(incoming.flow.peer.ip())
-            || hop.as_ref().is_ok_and(|flow| world.dispatch.is_destination(flow.peer));
+        let far_end = match dialog {
+            Dialog::Known(dialog) => world.dialogs.far_end(dialog),
+            Dialog::Told(..) | Dialog::Unknown => None,
+        };
+        // A To-tag is no ticket, and neither is a cookie: they lead to and from the destination's side alone.
+        let source = incoming.flow.peer.ip();
+        let far = |ip: IpAddr| {
+            world.dispatch.is_destination_ip(ip)
+                || far_end == Some(FarEnd::Ip(ip))
+                || seat.is_some_and(|seat| seat.address.ip() == ip)
+        };
+        let trusted = match (leg, &hop) {
+            (Some(Leg::Caller), Ok(flow)) => far(flow.peer.ip()) || self.leads_to(world.keys, incoming, far_end),
+            (Some(Leg::Caller), Err(Detour::Name(_))) => self.leads_to(world.keys, incoming, far_end),
+            // It goes nowhere, and is told why.
+            (Some(Leg::Caller), Err(Detour::Refuse(_))) => true,
+            (Some(Leg::Destination), _) => far(source),
+            (None, hop) => {
+                world.dispatch.is_destination_ip(source)
+                    || hop.as_ref().is_ok_and(|flow| world.dispatch.is_destination(flow.peer))
+            }
+        };
         match trusted {
             true => Ok(Way { flow: hop?, dialog }),
             false => Err(Refusal::new(403, "Forbidden").into()),
         }
+    }
+
+    /// Whether the next hop is the far end's name.
+    fn leads_to(&self, keys: &Keys, incoming: &Incoming<'_, '_>, far_end: Option<FarEnd>) -> bool {
+        let next = incoming.routed.next.map_or(incoming.routed.uri, |next| next.uri);
+        far_end.is_some() && FarEnd::of(keys, next) == far_end
+    }
+
+    /// Where the requests of a session go from us on: its 2xx's Record-Route beyond ours, else its Contact.
+    pub(super) fn far_end(&self, keys: &Keys, response: &Message<'_>) -> Option<FarEnd> {
+        let ours = |route: &Address<'_>| Uri::parse(route.uri).is_ok_and(|uri| self.us.named_by(&uri).is_some());
+        let beyond = response.record_routes().take_while(|route| !ours(route)).last();
+        let next = beyond.or_else(|| response.header(b"Contact").and_then(Address::parse))?;
+        FarEnd::of(keys, next.uri)
     }
 
     /// Section 16.6 items 6 and 7: the next Route, else the Request-URI.
@@ -213,4 +245,14 @@ fn adopt(world: &mut World<'_>, incoming: &Incoming<'_, '_>, seat: Seat, leg: Le
 
 fn gone() -> Refusal {
     Refusal::new(481, "Call/Transaction Does Not Exist")
+}
+
+impl FarEnd {
+    /// The host of a URI; none if it has none.
+    fn of(keys: &Keys, uri: &[u8]) -> Option<Self> {
+        match Uri::parse(uri).ok()?.host {
+            Host::Ip(ip) => Some(FarEnd::Ip(ip)),
+            Host::Name(name) => Some(FarEnd::Name(keys.table_hash(&[&name.to_ascii_lowercase()]))),
+        }
+    }
 }

@@ -44,7 +44,15 @@ impl Proxy {
             source: incoming.flow.peer,
             listener: incoming.flow.listener,
         });
-        let decision = self.decide(world, incoming, rule, &route.unroutable);
+        let decision = match self.decide(world, incoming, rule, &route.unroutable) {
+            // Validation has let an OPTIONS to ourselves pass; what goes on has no hop left (section 16.3 item 3).
+            Decision::Send(..) | Decision::Relay(_) | Decision::LookUp(_)
+                if incoming.message.max_forwards() == Some(0) =>
+            {
+                Decision::Refuse(Refusal::new(483, "Too Many Hops"))
+            }
+            decision => decision,
+        };
         if self.call_events && incoming.message.method() == Method::Invite {
             let first = match &decision {
                 Decision::Send(_, plan) => plan.first(),
@@ -80,12 +88,12 @@ impl Proxy {
     ) -> Decision<'r> {
         match rule.map(|rule| &rule.action) {
             Some(Action::Set(target)) => self.plan(world, incoming, target),
-            Some(Action::Reply(reply)) => Decision::Answer(reply.clone()),
+            Some(Action::Reply(reply)) => Decision::Refuse(reply.into()),
             Some(Action::Relay) => self.relay(incoming),
             None if self.is_for_us(incoming) && incoming.message.method() == Method::Options => {
                 Decision::Refuse(self.own_options())
             }
-            None => Decision::Answer(unroutable.clone()),
+            None => Decision::Refuse(unroutable.into()),
         }
     }
 

@@ -6,7 +6,7 @@ use super::{Owner, Proxy, World};
 use crate::engine::dialog::Seat;
 use crate::engine::event::{DropCause, Output};
 use crate::engine::flow::{ConnectionId, Flow};
-use crate::engine::sip::{Message, Splice, Start, Via, header::Name};
+use crate::engine::sip::{Message, Method, Splice, Start, Via, header::Name};
 use crate::engine::transaction::{ClientId, Happened, ServerId};
 
 impl Proxy {
@@ -130,7 +130,8 @@ impl Proxy {
                 world.dialogs.move_to(dialog, seat);
             }
         }
-        world.dialogs.confirm(dialog, world.now.mono);
+        let far_end = self.far_end(world.keys, message);
+        world.dialogs.confirm(dialog, far_end, world.now.mono);
     }
 
     /// A final answer that is no 2xx: the next of the set is tried, or it is the answer (items 4 to 6).
@@ -151,6 +152,11 @@ impl Proxy {
                 context.kept = without_our_via(message, stream).map(|bytes| (status, bytes));
             }
             return;
+        }
+        let invite = message.method() == Method::Invite;
+        if status == 408 && !invite {
+            // RFC 4320 section 4.2: not even a destination's own goes on.
+            return self.no_answer(world, server, client, Failed::TimedOut);
         }
         if !cancelled && retried {
             return self.try_again(world, server, Failed::Answered(status));
@@ -242,6 +248,9 @@ impl Proxy {
 
     /// A response to a request that another node forwarded, or this one long ago: by its Vias alone (section 16.11).
     fn pass_stateless(&self, world: &mut World<'_>, came: Flow, message: &Message<'_>, next: &Via<'_>) {
+        if message.method() != Method::Invite && matches!(message.start(), Start::Response { status: 408, .. }) {
+            return world.drop(DropCause::StrayResponse, came);
+        }
         let to = next.response_address().zip(next.known_transport());
         let way = to.and_then(|(mut peer, transport)| {
             // The caller's connection went with the node that had it; its port is no listener's, but sent-by's is.

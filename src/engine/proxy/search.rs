@@ -10,7 +10,7 @@ use super::{Incoming, Proxy, World};
 use crate::engine::clock::Instant;
 use crate::engine::dialog::Seat;
 use crate::engine::dispatch::{DestinationId, Failover, Plan, SetId, Turn};
-use crate::engine::flow::Flow;
+use crate::engine::flow::{Flow, Transport};
 use crate::engine::route::Target;
 use crate::engine::sip::{Message, Method, Reply, Uri};
 use crate::engine::transaction::ServerId;
@@ -27,7 +27,16 @@ pub(super) struct Search {
     tries: usize,
     /// Whether it counts as one that is at its second or later try.
     retrying: bool,
+    /// Whether the try in hand goes by a stream because a datagram is too small for it.
+    by_stream: bool,
+    /// Whether a stream for its size has been tried in vain: a datagram it is.
+    datagram: bool,
 }
+
+/// A request larger than this goes by a stream where there is one (RFC 3261 section 18.1.1)...
+const DATAGRAM: usize = 1300;
+/// ... with what we write into it: a Via and two Record-Routes.
+const OURS: usize = 330;
 
 /// How a try failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +116,15 @@ impl Proxy {
         plan: Plan,
     ) {
         let mut context = Box::new(Context::new(incoming));
-        let search = Search { target: Arc::clone(target), plan, looked: 0, tries: 0, retrying: false };
+        let search = Search {
+            target: Arc::clone(target),
+            plan,
+            looked: 0,
+            tries: 0,
+            retrying: false,
+            by_stream: false,
+            datagram: false,
+        };
         self.budgets.enter(&search);
         context.search = Some(search);
         let sent = self.next_try(world, incoming, server, &mut context);
@@ -127,6 +144,20 @@ impl Proxy {
         let Some(search) = &mut context.search else { return self.owe(world, server, context) };
         let set = search.target.set;
         let failover = world.dispatch.policy(set).failover;
+        if search.by_stream && !context.cancelled && !matches!(failed, Failed::Answered(_)) {
+            // Section 18.1.1: who does not take the stream gets a datagram after all; that is no failover.
+            search.by_stream = false;
+            search.datagram = true;
+            search.looked -= 1;
+            search.tries -= 1;
+            let incoming = self.reparse(world, &context, &message);
+            let sent = incoming.is_some_and(|incoming| self.next_try(world, &incoming, server, &mut context));
+            self.owe(world, server, context);
+            if !sent {
+                self.answer(world, server, (500, "Internal Server Error"), b"");
+            }
+            return;
+        }
         let may = !context.cancelled
             && context.kept.is_none()
             && failed.is_retried(&failover)
@@ -175,7 +206,10 @@ impl Proxy {
         while let Some(id) = search.plan.iter().nth(search.looked) {
             search.looked += 1;
             let fit = search.tries == 0 || world.dispatch.fit(id);
-            let Some(flow) = self.way_to(world, incoming, id).filter(|_| fit) else { continue };
+            let large = !search.datagram && incoming.message.bytes().len() + OURS > DATAGRAM;
+            let Some(flow) = self.way_to(world, incoming, id, large).filter(|_| fit) else { continue };
+            search.by_stream =
+                large && world.dispatch.destination(id).is_some_and(|it| it.row.transport != flow.transport);
             search.tries += 1;
             let invite = incoming.message.method() == Method::Invite;
             world.dispatch.note_selection(id, if invite { Turn::Session } else { Turn::Other });
@@ -214,8 +248,14 @@ impl Proxy {
             .is_some_and(|search| world.dispatch.policy(search.target.set).failover.retry_on.contains(status))
     }
 
-    fn way_to(&self, world: &World<'_>, incoming: &Incoming<'_, '_>, id: DestinationId) -> Option<Flow> {
+    fn way_to(&self, world: &World<'_>, incoming: &Incoming<'_, '_>, id: DestinationId, large: bool) -> Option<Flow> {
         let row = &world.dispatch.destination(id)?.row;
+        if large
+            && row.transport == Transport::Udp
+            && let Some(listener) = self.us.towards(Transport::Tcp, row.address, incoming.flow.listener)
+        {
+            return Some(self.way(listener, row.address));
+        }
         let listener = match row.socket {
             Some(socket) => socket,
             None => self.us.towards(row.transport, row.address, incoming.flow.listener)?,

@@ -1,7 +1,7 @@
 //! Request validation: RFC 3261 section 16.3, in its order.
 
 use super::ourselves::Ourselves;
-use crate::engine::sip::{Fault, Keys, Message, Method, Scheme, Uri};
+use crate::engine::sip::{Fault, Keys, Message, Method, Reply, Scheme, Uri};
 
 /// Why a request is refused before anything is done with it; answered without a transaction (section 8.2.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,14 @@ impl Refusal {
     /// A refusal without further headers.
     pub(crate) fn new(status: u16, reason: impl Into<String>) -> Self {
         Refusal { status, reason: reason.into(), headers: Vec::new() }
+    }
+}
+
+/// An answer that the configuration chose. It needs no transaction: a request that comes again gets it again (section
+/// 8.2.7), and a forged one does not make us repeat it.
+impl From<&Reply> for Refusal {
+    fn from(reply: &Reply) -> Self {
+        Refusal { headers: reply.retry_after_line().into_bytes(), ..Refusal::new(reply.status, &*reply.reason) }
     }
 }
 
@@ -63,8 +71,8 @@ fn loops(request: &Message<'_>, us: &Ourselves, keys: &Keys) -> bool {
     })
 }
 
-/// What a request is routed by, as a number (RFC 5393 section 4.2.1): the Request-URI, the route set and what the rules
-/// may look at, but neither Via nor Max-Forwards.
+/// What a request is routed by, as a number (RFC 5393 section 4.2.1): the Request-URI, the route set and what tells
+/// the request from others, but neither Via nor Max-Forwards.
 pub(crate) fn route_hash(request: &Message<'_>, keys: &Keys) -> u32 {
     let fixed = [
         request.request_uri(),
