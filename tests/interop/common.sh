@@ -133,6 +133,37 @@ selections() {
         END { print seen ? sum : "none" }'
 }
 
+# metric NAME[{LABEL="VALUE"}]: what /metrics says of it, all its samples with that label added up.
+metric() {
+    http /metrics | awk -v name="${1%%\{*}" -v label="$(sed 's/^[^{]*{\{0,1\}//; s/}$//' <<<"$1")" '
+        { split($1, parts, "{") }
+        parts[1] == name && index($0, label) { sum += $NF; seen = 1 }
+        END { print seen ? sum : "none" }'
+}
+
+# lab_server PREFIX PORT [OPTIONS]: a stand-in MRCP server of our own on 127.0.0.1; `served` tells its INVITEs once it is stopped.
+lab_server() {
+    local prefix=$1 port=$2
+    shift 2
+    [ -x "$TANDEM" ] || fail "no program at $TANDEM: build it, or set TANDEM"
+    start "$work/$prefix.log" "$TANDEM" mrcp-server --listen "127.0.0.1:$port" "$@"
+    until_true 10 bound 127.0.0.1 "$port" || fail "no server on port $port: $(tail -n 3 "$work/$prefix.log")"
+    sleep 0.2
+    kill -0 "$started" 2>/dev/null || fail "no server on port $port, the port is taken: $(tail -n 3 "$work/$prefix.log")"
+}
+
+# served PREFIX: the INVITEs of a stopped server of our own, those sent again not counted; - if there was none.
+served() { awk '/ INVITEs, / { print $1; seen = 1 } END { if (!seen) print "-" }' "$work/$1.log"; }
+
+# report PREFIX FILTER: a value of the report of `tandem calls --json` in $work/PREFIX.log.
+report() { tail -n 1 "$work/$1.log" | jq -r "$2"; }
+
+# codes PREFIX: the final answers of that report, as 200:98,503:2.
+codes() { report "$1" '.outcomes | to_entries | map("\(.key):\(.value)") | join(",")'; }
+
+# below VALUE BOUND: whether it is, decimals included.
+below() { awk -v value="$1" -v bound="$2" 'BEGIN { exit !(value + 0 < bound + 0) }'; }
+
 # expect WHAT WANTED GOT
 expect() {
     [ "$2" = "$3" ] || fail "$1: $3, not $2"
