@@ -33,6 +33,19 @@ fail() {
     exit 1
 }
 
+# wrong WHAT: noted for `verdict`, so that a table is printed to its end.
+faults=()
+wrong() { faults+=("$*"); }
+
+# verdict: PASS, or FAIL with everything that is wrong.
+verdict() {
+    if [ ${#faults[@]} -gt 0 ]; then
+        [ ${#faults[@]} -eq 1 ] || printf '  also: %s\n' "${faults[@]:1}"
+        fail "${faults[0]}"
+    fi
+    echo "PASS $name"
+}
+
 need() {
     local tool
     for tool in "$@"; do command -v "$tool" >/dev/null || fail "needs $tool"; done
