@@ -40,8 +40,9 @@ wrong() { faults+=("$*"); }
 # verdict: PASS, or FAIL with everything that is wrong.
 verdict() {
     if [ ${#faults[@]} -gt 0 ]; then
+        echo "FAIL $name: ${faults[0]}"
         [ ${#faults[@]} -eq 1 ] || printf '  also: %s\n' "${faults[@]:1}"
-        fail "${faults[0]}"
+        exit 1
     fi
     echo "PASS $name"
 }

@@ -48,8 +48,10 @@ cat >"$work/crowd.py" <<'PY'
 import select, signal, socket, sys
 idle, stalled = int(sys.argv[1]), int(sys.argv[2])
 PROXY = ("127.0.0.1", 8060)
-def options(n):
-    return (f"OPTIONS sip:127.0.0.1:8060 SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:9;branch=z9hG4bKcrowd{n}\r\nMax-Forwards: 70\r\n"
+# Answers copy it, so that few of them fill what the system buffers for one connection, some megabytes.
+LONG = ";long=" + 8000 * "x"
+def options(n, more=""):
+    return (f"OPTIONS sip:127.0.0.1:8060 SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:9;branch=z9hG4bKcrowd{n}{more}\r\nMax-Forwards: 70\r\n"
             f"From: <sip:crowd@127.0.0.1>;tag={n}\r\nTo: <sip:127.0.0.1:8060>\r\nCall-ID: crowd-{n}\r\nCSeq: 1 OPTIONS\r\n"
             "Content-Length: 0\r\n\r\n").encode()
 def connect(buffer=None):
@@ -82,21 +84,18 @@ for _ in range(stalled):
     one.setblocking(False)
     deaf.append(one)
 print("READY", flush=True)
-asked = 0
+asked, rest = 0, [b""] * stalled
 while not stop:
-    for one in deaf:
-        try:
-            # Whole requests, or the next would begin inside the last.
+    for n, one in enumerate(deaf):
+        # The rest of the last request first, or the next would begin inside it.
+        if not rest[n]:
             asked += 1
-            message = options(f"deaf{asked}")
-            sent = one.send(message)
-            if sent < len(message):
-                one.settimeout(0.2)
-                one.sendall(message[sent:])
-                one.setblocking(False)
+            rest[n] = options(f"deaf{asked}", LONG)
+        try:
+            rest[n] = rest[n][one.send(rest[n]):]
         except OSError:
-            asked -= 1
-    select.select([], [], [], 0.002)
+            pass
+    select.select([], [], [], 0.01)
 print("kept", *(sum(map(is_open, kind)) for kind in (idlers, halves, deaf)), "asked", asked, flush=True)
 PY
 
@@ -126,16 +125,16 @@ fresh=$(rss)
 echo "$name: $rate calls a second over TCP for $time s, alone and beside $idle idle, $stalled half and $stalled deaf connections"
 row beside calls answered failed lost p50_ms p99_ms rss_kb rss_kb_after connections
 calls nobody
-start "$work/crowd.log" python3 "$work/crowd.py" "$idle" "$stalled"
+start "$work/peers.log" python3 "$work/crowd.py" "$idle" "$stalled"
 crowd=$started
-until_true 60 grep -q READY "$work/crowd.log" || fail "the crowd does not stand: $(tail -n 3 "$work/crowd.log")"
+until_true 60 grep -q READY "$work/peers.log" || fail "the crowd does not stand: $(tail -n 3 "$work/peers.log")"
 calls crowd
 # The half messages are the calls' time and a second old by now.
 sleep 2
 last=$(rss)
 kill -TERM "$crowd"
 ended "$crowd" 10 || fail "the crowd does not end"
-read -r _ idlers halves deaf _ asked < <(tail -n 1 "$work/crowd.log") || true
+read -r _ idlers halves deaf _ asked < <(tail -n 1 "$work/peers.log") || true
 echo "$name: rss $fresh kB at the start, $last at the end; kept open: $idlers of $idle idle, $halves of $stalled half, $deaf of" \
     "$stalled deaf ($asked requests); queues full: $(metric tandem_tcp_queue_full_total)"
 [ "$idlers" = "$idle" ] || wrong "$idlers of $idle idle connections were kept"
