@@ -33,6 +33,20 @@ fail() {
     exit 1
 }
 
+# wrong WHAT: noted for `verdict`, so that a table is printed to its end.
+faults=()
+wrong() { faults+=("$*"); }
+
+# verdict: PASS, or FAIL with everything that is wrong.
+verdict() {
+    if [ ${#faults[@]} -gt 0 ]; then
+        echo "FAIL $name: ${faults[0]}"
+        [ ${#faults[@]} -eq 1 ] || printf '  also: %s\n' "${faults[@]:1}"
+        exit 1
+    fi
+    echo "PASS $name"
+}
+
 need() {
     local tool
     for tool in "$@"; do command -v "$tool" >/dev/null || fail "needs $tool"; done
@@ -132,6 +146,37 @@ selections() {
         /^tandem_selections_total\{/ && index($0, "destination=" to) && !/="other"/ { sum += $NF; seen = 1 }
         END { print seen ? sum : "none" }'
 }
+
+# metric NAME[{LABEL="VALUE"}]: what /metrics says of it, all its samples with that label added up.
+metric() {
+    http /metrics | awk -v name="${1%%\{*}" -v label="$(sed 's/^[^{]*{\{0,1\}//; s/}$//' <<<"$1")" '
+        { split($1, parts, "{") }
+        parts[1] == name && index($0, label) { sum += $NF; seen = 1 }
+        END { print seen ? sum : "none" }'
+}
+
+# lab_server PREFIX PORT [OPTIONS]: a stand-in MRCP server of our own on 127.0.0.1; `served` tells its INVITEs once it is stopped.
+lab_server() {
+    local prefix=$1 port=$2
+    shift 2
+    [ -x "$TANDEM" ] || fail "no program at $TANDEM: build it, or set TANDEM"
+    start "$work/$prefix.log" "$TANDEM" mrcp-server --listen "127.0.0.1:$port" "$@"
+    until_true 10 bound 127.0.0.1 "$port" || fail "no server on port $port: $(tail -n 3 "$work/$prefix.log")"
+    sleep 0.2
+    kill -0 "$started" 2>/dev/null || fail "no server on port $port, the port is taken: $(tail -n 3 "$work/$prefix.log")"
+}
+
+# served PREFIX: the INVITEs of a stopped server of our own, those sent again not counted; - if there was none.
+served() { awk '/ INVITEs, / { print $1; seen = 1 } END { if (!seen) print "-" }' "$work/$1.log"; }
+
+# report PREFIX FILTER: a value of the report of `tandem calls --json` in $work/PREFIX.log.
+report() { tail -n 1 "$work/$1.log" | jq -r "$2"; }
+
+# codes PREFIX: the final answers of that report, as 200:98,503:2.
+codes() { report "$1" '.outcomes | to_entries | map("\(.key):\(.value)") | join(",")'; }
+
+# below VALUE BOUND: whether it is, decimals included.
+below() { awk -v value="$1" -v bound="$2" 'BEGIN { exit !(value + 0 < bound + 0) }'; }
 
 # expect WHAT WANTED GOT
 expect() {
