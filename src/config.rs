@@ -211,6 +211,7 @@ fn read_limits(section: &Section<'_>) -> (Limits, StreamLimits) {
         connect_timeout: length("connect_timeout", stream.connect_timeout),
         message_timeout: length("message_timeout", stream.message_timeout),
         idle_timeout: length("idle_timeout", stream.idle_timeout),
+        queued: stream.queued,
         frame: FrameLimits { message: limits.message, headers: limits.header_lines, ..stream.frame },
     };
     section.finish();
@@ -424,6 +425,7 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             message_timeout: Duration::from_secs(2),
             idle_timeout: Duration::from_secs(3600),
+            queued: 64 << 20,
             frame,
         };
         assert_eq!(config.streams, streams);

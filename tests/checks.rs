@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use tandem::engine::sip::{Message, Method, Start, Uri, Via};
+use tandem::engine::sip::{Frame, FrameFault, FrameLimits, Framer, Message, Method, Start, Uri, Via};
 
 use crate::harness::{Bench, CALLER, INSIDE, OUTSIDE, SERVERS, Sent, seconds, set_19};
 
@@ -198,6 +198,59 @@ pub(crate) fn preserve(bytes: &[u8]) {
             }
         }
     }
+}
+
+/// However a stream is cut, it holds the same messages and pings, and ends in the same fault or none.
+pub(crate) fn stream(bytes: &[u8]) {
+    let tight = FrameLimits { head: 300, headers: 8, message: 400 };
+    for limits in [FrameLimits::default(), tight] {
+        let whole = framed([bytes], limits);
+        for frame in &whole.0 {
+            if let Frame::Message(message) = frame {
+                assert!(message.len() <= limits.message && !message.starts_with(b"\r") && !message.starts_with(b"\n"));
+            }
+        }
+        let same = |pieces: (Vec<Frame>, _, _), cut: &str| {
+            assert!(pieces == whole, "{cut}: {pieces:?}\ninstead of\n{whole:?}\nof\n{}", show(bytes));
+        };
+        same(framed(bytes.chunks(1), limits), "byte by byte");
+        // The bytes themselves say where else.
+        for way in 0..3 {
+            let mut rest = bytes;
+            let pieces = std::iter::from_fn(|| {
+                let length = usize::from(rest.first()?.rotate_left(3 * way)) % rest.len() + 1;
+                let (piece, after) = rest.split_at(length);
+                rest = after;
+                Some(piece)
+            });
+            same(framed(pieces, limits), "cut by its own bytes");
+        }
+    }
+}
+
+/// What a stream holds, how it ends, and whether a message has begun there.
+fn framed<'a>(
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    limits: FrameLimits,
+) -> (Vec<Frame>, Option<FrameFault>, bool) {
+    let mut framer = Framer::new(limits);
+    let mut frames = Vec::new();
+    for piece in pieces {
+        framer.feed(piece);
+        loop {
+            match framer.next_frame() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(fault) => {
+                    assert_eq!(framer.next_frame(), Err(fault), "a fault stays");
+                    assert!(framer.head().len() <= limits.head);
+                    return (frames, Some(fault), false);
+                }
+            }
+        }
+    }
+    let inside = framer.is_inside_message();
+    (frames, None, inside)
 }
 
 /// A bench whose one rule sends everything to set 19, the user part and all.

@@ -296,7 +296,8 @@ fn one_that_was_unreachable_and_rings_all_the_same_is_cancelled() {
     let first = bench.call("1");
     let connection = ConnectionId::default();
     let flow = Flow { listener: ListenerId(first.by), transport: Transport::Udp, peer: first.to, connection };
-    assert_eq!(lines(&bench.handle(Input::Unreachable { flow })), ["INVITE sip:10.129.39.88:7011 SIP/2.0"]);
+    let refused = Input::Refused { flow, quoted: &first.bytes };
+    assert_eq!(lines(&bench.handle(refused)), ["INVITE sip:10.129.39.88:7011 SIP/2.0"]);
     let sent = bench.receive(SERVERS[0], first.answer(180, "Ringing", &[]));
     assert_eq!(lines(&sent), ["CANCEL sip:10.129.39.88:7010 SIP/2.0"]);
 }

@@ -369,10 +369,24 @@ fn replace(text: &[u8], what: &[u8], with: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn any_cut_of_all_seeds_in_one_stream_gives_the_same_messages() {
+    let whole = |seed: Vec<u8>| replace(&seed, b"Content-Length: 0", b"l:0");
+    let mut streams = vec![Vec::new(); 8];
+    for (place, seed) in seeds().into_iter().enumerate() {
+        let stream = &mut streams[place % 8];
+        for part in [b"\r\n\r\n", &invite("before").into_bytes()[..], &whole(seed)] {
+            stream.extend_from_slice(part);
+        }
+    }
+    streams.iter().for_each(|stream| checks::stream(stream));
+}
+
+#[test]
 fn the_fuzz_targets_hold_for_every_seed() {
     for seed in seeds() {
         checks::parse(&seed);
         checks::preserve(&seed);
+        checks::stream(&seed);
     }
     assert_eq!(SERVERS.len(), 2);
 }

@@ -185,10 +185,10 @@ impl Sim {
         while let Some(what) = self.net.next(end) {
             match what {
                 Happening::Arrives { from, to, bytes } => self.arrives(from, to, &bytes),
-                Happening::Refused { by, peer } => {
+                Happening::Refused { by, peer, quoted } => {
                     if let Some((node, listener)) = self.listener(by) {
-                        self.model.refused(self.net.now, by, peer);
-                        self.handle(node, Input::Unreachable { flow: flow(listener, peer) });
+                        self.model.refused(self.net.now, by, peer, &quoted);
+                        self.handle(node, Input::Refused { flow: flow(listener, peer), quoted: &quoted });
                     }
                 }
                 Happening::Fires(Timer::Caller(call, timer)) => self.calls[call].fires(timer, &mut self.net),
@@ -268,7 +268,10 @@ impl Sim {
             self.model.sent(now, by, flow.peer, &bytes);
             self.stranger.sees(&bytes);
             if self.net.is_deaf(flow.peer) && self.net.chance(50) {
-                self.net.after(Duration::from_millis(1), Happening::Refused { by, peer: flow.peer });
+                self.net.after(
+                    Duration::from_millis(1),
+                    Happening::Refused { by, peer: flow.peer, quoted: bytes.to_vec() },
+                );
             }
             self.net.send(by, flow.peer, bytes);
         }

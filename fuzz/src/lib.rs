@@ -22,6 +22,11 @@ pub fn parse(bytes: &[u8]) {
     checks::parse(bytes);
 }
 
+/// Any cut of a stream gives the same messages.
+pub fn stream(bytes: &[u8]) {
+    checks::stream(bytes);
+}
+
 /// What the engine forwards of the bytes leaves as it came, but for what a proxy has to change.
 pub fn preserve(bytes: &[u8]) {
     checks::preserve(bytes);

@@ -39,11 +39,6 @@ impl Retry {
     pub fn next_pause(&mut self) -> Duration {
         self.backoff.next_backoff().map_or(self.max, |pause| pause.min(self.max))
     }
-
-    /// It worked: the next pause is a first one again.
-    pub fn reset(&mut self) {
-        self.backoff.reset();
-    }
 }
 
 #[cfg(test)]
@@ -77,16 +72,6 @@ mod tests {
         let mut retry = Retry::new(MAX, MAX);
         let pauses: std::collections::HashSet<_> = (0..32).map(|_| retry.next_pause()).collect();
         assert!(pauses.len() > 16, "only {} of 32 differ", pauses.len());
-    }
-
-    #[test]
-    fn success_makes_the_next_pause_short() {
-        let mut retry = Retry::new(INITIAL, MAX);
-        for _ in 0..8 {
-            retry.next_pause();
-        }
-        retry.reset();
-        assert!(around(retry.next_pause(), INITIAL));
     }
 
     #[test]

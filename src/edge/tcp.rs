@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-use self::table::{NoPlace, Origin, Outgoing, Queue, Table};
+use self::table::{NoPlace, Origin, Outgoing, Queue, Table, Waiting};
 use crate::edge::counters::Counters;
 use crate::edge::udp::Waker;
 use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
@@ -46,6 +46,8 @@ pub struct StreamLimits {
     pub message_timeout: Duration,
     /// A connection that carries nothing for so long, either way, is closed.
     pub idle_timeout: Duration,
+    /// Bytes that may wait to be written on all connections together; a message beyond it is undelivered at once.
+    pub queued: usize,
     /// How large one message may be.
     pub frame: FrameLimits,
 }
@@ -65,6 +67,7 @@ impl Default for StreamLimits {
             connect_timeout: Duration::from_secs(2),
             message_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(600),
+            queued: 64 << 20,
             frame: FrameLimits::default(),
         }
     }
@@ -182,7 +185,7 @@ impl Streams {
     /// flow's peer, else by a new one to there. What can't be delivered later comes back as [`Heard::Undelivered`].
     ///
     /// # Errors
-    /// The message, if a queue is full or there are too many connections.
+    /// The message, if a queue is full, too much waits on all of them, or there are too many connections.
     pub fn send(&self, flow: Flow, bytes: Bytes) -> Result<(), Bytes> {
         self.shared.send(Outgoing { flow, bytes }).map_err(|message| message.bytes)
     }
@@ -235,6 +238,10 @@ impl Shared {
         }
         let local = self.listeners.iter().find(|(id, _)| *id == listener).map(|(_, address)| address.ip());
         let Some(local) = local.filter(|_| peer.port() != 0) else { return Err(message) };
+        if !table.has_room(message.bytes.len()) {
+            self.counters.stream_full();
+            return Err(message);
+        }
         let Some((id, queue)) = table.add_ours(listener, peer) else {
             self.counters.stream_refused();
             return Err(message);
@@ -266,7 +273,7 @@ impl Shared {
     }
 
     /// Takes a connection out. What it left unsent goes another way if there is one, else back to the engine.
-    async fn end(self: &Arc<Self>, id: ConnectionId, mut queue: Queue, unsent: Option<Outgoing>) {
+    async fn end(self: &Arc<Self>, id: ConnectionId, mut queue: Queue, unsent: Option<Waiting>) {
         let count = {
             let mut table = self.table();
             table.remove(id);
@@ -274,8 +281,8 @@ impl Shared {
         };
         self.counters.streams(count);
         queue.waiting.close();
-        let mut left: Vec<_> = unsent.into_iter().collect();
-        while let Ok(message) = queue.waiting.try_recv() {
+        let mut left: Vec<_> = unsent.into_iter().map(|unsent| unsent.message).collect();
+        while let Ok(Waiting { message, .. }) = queue.waiting.try_recv() {
             left.push(message);
         }
         for message in left {

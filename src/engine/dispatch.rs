@@ -72,11 +72,6 @@ impl Plan {
         self.0.first().copied()
     }
 
-    /// Who is tried after the first choice, in order; at most [`MOST_FAILOVERS`].
-    pub fn rest(&self) -> &[DestinationId] {
-        self.0.get(1..).unwrap_or_default()
-    }
-
     /// All of them, best first.
     pub fn iter(&self) -> impl Iterator<Item = DestinationId> + '_ {
         self.0.iter().copied()
@@ -342,7 +337,6 @@ mod tests {
         let mut plan = Plan::default();
         dispatch.plan(SET, turn, &mut plan);
         assert_eq!(plan.first(), plan.iter().next());
-        assert_eq!(plan.rest(), plan.iter().skip(1).collect::<Vec<_>>());
         plan.iter().map(|id| dispatch.destination(id).expect("loaded").row.address.port()).collect()
     }
 

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use super::names::Resolved;
@@ -25,6 +25,10 @@ use crate::engine::event::Changes;
 const SETS_FILE: &str = "sets.json";
 /// The pauses between tries after a start without the store.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Names of messages that are looked up at once.
+const LOOKUPS_AT_ONCE: usize = 64;
+/// How long one waits for its turn: as long as the engine waits for the answer.
+const WAIT_FOR_TURN: Duration = Duration::from_secs(2);
 
 /// What is in place.
 #[derive(Debug, Default)]
@@ -216,21 +220,24 @@ impl Shared {
         Ok(())
     }
 
-    /// Looks up the names that messages lead to.
+    /// Looks up the names that messages lead to, some at once; the others wait their turn, as long as anybody waits for
+    /// their answer.
     pub(super) async fn look_up(
         self: Arc<Self>,
         mut asked: mpsc::Receiver<Lookup>,
         mut stopped: watch::Receiver<bool>,
     ) {
+        let turns = Arc::new(Semaphore::new(LOOKUPS_AT_ONCE));
         loop {
             let lookup = tokio::select! {
                 lookup = asked.recv() => lookup,
                 _ = stopped.changed() => return,
             };
             let Some(Lookup { id, question }) = lookup else { return };
-            let shared = Arc::clone(&self);
-            // As many as the engine lets wait, and none for longer than the resolver takes.
+            let (shared, turns) = (Arc::clone(&self), Arc::clone(&turns));
+            // The engine asks for so many in the time that it waits, and no task waits longer for its turn.
             tokio::spawn(async move {
+                let Ok(Ok(_turn)) = timeout(WAIT_FOR_TURN, turns.acquire()).await else { return };
                 let addresses = shared.names.addresses(&question).await;
                 let _ = shared.handle.resolved(id, addresses).await;
             });

@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 seconds=${1:-600}
 [ $# -eq 0 ] || shift
-targets=${*:-parse preserve}
+targets=${*:-parse preserve stream}
 failed=0
 for target in $targets; do
     log=$(mktemp)

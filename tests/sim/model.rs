@@ -164,10 +164,14 @@ impl Model {
         self.calls.values_mut().for_each(|call| call.search.loaded(rows));
     }
 
-    /// The host learns that nobody listens at `to`.
-    pub(crate) fn refused(&mut self, now: Duration, by: SocketAddr, to: SocketAddr) {
+    /// The host learns that nobody listens at `to`, where it sent that datagram.
+    pub(crate) fn refused(&mut self, now: Duration, by: SocketAddr, to: SocketAddr, quoted: &[u8]) {
         self.now = now;
-        self.calls.values_mut().filter(|call| call.answered.is_none()).for_each(|call| call.search.refuse(by, to));
+        let text = Text::new(quoted);
+        let call = self.calls.get_mut(text.call_id()).filter(|call| call.answered.is_none());
+        if let Some(call) = call.filter(|_| quoted.starts_with(b"INVITE ") || quoted.starts_with(b"OPTIONS ")) {
+            call.search.refuse(by, to);
+        }
     }
 
     /// A datagram enters.

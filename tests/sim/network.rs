@@ -34,6 +34,8 @@ pub(crate) enum Happening {
         by: SocketAddr,
         /// Where nobody listens.
         peer: SocketAddr,
+        /// The datagram, which the error quotes.
+        quoted: Vec<u8>,
     },
     /// Somebody's timer fires.
     Fires(Timer),

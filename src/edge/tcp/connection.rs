@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::table::{Origin, Outgoing, Queue};
+use super::table::{Origin, Queue, Waiting};
 use super::{Heard, Shared, bind};
 use crate::engine::flow::{ConnectionId, Flow};
 use crate::engine::sip::{Frame, Framer, PING};
@@ -124,9 +124,8 @@ async fn read(shared: &Shared, flow: Flow, input: &OwnedReadHalf, life: &Life) -
         };
         match readable.await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => return End::Broken,
-            // The rest of a message does not come.
-            Err(_) => return End::Broken,
+            // It broke, or the rest of a message does not come.
+            Ok(Err(_)) | Err(_) => return End::Broken,
         }
         let read = SCRATCH.with_borrow_mut(|scratch| {
             let count = input.try_read(scratch)?;
@@ -177,12 +176,11 @@ async fn write(
     shared: &Shared,
     output: &mut OwnedWriteHalf,
     queue: &mut Queue,
-    unsent: &mut Option<Outgoing>,
+    unsent: &mut Option<Waiting>,
     life: &Life,
 ) -> End {
     while let Some(message) = queue.waiting.recv().await {
-        queue.taken(message.bytes.len());
-        let message = unsent.insert(message);
+        let Waiting { message, .. } = unsent.insert(message);
         match timeout(STALLED, output.write_all(&message.bytes)).await {
             Ok(Ok(())) => shared.counters.stream_sent(),
             Ok(Err(_)) | Err(_) => return End::Broken,

@@ -29,21 +29,41 @@ pub(super) struct Outgoing {
 /// What waits for one peer: the end that is read.
 #[derive(Debug)]
 pub(super) struct Queue {
-    pub(super) waiting: mpsc::Receiver<Outgoing>,
-    bytes: Arc<AtomicUsize>,
+    pub(super) waiting: mpsc::Receiver<Waiting>,
 }
 
-impl Queue {
-    /// Notes that a message of that length waits no longer.
-    pub(super) fn taken(&self, length: usize) {
-        self.bytes.fetch_sub(length, Relaxed);
+/// One message in a queue, or being written.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) message: Outgoing,
+    _room: Room,
+}
+
+/// What a message takes of its connection's room and of the room of all, until it is dropped.
+#[derive(Debug)]
+struct Room {
+    length: usize,
+    of: [Arc<AtomicUsize>; 2],
+}
+
+impl Room {
+    fn take(length: usize, of: [&Arc<AtomicUsize>; 2]) -> Self {
+        let of = of.map(Arc::clone);
+        of.iter().for_each(|bytes| _ = bytes.fetch_add(length, Relaxed));
+        Room { length, of }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.of.iter().for_each(|bytes| _ = bytes.fetch_sub(self.length, Relaxed));
     }
 }
 
 /// The end of a queue that is written.
 #[derive(Debug)]
 struct Entrance {
-    queue: mpsc::Sender<Outgoing>,
+    queue: mpsc::Sender<Waiting>,
     bytes: Arc<AtomicUsize>,
 }
 
@@ -70,6 +90,8 @@ struct Connection {
 #[derive(Debug)]
 pub(super) struct Table {
     limits: StreamLimits,
+    /// Bytes that wait for all peers together.
+    queued: Arc<AtomicUsize>,
     connections: HashMap<u64, Connection>,
     /// Those that we made, by where they leave and lead.
     to_peers: HashMap<(ListenerId, SocketAddr), u64>,
@@ -84,7 +106,7 @@ pub(super) struct Table {
 /// Why a message finds no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoPlace {
-    /// Its connection's queue is full.
+    /// Its connection's queue is full, or all of them together hold as much as they may.
     Full,
     /// There is no such connection (any more).
     Gone,
@@ -96,6 +118,7 @@ impl Table {
         let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
         Table {
             limits,
+            queued: Arc::default(),
             connections: HashMap::new(),
             to_peers: HashMap::new(),
             sources: HashMap::new(),
@@ -115,17 +138,19 @@ impl Table {
         let entrance = self.connections.get(&id.0).and_then(|connection| connection.entrance.as_ref());
         let Some(Entrance { queue, bytes }) = entrance else { return Err((NoPlace::Gone, message)) };
         let length = message.bytes.len();
-        if bytes.load(Relaxed) + length > QUEUE_BYTES {
+        if bytes.load(Relaxed) + length > QUEUE_BYTES || !self.has_room(length) {
             return Err((NoPlace::Full, message));
         }
-        bytes.fetch_add(length, Relaxed);
-        queue.try_send(message).map_err(|error| {
-            bytes.fetch_sub(length, Relaxed);
-            match error {
-                TrySendError::Full(message) => (NoPlace::Full, message),
-                TrySendError::Closed(message) => (NoPlace::Gone, message),
-            }
+        let waiting = Waiting { message, _room: Room::take(length, [bytes, &self.queued]) };
+        queue.try_send(waiting).map_err(|error| match error {
+            TrySendError::Full(waiting) => (NoPlace::Full, waiting.message),
+            TrySendError::Closed(waiting) => (NoPlace::Gone, waiting.message),
         })
+    }
+
+    /// Whether so many bytes more may wait.
+    pub(super) fn has_room(&self, length: usize) -> bool {
+        self.queued.load(Relaxed) + length <= self.limits.queued
     }
 
     /// The connection that we made from that listener to that peer.
@@ -164,10 +189,9 @@ impl Table {
     fn add(&mut self, listener: ListenerId, peer: SocketAddr, origin: Origin) -> (ConnectionId, Queue) {
         self.last += 1;
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let bytes = Arc::default();
-        let entrance = Some(Entrance { queue, bytes: Arc::clone(&bytes) });
+        let entrance = Some(Entrance { queue, bytes: Arc::default() });
         self.connections.insert(self.last, Connection { entrance, listener, peer, origin, spoken: false });
-        (ConnectionId(self.last), Queue { waiting, bytes })
+        (ConnectionId(self.last), Queue { waiting })
     }
 
     /// A whole message has come by that connection: it is no longer half open.
@@ -272,15 +296,34 @@ mod tests {
             table.enqueue(id, message(65_536)).expect("room");
         }
         assert_eq!(table.enqueue(id, message(1)).expect_err("full").0, NoPlace::Full);
-        while let Ok(message) = queue.waiting.try_recv() {
-            queue.taken(message.bytes.len());
-        }
+        while queue.waiting.try_recv().is_ok() {}
         for _ in 0..QUEUE {
             table.enqueue(id, message(1)).expect("room");
         }
         assert_eq!(table.enqueue(id, message(1)).expect_err("full").0, NoPlace::Full);
         table.remove(id);
         assert_eq!((table.to(ListenerId(0), peer(1, 1)), table.len()), (None, 0));
+    }
+
+    #[test]
+    fn all_queues_together_are_bounded_and_a_connection_that_ends_gives_its_room_back() {
+        let mut table = Table::new(StreamLimits { queued: 1000, ..StreamLimits::default() });
+        let (one, mut first) = table.add_ours(ListenerId(0), peer(1, 1)).expect("room");
+        let (other, second) = table.add_theirs(ListenerId(0), peer(1, 2)).expect("room");
+        table.enqueue(one, message(600)).expect("room");
+        table.enqueue(other, message(400)).expect("room");
+        for id in [one, other] {
+            assert_eq!(table.enqueue(id, message(1)).expect_err("full").0, NoPlace::Full);
+        }
+        // What is being written still takes room.
+        let writing = first.waiting.try_recv().expect("queued");
+        assert!(!table.has_room(1));
+        drop(writing);
+        assert!(table.has_room(600) && !table.has_room(601));
+        drop(second);
+        assert!(table.has_room(1000));
+        assert_eq!(table.enqueue(other, message(1)).expect_err("gone").0, NoPlace::Gone);
+        assert!(table.has_room(1000));
     }
 
     #[test]

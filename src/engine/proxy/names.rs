@@ -1,7 +1,7 @@
 //! Requests whose next hop is a name: they are parked while somebody outside looks it up (RFC 3263). Whether they may go
 //! there at all has been decided before, so that nobody makes us ask DNS who may not make us send.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::engine::transaction::{Key, ServerId};
 
 /// How long a request waits for an address at most.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Requests that wait at once; one more is refused.
+/// Requests that wait at once, and lookups that nobody waits for any more; one more is refused.
 const MOST_PARKED: usize = 1000;
 
 /// Why a request does not go out now.
@@ -37,7 +37,7 @@ impl From<Refusal> for Detour {
 }
 
 /// A next hop without an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
     host: String,
     port: Option<u16>,
@@ -58,7 +58,21 @@ pub(super) enum Errand {
 pub(super) struct Parking {
     /// One lookup for all requests with the same next hop; in the order of their deadlines.
     lookups: BTreeMap<LookupId, Lookup>,
+    by_name: BTreeMap<Name, LookupId>,
+    /// Where each request stands: its lookup, and its place there.
+    waiting: HashMap<Waiter, (LookupId, u64)>,
+    /// Lookups that nobody waits for any more. They count as a request does: who cancels makes no room for more lookups.
+    idle: usize,
     next: u64,
+    next_place: u64,
+}
+
+/// Which request waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Waiter {
+    Server(ServerId),
+    /// An ACK has no transaction of its own.
+    Ack(LookupId, Key),
 }
 
 #[derive(Debug)]
@@ -66,7 +80,8 @@ struct Lookup {
     name: Name,
     /// Of the request that asked first; who came later waits less.
     deadline: Instant,
-    requests: Vec<Parked>,
+    /// In the order in which they came.
+    requests: BTreeMap<u64, Parked>,
 }
 
 #[derive(Debug)]
@@ -86,30 +101,74 @@ impl Parking {
     }
 
     fn has_room(&self) -> bool {
-        self.lookups.values().map(|lookup| lookup.requests.len()).sum::<usize>() < MOST_PARKED
+        self.waiting.len() + self.idle < MOST_PARKED
     }
 
-    /// The lookup of that name; whether it is a new one.
+    /// The lookup of that name; whether it is a new one. Somebody has to join it.
     fn lookup(&mut self, name: &Name, now: Instant) -> (LookupId, bool) {
-        if let Some((id, _)) = self.lookups.iter().find(|(_, lookup)| lookup.name == *name) {
-            return (*id, false);
+        if let Some(&id) = self.by_name.get(name) {
+            return (id, false);
         }
         let id = LookupId(self.next);
         self.next += 1;
-        self.lookups.insert(id, Lookup { name: name.clone(), deadline: now + PATIENCE, requests: Vec::new() });
+        self.by_name.insert(name.clone(), id);
+        self.lookups.insert(id, Lookup { name: name.clone(), deadline: now + PATIENCE, requests: BTreeMap::new() });
+        self.idle += 1;
         (id, true)
     }
 
-    fn overdue(&mut self, now: Instant) -> Option<Lookup> {
-        let first = self.lookups.first_entry()?;
-        (first.get().deadline <= now).then(|| first.remove())
+    /// Lets a request wait for a lookup, unless it waits there already.
+    fn join(&mut self, id: LookupId, parked: Parked) {
+        let waiter = parked.waiter(id);
+        if self.waiting.contains_key(&waiter) {
+            return;
+        }
+        let Some(lookup) = self.lookups.get_mut(&id) else { return };
+        let place = self.next_place;
+        self.next_place += 1;
+        if lookup.requests.is_empty() {
+            self.idle -= 1;
+        }
+        lookup.requests.insert(place, parked);
+        self.waiting.insert(waiter, (id, place));
     }
 
+    fn overdue(&mut self, now: Instant) -> Option<Lookup> {
+        let (&id, first) = self.lookups.first_key_value()?;
+        if first.deadline > now {
+            return None;
+        }
+        self.remove(id)
+    }
+
+    /// Ends a lookup.
+    fn remove(&mut self, id: LookupId) -> Option<Lookup> {
+        let lookup = self.lookups.remove(&id)?;
+        self.by_name.remove(&lookup.name);
+        if lookup.requests.is_empty() {
+            self.idle -= 1;
+        }
+        for parked in lookup.requests.values() {
+            self.waiting.remove(&parked.waiter(id));
+        }
+        Some(lookup)
+    }
+
+    /// Takes a request out; its lookup goes on.
     fn take(&mut self, server: ServerId) -> Option<Parked> {
-        self.lookups.values_mut().find_map(|lookup| {
-            let place = lookup.requests.iter().position(|parked| parked.server == Some(server))?;
-            Some(lookup.requests.remove(place))
-        })
+        let (id, place) = self.waiting.remove(&Waiter::Server(server))?;
+        let lookup = self.lookups.get_mut(&id)?;
+        let parked = lookup.requests.remove(&place);
+        if lookup.requests.is_empty() {
+            self.idle += 1;
+        }
+        parked
+    }
+}
+
+impl Parked {
+    fn waiter(&self, id: LookupId) -> Waiter {
+        self.server.map_or(Waiter::Ack(id, self.key), Waiter::Server)
     }
 }
 
@@ -161,19 +220,15 @@ impl Proxy {
             let Name { host, port, transport } = name.clone();
             world.out.push(Output::Resolve { id, host, port, transport });
         }
-        let Some(lookup) = self.parking.lookups.get_mut(&id) else { return };
-        // An ACK that comes again while the first one waits.
-        if ack && lookup.requests.iter().any(|parked| parked.server.is_none() && parked.key == key) {
-            return;
-        }
+        // An ACK may come again while the first one waits.
         let request = Bytes::copy_from_slice(message.bytes());
-        lookup.requests.push(Parked { errand, key, server, flow, request });
+        self.parking.join(id, Parked { errand, key, server, flow, request });
     }
 
     /// A name has been looked up: whoever waits for it goes on. An answer that comes too late is for nobody.
     pub(crate) fn resolved(&mut self, world: &mut World<'_>, id: LookupId, addresses: &[SocketAddr]) {
-        let lookup = self.parking.lookups.remove(&id);
-        for parked in lookup.into_iter().flat_map(|lookup| lookup.requests) {
+        let lookup = self.parking.remove(id);
+        for parked in lookup.into_iter().flat_map(|lookup| lookup.requests.into_values()) {
             match addresses {
                 [] => self.fail(world, &parked, &Reply::new(500, "Next Hop Has No Address")),
                 [..] => self.resume(world, &parked, addresses),
@@ -184,7 +239,7 @@ impl Proxy {
     /// Answers those who have waited long enough.
     pub(crate) fn give_up_lookups(&mut self, world: &mut World<'_>) {
         while let Some(lookup) = self.parking.overdue(world.now.mono) {
-            for parked in &lookup.requests {
+            for parked in lookup.requests.values() {
                 self.fail(world, parked, &Reply::new(500, "Next Hop Not Resolved In Time"));
             }
         }

@@ -2,7 +2,7 @@
 
 mod undelivered;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasherDefault;
 
 use bytes::Bytes;
@@ -36,6 +36,8 @@ pub(crate) struct Transactions<O> {
     servers: SlotMap<ServerId, Server>,
     by_key: HashMap<Key, ServerId, BuildHasherDefault<Hashed>>,
     clients: SlotMap<ClientId, Client<O>>,
+    /// Those whose requests go by a stream, by the way: it may die under them.
+    by_stream: HashMap<Flow, BTreeSet<ClientId>>,
     wheel: Wheel<Id>,
     due: Vec<(Instant, Id)>,
 }
@@ -90,6 +92,7 @@ impl<O: Copy> Transactions<O> {
             servers: SlotMap::with_key(),
             by_key: HashMap::default(),
             clients: SlotMap::with_key(),
+            by_stream: HashMap::new(),
             wheel: Wheel::new(),
             due: Vec::new(),
         }
@@ -215,6 +218,9 @@ impl<O: Copy> Transactions<O> {
             out.push(Output::Send { flow, bytes: bytes.clone() });
             Client { machine, owner, flow, bytes, mac, cancel: Cancel::No, scheduled: None }
         });
+        if reliable {
+            self.by_stream.entry(flow).or_default().insert(id);
+        }
         self.schedule_client(id);
         id
     }
@@ -389,9 +395,7 @@ impl<O: Copy> Transactions<O> {
             }
         }
         match ended {
-            true => {
-                self.clients.remove(id);
-            }
+            true => self.forget_client(id),
             false => self.schedule_client(id),
         }
     }

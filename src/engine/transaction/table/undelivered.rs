@@ -1,5 +1,7 @@
 //! Requests that can not be delivered: a dead way, or an ICMP error (RFC 3261 section 17.1.4).
 
+use std::collections::hash_map::Entry;
+
 use super::{Cancel, Client, ClientId, ClientMachine, Happened, Transactions};
 use crate::engine::clock::Instant;
 use crate::engine::flow::Flow;
@@ -8,10 +10,12 @@ use crate::engine::transaction::client_invite::ClientInvite;
 use crate::engine::transaction::timing::Timing;
 
 impl<O: Copy> Transactions<O> {
-    /// A way is dead: gives up every client transaction that waits for an answer to a request that went by it.
+    /// A stream is dead: gives up every client transaction that waits for an answer to a request that went by it. UDP has
+    /// no such end.
     pub(crate) fn unreachable(&mut self, flow: Flow, now: Instant, happened: &mut Vec<Happened<O>>) {
         let from = happened.len();
-        for (client, one) in self.clients.iter_mut().filter(|(_, one)| one.flow == flow) {
+        for &client in self.by_stream.get(&flow).into_iter().flatten() {
+            let Some(one) = self.clients.get_mut(client) else { continue };
             if one.give_up(now, &self.timing) {
                 happened.push(Happened::Unreachable { client, owner: one.owner });
             }
@@ -19,6 +23,17 @@ impl<O: Copy> Transactions<O> {
         for happened in &happened[from..] {
             if let Happened::Unreachable { client, .. } = *happened {
                 self.schedule_client(client);
+            }
+        }
+    }
+
+    /// Takes a client transaction out.
+    pub(super) fn forget_client(&mut self, id: ClientId) {
+        let Some(client) = self.clients.remove(id) else { return };
+        if let Entry::Occupied(mut stream) = self.by_stream.entry(client.flow) {
+            stream.get_mut().remove(&id);
+            if stream.get().is_empty() {
+                stream.remove();
             }
         }
     }
@@ -70,5 +85,49 @@ impl<O> Client<O> {
             self.cancel = Cancel::Wanted;
         }
         waited
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::super::Request;
+    use super::*;
+    use crate::engine::flow::{ConnectionId, ListenerId, Transport};
+
+    fn flow(transport: Transport, port: u16) -> Flow {
+        let peer = ([127, 0, 0, 1], port).into();
+        Flow { listener: ListenerId(0), transport, peer, connection: ConnectionId::default() }
+    }
+
+    #[test]
+    fn a_dead_stream_ends_what_waits_on_it_alone_and_nothing_is_kept_of_what_has_ended() {
+        let mut all = Transactions::new(Timing::default());
+        let start = Instant::after_start(Duration::ZERO);
+        let (mut out, mut happened) = (Vec::new(), Vec::new());
+        let ways = [(Transport::Tcp, 1), (Transport::Tcp, 2), (Transport::Udp, 1), (Transport::Tcp, 1)];
+        for (owner, (transport, port)) in ways.into_iter().enumerate() {
+            let request = Request { invite: owner != 3, flow: flow(transport, port), owner };
+            all.open_client(request, start, &mut out, |_| (Bytes::new(), [0; 8]));
+        }
+        assert_eq!(all.by_stream.len(), 2);
+        for _ in 0..2 {
+            all.unreachable(flow(Transport::Tcp, 1), start, &mut happened);
+        }
+        let owners: Vec<_> = happened
+            .drain(..)
+            .map(|what| match what {
+                Happened::Unreachable { owner, .. } => owner,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(owners, [0, 3], "each once");
+        while let Some(at) = all.next_deadline() {
+            all.wake(at, &mut out, &mut happened);
+        }
+        assert_eq!((all.len(), all.by_stream.len()), (0, 0));
     }
 }
