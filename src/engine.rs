@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use self::dialog::Dialogs;
 use self::dispatch::Dispatch;
-use self::event::DropCause;
+use self::event::{Drain, DropCause};
 use self::flow::Flow;
 use self::proxy::{Owner, Proxy, World};
 use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
@@ -153,7 +153,10 @@ impl Engine {
             transactions: self.transactions.len(),
             sessions: self.dialogs.len(),
             drain: self.proxy.draining(),
-            open: self.transactions.open_servers(),
+            open: match self.proxy.draining() {
+                Drain::No => 0,
+                Drain::Leaving | Drain::Refusing => self.transactions.open_servers(),
+            },
         })
     }
 

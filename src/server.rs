@@ -9,7 +9,7 @@ mod turn;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
 use tokio::sync::{mpsc, oneshot};
@@ -19,9 +19,9 @@ use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
 use crate::edge::udp::{BindError, Sockets, Waker};
 use crate::engine::dispatch::Sets;
-use crate::engine::event::{Changes, Drain, Event, LookupId};
+use crate::engine::event::{Changes, Drain, Event, Input, LookupId};
 use crate::engine::flow::{HostPort, Listener, Transport};
-use crate::engine::{self, Engine, Snapshot};
+use crate::engine::{self, Engine, Now, Snapshot};
 
 use turn::{Order, Outside, Turns, Wires};
 
@@ -38,6 +38,8 @@ const SNAPSHOT_AGE: Duration = Duration::from_millis(250);
 pub struct ServerConfig {
     /// The engine's part. A listener with port 0 gets a free one, and so does its `advertise` if that is 0.
     pub engine: engine::Config,
+    /// The sets to begin with.
+    pub sets: Sets,
     /// What bounds TCP connections.
     pub streams: StreamLimits,
     /// What the engine's random choices grow from; another one for each start.
@@ -118,7 +120,7 @@ impl Server {
     /// Binds the listeners and starts the engine's thread, which serves until [`Handle::stop`]. With a TCP listener it
     /// needs a tokio runtime that outlives the server.
     pub fn start(config: ServerConfig) -> Result<Handle, ServerError> {
-        let ServerConfig { engine: mut config, streams: limits, seed, events, lookups } = config;
+        let ServerConfig { engine: mut config, sets, streams: limits, seed, events, lookups } = config;
         let counters = Arc::new(Counters::default());
         let wires = bind(&mut config.listeners, limits, &counters)?;
         let listeners = config.listeners.clone();
@@ -126,7 +128,11 @@ impl Server {
         let waker = wires.sockets.waker();
         let (orders, incoming) = mpsc::channel(ORDERS);
         let outside = Outside { events, lookups };
-        let turns = Turns::new(Engine::new(config, seed), wires, incoming, outside, Arc::clone(&counters));
+        let mut engine = Engine::new(config, seed);
+        // Before the first datagram is read: a node must not refuse calls for want of sets that it has.
+        let now = Now { mono: engine::Instant::ZERO, wall: SystemTime::now() };
+        engine.handle(Input::Sets(sets), now, &mut Vec::new());
+        let turns = Turns::new(engine, wires, incoming, outside, Arc::clone(&counters));
         let thread = thread::Builder::new().name("tandem-engine".to_owned()).spawn(move || turns.run());
         Ok(Handle(Arc::new(Shared {
             orders,
@@ -278,7 +284,7 @@ mod tests {
             call_events: true,
         };
         let (events, lookups) = (mpsc::channel(16).0, mpsc::channel(1).0);
-        ServerConfig { engine, streams: StreamLimits::default(), seed: [1; 32], events, lookups }
+        ServerConfig { engine, sets: Sets::default(), streams: StreamLimits::default(), seed: [1; 32], events, lookups }
     }
 
     fn loopback() -> [SocketAddr; 2] {

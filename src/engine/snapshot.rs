@@ -16,7 +16,7 @@ pub struct Snapshot {
     pub transactions: usize,
     /// Live sessions, pending ones included.
     pub sessions: usize,
-    /// Requests without a final answer, or whose answer may still have to be sent again.
+    /// Requests that wait for a final answer, or for the ACK to one; counted only while the node leaves.
     pub open: usize,
     /// How far the node is in leaving.
     pub drain: Drain,

@@ -128,8 +128,14 @@ impl Node {
         };
         let (events, heard) = mpsc::channel(EVENTS);
         let (lookups, asked) = mpsc::channel(LOOKUPS);
-        let handle =
-            Server::start(ServerConfig { engine: config.engine(key), streams: config.streams, seed, events, lookups })?;
+        let handle = Server::start(ServerConfig {
+            engine: config.engine(key),
+            sets: resolved.sets.clone(),
+            streams: config.streams,
+            seed,
+            events,
+            lookups,
+        })?;
         tokio::spawn(report(heard));
         let shared = Arc::new(Shared {
             handle,

@@ -30,7 +30,7 @@ impl Default for Failover {
             final_timeout: Duration::from_secs(30),
             max_retries: 3,
             retry_budget: 20,
-            min_retry_concurrency: 10,
+            min_retry_concurrency: 100,
         }
     }
 }

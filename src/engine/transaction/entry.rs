@@ -67,6 +67,18 @@ pub(super) enum Cancel {
     Sent(Box<(ClientNonInvite, Bytes)>),
 }
 
+impl Server {
+    /// Whether something is still to come, other than the request once more.
+    pub(super) fn is_open(&self) -> bool {
+        match &self.machine {
+            ServerMachine::Invite(machine) => machine.resent(),
+            ServerMachine::NonInvite(machine) => {
+                matches!(machine, ServerNonInvite::Trying { .. } | ServerNonInvite::Proceeding)
+            }
+        }
+    }
+}
+
 impl<O> Client<O> {
     pub(super) fn invite(&self) -> Message<'_> {
         Message::parse(&self.bytes).expect("an INVITE that we have sent")

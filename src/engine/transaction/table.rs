@@ -103,9 +103,9 @@ impl<O: Copy> Transactions<O> {
         self.servers.len() + self.clients.len()
     }
 
-    /// Server transactions in being.
+    /// Server transactions that wait for an answer of the other side, or for the ACK to one. Looks at them all.
     pub(crate) fn open_servers(&self) -> usize {
-        self.servers.len()
+        self.servers.values().filter(|server| server.is_open()).count()
     }
 
     /// The server transaction of that key.
