@@ -142,29 +142,30 @@ fn a_thousand_wait_and_no_more() {
 #[test]
 fn who_cancels_makes_no_room_for_more_lookups() {
     let mut bench = Bench::new();
-    let (_, ok) = bench.answered_call("1");
     let cancel = |invite: &str, cseq: u32| {
         let cseq = (format!("{cseq} INVITE"), format!("{cseq} CANCEL"));
         invite.replace("INVITE sip", "CANCEL sip").replace(&cseq.0, &cseq.1)
     };
-    for cseq in 2..1002 {
-        let invite = to_name("INVITE", &ok, cseq, &format!("name-{cseq}.test"));
+    let names = (2..1002).map(|name| format!("name-{name}.test")).chain(["another.test".to_owned()]);
+    let calls: Vec<_> = names.map(|name| call_to(&mut bench, &name, &name)).collect();
+    for call in &calls[..1000] {
+        let invite = in_dialog("INVITE", call, 2);
         assert_eq!(lines(&bench.receive(CALLER, &invite)), ["SIP/2.0 100 Trying"]);
-        let sent = bench.receive(CALLER, cancel(&invite, cseq));
+        let sent = bench.receive(CALLER, cancel(&invite, 2));
         assert_eq!(lines(&sent), ["SIP/2.0 200 OK", "SIP/2.0 487 Request Terminated"]);
     }
     assert_eq!(bench.lookups.len(), 1000);
-    let sent = bench.receive(CALLER, to_name("INFO", &ok, 5000, "another.test"));
+    let sent = bench.receive(CALLER, in_dialog("INFO", &calls[1000], 5000));
     assert_eq!(lines(&sent), ["SIP/2.0 500 Too Many Names Looked Up"]);
     // One that is answered makes room; and so does the time.
     resolved(&mut bench, LookupId(7), &[SERVER]);
-    assert_eq!(bench.receive(CALLER, to_name("INFO", &ok, 5001, "name-3.test")).len(), 0);
-    assert_eq!(bench.receive(CALLER, to_name("INFO", &ok, 5002, "name-3.test")).len(), 0);
+    assert_eq!(bench.receive(CALLER, in_dialog("INFO", &calls[1], 5001)).len(), 0);
+    assert_eq!(bench.receive(CALLER, in_dialog("INFO", &calls[1], 5002)).len(), 0);
     assert_eq!(bench.lookups.len(), 1000, "a lookup that nobody waited for serves again");
     assert_eq!(lines(&resolved(&mut bench, LookupId(1), &[SERVER])).len(), 2);
     bench.pass(seconds(3));
     for cseq in 6000..7000 {
-        assert_eq!(bench.receive(CALLER, to_name("INFO", &ok, cseq, &format!("again-{cseq}.test"))).len(), 0);
+        assert_eq!(bench.receive(CALLER, in_dialog("INFO", &calls[cseq as usize % 1000], cseq)).len(), 0);
     }
     assert_eq!(bench.lookups.len(), 2000);
 }
