@@ -1,7 +1,7 @@
 //! Request validation: RFC 3261 section 16.3, in its order.
 
 use super::ourselves::Ourselves;
-use crate::engine::sip::{Fault, Keys, Message, Method, Reply, Scheme, Uri};
+use crate::engine::sip::{Fault, Keys, Message, Method, Reply, Scheme, Uri, header::Name};
 
 /// Why a request is refused before anything is done with it; answered without a transaction (section 8.2.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,15 +74,16 @@ fn loops(request: &Message<'_>, us: &Ourselves, keys: &Keys) -> bool {
 /// What a request is routed by, as a number (RFC 5393 section 4.2.1): the Request-URI, the route set and what tells
 /// the request from others, but neither Via nor Max-Forwards.
 pub(crate) fn route_hash(request: &Message<'_>, keys: &Keys) -> u32 {
+    let cseq = request.cseq().to_be_bytes();
     let fixed = [
         request.request_uri(),
         request.call_id(),
         request.from_tag(),
         request.to_tag(),
-        &request.cseq().to_be_bytes(),
+        &cseq,
         request.method().as_bytes(),
     ];
-    keys.route_hash(fixed.into_iter().chain(request.routes().map(|route| route.raw)))
+    keys.route_hash(&fixed, request.values(Name::Route))
 }
 
 /// Section 16.3 item 5: we support no extension that a proxy must, so whatever Proxy-Require names is refused.

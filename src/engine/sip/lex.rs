@@ -5,15 +5,64 @@ pub(crate) fn is_lws(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
+/// A set of bytes, looked up by value: these questions are asked of most bytes of a message.
+pub(super) struct Class([bool; 256]);
+
+impl Class {
+    /// ASCII letters, digits, and `more`.
+    pub(super) const fn alphanumeric_and(more: &[u8]) -> Self {
+        let mut class = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            class[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let mut at = 0;
+        while at < more.len() {
+            class[more[at] as usize] = true;
+            at += 1;
+        }
+        Class(class)
+    }
+
+    /// All bytes above `low` but those of `others`.
+    pub(super) const fn all_but(others: &[u8], low: u8) -> Self {
+        let mut class = [false; 256];
+        let mut byte = low as usize + 1;
+        while byte < 256 {
+            class[byte] = true;
+            byte += 1;
+        }
+        let mut at = 0;
+        while at < others.len() {
+            class[others[at] as usize] = false;
+            at += 1;
+        }
+        Class(class)
+    }
+
+    /// Whether the byte is in it.
+    pub(super) fn has(&self, byte: u8) -> bool {
+        self.0[usize::from(byte)]
+    }
+
+    /// Whether all bytes of the text are in it.
+    pub(super) fn has_all(&self, text: &[u8]) -> bool {
+        text.iter().all(|&byte| self.has(byte))
+    }
+}
+
+static TOKEN: Class = Class::alphanumeric_and(b"-.!%*_+`'~");
+
 /// A character of `token`.
 pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+    TOKEN.has(byte)
 }
 
 /// Whether the text is a `token`: not empty, nothing else in it.
 pub(crate) fn all_token(text: &[u8]) -> bool {
     looked_at(text.len());
-    !text.is_empty() && text.iter().all(|&b| is_token(b))
+    !text.is_empty() && TOKEN.has_all(text)
 }
 
 /// The text without white space at its ends.
@@ -37,22 +86,32 @@ pub(crate) fn number(text: &[u8]) -> Option<u32> {
 
 /// Where `separator` stands first outside quoted strings and angle brackets; none if nowhere.
 pub(crate) fn find_outside(text: &[u8], separator: u8) -> Option<usize> {
-    let mut quoted = false;
-    let mut angle = false;
     let mut at = 0;
-    while at < text.len() {
-        looked_at(1);
-        match text[at] {
-            b'\\' if quoted => at += 1,
-            b'"' if !angle => quoted = !quoted,
-            b'<' if !quoted => angle = true,
-            b'>' if !quoted => angle = false,
-            byte if byte == separator && !quoted && !angle => return Some(at),
-            _ => {}
-        }
-        at += 1;
+    loop {
+        let found = at + find(&text[at..], |rest| memchr::memchr3(separator, b'"', b'<', rest))?;
+        at = match text[found] {
+            b'"' => after_quoted(text, found + 1)?,
+            b'<' => found + 2 + find(&text[found + 1..], |rest| memchr::memchr(b'>', rest))?,
+            _ => return Some(found),
+        };
     }
-    None
+}
+
+/// What follows the quoted string that begins at `at`; none if it does not end.
+fn after_quoted(text: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let found = at + find(text.get(at..)?, |rest| memchr::memchr2(b'"', b'\\', rest))?;
+        match text[found] {
+            b'"' => return Some(found + 1),
+            _ => at = found + 2,
+        }
+    }
+}
+
+fn find(text: &[u8], search: impl FnOnce(&[u8]) -> Option<usize>) -> Option<usize> {
+    let found = search(text);
+    looked_at(found.map_or(text.len(), |at| at + 1));
+    found
 }
 
 /// The comma-separated values of a header, white space trimmed (RFC 3261 section 7.3.1).
@@ -106,8 +165,7 @@ impl<'a> Iterator for Params<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let start = self.0.iter().position(|&b| b == b';')? + 1;
-            looked_at(start);
+            let start = find(self.0, |text| memchr::memchr(b';', text))? + 1;
             let text = &self.0[start..];
             let end = find_outside(text, b';').unwrap_or(text.len());
             self.0 = &text[end..];
@@ -115,7 +173,7 @@ impl<'a> Iterator for Params<'a> {
             if one.is_empty() {
                 continue;
             }
-            return Some(match one.iter().position(|&b| b == b'=') {
+            return Some(match memchr::memchr(b'=', one) {
                 Some(equals) => (trim(&one[..equals]), Some(trim(&one[equals + 1..]))),
                 None => (one, None),
             });
@@ -189,6 +247,23 @@ pub(super) mod tests {
             assert!(large <= small * 9, "{start}{unit}: {small} bytes are looked at for 8 KiB, {large} for 64 KiB");
             // A few times each, whatever they are.
             assert!(large <= 12 * (64 << 10), "{start}{unit}: {large}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_close_hides_all_that_follows() {
+        for (text, found) in [
+            (&b"a,b"[..], Some(1)),
+            (b"\"a,\\\",\",b", Some(7)),
+            (b"<a,\">,b", Some(5)),
+            (b"a>,b", Some(2)),
+            (b"<a,b", None),
+            (b"\"a,b", None),
+            (b"\"a\\", None),
+            (b"\"", None),
+            (b"<", None),
+        ] {
+            assert_eq!(find_outside(text, b','), found, "{}", text.escape_ascii());
         }
     }
 

@@ -218,14 +218,16 @@ impl<'a> Message<'a> {
         self.lines.push(Line { name, name_text, value, whole });
         match name {
             Name::Via => {
-                let first_line = !self.via_seen;
-                self.via_seen = true;
-                if first_line {
-                    self.via = lex::values(value).next().and_then(Via::parse);
+                let mut values = lex::values(value);
+                if !std::mem::replace(&mut self.via_seen, true) {
+                    self.via = values.next().and_then(Via::parse);
+                    if self.via.is_none() {
+                        self.note(Fault::Via);
+                    }
                 }
                 // In a response the others are for those whom they name.
                 let request = matches!(self.start, Start::Request { .. });
-                if request && lex::values(value).any(|one| Via::parse(one).is_none()) {
+                if request && values.any(|one| Via::parse(one).is_none()) {
                     self.note(Fault::Via);
                 }
             }
@@ -324,7 +326,9 @@ impl<'a> Message<'a> {
 
     /// Every Via value, topmost first; none in place of a value that does not follow the grammar.
     pub fn vias(&self) -> impl Iterator<Item = Option<Via<'a>>> + '_ {
-        self.values(Name::Via).map(Via::parse)
+        // The first has been parsed at the door.
+        let first = std::iter::once(self.via).filter(|_| self.via_seen);
+        first.chain(self.values(Name::Via).skip(1).map(Via::parse))
     }
 
     /// From; none in a faulty request.

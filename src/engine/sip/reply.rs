@@ -86,7 +86,7 @@ pub(crate) fn respond(
 
 /// Whether the top Via of a request from `peer` gets `received`: when its sent-by is not the source, or `rport` asks.
 fn needs_received(via: &Via<'_>, peer: SocketAddr) -> bool {
-    !via.host.is(&Host::Ip(peer.ip())) || via.params.get(b"rport").is_some()
+    !via.host.is(&Host::Ip(peer.ip())) || via.rport().is_some()
 }
 
 /// Writes `received` and the value of `rport` into the top Via of a request from `peer`.
@@ -100,10 +100,10 @@ pub(crate) fn stamp_via(splice: &mut Splice<'_>, via: &Via<'_>, peer: SocketAddr
         None => splice.insert_after(name, |out| write!(out, "={text}").expect("writing to memory")),
         Some(value) => splice.replace(value, |out| write!(out, "{text}").expect("writing to memory")),
     };
-    if let Some(rport) = param(b"rport") {
+    if let Some(rport) = via.rport().and_then(|_| param(b"rport")) {
         set(rport, format_args!("{}", peer.port()));
     }
-    match param(b"received") {
+    match via.has_received().then(|| param(b"received")).flatten() {
         Some(received) => set(received, format_args!("{}", peer.ip())),
         None if needs_received(via, peer) => {
             splice.insert_after(via.raw, |out| write!(out, ";received={}", peer.ip()).expect("writing to memory"));

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use thiserror::Error;
 
-use super::lex::{self, Params};
+use super::lex::{self, Class, Params};
 use crate::engine::flow::Transport;
 
 /// A URI looked at in place.
@@ -63,13 +63,18 @@ pub enum BadUri {
     Port,
 }
 
+static HOST: Class = Class::alphanumeric_and(b"-._");
+
+/// What a URI can hold: no white space, control character or delimiter. Bytes beyond ASCII are for others to judge.
+static URI: Class = Class::all_but(b"<>\"\x7f", b' ');
+
 impl<'a> Uri<'a> {
     /// Looks at a URI without angle brackets.
     ///
     /// # Errors
     /// [`BadUri`] when a proxy could not tell where it leads.
     pub fn parse(text: &'a [u8]) -> Result<Self, BadUri> {
-        if text.iter().any(|&b| b <= b' ' || b == 0x7f || matches!(b, b'<' | b'>' | b'"')) {
+        if !URI.has_all(text) {
             return Err(BadUri::Character);
         }
         let colon = memchr::memchr(b':', text).ok_or(BadUri::Scheme)?;
@@ -165,16 +170,12 @@ impl<'a> Host<'a> {
             let ip: Ipv6Addr = std::str::from_utf8(inner).ok()?.parse().ok()?;
             return Some(Host::Ip(ip.into()));
         }
-        let name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-        if text.is_empty() || !text.iter().all(name) {
-            return None;
-        }
-        // A top label never begins with a digit (section 25.1), so this can only be an IPv4 address.
+        // A top label never begins with a digit (section 25.1), so digits and dots can only be an IPv4 address.
         if text.iter().all(|b| b.is_ascii_digit() || *b == b'.') {
             let ip: Ipv4Addr = std::str::from_utf8(text).ok()?.parse().ok()?;
             return Some(Host::Ip(ip.into()));
         }
-        Some(Host::Name(text))
+        HOST.has_all(text).then_some(Host::Name(text))
     }
 
     /// Whether both name the same host: addresses by value, names in any case.

@@ -21,6 +21,10 @@ pub struct Via<'a> {
     pub params: Params<'a>,
     /// The `branch` parameter.
     pub branch: Option<&'a [u8]>,
+    /// The `received` parameter as it stands.
+    received: Option<&'a [u8]>,
+    /// The `rport` parameter as it stands; "" without a value.
+    rport: Option<&'a [u8]>,
 }
 
 impl<'a> Via<'a> {
@@ -38,20 +42,33 @@ impl<'a> Via<'a> {
         let (sent_by, params) = rest.split_at(memchr::memchr(b';', rest).unwrap_or(rest.len()));
         let (host, port) = uri::host_port_parts(lex::trim(sent_by)).ok()?;
         let params = Params(params);
-        let branch = params.get(b"branch");
-        lex::all_token(transport).then_some(Via { raw, transport, host, port, params, branch })
+        let (mut branch, mut received, mut rport) = (None, None, None);
+        for (name, value) in params {
+            let place = match name.len() {
+                5 if name.eq_ignore_ascii_case(b"rport") => &mut rport,
+                6 if name.eq_ignore_ascii_case(b"branch") => &mut branch,
+                8 if name.eq_ignore_ascii_case(b"received") => &mut received,
+                _ => continue,
+            };
+            place.get_or_insert(value.unwrap_or_default());
+        }
+        lex::all_token(transport).then_some(Via { raw, transport, host, port, params, branch, received, rport })
     }
 
     /// The `received` address, if it is one (IPv6 with or without brackets).
     pub fn received(&self) -> Option<IpAddr> {
-        let text = std::str::from_utf8(self.params.get(b"received")?).ok()?;
+        let text = std::str::from_utf8(self.received?).ok()?;
         text.trim_start_matches('[').trim_end_matches(']').parse().ok()
     }
 
     /// The `rport` parameter: none if absent, 0 if without a value.
     pub fn rport(&self) -> Option<u16> {
-        let value = self.params.get(b"rport")?;
-        Some(lex::number(value).and_then(|n| u16::try_from(n).ok()).unwrap_or(0))
+        Some(lex::number(self.rport?).and_then(|n| u16::try_from(n).ok()).unwrap_or(0))
+    }
+
+    /// Whether there is a `received` parameter, whatever it says.
+    pub(crate) fn has_received(&self) -> bool {
+        self.received.is_some()
     }
 
     /// The transport, if we know it.
