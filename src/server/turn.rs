@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -31,6 +31,10 @@ pub(super) enum Order {
     Resolved(LookupId, Vec<SocketAddr>),
     Stop,
 }
+
+/// Timers wake the thread on this grid. A call leaves eight timers behind, most of which only clear up, and each would wake
+/// it for itself; RFC 3261's shortest is 500 ms. (Kamailio's grid is 62.5 ms.)
+const GRID: Duration = Duration::from_millis(10);
 
 /// What peers have said by streams that one turn takes: the rest waits for the next, behind timers and datagrams.
 const HEARD_A_TURN: usize = 256;
@@ -112,7 +116,7 @@ impl Turns {
         let _guard = AbortOnPanic;
         let mut batch = Batch::default();
         loop {
-            let timeout = self.engine.next_deadline().map(|deadline| deadline.since(self.mono()));
+            let timeout = self.engine.next_deadline().map(|deadline| on_grid(deadline).since(self.mono()));
             if let Err(cause) = self.wires.sockets.wait(timeout) {
                 // Only a broken descriptor makes it fail, and nothing that we could do mends one.
                 error!(%cause, "the engine's thread can't wait for its sockets: the process ends");
@@ -242,6 +246,13 @@ impl Turns {
     }
 }
 
+/// The first moment of the grid that is not before `deadline`.
+fn on_grid(deadline: engine::Instant) -> engine::Instant {
+    let step = GRID.as_micros();
+    let steps = deadline.since_start().as_micros().div_ceil(step);
+    engine::Instant::after_start(Duration::from_micros((steps * step) as u64))
+}
+
 #[cfg(test)]
 mod tests {
     use std::env;
@@ -296,6 +307,14 @@ mod tests {
         let mut expected = EdgeCounters { sent: 1, sent_bytes: 5, events_dropped: 1, ..EdgeCounters::default() };
         expected.send_faults[SendFault::NoSocket as usize] = 1;
         assert_eq!(turns.counters.read(), expected);
+    }
+
+    #[test]
+    fn timers_wake_the_thread_on_a_grid_and_never_early() {
+        for (micros, expected) in [(0, 0), (1, 10_000), (10_000, 10_000), (499_999, 500_000), (500_001, 510_000)] {
+            let moment = |micros| engine::Instant::after_start(Duration::from_micros(micros));
+            assert_eq!(on_grid(moment(micros)), moment(expected), "{micros}");
+        }
     }
 
     #[test]
