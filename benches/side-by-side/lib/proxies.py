@@ -146,7 +146,7 @@ class OpenSips(Proxy):
                         if os.path.isdir(path)), None)
         if not modules:
             raise Trouble(f"no lib64/opensips/modules or lib/opensips/modules in {home}: set OPENSIPS_HOME to its prefix")
-        # What 4.0 named anew. "version: opensips 3.1.17 (x86_64/linux)".
+        # What 4.0 named anew. "opensips 3.1.17 (x86_64/linux)".
         major = re.search(r"opensips (\d+)\.", self.version() or "")
         new = bool(major) and int(major[1]) >= 4
         log = "stderror_enabled = yes\nsyslog_enabled = no" if new else "log_stderror = yes"

@@ -69,7 +69,8 @@ def first_line(*command):
         said = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except OSError:
         return None
-    return next((line.strip() for line in (said.stdout + said.stderr).splitlines() if line.strip()), None)
+    lines = [line.strip() for line in (said.stdout + said.stderr).splitlines()]
+    return next((line.removeprefix("version: ").rstrip(".") for line in lines if line), None)
 
 
 def commit():

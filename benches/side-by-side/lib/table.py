@@ -11,7 +11,7 @@ def runs(records):
 
 def groups(records, warm):
     """{(rate, proxy): its runs}, in the order of the first; undisturbed ones only, where there are any. With `warm` others'
-    work does not show."""
+    work hardly moves the CPU of a call, so all of them."""
     found = {}
     for record in runs(records):
         found.setdefault((record["rate"], record["proxy"]), []).append(record)
@@ -50,7 +50,7 @@ def markdown(records, warm):
             ratio = {other: number(own / cost(found[rate, other]), 2) if (rate, other) in found else "-"
                      for other in (FLOOR, PEER)}
             again = [sum(run["retransmissions"][side] for run in group) for side in ("caller", "servers")]
-            disturbed = not warm and any(run["disturbed"] for run in group)
+            disturbed = sum(run["disturbed"] for run in group)
             row = [str(rate), proxy, f"{own:.3f}{spread}", ratio[FLOOR], ratio[PEER],
                    number(median(group, lambda run: run["invite_ms"]["p50"]), 2),
                    number(median(group, lambda run: run["invite_ms"]["p99"]), 2),
@@ -61,7 +61,7 @@ def markdown(records, warm):
                 row.append(number(syscalls.get(proxy), 1))
             # Failures of every run, disturbed or not: others' work is no excuse for them.
             row += [f"{sum(run['failed'] for run in all_runs)} of {sum(run['calls'] for run in all_runs)}",
-                    f"{again[0]} + {again[1]}", f"{len(group)}{' disturbed' if disturbed else ''}"]
+                    f"{again[0]} + {again[1]}", f"{len(group)}{f', {disturbed} disturbed' if disturbed else ''}"]
             lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
@@ -113,7 +113,7 @@ are in [{raw}]({raw}).
 - commit: {header["commit"]}{tree}
 - machine: {machine["cpu"]}, {machine["cores"]} cores, {machine["memory_gib"]} GiB; {machine["system"]}, kernel {machine["kernel"]}
 {versions}
-- each figure: the median of {options["reps"]} runs of {options["secs"]} s, interleaved{"; cores kept warm" if warm else ""}
+- each figure: the median over {options["reps"]} x {options["secs"]} s, interleaved{"; cores kept warm" if warm else ""}; nice {header["nice"]}
 
 {markdown(records, warm)}
 
