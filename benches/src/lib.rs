@@ -19,6 +19,9 @@ pub const OK: &str = include_str!("../../tests/captures/recog-03-server-200-INVI
 /// The messages of a call, in their order.
 pub const MESSAGES: [&str; 6] = ["INVITE", "100", "200", "ACK", "BYE", "200 to BYE"];
 
+/// Where the ACK stands in them.
+pub const ACK: usize = 3;
+
 /// Between two calls.
 const PACE: Duration = Duration::from_millis(1);
 
@@ -62,10 +65,10 @@ impl Player {
         self.out.clear();
     }
 
-    /// One message goes through; what comes out is forgotten, in memory that is used again.
-    pub fn play(&mut self, (peer, bytes): &(SocketAddr, Vec<u8>)) {
+    /// One message goes through; what comes out is counted and forgotten, in memory that is used again.
+    pub fn play(&mut self, (peer, bytes): &(SocketAddr, Vec<u8>)) -> usize {
         self.receive(*peer, bytes);
-        self.out.clear();
+        self.out.drain(..).filter(|output| matches!(output, Output::Send { .. })).count()
     }
 
     fn receive(&mut self, peer: SocketAddr, bytes: &[u8]) {
