@@ -7,6 +7,7 @@ pub mod snapshot;
 
 mod dialog;
 pub mod dispatch;
+mod probe;
 mod proxy;
 pub mod route;
 pub mod sip;
@@ -21,6 +22,7 @@ use self::dialog::Dialogs;
 use self::dispatch::Dispatch;
 use self::event::{Drain, DropCause};
 use self::flow::Flow;
+use self::probe::{Prober, Scene};
 use self::proxy::{Owner, Proxy, World};
 use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
 use self::snapshot::Totals;
@@ -83,6 +85,7 @@ impl Default for Limits {
 pub struct Engine {
     keys: Keys,
     proxy: Proxy,
+    prober: Prober,
     transactions: Transactions<Owner>,
     dispatch: Dispatch,
     dialogs: Dialogs,
@@ -97,10 +100,13 @@ impl Engine {
     /// An engine with no sets loaded. `seed` makes its tables' hashes and random choices; give each start another one.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let proxy = Proxy::new(&config);
-        let Config { key, timing, sets, limits, .. } = config;
+        let Config { key, timing, sets, limits, listeners, .. } = config;
         let choices = u64::from_le_bytes(*seed.first_chunk().expect("8 of 32 bytes"));
+        let keys = Keys::new(&key, &seed);
+        let for_probes = u64::from_le_bytes(*seed.last_chunk().expect("8 of 32 bytes"));
         Engine {
-            keys: Keys::new(&key, &seed),
+            prober: Prober::new(&keys, &listeners, timing, for_probes),
+            keys,
             proxy,
             transactions: Transactions::new(timing),
             dispatch: Dispatch::new(sets, choices),
@@ -112,27 +118,42 @@ impl Engine {
 
     /// Takes one input and appends what is to be done. Cannot fail: what a peer sends is never our error.
     pub fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
-        let (mut world, proxy, happened) = self.world(now, out);
+        let Engine { keys, proxy, prober, transactions, dispatch, dialogs, totals, happened } = self;
+        let mut world = World { now, keys, transactions, dispatch, dialogs, totals, out };
         match input {
             Input::Received { flow, .. } | Input::Unframed { flow, .. } if !proxy.takes_from(&world, flow) => {
                 proxy.shut_out(&mut world, flow);
             }
-            Input::Received { flow, bytes } => received(&mut world, proxy, flow, bytes),
-            Input::Unreachable { flow } => world.transactions.unreachable(flow, now.mono, happened),
-            Input::Refused { flow, quoted } => refused(&mut world, flow, quoted, happened),
-            Input::Undelivered { flow: _, bytes } => undelivered(&mut world, bytes, happened),
+            Input::Received { flow, bytes } => received(&mut world, proxy, prober, flow, bytes),
+            Input::Unreachable { flow } => {
+                world.transactions.unreachable(flow, now.mono, happened);
+                prober.unreachable(&mut scene(&mut world), flow);
+            }
+            Input::Refused { flow, quoted } => refused(&mut world, prober, flow, quoted, happened),
+            Input::Undelivered { flow: _, bytes } => undelivered(&mut world, prober, bytes, happened),
             Input::Unframed { flow, head, fault } => proxy.unframed(&mut world, flow, head, fault),
             Input::Sets(sets) => {
-                let changes = world.dispatch.replace(sets);
+                let changes = world.dispatch.replace(sets, now);
+                prober.place(world.dispatch, now);
                 world.out.push(Output::Event(Event::SetsReplaced(changes)));
             }
             Input::Wake => {
                 world.transactions.wake(now.mono, world.out, happened);
                 world.dialogs.lapse(now.mono, LAPSES_A_TURN);
                 proxy.give_up_lookups(&mut world);
+                prober.wake(&mut scene(&mut world));
+                world.dispatch.wake(world.dialogs, now, world.out);
             }
             Input::Drain(drain) => proxy.drain(drain),
             Input::Resolved { id, addresses } => proxy.resolved(&mut world, id, &addresses),
+            Input::Order { set, uri, standing } => {
+                let ordered = world.dispatch.order(set, uri, standing, world.dialogs, world.out);
+                if let Err(unknown) = ordered {
+                    world.out.push(Output::Event(Event::OrderedInVain(unknown)));
+                }
+            }
+            Input::Remembered(all) => world.dispatch.remember(all, now, world.out),
+            Input::Checked { id, outcome } => prober.checked(&mut scene(&mut world), id, outcome),
         }
         for happened in happened.drain(..) {
             proxy.happened(&mut world, happened);
@@ -141,14 +162,20 @@ impl Engine {
 
     /// When `Input::Wake` is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [self.transactions.next_deadline(), self.dialogs.next_deadline(), self.proxy.next_deadline()];
-        deadlines.into_iter().flatten().min()
+        let calls = [self.transactions.next_deadline(), self.dialogs.next_deadline(), self.proxy.next_deadline()];
+        let health = [self.prober.next_deadline(), self.dispatch.next_deadline()];
+        calls.into_iter().chain(health).flatten().min()
+    }
+
+    /// The last observations of a destination by address, oldest first; empty if it is not loaded.
+    pub fn history(&self, set: dispatch::SetId, uri: &str) -> Vec<(std::net::SocketAddr, Vec<dispatch::Observation>)> {
+        self.dispatch.history(set, uri)
     }
 
     /// The state that the outside may see.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
+    pub fn snapshot(&self, now: Now) -> Arc<Snapshot> {
         Arc::new(Snapshot {
-            sets: self.dispatch.view(&self.dialogs),
+            sets: self.dispatch.view(&self.dialogs, now),
             totals: self.totals,
             transactions: self.transactions.len(),
             sessions: self.dialogs.len(),
@@ -159,24 +186,20 @@ impl Engine {
             },
         })
     }
+}
 
-    /// The rooms' parts, borrowed for one turn.
-    fn world<'e>(
-        &'e mut self,
-        now: Now,
-        out: &'e mut Vec<Output>,
-    ) -> (World<'e>, &'e mut Proxy, &'e mut Vec<Happened<Owner>>) {
-        let Engine { keys, proxy, transactions, dispatch, dialogs, totals, happened } = self;
-        (World { now, keys, transactions, dispatch, dialogs, totals, out }, proxy, happened)
-    }
+/// What the prober sees of the world.
+fn scene<'s>(world: &'s mut World<'_>) -> Scene<'s> {
+    Scene { dispatch: world.dispatch, totals: world.totals, now: world.now, out: world.out }
 }
 
 /// A message that could not be sent ends the client transaction of its branch, if it has one. An answer has gone every way
 /// that there is, and an ACK or CANCEL that is lost is mended by the INVITE's own timers.
-fn undelivered(world: &mut World<'_>, bytes: &[u8], happened: &mut Vec<Happened<Owner>>) {
+fn undelivered(world: &mut World<'_>, prober: &mut Prober, bytes: &[u8], happened: &mut Vec<Happened<Owner>>) {
     let Ok(message) = Message::parse(bytes) else { return };
     if let (Start::Request { method, .. }, Some(text)) = (message.start(), message.via().branch)
         && !matches!(method, Method::Ack | Method::Cancel)
+        && !prober.undelivered(&mut scene(world), text, method)
         && let Some(branch) = world.keys.read_branch(text)
         && let Some(client) = world.transactions.client(&branch, method)
     {
@@ -185,7 +208,7 @@ fn undelivered(world: &mut World<'_>, bytes: &[u8], happened: &mut Vec<Happened<
 }
 
 /// A datagram, or one framed message of a stream.
-fn received(world: &mut World<'_>, proxy: &mut Proxy, flow: Flow, bytes: &[u8]) {
+fn received(world: &mut World<'_>, proxy: &mut Proxy, prober: &mut Prober, flow: Flow, bytes: &[u8]) {
     match keep_alive(bytes) {
         Some(KeepAlive::Ping) => return world.out.push(Output::Send { flow, bytes: Bytes::from_static(PONG) }),
         Some(KeepAlive::Quiet) => return,
@@ -194,6 +217,7 @@ fn received(world: &mut World<'_>, proxy: &mut Proxy, flow: Flow, bytes: &[u8]) 
     match Message::parse_within(bytes, proxy.header_lines()) {
         Ok(message) => match message.start() {
             Start::Request { .. } => proxy.request(world, flow, &message),
+            Start::Response { .. } if prober.wrote(&message) => prober.response(&mut scene(world), flow, &message),
             Start::Response { .. } => proxy.response(world, flow, &message),
         },
         Err(NotSip::Empty) => {}
@@ -204,10 +228,13 @@ fn received(world: &mut World<'_>, proxy: &mut Proxy, flow: Flow, bytes: &[u8]) 
 
 /// An ICMP error. It may be forged and come from anywhere, so it ends one transaction at most: the one whose branch, which
 /// nobody else can make, stands in what it quotes.
-fn refused(world: &mut World<'_>, flow: Flow, quoted: &[u8], happened: &mut Vec<Happened<Owner>>) {
+fn refused(world: &mut World<'_>, prober: &mut Prober, flow: Flow, quoted: &[u8], happened: &mut Vec<Happened<Owner>>) {
     // An ACK waits for nothing.
     let request = sip::quoted(quoted).filter(|request| request.method != Method::Ack);
     let ended = request.is_some_and(|request| {
+        if prober.refused(&mut scene(world), flow, request.branch, request.method) {
+            return true;
+        }
         let branch = world.keys.read_branch(request.branch);
         let client = branch.and_then(|branch| world.transactions.client(&branch, request.method));
         client.is_some_and(|client| world.transactions.refused(client, request.method, flow, world.now.mono, happened))

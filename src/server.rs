@@ -18,8 +18,8 @@ use crate::edge::counters::{Counters, EdgeCounters};
 use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
 use crate::edge::udp::{BindError, Sockets, Waker};
-use crate::engine::dispatch::Sets;
-use crate::engine::event::{Changes, Drain, Event, Input, LookupId};
+use crate::engine::dispatch::{NoSuchDestination, Outcome, Remembered, SetId, Sets, Standing};
+use crate::engine::event::{Changes, CheckId, Drain, Event, Input, LookupId};
 use crate::engine::flow::{HostPort, Listener, Transport};
 use crate::engine::{self, Engine, Now, Snapshot};
 
@@ -27,6 +27,7 @@ use turn::{Order, Outside, Turns, Wires};
 
 pub use node::{Node, NodeError};
 pub use sets::check_rows;
+pub use turn::{Asked, History};
 
 /// Orders that may wait; whoever gives one more waits itself.
 const ORDERS: usize = 64;
@@ -40,6 +41,8 @@ pub struct ServerConfig {
     pub engine: engine::Config,
     /// The sets to begin with.
     pub sets: Sets,
+    /// What was known of their destinations before a restart.
+    pub remembered: Vec<Remembered>,
     /// What bounds TCP connections.
     pub streams: StreamLimits,
     /// What the engine's random choices grow from; another one for each start.
@@ -48,6 +51,8 @@ pub struct ServerConfig {
     pub events: mpsc::Sender<Event>,
     /// Who looks up the names that messages lead to. What finds it full or closed is not looked up.
     pub lookups: mpsc::Sender<Lookup>,
+    /// Who asks destinations by other means than SIP. What finds it full or closed times out.
+    pub checks: mpsc::Sender<Asked>,
 }
 
 /// A name that the engine wants looked up; [`Handle::resolved`] takes the answer.
@@ -120,19 +125,22 @@ impl Server {
     /// Binds the listeners and starts the engine's thread, which serves until [`Handle::stop`]. With a TCP listener it
     /// needs a tokio runtime that outlives the server.
     pub fn start(config: ServerConfig) -> Result<Handle, ServerError> {
-        let ServerConfig { engine: mut config, sets, streams: limits, seed, events, lookups } = config;
+        let ServerConfig { engine: mut config, sets, remembered, streams: limits, seed, events, lookups, checks } =
+            config;
         let counters = Arc::new(Counters::default());
         let wires = bind(&mut config.listeners, limits, &counters)?;
         let listeners = config.listeners.clone();
         let addresses = listeners.iter().map(|listener| listener.bind).collect();
         let waker = wires.sockets.waker();
         let (orders, incoming) = mpsc::channel(ORDERS);
-        let outside = Outside { events, lookups };
+        let outside = Outside { events, lookups, checks };
         let mut engine = Engine::new(config, seed);
         // Before the first datagram is read: a node must not refuse calls for want of sets that it has.
         let now = Now { mono: engine::Instant::ZERO, wall: SystemTime::now() };
-        engine.handle(Input::Sets(sets), now, &mut Vec::new());
-        let turns = Turns::new(engine, wires, incoming, outside, Arc::clone(&counters));
+        let mut out = Vec::new();
+        engine.handle(Input::Sets(sets), now, &mut out);
+        engine.handle(Input::Remembered(&remembered), now, &mut out);
+        let turns = Turns::new(engine, wires, incoming, outside, Arc::clone(&counters)).beginning_with(out);
         let thread = thread::Builder::new().name("tandem-engine".to_owned()).spawn(move || turns.run());
         Ok(Handle(Arc::new(Shared {
             orders,
@@ -178,6 +186,28 @@ impl Handle {
     /// Tells where the name of a [`Lookup`] leads, best first; nowhere if nobody knows.
     pub async fn resolved(&self, id: LookupId, addresses: Vec<SocketAddr>) -> Result<(), Gone> {
         self.0.orders.send(Order::Resolved(id, addresses)).await.map_err(|_| Gone)?;
+        self.0.waker.0.wake();
+        Ok(())
+    }
+
+    /// Gives an operator's order to a destination, by its `destination` column.
+    ///
+    /// # Errors
+    /// [`NoSuchDestination`] inside; [`Gone`] outside.
+    pub async fn give(&self, set: SetId, uri: &str, standing: Standing) -> Result<Result<(), NoSuchDestination>, Gone> {
+        let given = self.order(|done| Order::Give(set, uri.to_owned(), standing, done)).await?;
+        self.forget_snapshot().await;
+        Ok(given)
+    }
+
+    /// The last observations of a destination by address, oldest first; empty if it is not loaded.
+    pub async fn history(&self, set: SetId, uri: &str) -> Result<History, Gone> {
+        self.order(|done| Order::History(set, uri.to_owned(), done)).await
+    }
+
+    /// Tells how a check of [`Asked`] has ended.
+    pub async fn checked(&self, id: CheckId, outcome: Outcome) -> Result<(), Gone> {
+        self.0.orders.send(Order::Checked(id, outcome)).await.map_err(|_| Gone)?;
         self.0.waker.0.wake();
         Ok(())
     }

@@ -229,7 +229,7 @@ fn picture(act: Act, elapsed: Duration, snapshot: &Snapshot, running: u64) -> St
     let most = destinations.clone().map(|one| one.sessions).max().unwrap_or(0).max(1);
     for one in destinations {
         let bar = "#".repeat((one.sessions as usize * BAR).div_ceil(most as usize));
-        let state = if one.fit { "fit" } else { "off" };
+        let state = if one.fitness.is_fit() { "fit" } else { "off" };
         let (uri, sessions, selections) = (&one.uri, one.sessions, one.selections);
         writeln!(text, "  {uri:<22} {state}  {sessions:>4} now {selections:>6} in all  {bar}")
             .expect("writing to memory");

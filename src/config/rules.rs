@@ -50,6 +50,7 @@ fn read_set(section: &Section<'_>, set: SetId) -> Policy {
         priority_order: section.text("priority_order", order).unwrap_or_default(),
         empty_reply: read_reply(&section.section("empty_reply"), default.empty_reply),
         failover: read_failover(section, default.failover),
+        ..default
     }
 }
 

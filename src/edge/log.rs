@@ -10,6 +10,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::engine::Event;
+use crate::engine::dispatch::Health;
+use crate::engine::event::HealthChange;
 
 /// Lines that may wait for standard error before further ones are dropped: a few seconds of calls.
 const QUEUE: usize = 32_768;
@@ -138,6 +140,22 @@ pub fn report(event: &Event) {
         Event::SetsReplaced(changes) => {
             info!(added = changes.added, removed = changes.removed, changed = changes.changed, "sets replaced");
         }
+        Event::Health(change) => report_health(change),
+        Event::Ordered { set, uri, address, old, standing, sessions } => info!(
+            set = set.0,
+            destination = uri,
+            %address,
+            old = old.name(),
+            order = standing.order.name(),
+            by = standing.by,
+            reason = standing.reason,
+            sessions,
+            "order given"
+        ),
+        Event::OrderedInVain(unknown) => warn!(cause = %unknown, "order given in vain"),
+        Event::Drained { set, uri, address } => {
+            info!(set = set.0, destination = uri, %address, "destination drained: it has no session left");
+        }
         Event::Dropped { cause, flow } => {
             debug!(
                 cause = cause.name(),
@@ -146,6 +164,18 @@ pub fn report(event: &Event) {
                 listener = flow.listener.0,
                 "message dropped"
             );
+        }
+    }
+}
+
+fn report_health(change: &HealthChange) {
+    let HealthChange { set, uri, address, old, new, why, cause } = change;
+    let (set, old, new) = (set.0, old.name(), new.name());
+    let last = cause.map(|cause| format!("{} by {}", cause.outcome.name(), cause.witness.name()));
+    match change.new {
+        Health::Down => warn!(set, destination = uri, %address, old, new, %why, last, "destination down"),
+        Health::Up | Health::Busy | Health::Unknown => {
+            info!(set, destination = uri, %address, old, new, %why, last, "destination {new}");
         }
     }
 }

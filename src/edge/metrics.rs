@@ -129,7 +129,7 @@ pub const TABLE: &[Row] = &[
         help: "Whether a new request may go to the destination.",
         kind: Kind::Gauge,
         labels: DESTINATION,
-        values: |view, values| each(view, values, |destination| f64::from(destination.fit)),
+        values: |view, values| each(view, values, |destination| f64::from(destination.fitness.is_fit())),
     },
     Row {
         name: "tandem_destination_weight",

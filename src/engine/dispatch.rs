@@ -2,22 +2,42 @@
 
 mod destination;
 mod failover;
+mod fitness;
+mod health;
+mod order;
+mod panic;
 mod reload;
 mod select;
+mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use slotmap::SlotMap;
 use smallvec::SmallVec;
 
-pub use destination::{Destination, DestinationId, Order, Row, RowState, Set, SetId, Sets};
+pub use destination::{Destination, DestinationId, Row, RowState, Set, SetId, Sets};
 pub use failover::{BadOutcome, Failover, RetryOn};
+pub use fitness::Fitness;
+pub use health::{
+    Answers, BOUNDS, BadAnswer, Check, CheckKind, Combine, Damping, Health, InitState, Judgement, KEPT, Kept,
+    LONGEST_RETRY_AFTER, Latency, Level, Meaning, Observation, Observe, Outcome, Probing, SipProbe, SlowStart, When,
+    Why, Witness,
+};
+pub use order::{Order, Standing};
+pub use panic::{Panic, PanicMode};
 pub use select::{Algorithm, PriorityOrder};
+pub use watch::{NoSuchDestination, Remembered};
+
+pub(crate) use health::{Condition, Seen};
 
 use self::select::{Candidate, Turns};
+use crate::engine::clock::{Instant, Now};
 use crate::engine::sip::Reply;
 use crate::engine::snapshot::{DestinationView, SetView};
+use crate::engine::wheel::Wheel;
 
 /// The most failovers that a plan names behind its first choice: nobody waits for more.
 pub const MOST_FAILOVERS: usize = 8;
@@ -37,6 +57,14 @@ pub struct Policy {
     pub empty_reply: Reply,
     /// What is done when a destination does not take a request.
     pub failover: Failover,
+    /// How its destinations are probed.
+    pub probing: Arc<Probing>,
+    /// How some of them are probed instead, by the `destination` column.
+    pub probing_instead: Vec<(String, Arc<Probing>)>,
+    /// How their health is judged.
+    pub judgement: Judgement,
+    /// What is done when too few are fit.
+    pub panic: Panic,
 }
 
 impl Policy {
@@ -49,7 +77,21 @@ impl Policy {
             priority_order: PriorityOrder::default(),
             empty_reply: Reply::new(480, "MRCP server Unavailable"),
             failover: Failover::default(),
+            probing: Arc::default(),
+            probing_instead: Vec::new(),
+            judgement: Judgement::default(),
+            panic: Panic::default(),
         }
+    }
+
+    /// How the destination of that URI is probed.
+    pub fn probing_of(&self, uri: &str) -> &Arc<Probing> {
+        self.probing_instead.iter().find(|(one, _)| one == uri).map_or(&self.probing, |(_, probing)| probing)
+    }
+
+    /// How long a call may take before its trial of a destination counts as lost.
+    fn longest_try(&self) -> Duration {
+        self.failover.first_response_timeout + self.failover.final_timeout + Duration::from_secs(1)
     }
 }
 
@@ -97,13 +139,20 @@ pub struct Dispatch {
     destinations: SlotMap<DestinationId, Destination>,
     sets: BTreeMap<SetId, SetState>,
     /// What a set gets that is neither configured nor loaded.
-    unknown: Policy,
+    unknown: Box<Policy>,
     seed: u64,
     by_key: HashMap<(SetId, u32), DestinationId>,
     addresses: HashSet<SocketAddr>,
     ips: HashSet<IpAddr>,
     /// Room for the fit destinations of one plan, kept so that plans allocate nothing.
     fit: Vec<Candidate>,
+    chance: fastrand::Rng,
+    /// Whose health may change by time alone.
+    changing: Wheel<DestinationId>,
+    /// Those that were told to drain and have sessions still.
+    draining: Vec<DestinationId>,
+    /// When those are looked at next.
+    next_look: Option<Instant>,
 }
 
 /// What a set has beside its destinations; it outlives reloads.
@@ -118,6 +167,10 @@ struct SetState {
     exhausted: u64,
     session: Turns,
     other: Turns,
+    /// Whether too few were fit at the last plan.
+    panicking: bool,
+    /// Those that were fit when enough were.
+    known_good: Vec<DestinationId>,
 }
 
 impl Dispatch {
@@ -126,12 +179,16 @@ impl Dispatch {
         let mut dispatch = Dispatch {
             destinations: SlotMap::with_key(),
             sets: BTreeMap::new(),
-            unknown: Policy::of(SetId::default()),
+            unknown: Box::new(Policy::of(SetId::default())),
             seed,
             by_key: HashMap::new(),
             addresses: HashSet::new(),
             ips: HashSet::new(),
             fit: Vec::new(),
+            chance: fastrand::Rng::with_seed(!seed),
+            changing: Wheel::new(),
+            draining: Vec::new(),
+            next_look: None,
         };
         for policy in policies {
             let state = dispatch.set_mut(policy.set);
@@ -143,18 +200,25 @@ impl Dispatch {
 
     /// Puts the fit destinations of the set into `plan` in its algorithm's order, and steps the turn. An unknown set's
     /// plan is empty.
-    pub fn plan(&mut self, set: SetId, turn: Turn, plan: &mut Plan) {
+    pub fn plan(&mut self, set: SetId, turn: Turn, now: Instant, plan: &mut Plan) {
         plan.0.clear();
         let Dispatch { destinations, sets, fit, .. } = self;
         let Some(state) = sets.get_mut(&set) else { return };
+        let SetState { policy, members, .. } = state;
         fit.clear();
-        for &id in &state.members {
-            match destinations.get(id) {
-                Some(found) if found.is_fit() => {
-                    fit.push(Candidate { id, weight: found.row.weight, priority: found.row.priority });
-                }
-                Some(_) | None => {}
-            }
+        let mut slow = false;
+        let wanted = members.iter().filter_map(|&id| Some((id, destinations.get(id)?)));
+        for (id, found) in wanted.clone().filter(|(_, found)| found.fitness(&policy.judgement, now).is_fit()) {
+            let share = found.condition.share(&policy.judgement, now);
+            slow |= share < 100;
+            fit.push(Candidate { id, weight: found.row.weight, priority: found.row.priority, share });
+        }
+        if slow {
+            // Only then, so that weights stay what people wrote.
+            fit.iter_mut().for_each(Candidate::weigh_by_share);
+        }
+        if policy.panic.threshold > 0 {
+            panic::check(state, destinations, fit);
         }
         let turns = match turn {
             Turn::Session => &mut state.session,
@@ -178,9 +242,24 @@ impl Dispatch {
         self.sets.get(&set).map_or(&self.unknown, |state| &state.policy)
     }
 
-    /// Whether a new request may go there; computed each time, nobody keeps the answer.
-    pub fn fit(&self, id: DestinationId) -> bool {
-        self.destinations.get(id).is_some_and(Destination::is_fit)
+    /// Whether a new request may go there, and if not, why not; computed each time, nobody keeps the answer. None if it is
+    /// no longer loaded.
+    pub fn fitness(&self, id: DestinationId, now: Instant) -> Option<Fitness> {
+        let found = self.destinations.get(id)?;
+        Some(found.fitness(&self.policy(found.set).judgement, now))
+    }
+
+    /// Whether a request that another destination did not take may go there: if it is fit, or if its set panics and sends to
+    /// the unfit too.
+    pub(crate) fn may_try(&self, id: DestinationId, now: Instant) -> bool {
+        let Some(fitness) = self.fitness(id, now) else { return false };
+        match fitness {
+            Fitness::Fit => true,
+            Fitness::Unwell(_) | Fitness::OnTrial => {
+                self.sets.get(&self.destinations[id].set).is_some_and(|state| state.panicking)
+            }
+            Fitness::Ordered(_) | Fitness::Unresolved => false,
+        }
     }
 
     /// Whether some loaded destination, fit or not, has this address; IPv4 in IPv6's clothes is IPv4.
@@ -228,7 +307,7 @@ impl Dispatch {
 
     /// What the outside may see: sets by number, their destinations in the table's order. A configured set without rows is
     /// among them.
-    pub fn view(&self, load: &dyn Load) -> Vec<SetView> {
+    pub fn view(&self, load: &dyn Load, now: Now) -> Vec<SetView> {
         self.sets
             .iter()
             .map(|(&id, state)| SetView {
@@ -238,10 +317,11 @@ impl Dispatch {
                 empty: state.empty,
                 failovers: state.failovers,
                 exhausted: state.exhausted,
+                panicking: state.panicking,
                 destinations: state
                     .members
                     .iter()
-                    .filter_map(|&id| Some(view_destination(id, self.destinations.get(id)?, load)))
+                    .filter_map(|&id| Some(view_destination(id, self.destinations.get(id)?, &state.policy, load, now)))
                     .collect(),
             })
             .collect()
@@ -265,12 +345,21 @@ impl SetState {
             exhausted: 0,
             session: Turns::new(seed),
             other: Turns::new(!seed),
+            panicking: false,
+            known_good: Vec::new(),
         }
     }
 }
 
-fn view_destination(id: DestinationId, destination: &Destination, load: &dyn Load) -> DestinationView {
-    let Destination { row, order, counts, .. } = destination;
+fn view_destination(
+    id: DestinationId,
+    destination: &Destination,
+    policy: &Policy,
+    load: &dyn Load,
+    now: Now,
+) -> DestinationView {
+    let Destination { row, standing, counts, condition, .. } = destination;
+    let judgement = &policy.judgement;
     DestinationView {
         id,
         row: row.row,
@@ -279,8 +368,18 @@ fn view_destination(id: DestinationId, destination: &Destination, load: &dyn Loa
         description: row.description.clone(),
         weight: row.weight,
         priority: row.priority,
-        order: *order,
-        fit: destination.is_fit(),
+        standing: standing.clone(),
+        health: condition.health(judgement, now.mono),
+        since: condition.since,
+        why: condition.why(judgement, now.mono),
+        fitness: destination.fitness(judgement, now.mono),
+        probed: !condition.probing().checks.is_empty(),
+        share: condition.share(judgement, now.mono),
+        penalty: condition.penalty(judgement, now.mono),
+        kept: condition.keep(now.mono),
+        latencies: *condition.latencies(),
+        falls: counts.falls,
+        ejections: counts.ejections,
         selections: counts.selections,
         other_selections: counts.other_selections,
         responses: counts.responses,

@@ -1,10 +1,13 @@
 //! What goes into the engine and what comes out.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::engine::dispatch::{SetId, Sets};
+use crate::engine::dispatch::{
+    Health, NoSuchDestination, Observation, Order, Outcome, Remembered, SetId, Sets, Standing, Why,
+};
 use crate::engine::flow::{ConnectionId, Flow, Transport};
 use crate::engine::sip::FrameFault;
 
@@ -51,6 +54,24 @@ pub enum Input<'a> {
     Sets(Sets),
     /// The `next_deadline` has come.
     Wake,
+    /// An operator's order.
+    Order {
+        /// The set.
+        set: SetId,
+        /// The `destination` column.
+        uri: &'a str,
+        /// The order, with who gives it and why.
+        standing: &'a Standing,
+    },
+    /// What was known of the destinations before a restart; after the first load.
+    Remembered(&'a [Remembered]),
+    /// A check of [`Output::Check`] has ended.
+    Checked {
+        /// The output's `id`.
+        id: CheckId,
+        /// How.
+        outcome: Outcome,
+    },
     /// How far the node is in leaving.
     Drain(Drain),
     /// A name of [`Output::Resolve`] has been looked up.
@@ -97,8 +118,36 @@ pub enum Output {
         /// The transport.
         transport: Transport,
     },
+    /// Ask a destination by other means than SIP, and tell with [`Input::Checked`]; what takes longer than `timeout` has
+    /// timed out.
+    Check {
+        /// To be told with the outcome.
+        id: CheckId,
+        /// What is asked.
+        target: CheckTarget,
+        /// How long it may take.
+        timeout: Duration,
+    },
     /// Tell people and counters.
     Event(Event),
+}
+
+/// A check of a destination; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CheckId(pub u64);
+
+/// What a check asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckTarget {
+    /// Whether a TCP connection can be made there.
+    Tcp(SocketAddr),
+    /// What a GET is answered.
+    Http {
+        /// The server.
+        address: SocketAddr,
+        /// The path, from its slash.
+        path: String,
+    },
 }
 
 /// A name that is being looked up; never used twice.
@@ -119,6 +168,34 @@ pub enum Event {
     },
     /// A load took effect.
     SetsReplaced(Changes),
+    /// A destination's health is another.
+    Health(Box<HealthChange>),
+    /// An operator wants something else of a destination.
+    Ordered {
+        /// The set.
+        set: SetId,
+        /// The `destination` column.
+        uri: String,
+        /// One of its addresses.
+        address: SocketAddr,
+        /// The order before.
+        old: Order,
+        /// The order now, with who gave it and why.
+        standing: Standing,
+        /// The sessions that it has now.
+        sessions: u64,
+    },
+    /// An order was for nobody.
+    OrderedInVain(NoSuchDestination),
+    /// A destination that is to drain has no session left.
+    Drained {
+        /// The set.
+        set: SetId,
+        /// The `destination` column.
+        uri: String,
+        /// One of its addresses.
+        address: SocketAddr,
+    },
     /// A received message was thrown away; the engine has counted it.
     Dropped {
         /// Why.
@@ -126,6 +203,25 @@ pub enum Event {
         /// The way it came.
         flow: Flow,
     },
+}
+
+/// A destination's health before and now.
+#[derive(Clone, Debug)]
+pub struct HealthChange {
+    /// The set.
+    pub set: SetId,
+    /// The `destination` column.
+    pub uri: String,
+    /// The address whose health it is.
+    pub address: SocketAddr,
+    /// Before.
+    pub old: Health,
+    /// Now.
+    pub new: Health,
+    /// The rule behind it.
+    pub why: Why,
+    /// What was seen last; none if time alone has changed it.
+    pub cause: Option<Observation>,
 }
 
 /// What an operator sees of an initial INVITE. Text of the caller's is shown with control characters escaped.

@@ -103,6 +103,13 @@ pub struct Listener {
     pub sources: Sources,
 }
 
+impl Listener {
+    /// Whether what leaves by it can come to `peer`: loopback reaches only loopback, one address family not the other.
+    pub fn reaches(&self, peer: SocketAddr) -> bool {
+        self.bind.is_ipv4() == peer.is_ipv4() && self.bind.ip().is_loopback() == peer.ip().is_loopback()
+    }
+}
+
 /// Who may send to a listener, beside the destinations. The default is everybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {

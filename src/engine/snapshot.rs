@@ -1,8 +1,9 @@
 //! What the outside may see of the engine: built on request, in time proportional to the destinations.
 
 use std::net::SocketAddr;
+use std::time::SystemTime;
 
-use crate::engine::dispatch::{DestinationId, Order, SetId};
+use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Latency, SetId, Standing, Why};
 use crate::engine::event::{Drain, DropCause};
 
 /// The engine's state and counters at one moment.
@@ -37,6 +38,8 @@ pub struct SetView {
     pub failovers: u64,
     /// Requests whose every try failed.
     pub exhausted: u64,
+    /// Whether so few were fit at the last request that its policy for that case held.
+    pub panicking: bool,
     /// Its destinations, in the table's order.
     pub destinations: Vec<DestinationView>,
 }
@@ -59,9 +62,29 @@ pub struct DestinationView {
     /// The `priority` column.
     pub priority: i32,
     /// What the operator wants.
-    pub order: Order,
+    pub standing: Standing,
+    /// What this node holds of it.
+    pub health: Health,
+    /// Since when.
+    pub since: SystemTime,
+    /// The rule behind it.
+    pub why: Why,
     /// Whether a new request may go there.
-    pub fit: bool,
+    pub fitness: Fitness,
+    /// Whether it is probed.
+    pub probed: bool,
+    /// How much of its weight it gets now, in percent.
+    pub share: u32,
+    /// The penalty for flapping; 0 if the set does not damp.
+    pub penalty: u32,
+    /// What is worth keeping over a restart.
+    pub kept: Kept,
+    /// Latencies, in the order of [`Witness::ALL`](crate::engine::dispatch::Witness::ALL).
+    pub latencies: [Latency; 4],
+    /// How often it has gone down.
+    pub falls: u64,
+    /// How often its callers' failures have ejected it.
+    pub ejections: u64,
     /// Initial INVITEs sent there.
     pub selections: u64,
     /// Other requests outside a dialog sent there.

@@ -131,10 +131,12 @@ impl Node {
         let handle = Server::start(ServerConfig {
             engine: config.engine(key),
             sets: resolved.sets.clone(),
+            remembered: Vec::new(),
             streams: config.streams,
             seed,
             events,
             lookups,
+            checks: mpsc::channel(1).0,
         })?;
         tokio::spawn(report(heard));
         let shared = Arc::new(Shared {
@@ -257,7 +259,7 @@ impl http::Node for Shared {
                 if snapshot.drain > Drain::No {
                     readiness.reasons.push("the node is draining".into());
                 }
-                let unfit = snapshot.sets.iter().filter(|set| set.destinations.iter().all(|one| !one.fit));
+                let unfit = snapshot.sets.iter().filter(|set| set.destinations.iter().all(|one| !one.fitness.is_fit()));
                 readiness.degraded.extend(unfit.map(|set| format!("set {} has no fit destination", set.id.0)));
             }
             Err(gone) => readiness.reasons.push(gone.to_string()),

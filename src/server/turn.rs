@@ -16,8 +16,8 @@ use crate::edge::counters::{Counters, SendFault};
 use crate::edge::resolve::Question;
 use crate::edge::tcp::{Heard, Streams};
 use crate::edge::udp::{Batch, Sockets};
-use crate::engine::dispatch::Sets;
-use crate::engine::event::{Changes, Drain, Event, Input, LookupId, Output};
+use crate::engine::dispatch::{NoSuchDestination, Observation, Outcome, SetId, Sets, Standing};
+use crate::engine::event::{Changes, CheckId, CheckTarget, Drain, Event, Input, LookupId, Output};
 use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 use crate::engine::{self, Engine, Now, Snapshot};
 use crate::server::Lookup;
@@ -29,12 +29,20 @@ pub(super) enum Order {
     Replace(Sets, oneshot::Sender<Changes>),
     Drain(Drain, oneshot::Sender<()>),
     Resolved(LookupId, Vec<SocketAddr>),
+    /// An operator's order to a destination.
+    Give(SetId, String, Standing, oneshot::Sender<Result<(), NoSuchDestination>>),
+    /// The last observations of a destination by address.
+    History(SetId, String, oneshot::Sender<History>),
+    Checked(CheckId, Outcome),
     Stop,
 }
 
 /// Timers wake the thread on this grid. A call leaves eight timers behind, most of which only clear up, and each would wake
 /// it for itself; RFC 3261's shortest is 500 ms. (Kamailio's grid is 62.5 ms.)
 const GRID: Duration = Duration::from_millis(10);
+
+/// A destination's last observations by address, oldest first.
+pub type History = Vec<(SocketAddr, Vec<Observation>)>;
 
 /// What peers have said by streams that one turn takes: the rest waits for the next, behind timers and datagrams.
 const HEARD_A_TURN: usize = 256;
@@ -78,6 +86,18 @@ pub(super) struct Turns {
 pub(super) struct Outside {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) lookups: mpsc::Sender<Lookup>,
+    pub(super) checks: mpsc::Sender<Asked>,
+}
+
+/// A check of a destination that the engine wants; [`Handle::checked`](super::Handle::checked) tells how it ended.
+#[derive(Debug)]
+pub struct Asked {
+    /// To be told with the outcome.
+    pub id: CheckId,
+    /// What is asked.
+    pub target: CheckTarget,
+    /// How long it may take.
+    pub timeout: Duration,
 }
 
 /// Whether there is another turn.
@@ -111,10 +131,17 @@ impl Turns {
         Turns { engine, wires, orders, outside, counters, start, out: Vec::new(), unsent: Vec::new() }
     }
 
+    /// Does first what the engine has said before it served.
+    pub(super) fn beginning_with(mut self, out: Vec<Output>) -> Self {
+        self.out = out;
+        self
+    }
+
     /// Serves until `Order::Stop` or until no handle is left.
     pub(super) fn run(mut self) {
         let _guard = AbortOnPanic;
         let mut batch = Batch::default();
+        self.flush(Now { mono: self.mono(), wall: SystemTime::now() });
         loop {
             let timeout = self.engine.next_deadline().map(|deadline| on_grid(deadline).since(self.mono()));
             if let Err(cause) = self.wires.sockets.wait(timeout) {
@@ -149,7 +176,7 @@ impl Turns {
         for _ in 0..self.orders.len().max(1) {
             match self.orders.try_recv() {
                 // Nobody who hangs up before the answer is owed one.
-                Ok(Order::Snapshot(answer)) => drop(answer.send(self.engine.snapshot())),
+                Ok(Order::Snapshot(answer)) => drop(answer.send(self.engine.snapshot(now))),
                 Ok(Order::Replace(sets, answer)) => {
                     self.engine.handle(Input::Sets(sets), now, &mut self.out);
                     let changes = self.out.iter().find_map(|output| match output {
@@ -166,6 +193,20 @@ impl Turns {
                 }
                 Ok(Order::Resolved(id, addresses)) => {
                     self.engine.handle(Input::Resolved { id, addresses }, now, &mut self.out);
+                    self.flush(now);
+                }
+                Ok(Order::Give(set, uri, standing, answer)) => {
+                    self.engine.handle(Input::Order { set, uri: &uri, standing: &standing }, now, &mut self.out);
+                    let unknown = self.out.iter().find_map(|output| match output {
+                        Output::Event(Event::OrderedInVain(unknown)) => Some(unknown.clone()),
+                        _ => None,
+                    });
+                    self.flush(now);
+                    let _ = answer.send(unknown.map_or(Ok(()), Err));
+                }
+                Ok(Order::History(set, uri, answer)) => drop(answer.send(self.engine.history(set, &uri))),
+                Ok(Order::Checked(id, outcome)) => {
+                    self.engine.handle(Input::Checked { id, outcome }, now, &mut self.out);
                     self.flush(now);
                 }
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Next::Stop,
@@ -236,6 +277,10 @@ impl Turns {
                     // One that is not taken is answered by the engine itself when its time is up.
                     let _ = self.outside.lookups.try_send(Lookup { id, question });
                 }
+                Output::Check { id, target, timeout } => {
+                    // One that is not taken times out by itself.
+                    let _ = self.outside.checks.try_send(Asked { id, target, timeout });
+                }
                 Output::Event(event) => {
                     if self.outside.events.try_send(event).is_err() {
                         self.counters.event_dropped();
@@ -281,7 +326,7 @@ mod tests {
         let (events, heard) = mpsc::channel(1);
         let counters = Arc::default();
         let wires = Wires { sockets, udp: vec![ListenerId(0)], streams: None };
-        let outside = Outside { events, lookups: mpsc::channel(1).0 };
+        let outside = Outside { events, lookups: mpsc::channel(1).0, checks: mpsc::channel(1).0 };
         (Turns::new(Engine::new(config, [1; 32]), wires, mpsc::channel(1).1, outside, counters), heard)
     }
 

@@ -1,9 +1,14 @@
 //! A destination: one row of a set, and the identity that outlives a reload.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use slotmap::new_key_type;
 
+use super::fitness::Fitness;
+use super::health::{Condition, Health, Judgement, Probing};
+use super::order::{Order, Standing};
+use crate::engine::clock::{Instant, Now};
 use crate::engine::flow::{ListenerId, Transport};
 
 /// A set's number, as in the table's `setid`.
@@ -75,18 +80,6 @@ pub struct Set {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sets(pub Vec<Set>);
 
-/// What an operator wants of a destination.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Order {
-    /// In service.
-    #[default]
-    Ready,
-    /// Keeps its sessions, takes no new one.
-    Drain,
-    /// Out of service.
-    Maint,
-}
-
 /// A loaded destination.
 #[derive(Clone, Debug)]
 pub struct Destination {
@@ -95,7 +88,10 @@ pub struct Destination {
     /// What was loaded.
     pub row: Row,
     /// What the operator wants; `Row::state` says so to begin with.
-    pub order: Order,
+    pub standing: Standing,
+    /// Where it takes MRCP, as its last SDP said.
+    pub mrcp_port: Option<u16>,
+    pub(crate) condition: Condition,
     pub(super) counts: Counts,
     key: u32,
 }
@@ -106,11 +102,21 @@ pub(super) struct Counts {
     pub(super) selections: u64,
     pub(super) other_selections: u64,
     pub(super) responses: [u64; 6],
+    pub(super) falls: u64,
+    pub(super) ejections: u64,
 }
 
 impl Destination {
-    pub(super) fn new(set: SetId, row: Row) -> Self {
-        Destination { set, order: row.state.order(), counts: Counts::default(), key: key(set, &row), row }
+    pub(super) fn new(set: SetId, row: Row, probing: &Arc<Probing>, now: Now) -> Self {
+        Destination {
+            set,
+            standing: Standing::of_table(row.state.order(), now.wall),
+            mrcp_port: None,
+            condition: Condition::new(Arc::clone(probing), now),
+            counts: Counts::default(),
+            key: key(set, &row),
+            row,
+        }
     }
 
     /// A hash of set, URI and address: the destination's name in a cookie. The same on every node and after every start,
@@ -119,17 +125,30 @@ impl Destination {
         self.key
     }
 
-    /// Takes a new load of the same row. An order that was given by hand stays until the row's state changes.
-    pub(super) fn reload(&mut self, row: Row) {
-        if row.state != self.row.state {
-            self.order = row.state.order();
+    /// Takes a new load of the same row. An order that was given by hand stays until the row's state changes; whether that
+    /// says now that the destination has failed.
+    pub(super) fn reload(&mut self, row: Row, now: Now) -> bool {
+        let changed = row.state != self.row.state;
+        if changed {
+            self.standing = Standing::of_table(row.state.order(), now.wall);
         }
         self.row = row;
+        changed && self.row.state == RowState::Probing
     }
 
-    /// Whether a new request may go there.
-    pub(super) fn is_fit(&self) -> bool {
-        self.order == Order::Ready && self.row.state != RowState::Probing && self.row.is_resolved()
+    /// Whether a new request may go there, and if not, why not.
+    pub(super) fn fitness(&self, judgement: &Judgement, now: Instant) -> Fitness {
+        if self.standing.order != Order::Ready {
+            return Fitness::Ordered(self.standing.order);
+        }
+        if !self.row.is_resolved() {
+            return Fitness::Unresolved;
+        }
+        match self.condition.health(judgement, now) {
+            Health::Up | Health::Unknown if self.condition.takes_calls(judgement, now) => Fitness::Fit,
+            Health::Up | Health::Unknown => Fitness::OnTrial,
+            health @ (Health::Down | Health::Busy) => Fitness::Unwell(health),
+        }
     }
 }
 
@@ -201,17 +220,17 @@ mod tests {
     #[test]
     fn an_order_follows_the_row_only_when_its_state_changes() {
         let loaded = |state| Row { state, ..row("sip:h", "10.0.0.1:5060") };
-        let mut destination = Destination::new(SetId(1), loaded(RowState::Active));
-        assert!(destination.is_fit());
-        destination.order = Order::Drain;
-        destination.reload(loaded(RowState::Active));
-        assert_eq!(destination.order, Order::Drain, "given by hand, and the row says nothing new");
-        destination.reload(loaded(RowState::Inactive));
-        assert_eq!(destination.order, Order::Maint);
-        destination.reload(loaded(RowState::Probing));
-        assert_eq!((destination.order, destination.is_fit()), (Order::Ready, false));
-        destination.reload(loaded(RowState::Active));
-        assert!(destination.is_fit());
+        let now = Now { mono: Instant::ZERO, wall: std::time::SystemTime::UNIX_EPOCH };
+        let mut destination = Destination::new(SetId(1), loaded(RowState::Active), &Arc::default(), now);
+        let fitness = |destination: &Destination| destination.fitness(&Judgement::default(), now.mono);
+        assert!(fitness(&destination).is_fit());
+        destination.standing.order = Order::Drain;
+        assert!(!destination.reload(loaded(RowState::Active), now));
+        assert_eq!(destination.standing.order, Order::Drain, "given by hand, and the row says nothing new");
+        assert!(!destination.reload(loaded(RowState::Inactive), now));
+        assert_eq!(fitness(&destination), Fitness::Ordered(Order::Maint));
+        assert!(destination.reload(loaded(RowState::Probing), now));
+        assert_eq!(destination.standing.order, Order::Ready);
     }
 
     const KEY_OF_THE_ARTICLE: u32 = 3_833_702_464;

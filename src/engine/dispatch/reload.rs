@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::{Destination, DestinationId, Dispatch, Row, SetId, Sets, canonical};
+use super::{Destination, DestinationId, Dispatch, Row, RowState, SetId, Sets, canonical};
+use crate::engine::clock::Now;
 use crate::engine::event::Changes;
 
 /// What makes a destination the same over loads: set, URI and address.
@@ -11,14 +12,16 @@ type Identity = (SetId, String, SocketAddr);
 
 impl Dispatch {
     /// Replaces all sets by those of a new load, whole. A row that repeats the identity of an earlier one is left out.
-    pub fn replace(&mut self, sets: Sets) -> Changes {
+    pub fn replace(&mut self, sets: Sets, now: Now) -> Changes {
         let mut changes = Changes::default();
         let mut old: HashMap<Identity, DestinationId> =
             self.destinations.iter().map(|(id, found)| (identity(found.set, &found.row), id)).collect();
         let mut loaded: HashMap<Identity, DestinationId> = HashMap::new();
         self.sets.values_mut().for_each(|state| state.members.clear());
         for set in sets.0 {
+            let policy = self.policy(set.id).clone();
             for row in set.rows {
+                let probing = policy.probing_of(&row.uri);
                 let identity = identity(set.id, &row);
                 if loaded.contains_key(&identity) {
                     continue;
@@ -28,13 +31,20 @@ impl Dispatch {
                         let destination = &mut self.destinations[id];
                         if destination.row != row {
                             changes.changed += 1;
-                            destination.reload(row);
+                            if destination.reload(row, now) {
+                                self.begin_down(id, now);
+                            }
                         }
                         id
                     }
                     None => {
                         changes.added += 1;
-                        self.destinations.insert(Destination::new(set.id, row))
+                        let failed = row.state == RowState::Probing;
+                        let id = self.destinations.insert(Destination::new(set.id, row, probing, now));
+                        if failed {
+                            self.begin_down(id, now);
+                        }
+                        id
                     }
                 };
                 loaded.insert(identity, id);
@@ -45,6 +55,7 @@ impl Dispatch {
         for id in old.into_values() {
             self.destinations.remove(id);
         }
+        self.draining.retain(|id| self.destinations.contains_key(*id));
         // A counter that the outside has seen may not vanish; a set that nobody ever asked for may.
         self.sets.retain(|_, state| state.configured || state.empty > 0 || !state.members.is_empty());
         self.index();

@@ -65,6 +65,15 @@ pub(super) struct Candidate {
     pub(super) id: DestinationId,
     pub(super) weight: u32,
     pub(super) priority: i32,
+    /// How much of its weight it gets now, in percent.
+    pub(super) share: u32,
+}
+
+impl Candidate {
+    /// Weighs it by its share. All of a set are weighed so, since a tenth of weight 1 is none.
+    pub(super) fn weigh_by_share(&mut self) {
+        self.weight = self.weight.saturating_mul(self.share);
+    }
 }
 
 /// All that the algorithms remember from one plan to the next, for one set and one kind of request.

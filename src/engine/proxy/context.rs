@@ -74,6 +74,10 @@ pub(super) struct Context {
 pub(super) struct Branch {
     /// Its transaction.
     pub(super) client: ClientId,
+    /// The destination that was chosen; none for a request that went by its route.
+    pub(super) destination: Option<DestinationId>,
+    /// When it was sent.
+    pub(super) began: Instant,
     /// Whether anything has been heard of it.
     pub(super) heard: bool,
 }
@@ -135,7 +139,7 @@ impl Proxy {
             context.until = Some(world.transactions.timer_c(world.now.mono));
         }
         let client = self.send_branch(world, incoming, server, Hop { flow, chosen: None });
-        context.branch = Some(Branch { client, heard: false });
+        context.branch = Some(Branch { client, destination: None, began: world.now.mono, heard: false });
         self.owe(world, server, Box::new(context));
     }
 

@@ -78,14 +78,9 @@ impl Ourselves {
     }
 
     /// The listener that a message to `peer` leaves by: the one it came in by if that can reach the peer, else the first
-    /// of the transport that can. Loopback reaches only loopback, one address family not the other.
+    /// of the transport that can.
     pub(crate) fn towards(&self, transport: Transport, peer: SocketAddr, came_by: ListenerId) -> Option<ListenerId> {
-        let reaches = |listener: &&Listener| {
-            let bind = listener.bind;
-            listener.transport == transport
-                && bind.is_ipv4() == peer.is_ipv4()
-                && bind.ip().is_loopback() == peer.ip().is_loopback()
-        };
+        let reaches = |listener: &&Listener| listener.transport == transport && listener.reaches(peer);
         let same_family =
             |listener: &&Listener| listener.transport == transport && listener.bind.is_ipv4() == peer.is_ipv4();
         let came_by = std::iter::once(self.listener(came_by));

@@ -107,7 +107,7 @@ impl Proxy {
             _ => Turn::Other,
         };
         let mut plan = Plan::default();
-        world.dispatch.plan(target.set, turn, &mut plan);
+        world.dispatch.plan(target.set, turn, world.now.mono, &mut plan);
         if plan.first().is_none() {
             world.dispatch.note_empty(target.set);
             let call_id = text(incoming.message.call_id());

@@ -4,9 +4,10 @@ use super::context::{Branch, Owed};
 use super::search::Failed;
 use super::{Owner, Proxy, World};
 use crate::engine::dialog::Seat;
+use crate::engine::dispatch::Outcome;
 use crate::engine::event::{DropCause, Output};
 use crate::engine::flow::{ConnectionId, Flow};
-use crate::engine::sip::{Message, Method, Splice, Start, Via, header::Name};
+use crate::engine::sip::{Message, Method, Splice, Start, Via, header::Name, mrcp_port};
 use crate::engine::transaction::{ClientId, Happened, ServerId};
 
 impl Proxy {
@@ -49,6 +50,12 @@ impl Proxy {
         let Owner { server, destination, .. } = owner;
         if let Some(destination) = destination {
             world.dispatch.note_response(destination, status);
+        }
+        if status >= 200
+            && let Some(Owed::Answer(context)) = self.owed.get(server)
+            && context.waits_for(client)
+        {
+            Self::witness(world, context, Outcome::Answered { status, retry_after: message.retry_after() });
         }
         match status {
             ..200 => self.provisional(world, server, client, status, message),
@@ -121,6 +128,11 @@ impl Proxy {
         let Some(context) = self.settle(server, Some(client)) else { return };
         if let Some(waiting) = context.branch.filter(|branch| branch.client != client) {
             world.transactions.abandon(waiting.client, world.now.mono, world.out);
+        }
+        if let Some(destination) = owner.destination.filter(|&id| world.dispatch.wants_mrcp_port(id))
+            && let Some(port) = mrcp_port(message.body())
+        {
+            world.dispatch.note_mrcp_port(destination, port);
         }
         let Some(dialog) = context.dialog else { return };
         // It may be an earlier try that won: the session counts where it is.
@@ -195,6 +207,10 @@ impl Proxy {
         if !context.waits_for(client) {
             return;
         }
+        if let Some(Owed::Answer(context)) = self.owed.get(server) {
+            self.blame(world, context, failed);
+        }
+        let Some(context) = self.context(server) else { return };
         if context.search.is_some() {
             return self.try_again(world, server, failed);
         }
@@ -243,6 +259,9 @@ impl Proxy {
             return world.transactions.cancel(client, world.now.mono, world.out);
         }
         world.transactions.abandon(client, world.now.mono, world.out);
+        if let Some(Owed::Answer(context)) = self.owed.get(server) {
+            self.blame(world, context, Failed::TimedOut);
+        }
         self.try_again(world, server, Failed::TimedOut);
     }
 

@@ -9,7 +9,7 @@ use super::context::{Branch, Context, Hop};
 use super::{Incoming, Proxy, World};
 use crate::engine::clock::Instant;
 use crate::engine::dialog::Seat;
-use crate::engine::dispatch::{DestinationId, Failover, Plan, SetId, Turn};
+use crate::engine::dispatch::{DestinationId, Failover, Outcome, Plan, Seen, SetId, Turn, Witness};
 use crate::engine::flow::{Flow, Transport};
 use crate::engine::route::Target;
 use crate::engine::sip::{Message, Method, Reply, Uri};
@@ -56,6 +56,15 @@ impl Failed {
             Failed::Answered(status) => status,
             Failed::TimedOut => 408,
             Failed::Unreachable => 503,
+        }
+    }
+
+    /// What it says of the destination.
+    fn outcome(self) -> Outcome {
+        match self {
+            Failed::Answered(status) => Outcome::answered(status),
+            Failed::TimedOut => Outcome::TimedOut,
+            Failed::Unreachable => Outcome::Refused,
         }
     }
 
@@ -135,6 +144,23 @@ impl Proxy {
         }
     }
 
+    /// The branch that waits has ended without an answer: that speaks against its destination, unless the caller had given
+    /// up, or only a stream was tried in vain.
+    pub(super) fn blame(&self, world: &mut World<'_>, context: &Context, failed: Failed) {
+        let by_stream = context.search.as_ref().is_some_and(|search| search.by_stream);
+        if !context.cancelled && !by_stream {
+            Self::witness(world, context, failed.outcome());
+        }
+    }
+
+    /// What has become of the branch that waits is noted of its destination.
+    pub(super) fn witness(world: &mut World<'_>, context: &Context, outcome: Outcome) {
+        if let Some(Branch { destination: Some(destination), began, .. }) = context.branch {
+            let seen = Seen { witness: Witness::Traffic, check: None, outcome, sent: began };
+            world.dispatch.see(destination, seen, world.now, world.out);
+        }
+    }
+
     /// A try has failed in a way that another may mend. Its sender is told when none is left.
     pub(super) fn try_again(&mut self, world: &mut World<'_>, server: ServerId, failed: Failed) {
         let Some(mut context) = self.take_context(server) else { return };
@@ -205,13 +231,14 @@ impl Proxy {
         let Some(search) = &mut context.search else { return false };
         while let Some(id) = search.plan.iter().nth(search.looked) {
             search.looked += 1;
-            let fit = search.tries == 0 || world.dispatch.fit(id);
+            let fit = search.tries == 0 || world.dispatch.may_try(id, world.now.mono);
             let large = !search.datagram && incoming.message.bytes().len() + OURS > DATAGRAM;
             let Some(flow) = self.way_to(world, incoming, id, large).filter(|_| fit) else { continue };
             search.by_stream =
                 large && world.dispatch.destination(id).is_some_and(|it| it.row.transport != flow.transport);
             search.tries += 1;
             let invite = incoming.message.method() == Method::Invite;
+            world.dispatch.begin_call(id, world.now.mono);
             world.dispatch.note_selection(id, if invite { Turn::Session } else { Turn::Other });
             if invite {
                 let seat = Seat {
@@ -224,7 +251,7 @@ impl Proxy {
             }
             let target = Arc::clone(&search.target);
             let client = self.send_branch(world, incoming, server, Hop { flow, chosen: Some((id, &target)) });
-            context.branch = Some(Branch { client, heard: false });
+            context.branch = Some(Branch { client, destination: Some(id), began: world.now.mono, heard: false });
             let failover = &world.dispatch.policy(target.set).failover;
             context.until = Some(world.now.mono + failover.first_response_timeout);
             return true;

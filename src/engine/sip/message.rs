@@ -1,5 +1,7 @@
 //! A received message, looked at in place: RFC 3261 section 7. Parsed once, at the door; nothing is copied.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 use thiserror::Error;
 
@@ -393,6 +395,13 @@ impl<'a> Message<'a> {
             .iter()
             .filter(move |line| header::long_form(line.name_text).eq_ignore_ascii_case(wanted))
             .map(|line| line.value)
+    }
+
+    /// What `Retry-After` says (RFC 3261 section 20.33): its number of seconds, without comment and parameters.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let value = self.header(b"Retry-After")?;
+        let digits = value.iter().position(|b| !b.is_ascii_digit()).unwrap_or(value.len());
+        lex::number(&value[..digits]).map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// The body.

@@ -85,6 +85,28 @@ impl Keys {
         }
     }
 
+    /// The same cluster's keys for probes: their branches are never taken for a forwarded request's.
+    pub(crate) fn of_probes(&self) -> Self {
+        Keys {
+            id: self.id ^ 0x80,
+            branch: blake3::derive_key("tandem-sip 2026 probe branch", &self.branch),
+            ..self.clone()
+        }
+    }
+
+    /// Whether a branch looks like one of ours, by its first letter: probes' and forwarded requests' differ in it.
+    pub(crate) fn may_have_made(&self, text: &[u8]) -> bool {
+        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        text.strip_prefix(MAGIC).and_then(<[u8]>::first) == Some(&LETTERS[usize::from(self.id >> 2)])
+    }
+
+    /// A branch for a request that we originate: only who gets it knows it.
+    pub(crate) fn plain_branch(&self, slot: u64, wall: SystemTime) -> Branch {
+        let mut branch = Branch { slot, route: 0, minute: minute(wall), mac: Mac::default() };
+        branch.mac = mac(&self.branch, &branch.fields(self.id));
+        branch
+    }
+
     /// A branch for a request on its way to one destination.
     ///
     /// `next` is the Via that an answer goes to after ours, `answer_to` where that is.

@@ -1,0 +1,40 @@
+//! May a new request go there? Nobody keeps the answer: it follows from the order, the address and the health each time.
+
+use std::fmt;
+
+use super::health::Health;
+use super::order::Order;
+
+/// Whether a new request may go to a destination, and if not, why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fitness {
+    /// It may.
+    Fit,
+    /// An operator said no.
+    Ordered(Order),
+    /// Its name has no address.
+    Unresolved,
+    /// Its health says no.
+    Unwell(Health),
+    /// One call tries it; the next one may when that has ended.
+    OnTrial,
+}
+
+impl Fitness {
+    /// Whether it may.
+    pub fn is_fit(self) -> bool {
+        self == Fitness::Fit
+    }
+}
+
+impl fmt::Display for Fitness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fitness::Fit => write!(f, "fit"),
+            Fitness::Ordered(order) => write!(f, "unfit: order {}", order.name()),
+            Fitness::Unresolved => write!(f, "unfit: no address"),
+            Fitness::Unwell(health) => write!(f, "unfit: {}", health.name()),
+            Fitness::OnTrial => write!(f, "unfit: one call tries it"),
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! What this node holds of a destination, from what its probes and its traffic have seen: up, down, busy or unknown, since
+//! when and why. An operator's order is another thing (`order.rs`); both together make it fit or not (`fitness.rs`).
+
+mod answers;
+mod count;
+mod damping;
+mod ejection;
+mod latency;
+mod observation;
+mod probing;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use smallvec::SmallVec;
+
+pub use answers::{Answers, BadAnswer, LONGEST_RETRY_AFTER, Meaning};
+pub use count::Level;
+pub use damping::Damping;
+pub use ejection::Observe;
+pub use latency::{BOUNDS, Latency};
+pub use observation::{KEPT, Observation, Outcome, Witness};
+pub use probing::{Check, CheckKind, Combine, InitState, Probing, SipProbe, When};
+
+use self::answers::Verdict;
+pub(crate) use self::count::Count;
+use self::damping::Penalty;
+use self::ejection::Record;
+pub(crate) use self::ejection::{Terms, Trust};
+use self::observation::History;
+use crate::engine::clock::{Instant, Now};
+
+/// What a destination is held for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// It works.
+    Up,
+    /// It does not.
+    Down,
+    /// It works and has no room.
+    Busy,
+    /// Nobody knows.
+    #[default]
+    Unknown,
+}
+
+impl Health {
+    /// Each of them.
+    pub const ALL: [Health; 4] = [Health::Up, Health::Down, Health::Busy, Health::Unknown];
+
+    /// As in the interface and in a metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Health::Up => "up",
+            Health::Down => "down",
+            Health::Busy => "busy",
+            Health::Unknown => "unknown",
+        }
+    }
+}
+
+/// The rule behind a health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Nothing has been seen yet.
+    Started,
+    /// It answers.
+    Works,
+    /// So many probes in a row were bad; the last outcome, if this start has seen it.
+    ProbesFailed {
+        /// Which probe.
+        witness: Witness,
+        /// How many in a row.
+        failures: u32,
+    },
+    /// Callers' requests failed: it is out for a while.
+    Ejected {
+        /// How often in short order.
+        times: u32,
+        /// For how much longer.
+        left: Duration,
+    },
+    /// It has sat its time out: one call may try it.
+    HalfOpen {
+        /// Whether one does.
+        trial: bool,
+    },
+    /// It goes up and down too often.
+    Flapping {
+        /// The penalty; a fall adds 1000.
+        penalty: u32,
+        /// For how much longer it is out.
+        left: Duration,
+    },
+    /// It said that it has no room.
+    NoRoom {
+        /// For how much longer it is held out.
+        left: Duration,
+    },
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = |time: &Duration| format!("{:.1} s", time.as_secs_f64());
+        match self {
+            Why::Started => write!(f, "nothing seen yet"),
+            Why::Works => write!(f, "it answers"),
+            Why::ProbesFailed { witness, failures } => {
+                write!(f, "{failures} probes in a row failed ({})", witness.name())
+            }
+            Why::Ejected { times, left } => {
+                write!(f, "calls failed: ejected (time {times}), one call tries it in {}", tenths(left))
+            }
+            Why::HalfOpen { trial: false } => write!(f, "calls failed before: the next call tries it"),
+            Why::HalfOpen { trial: true } => write!(f, "calls failed before: one call tries it now"),
+            Why::Flapping { penalty, left } => {
+                write!(f, "up and down too often: penalty {penalty}, out for {}", tenths(left))
+            }
+            Why::NoRoom { left } => write!(f, "it has no room: asked again in {}", tenths(left)),
+        }
+    }
+}
+
+/// The part of a set's policy that says how its destinations' health is judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// What answers mean.
+    pub answers: Answers,
+    /// How traffic is watched.
+    pub observe: Observe,
+    /// How flapping is damped; none: not at all.
+    pub damping: Option<Damping>,
+    /// How a destination that comes back is given its share.
+    pub slow_start: Option<SlowStart>,
+}
+
+/// A destination that comes back gets its share little by little (Envoy's names and formula).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SlowStart {
+    /// After this it has all of it.
+    pub window: Duration,
+    /// 1 is linear, more gives more at first.
+    pub aggression: f64,
+    /// The least share, in percent.
+    pub min_weight_percent: u8,
+}
+
+// `aggression` comes from a configuration that refuses what is no number.
+impl Eq for SlowStart {}
+
+impl Default for SlowStart {
+    fn default() -> Self {
+        SlowStart { window: Duration::from_secs(60), aggression: 1.0, min_weight_percent: 10 }
+    }
+}
+
+/// Something seen, on its way to be judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) witness: Witness,
+    /// Which check of the destination's probing; none for traffic.
+    pub(crate) check: Option<usize>,
+    pub(crate) outcome: Outcome,
+    /// When it was sent.
+    pub(crate) sent: Instant,
+}
+
+/// What is known of one destination.
+#[derive(Clone, Debug)]
+pub(crate) struct Condition {
+    probing: Arc<Probing>,
+    counts: SmallVec<[Count; 1]>,
+    /// What traffic alone says before anything else: whether it ever answered.
+    answered: bool,
+    record: Record,
+    /// Since when and until when it has no room.
+    busy: Option<(Instant, Instant)>,
+    penalty: Penalty,
+    /// The health that was told last, and since when.
+    pub(crate) told: Health,
+    pub(crate) since: SystemTime,
+    /// When it came back.
+    risen: Option<Instant>,
+    history: History,
+    latencies: [Latency; Witness::ALL.len()],
+    /// When traffic said anything last.
+    heard: Option<Instant>,
+}
+
+/// Health that was kept over a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Whether its probes held it for down.
+    pub probes_down: bool,
+    /// For how long it is still ejected, and how often it has been.
+    pub ejected: Option<(Duration, u32)>,
+    /// For how long it still has no room.
+    pub busy: Option<Duration>,
+}
+
+impl Condition {
+    pub(crate) fn new(probing: Arc<Probing>, now: Now) -> Self {
+        let mut condition = Condition {
+            counts: SmallVec::new(),
+            answered: probing.init_state == InitState::Up,
+            probing,
+            record: Record::default(),
+            busy: None,
+            penalty: Penalty::default(),
+            told: Health::Unknown,
+            since: now.wall,
+            risen: None,
+            history: History::default(),
+            latencies: Default::default(),
+            heard: None,
+        };
+        condition.counts = condition.probing.checks.iter().map(|_| Count::new(condition.first_level())).collect();
+        condition
+    }
+
+    fn first_level(&self) -> Level {
+        match self.probing.init_state {
+            InitState::Up => Level::Up,
+            InitState::Unknown => Level::Unknown,
+            InitState::Down => Level::Down,
+        }
+    }
+
+    /// How it is probed.
+    pub(crate) fn probing(&self) -> &Arc<Probing> {
+        &self.probing
+    }
+
+    /// What is said by one of its probes.
+    pub(crate) fn count(&self, check: usize) -> Option<&Count> {
+        self.counts.get(check)
+    }
+
+    /// Whether traffic has said anything within that time.
+    pub(crate) fn heard_within(&self, time: Duration, now: Instant) -> bool {
+        self.heard.is_some_and(|heard| now.since(heard) < time)
+    }
+
+    /// The health, without its reason.
+    pub(crate) fn health(&self, judgement: &Judgement, now: Instant) -> Health {
+        let probes = self.probes();
+        let damped = || judgement.damping.is_some_and(|damping| self.penalty.is_suppressed(&damping, now));
+        match (probes, self.record.trust(now)) {
+            (Some(Level::Down), _) | (_, Trust::Ejected { .. }) => Health::Down,
+            _ if damped() => Health::Down,
+            _ if self.busy.is_some_and(|(_, until)| until > now) => Health::Busy,
+            (_, Trust::HalfOpen { .. }) | (Some(Level::Unknown), _) => Health::Unknown,
+            (Some(Level::Up), Trust::Trusted { .. }) => Health::Up,
+            (None, Trust::Trusted { .. }) if self.answered => Health::Up,
+            (None, Trust::Trusted { .. }) => Health::Unknown,
+        }
+    }
+
+    /// What all probes say together; none without probes.
+    fn probes(&self) -> Option<Level> {
+        match self.counts.as_slice() {
+            [] => None,
+            [one] => Some(one.level),
+            several => Some(self.probing.combine.level(several.iter().map(|count| count.level))),
+        }
+    }
+
+    /// The rule behind the health.
+    pub(crate) fn why(&self, judgement: &Judgement, now: Instant) -> Why {
+        if self.probes() == Some(Level::Down) {
+            let worst = self.counts.iter().zip(&self.probing.checks).max_by_key(|(count, _)| count.failures);
+            let (witness, failures) =
+                worst.map_or((Witness::Options, 0), |(count, check)| (check.kind.witness(), count.failures));
+            return if failures == 0 { Why::Started } else { Why::ProbesFailed { witness, failures } };
+        }
+        if let Trust::Ejected { until, times, .. } = self.record.trust(now) {
+            return Why::Ejected { times, left: until.since(now) };
+        }
+        if let Some(damping) = judgement.damping
+            && let Some(until) = self.penalty.until(&damping, now)
+        {
+            return Why::Flapping { penalty: self.penalty.value(&damping, now) as u32, left: until.since(now) };
+        }
+        match (self.busy, self.record.trust(now)) {
+            (Some((_, until)), _) if until > now => Why::NoRoom { left: until.since(now) },
+            (_, Trust::HalfOpen { trial, .. }) => Why::HalfOpen { trial: trial.is_some() },
+            _ if self.history.iter().next().is_none() => Why::Started,
+            _ => Why::Works,
+        }
+    }
+
+    /// Whether a call may go there as far as health goes; one that only tries it must take the trial first.
+    pub(crate) fn takes_calls(&self, judgement: &Judgement, now: Instant) -> bool {
+        match self.health(judgement, now) {
+            Health::Up => true,
+            Health::Unknown => !matches!(self.record.trust(now), Trust::HalfOpen { trial: Some(_), .. }),
+            Health::Down | Health::Busy => false,
+        }
+    }
+
+    /// A call goes there, which counts as lost without a trace at `lost`.
+    pub(crate) fn begin_call(&mut self, lost: Instant, now: Instant) {
+        self.record.take_trial(lost, now);
+    }
+
+    /// Whether traffic holds it out or on trial.
+    pub(crate) fn is_ejected(&self, now: Instant) -> bool {
+        !matches!(self.record.trust(now), Trust::Trusted { .. })
+    }
+
+    /// Takes what was seen.
+    pub(crate) fn see(&mut self, seen: Seen, judgement: &Judgement, terms: &Terms<'_>, now: Now) -> Observation {
+        let Seen { witness, check, outcome, sent } = seen;
+        let verdict = outcome.judge(witness, &judgement.answers);
+        let latency = now.mono.since(sent);
+        match check {
+            None => {
+                self.heard = Some(now.mono);
+                if judgement.observe.enabled {
+                    self.record.hear(verdict, sent, terms, now.mono);
+                }
+            }
+            Some(check) => {
+                if let (Some(count), Some(check)) = (self.counts.get_mut(check), self.probing.checks.get(check)) {
+                    count.hear(verdict, sent, check.fall, check.rise);
+                }
+            }
+        }
+        match verdict {
+            Verdict::Busy(time) => {
+                let (since, until) = self.busy.filter(|(_, until)| *until > now.mono).unwrap_or((now.mono, now.mono));
+                self.busy = Some((since, until.max(now.mono + time)));
+            }
+            // Whoever takes a request that came after it had no room has room.
+            Verdict::Alive if self.busy.is_some_and(|(since, _)| sent >= since) => self.busy = None,
+            Verdict::Alive | Verdict::Fall | Verdict::Neutral => {}
+        }
+        self.answered |= matches!(verdict, Verdict::Alive | Verdict::Busy(_));
+        if matches!(outcome, Outcome::Answered { .. } | Outcome::Connected) {
+            self.latencies[witness as usize].add(latency);
+        }
+        let observation = Observation { at: now.wall, witness, outcome, meaning: verdict.into(), latency };
+        self.history.push(observation);
+        observation
+    }
+
+    /// Compares the health with what was told last. What changed is old, new and why.
+    pub(crate) fn turn(&mut self, judgement: &Judgement, now: Now) -> Option<(Health, Health, Why)> {
+        let (old, mut new) = (self.told, self.health(judgement, now.mono));
+        if old == new {
+            return None;
+        }
+        // A trial that fails is no flap.
+        if (old, new) == (Health::Up, Health::Down)
+            && let Some(damping) = judgement.damping
+        {
+            self.penalty.fall(&damping, now.mono);
+        }
+        // A process that starts is no destination that comes back.
+        let came_back = new == Health::Up && (old == Health::Down || self.is_returning());
+        self.risen = if came_back { Some(now.mono) } else { self.risen.filter(|_| new != Health::Down) };
+        new = self.health(judgement, now.mono);
+        self.told = new;
+        self.since = now.wall;
+        Some((old, new, self.why(judgement, now.mono)))
+    }
+
+    fn is_returning(&self) -> bool {
+        matches!(self.record.trust, Trust::Trusted { times: 1.., .. })
+    }
+
+    /// How much of its weight it gets now, in percent.
+    pub(crate) fn share(&self, judgement: &Judgement, now: Instant) -> u32 {
+        let (Some(slow), Some(risen)) = (judgement.slow_start, self.risen) else { return 100 };
+        let time = now.since(risen).as_secs_f64() / slow.window.as_secs_f64().max(0.001);
+        if time >= 1.0 {
+            return 100;
+        }
+        // In steps of ten, so that the algorithms see few changes.
+        let percent = (time.powf(1.0 / slow.aggression.max(0.01)) * 10.0).floor() as u32 * 10;
+        percent.clamp(u32::from(slow.min_weight_percent).clamp(1, 100), 100)
+    }
+
+    /// When its health may change by time alone.
+    pub(crate) fn deadline(&self, judgement: &Judgement, now: Instant) -> Option<Instant> {
+        let damped = judgement.damping.and_then(|damping| self.penalty.until(&damping, now));
+        let busy = self.busy.map(|(_, until)| until).filter(|until| *until > now);
+        let record = self.record.deadline().filter(|at| *at > now);
+        [damped, busy, record].into_iter().flatten().min()
+    }
+
+    /// The table says that it failed: to begin with it is down, until a probe or a call has shown otherwise.
+    pub(crate) fn begin_down(&mut self, terms: &Terms<'_>, now: Instant) {
+        match self.counts.is_empty() {
+            false => self.counts.iter_mut().for_each(|count| *count = Count::new(Level::Down)),
+            true => self.record.eject(1, terms, now),
+        }
+    }
+
+    /// What is worth keeping over a restart.
+    pub(crate) fn keep(&self, now: Instant) -> Kept {
+        Kept {
+            probes_down: self.probes() == Some(Level::Down),
+            ejected: match self.record.trust {
+                Trust::Ejected { until, times, .. } => Some((until.since(now), times)),
+                Trust::HalfOpen { times, .. } => Some((Duration::ZERO, times)),
+                Trust::Trusted { .. } => None,
+            },
+            busy: self.busy.map(|(_, until)| until.since(now)).filter(|left| !left.is_zero()),
+        }
+    }
+
+    /// Takes what was kept.
+    pub(crate) fn restore(&mut self, kept: Kept, now: Instant) {
+        if kept.probes_down {
+            self.counts.iter_mut().for_each(|count| *count = Count::new(Level::Down));
+        }
+        if let Some((left, times)) = kept.ejected {
+            self.record.trust = Trust::Ejected { since: now, until: now + left, times };
+        }
+        self.busy = kept.busy.map(|left| (now, now + left.min(LONGEST_RETRY_AFTER))).or(self.busy);
+    }
+
+    /// The last observations, oldest first.
+    pub(crate) fn history(&self) -> impl Iterator<Item = &Observation> {
+        self.history.iter()
+    }
+
+    /// The penalty for flapping.
+    pub(crate) fn penalty(&self, judgement: &Judgement, now: Instant) -> u32 {
+        judgement.damping.map_or(0, |damping| self.penalty.value(&damping, now) as u32)
+    }
+
+    /// Latencies by witness, in the order of [`Witness::ALL`].
+    pub(crate) fn latencies(&self) -> &[Latency; Witness::ALL.len()] {
+        &self.latencies
+    }
+}

@@ -1,0 +1,186 @@
+//! Traffic as a witness: a destination that fails callers is ejected for a while that grows each time, and then one call
+//! tries it (half open). The names are Envoy's, the defaults those of a set of two.
+
+use std::time::Duration;
+
+use super::answers::Verdict;
+use crate::engine::clock::Instant;
+
+/// How a set watches its traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observe {
+    /// Whether it does.
+    pub enabled: bool,
+    /// So many failures in a row eject.
+    pub consecutive_failures: u32,
+    /// So many percent of the requests of an interval eject; 0: never.
+    pub failure_percentage_threshold: u8,
+    /// Fewer requests in an interval have no percentage.
+    pub failure_percentage_request_volume: u32,
+    /// The interval of the percentage.
+    pub interval: Duration,
+    /// The first ejection; the next ones are twice as long each.
+    pub base_ejection_time: Duration,
+    /// No ejection is longer, but for the fifth or quarter that chance adds.
+    pub max_ejection_time: Duration,
+    /// No more of the set's destinations are ejected at a time.
+    pub max_ejection_percent: u8,
+}
+
+impl Default for Observe {
+    fn default() -> Self {
+        Observe {
+            enabled: true,
+            consecutive_failures: 3,
+            failure_percentage_threshold: 85,
+            failure_percentage_request_volume: 50,
+            interval: Duration::from_secs(10),
+            base_ejection_time: Duration::from_secs(5),
+            max_ejection_time: Duration::from_secs(60),
+            max_ejection_percent: 100,
+        }
+    }
+}
+
+/// What traffic says of one destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// It may have calls.
+    Trusted {
+        /// Since when, to forget earlier ejections after a while.
+        since: Instant,
+        /// Ejections before.
+        times: u32,
+    },
+    /// Out until then.
+    Ejected { since: Instant, until: Instant, times: u32 },
+    /// It has sat its time out: one call may try it.
+    HalfOpen {
+        since: Instant,
+        times: u32,
+        /// When the call that tries it counts as lost without a trace.
+        trial: Option<Instant>,
+    },
+}
+
+/// The traffic's witness of one destination.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    pub(crate) trust: Trust,
+    /// Failures in a row.
+    pub(crate) failures: u32,
+    window: Window,
+}
+
+/// The requests of the present interval.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    began: Instant,
+    requests: u32,
+    failures: u32,
+}
+
+/// What the destination's set allows and chance says, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'o> {
+    pub(crate) observe: &'o Observe,
+    /// Whether one more may be ejected.
+    pub(crate) may_eject: bool,
+    /// From 0 to 1.
+    pub(crate) chance: f64,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Record { trust: Trust::Trusted { since: Instant::ZERO, times: 0 }, failures: 0, window: Window::default() }
+    }
+}
+
+impl Record {
+    /// What it is at that moment: time alone ends an ejection, and a trial that nobody heard of again.
+    pub(crate) fn trust(&self, now: Instant) -> Trust {
+        match self.trust {
+            Trust::Ejected { until, times, .. } if until <= now => Trust::HalfOpen { since: until, times, trial: None },
+            Trust::HalfOpen { since, times, trial: Some(lost) } if lost <= now => {
+                Trust::HalfOpen { since, times, trial: None }
+            }
+            trust => trust,
+        }
+    }
+
+    /// Takes the one trial; false if it is taken, or none is called for.
+    pub(crate) fn take_trial(&mut self, lost: Instant, now: Instant) -> bool {
+        match self.trust(now) {
+            Trust::HalfOpen { since, times, trial: None } => {
+                self.trust = Trust::HalfOpen { since, times, trial: Some(lost) };
+                true
+            }
+            Trust::HalfOpen { .. } | Trust::Trusted { .. } | Trust::Ejected { .. } => false,
+        }
+    }
+
+    /// A request that was sent at `sent` has ended.
+    pub(crate) fn hear(&mut self, verdict: Verdict, sent: Instant, terms: &Terms<'_>, now: Instant) {
+        self.trust = self.trust(now);
+        match (self.trust, verdict) {
+            (Trust::Trusted { since, times }, Verdict::Fall) => {
+                self.failures = self.failures.saturating_add(1);
+                let is_bad =
+                    self.window.add(true, terms.observe, now) || self.failures >= terms.observe.consecutive_failures;
+                if is_bad && terms.may_eject {
+                    // One that has long been good begins anew.
+                    let forgotten = now.since(since) > terms.observe.max_ejection_time;
+                    self.eject(if forgotten { 1 } else { times + 1 }, terms, now);
+                }
+            }
+            (Trust::Trusted { .. }, Verdict::Alive | Verdict::Busy(_)) => {
+                self.failures = 0;
+                self.window.add(false, terms.observe, now);
+            }
+            // What was sent before tells of the time before.
+            (Trust::Ejected { since, .. } | Trust::HalfOpen { since, .. }, _) if sent < since => {}
+            (Trust::Ejected { times, .. } | Trust::HalfOpen { times, .. }, Verdict::Alive | Verdict::Busy(_)) => {
+                *self = Record { trust: Trust::Trusted { since: now, times }, ..Record::default() };
+            }
+            (Trust::HalfOpen { times, .. }, Verdict::Fall) => self.eject(times + 1, terms, now),
+            (Trust::HalfOpen { since, times, .. }, Verdict::Neutral) => {
+                self.trust = Trust::HalfOpen { since, times, trial: None };
+            }
+            (Trust::Trusted { .. }, Verdict::Neutral) | (Trust::Ejected { .. }, Verdict::Fall | Verdict::Neutral) => {}
+        }
+    }
+
+    /// Puts it out for the first time, whatever it did: a start that finds it so.
+    pub(crate) fn eject(&mut self, times: u32, terms: &Terms<'_>, now: Instant) {
+        let Observe { base_ejection_time: base, max_ejection_time: most, .. } = *terms.observe;
+        let doubled = base.saturating_mul(1 << times.saturating_sub(1).min(20)).min(most.max(base));
+        // Never shorter than said, and never the same for two that fell together.
+        let time = doubled.mul_f64(1.05 + 0.2 * terms.chance);
+        self.trust = Trust::Ejected { since: now, until: now + time, times };
+        self.window = Window::default();
+    }
+
+    /// What comes by time alone next.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.trust {
+            Trust::Ejected { until, .. } => Some(until),
+            Trust::HalfOpen { trial, .. } => trial,
+            Trust::Trusted { .. } => None,
+        }
+    }
+}
+
+impl Window {
+    /// Counts a request; whether too many of the interval have failed.
+    fn add(&mut self, failed: bool, observe: &Observe, now: Instant) -> bool {
+        if now.since(self.began) >= observe.interval {
+            *self = Window { began: now, ..Window::default() };
+        }
+        self.requests = self.requests.saturating_add(1);
+        self.failures = self.failures.saturating_add(u32::from(failed));
+        let (failures, requests) = (u64::from(self.failures), u64::from(self.requests));
+        observe.failure_percentage_threshold > 0
+            && self.requests >= observe.failure_percentage_request_volume
+            && failures * 100 >= requests * u64::from(observe.failure_percentage_threshold)
+    }
+}

@@ -1,0 +1,54 @@
+//! What an operator wants of a destination: who said so, when and why. Health is another thing.
+
+use std::time::SystemTime;
+
+/// What an operator wants of a destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// In service.
+    #[default]
+    Ready,
+    /// Keeps its sessions, takes no new one.
+    Drain,
+    /// Out of service.
+    Maint,
+}
+
+impl Order {
+    /// Each of them.
+    pub const ALL: [Order; 3] = [Order::Ready, Order::Drain, Order::Maint];
+
+    /// As in the interface: `ready`, `drain`, `maint`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Order::Ready => "ready",
+            Order::Drain => "drain",
+            Order::Maint => "maint",
+        }
+    }
+
+    /// The order of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|order| order.name() == name)
+    }
+}
+
+/// An order with its giver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The order.
+    pub order: Order,
+    /// Who gave it: a person's name, or `table` for the `state` column.
+    pub by: String,
+    /// Why; "" if nobody said.
+    pub reason: String,
+    /// When.
+    pub at: SystemTime,
+}
+
+impl Standing {
+    /// What the table's `state` column says.
+    pub(super) fn of_table(order: Order, at: SystemTime) -> Self {
+        Standing { order, by: "table".to_owned(), reason: String::new(), at }
+    }
+}

@@ -1,0 +1,72 @@
+//! What is done when so few of a set are fit that the rest could not bear the load (Envoy's panic threshold).
+
+use slotmap::SlotMap;
+
+use super::select::Candidate;
+use super::{Destination, DestinationId, Order, SetState};
+
+/// When and how a set panics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Panic {
+    /// It panics while fewer percent of its destinations in service are fit; 0: never. A set of two may not: one that
+    /// is half down is what it is there for.
+    pub threshold: u8,
+    /// What it does.
+    pub mode: PanicMode,
+}
+
+/// What a set does that panics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PanicMode {
+    /// Calls go to all in service, whatever their health.
+    #[default]
+    All,
+    /// Calls go to those that were fit when enough were.
+    LastKnownGood,
+    /// Calls get the set's empty reply: better none than all of them badly.
+    Fail,
+}
+
+impl PanicMode {
+    /// As in the configuration: `all`, `last_known_good`, `fail`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "all" => Some(PanicMode::All),
+            "last_known_good" => Some(PanicMode::LastKnownGood),
+            "fail" => Some(PanicMode::Fail),
+            _ => None,
+        }
+    }
+}
+
+/// Puts others in place of the fit ones if there are too few.
+pub(super) fn check(
+    state: &mut SetState,
+    destinations: &SlotMap<DestinationId, Destination>,
+    fit: &mut Vec<Candidate>,
+) {
+    let SetState { policy, members, known_good, panicking, .. } = state;
+    let in_service = |id: &DestinationId| {
+        let found = destinations.get(*id)?;
+        (found.standing.order == Order::Ready && found.row.is_resolved()).then_some(found)
+    };
+    let all = members.iter().filter(|id| in_service(id).is_some()).count();
+    *panicking = fit.len() * 100 < all * usize::from(policy.panic.threshold);
+    if !*panicking {
+        known_good.clear();
+        known_good.extend(fit.iter().map(|candidate| candidate.id));
+        return;
+    }
+    let candidate = |id: &DestinationId| {
+        let row = &in_service(id)?.row;
+        Some(Candidate { id: *id, weight: row.weight, priority: row.priority, share: 100 })
+    };
+    fit.clear();
+    match policy.panic.mode {
+        PanicMode::All => fit.extend(members.iter().filter_map(candidate)),
+        PanicMode::LastKnownGood => {
+            fit.extend(members.iter().filter(|id| known_good.contains(id)).filter_map(candidate));
+        }
+        PanicMode::Fail => {}
+    }
+}

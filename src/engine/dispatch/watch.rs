@@ -1,0 +1,214 @@
+//! What is seen of destinations, what operators want of them, and what time brings: everything that makes one fit or not.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::health::{Kept, Observation, Probing, Seen, Terms};
+use super::{Destination, DestinationId, Dispatch, Health, Load, Order, SetId, Standing};
+use crate::engine::clock::{Instant, Now};
+use crate::engine::event::{Event, HealthChange, Output};
+
+/// How often those that drain are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A destination that an order or a question names and that is not loaded.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("set {} has no destination {uri}", set.0)]
+pub struct NoSuchDestination {
+    /// The set.
+    pub set: SetId,
+    /// The `destination` column.
+    pub uri: String,
+}
+
+/// What is known of a destination from before a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The set.
+    pub set: SetId,
+    /// The `destination` column.
+    pub uri: String,
+    /// Its address.
+    pub address: SocketAddr,
+    /// An order that was given by hand.
+    pub standing: Option<Standing>,
+    /// Its health, if that is not too old to mean anything.
+    pub kept: Option<Kept>,
+}
+
+impl Dispatch {
+    /// Takes what was seen of a destination.
+    pub(crate) fn see(&mut self, id: DestinationId, seen: Seen, now: Now, out: &mut Vec<Output>) {
+        let may_eject = self.may_eject(id, now.mono);
+        let chance = self.chance.f64();
+        let Dispatch { destinations, sets, unknown, .. } = self;
+        let Some(found) = destinations.get_mut(id) else { return };
+        let judgement = &sets.get(&found.set).map_or(&**unknown, |state| &state.policy).judgement;
+        let terms = Terms { observe: &judgement.observe, may_eject, chance };
+        let before = found.condition.is_ejected(now.mono);
+        let observation = found.condition.see(seen, judgement, &terms, now);
+        found.counts.ejections += u64::from(!before && found.condition.is_ejected(now.mono));
+        self.note(id, Some(observation), now, out);
+    }
+
+    /// Whether one more of its set may be ejected; at least one may.
+    fn may_eject(&self, id: DestinationId, now: Instant) -> bool {
+        let Some(state) = self.destinations.get(id).and_then(|found| self.sets.get(&found.set)) else { return true };
+        let percent = usize::from(state.policy.judgement.observe.max_ejection_percent);
+        if percent >= 100 {
+            return true;
+        }
+        let others = state.members.iter().filter(|&&other| other != id);
+        let ejected = others.filter(|&&other| self.destinations[other].condition.is_ejected(now)).count();
+        ejected < (state.members.len() * percent / 100).max(1)
+    }
+
+    /// Tells of a health that is another than before, and looks again when time may change it.
+    pub(super) fn note(&mut self, id: DestinationId, cause: Option<Observation>, now: Now, out: &mut Vec<Output>) {
+        let Dispatch { destinations, sets, unknown, changing, .. } = self;
+        let Some(found) = destinations.get_mut(id) else { return };
+        let judgement = &sets.get(&found.set).map_or(&**unknown, |state| &state.policy).judgement;
+        if let Some((old, new, why)) = found.condition.turn(judgement, now) {
+            found.counts.falls += u64::from(new == Health::Down);
+            let Destination { set, row, .. } = found;
+            let change = HealthChange { set: *set, uri: row.uri.clone(), address: row.address, old, new, why, cause };
+            out.push(Output::Event(Event::Health(Box::new(change))));
+        }
+        if let Some(deadline) = found.condition.deadline(judgement, now.mono) {
+            changing.insert(deadline, id);
+        }
+    }
+
+    /// The table says that it has failed.
+    pub(super) fn begin_down(&mut self, id: DestinationId, now: Now) {
+        let chance = self.chance.f64();
+        let Dispatch { destinations, sets, unknown, changing, .. } = self;
+        let Some(found) = destinations.get_mut(id) else { return };
+        let judgement = &sets.get(&found.set).map_or(&**unknown, |state| &state.policy).judgement;
+        let terms = Terms { observe: &judgement.observe, may_eject: true, chance };
+        found.condition.begin_down(&terms, now.mono);
+        changing.insert(now.mono, id);
+    }
+
+    /// A call goes to the destination: if that only tries it, no other does so meanwhile.
+    pub(crate) fn begin_call(&mut self, id: DestinationId, now: Instant) {
+        let Dispatch { destinations, sets, unknown, .. } = self;
+        let Some(found) = destinations.get_mut(id) else { return };
+        let policy = sets.get(&found.set).map_or(&**unknown, |state| &state.policy);
+        found.condition.begin_call(now + policy.longest_try(), now);
+    }
+
+    /// Where the destination takes MRCP, as its SDP says.
+    pub(crate) fn note_mrcp_port(&mut self, id: DestinationId, port: u16) {
+        if let Some(found) = self.destinations.get_mut(id) {
+            found.mrcp_port = Some(port);
+        }
+    }
+
+    /// Whether anybody asks where it takes MRCP.
+    pub(crate) fn wants_mrcp_port(&self, id: DestinationId) -> bool {
+        let asks = |check: &super::Check| check.kind == super::CheckKind::Tcp { port: None };
+        self.destinations.get(id).is_some_and(|found| found.condition.probing().checks.iter().any(asks))
+    }
+
+    /// Gives an order to all addresses of a destination. The same order again changes nothing but its giver.
+    ///
+    /// # Errors
+    /// [`NoSuchDestination`].
+    pub(crate) fn order(
+        &mut self,
+        set: SetId,
+        uri: &str,
+        standing: &Standing,
+        load: &dyn Load,
+        out: &mut Vec<Output>,
+    ) -> Result<(), NoSuchDestination> {
+        let mut known = false;
+        for (id, found) in self.destinations.iter_mut().filter(|(_, found)| found.set == set && found.row.uri == uri) {
+            known = true;
+            let old = std::mem::replace(&mut found.standing, standing.clone()).order;
+            if old == standing.order {
+                continue;
+            }
+            let sessions = load.sessions(id);
+            let address = found.row.address;
+            out.push(Output::Event(Event::Ordered {
+                set,
+                uri: uri.to_owned(),
+                address,
+                old,
+                standing: standing.clone(),
+                sessions,
+            }));
+            self.draining.retain(|one| *one != id);
+            if standing.order != Order::Ready {
+                self.draining.push(id);
+            }
+        }
+        if !self.draining.is_empty() {
+            self.next_look = self.next_look.or(Some(Instant::ZERO));
+        }
+        known.then_some(()).ok_or_else(|| NoSuchDestination { set, uri: uri.to_owned() })
+    }
+
+    /// Takes what was known before a restart.
+    pub(crate) fn remember(&mut self, all: &[Remembered], now: Now, out: &mut Vec<Output>) {
+        let ids: Vec<_> = self.destinations.keys().collect();
+        for id in ids {
+            let found = &mut self.destinations[id];
+            let row = &found.row;
+            let same = |one: &&Remembered| (one.set, &one.uri, one.address) == (found.set, &row.uri, row.address);
+            let Some(one) = all.iter().find(same) else { continue };
+            if let Some(standing) = &one.standing {
+                found.standing = standing.clone();
+            }
+            if let Some(kept) = one.kept {
+                found.condition.restore(kept, now.mono);
+            }
+            self.note(id, None, now, out);
+        }
+    }
+
+    /// When [`Dispatch::wake`] is due.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        [self.changing.next(), self.next_look].into_iter().flatten().min()
+    }
+
+    /// Tells of what time has changed, and how far those are that drain.
+    pub(crate) fn wake(&mut self, load: &dyn Load, now: Now, out: &mut Vec<Output>) {
+        let mut due = Vec::new();
+        self.changing.advance(now.mono, &mut due);
+        for (_, id) in due {
+            self.note(id, None, now, out);
+        }
+        if self.next_look.is_some_and(|at| at <= now.mono) {
+            let destinations = &self.destinations;
+            self.draining.retain(|id| {
+                let empty = load.sessions(*id) == 0;
+                if let Some(found) = destinations.get(*id).filter(|_| empty) {
+                    out.push(Output::Event(Event::Drained {
+                        set: found.set,
+                        uri: found.row.uri.clone(),
+                        address: found.row.address,
+                    }));
+                }
+                !empty
+            });
+            self.next_look = (!self.draining.is_empty()).then(|| now.mono + LOOK);
+        }
+    }
+
+    /// The last observations of a destination, oldest first; none if it is not loaded. A destination with several addresses
+    /// has those of each.
+    pub fn history(&self, set: SetId, uri: &str) -> Vec<(SocketAddr, Vec<Observation>)> {
+        let found = self.destinations.values().filter(|found| found.set == set && found.row.uri == uri);
+        found.map(|found| (found.row.address, found.condition.history().copied().collect())).collect()
+    }
+
+    /// Every destination with how it is probed.
+    pub(crate) fn probed(&self) -> impl Iterator<Item = (DestinationId, &Probing)> {
+        self.destinations.iter().map(|(id, found)| (id, &**found.condition.probing()))
+    }
+}

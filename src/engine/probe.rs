@@ -1,0 +1,309 @@
+//! Probes: who is due, what is asked, and what has become of it. A probe is known by its own transaction (never by the text
+//! of a URI), and its transactions and branches are apart from the proxy's: neither can take the other's answers.
+
+mod message;
+mod schedule;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use slotmap::{Key as _, KeyData, SecondaryMap, SlotMap, new_key_type};
+
+use self::message::{Probe as Request, compose};
+use self::schedule::Schedule;
+use crate::engine::clock::{Instant, Now};
+use crate::engine::dispatch::{CheckKind, DestinationId, Dispatch, Health, Order, Outcome, Seen, SipProbe, When};
+use crate::engine::event::{CheckId, CheckTarget, DropCause, Event, Output};
+use crate::engine::flow::{ConnectionId, Flow, Listener, ListenerId, Role, Transport};
+use crate::engine::sip::{Keys, Message, Method, Start, mrcp_port};
+use crate::engine::snapshot::Totals;
+use crate::engine::transaction::timing::Timing;
+use crate::engine::transaction::{ClientId, Happened, Request as Sending, Transactions};
+use crate::engine::wheel::Wheel;
+
+new_key_type! {
+    /// A probe that waits for its end.
+    pub(crate) struct ProbeId;
+}
+
+/// How much longer than its timeout a check of the edge's is waited for.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What a probe is of.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    destination: DestinationId,
+    /// Which check of its probing.
+    check: usize,
+    sent: Instant,
+    /// Its transaction, if it is SIP.
+    client: Option<ClientId>,
+}
+
+/// What comes with time.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Send(DestinationId, usize),
+    TimeOut(ProbeId),
+}
+
+/// All probes of this node.
+#[derive(Debug)]
+pub(crate) struct Prober {
+    keys: Keys,
+    /// The node's own: an answer to what leaves by a virtual address may go to the other node.
+    listeners: Vec<Listener>,
+    transactions: Transactions<ProbeId>,
+    schedules: SecondaryMap<DestinationId, Schedule>,
+    probes: SlotMap<ProbeId, Probe>,
+    due: Wheel<Due>,
+    chance: fastrand::Rng,
+    /// Destinations that have been given a place in time.
+    placed: u64,
+    happened: Vec<Happened<ProbeId>>,
+}
+
+/// What the prober works on but does not own.
+pub(crate) struct Scene<'s> {
+    pub(crate) dispatch: &'s mut Dispatch,
+    pub(crate) totals: &'s mut Totals,
+    pub(crate) now: Now,
+    pub(crate) out: &'s mut Vec<Output>,
+}
+
+impl Prober {
+    /// A prober without destinations. `seed` makes its tags and its jitter.
+    pub(crate) fn new(keys: &Keys, listeners: &[Listener], timing: Timing, seed: u64) -> Self {
+        Prober {
+            keys: keys.of_probes(),
+            listeners: listeners.iter().filter(|listener| listener.role == Role::Node).cloned().collect(),
+            transactions: Transactions::new(timing),
+            schedules: SecondaryMap::new(),
+            probes: SlotMap::with_key(),
+            due: Wheel::new(),
+            chance: fastrand::Rng::with_seed(seed),
+            placed: 0,
+            happened: Vec::new(),
+        }
+    }
+
+    /// Gives each destination that is new a place in time. Those that are gone drop out when they would be due.
+    pub(crate) fn place(&mut self, dispatch: &Dispatch, now: Now) {
+        let Prober { schedules, due, placed, .. } = self;
+        let mut early = 0;
+        for (id, probing) in dispatch.probed().filter(|(_, probing)| !probing.checks.is_empty()) {
+            if schedules.contains_key(id) {
+                continue;
+            }
+            let schedule = Schedule::new(probing, *placed, now.mono);
+            *placed += 1;
+            for check in 0..probing.checks.len() {
+                due.insert(schedule.first(check, early, now.mono), Due::Send(id, check));
+                early += 1;
+            }
+            schedules.insert(id, schedule);
+        }
+    }
+
+    /// Whether a response is to a request of the prober's, by the look of its branch.
+    pub(crate) fn wrote(&self, response: &Message<'_>) -> bool {
+        response.via().branch.is_some_and(|branch| self.keys.may_have_made(branch))
+    }
+
+    /// A response to a probe, or what looks like one.
+    pub(crate) fn response(&mut self, scene: &mut Scene<'_>, flow: Flow, message: &Message<'_>) {
+        let Start::Response { status, .. } = message.start() else { return };
+        let client = message.via().branch.and_then(|text| self.client(text, message.method()));
+        let from_there = client.and_then(|client| self.transactions.flow(client)).is_some_and(|sent| {
+            sent.peer.ip().to_canonical() == flow.peer.ip().to_canonical() && sent.listener == flow.listener
+        });
+        let Some(client) = client.filter(|_| from_there) else {
+            scene.totals.dropped[DropCause::StrayResponse as usize] += 1;
+            return scene.out.push(Output::Event(Event::Dropped { cause: DropCause::StrayResponse, flow }));
+        };
+        let heard = self.transactions.heard(client, status, message, scene.now.mono, scene.out);
+        if let Some(id) = heard.filter(|_| status >= 200) {
+            if let (Some(probe), Some(port)) = (self.probes.get(id), mrcp_port(message.body())) {
+                scene.dispatch.note_mrcp_port(probe.destination, port);
+            }
+            self.conclude(scene, id, Outcome::Answered { status, retry_after: message.retry_after() });
+        }
+    }
+
+    fn client(&self, branch: &[u8], method: Method<'_>) -> Option<ClientId> {
+        self.transactions.client(&self.keys.read_branch(branch)?, method)
+    }
+
+    /// A way is dead.
+    pub(crate) fn unreachable(&mut self, scene: &mut Scene<'_>, flow: Flow) {
+        self.transactions.unreachable(flow, scene.now.mono, &mut self.happened);
+        self.take_happened(scene);
+    }
+
+    /// A request could not be sent; whether it was a probe.
+    pub(crate) fn undelivered(&mut self, scene: &mut Scene<'_>, branch: &[u8], method: Method<'_>) -> bool {
+        let Some(client) = self.client(branch, method) else { return false };
+        self.transactions.undelivered(client, scene.now.mono, &mut self.happened);
+        self.take_happened(scene);
+        true
+    }
+
+    /// An ICMP error quotes a request of ours; whether it ended a probe.
+    pub(crate) fn refused(&mut self, scene: &mut Scene<'_>, flow: Flow, branch: &[u8], method: Method<'_>) -> bool {
+        let Some(client) = self.client(branch, method) else { return false };
+        let ended = self.transactions.refused(client, method, flow, scene.now.mono, &mut self.happened);
+        self.take_happened(scene);
+        ended
+    }
+
+    /// A check of the edge's has ended.
+    pub(crate) fn checked(&mut self, scene: &mut Scene<'_>, id: CheckId, outcome: Outcome) {
+        self.conclude(scene, ProbeId::from(KeyData::from_ffi(id.0)), outcome);
+    }
+
+    fn take_happened(&mut self, scene: &mut Scene<'_>) {
+        for happened in std::mem::take(&mut self.happened) {
+            match happened {
+                Happened::TimedOut { owner, .. } => self.conclude(scene, owner, Outcome::TimedOut),
+                Happened::Unreachable { owner, .. } => self.conclude(scene, owner, Outcome::Refused),
+                Happened::Watched(_) | Happened::Quiet(_) | Happened::Ended(_) => {}
+            }
+        }
+    }
+
+    /// A probe has ended: what it says is noted, and the next one may be due sooner for it.
+    fn conclude(&mut self, scene: &mut Scene<'_>, id: ProbeId, outcome: Outcome) {
+        let Some(Probe { destination, check, sent, .. }) = self.probes.remove(id) else { return };
+        let Some(kind) = self.check_of(scene.dispatch, destination, check) else { return };
+        let seen = Seen { witness: kind.witness(), check: Some(check), outcome, sent };
+        scene.dispatch.see(destination, seen, scene.now, scene.out);
+        let Prober { schedules, due, chance, .. } = self;
+        let condition = scene.dispatch.destination(destination).map(|found| &found.condition);
+        let schedule = schedules.get_mut(destination);
+        if let (Some(condition), Some(schedule)) = (condition, schedule)
+            && let Some(at) = schedule.hasten(condition, check, sent, scene.now.mono, chance)
+        {
+            due.insert(at, Due::Send(destination, check));
+        }
+    }
+
+    fn check_of<'d>(&self, dispatch: &'d Dispatch, id: DestinationId, check: usize) -> Option<&'d CheckKind> {
+        let probing = dispatch.destination(id)?.condition.probing();
+        probing.checks.get(check).map(|check| &check.kind)
+    }
+
+    /// When [`Prober::wake`] is due.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        [self.due.next(), self.transactions.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Sends what is due and ends what has taken too long.
+    pub(crate) fn wake(&mut self, scene: &mut Scene<'_>) {
+        let now = scene.now.mono;
+        self.transactions.wake(now, scene.out, &mut self.happened);
+        self.take_happened(scene);
+        let mut all = Vec::new();
+        self.due.advance(now, &mut all);
+        for (_, due) in all {
+            match due {
+                Due::TimeOut(id) => {
+                    if let Some(client) = self.probes.get(id).and_then(|probe| probe.client) {
+                        self.transactions.abandon(client, now, scene.out);
+                    }
+                    self.conclude(scene, id, Outcome::TimedOut);
+                }
+                Due::Send(id, check) => self.send_due(scene, id, check),
+            }
+        }
+    }
+
+    fn send_due(&mut self, scene: &mut Scene<'_>, id: DestinationId, check: usize) {
+        let Prober { schedules, due, chance, .. } = self;
+        let Some(found) = scene.dispatch.destination(id) else {
+            schedules.remove(id);
+            return;
+        };
+        let Some(schedule) = schedules.get_mut(id) else { return };
+        let Some(next) = schedule.advance(&found.condition, check, scene.now.mono, chance) else { return };
+        due.insert(next, Due::Send(id, check));
+        if self.is_wanted(scene, id, check) {
+            self.send(scene, id, check);
+        }
+    }
+
+    /// Whether the destination is to be probed now.
+    fn is_wanted(&self, scene: &Scene<'_>, id: DestinationId, check: usize) -> bool {
+        let Some(found) = scene.dispatch.destination(id) else { return false };
+        let probing = found.condition.probing();
+        let in_use = found.standing.order != Order::Maint && found.row.is_resolved();
+        let interval = probing.checks.get(check).map_or(Duration::ZERO, |check| check.interval);
+        in_use
+            && match probing.when {
+                When::Always => true,
+                When::Down => found.condition.told != Health::Up,
+                When::Idle => !found.condition.heard_within(interval, scene.now.mono),
+            }
+    }
+
+    fn send(&mut self, scene: &mut Scene<'_>, id: DestinationId, check: usize) {
+        let Some(found) = scene.dispatch.destination(id) else { return };
+        let probing = std::sync::Arc::clone(found.condition.probing());
+        let Some(what) = probing.checks.get(check) else { return };
+        let (address, mrcp) = (found.row.address, found.mrcp_port);
+        let at = |port| std::net::SocketAddr::new(address.ip(), port);
+        let probe = Probe { destination: id, check, sent: scene.now.mono, client: None };
+        let (probe, patience) = match &what.kind {
+            CheckKind::Sip(sip) => match self.send_sip(scene, probe, sip) {
+                Some(probe) => (probe, what.timeout),
+                None => return,
+            },
+            CheckKind::Tcp { port } => {
+                let Some(port) = port.or(mrcp) else { return };
+                (self.ask(scene, probe, CheckTarget::Tcp(at(port)), what.timeout), what.timeout + GRACE)
+            }
+            CheckKind::Http { port, path } => {
+                let target = CheckTarget::Http { address: at(*port), path: path.clone() };
+                (self.ask(scene, probe, target, what.timeout), what.timeout + GRACE)
+            }
+        };
+        self.due.insert(scene.now.mono + patience, Due::TimeOut(probe));
+    }
+
+    fn ask(&mut self, scene: &mut Scene<'_>, probe: Probe, target: CheckTarget, timeout: Duration) -> ProbeId {
+        let id = self.probes.insert(probe);
+        scene.out.push(Output::Check { id: CheckId(id.data().as_ffi()), target, timeout });
+        id
+    }
+
+    fn send_sip(&mut self, scene: &mut Scene<'_>, probe: Probe, sip: &SipProbe) -> Option<ProbeId> {
+        let Prober { keys, transactions, probes, chance, listeners, .. } = self;
+        let row = &scene.dispatch.destination(probe.destination)?.row;
+        let reaches = |listener: &&Listener| match sip.socket {
+            Some(socket) => listener.id == socket,
+            None => listener.transport == row.transport && listener.reaches(row.address),
+        };
+        let listener = listeners.iter().find(reaches)?;
+        let flow = way(listener.id, listener.transport, row.address);
+        let id = probes.insert(probe);
+        let request = Request {
+            sip,
+            listener,
+            uri: &row.uri,
+            tag: chance.u64(..),
+            call: chance.u128(..),
+            cseq: chance.u32(1..1 << 30),
+        };
+        let make = |slot| -> (Bytes, [u8; 8]) {
+            let branch = keys.plain_branch(slot, scene.now.wall);
+            (compose(&request, &keys.branch_text(&branch)), branch.mac)
+        };
+        let sending = Sending { invite: false, flow, owner: id };
+        let client = transactions.open_client(sending, scene.now.mono, scene.out, make);
+        probes[id].client = Some(client);
+        Some(id)
+    }
+}
+
+fn way(listener: ListenerId, transport: Transport, peer: std::net::SocketAddr) -> Flow {
+    Flow { listener, transport, peer, connection: ConnectionId::default() }
+}
