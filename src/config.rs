@@ -1,6 +1,7 @@
 //! The configuration: one TOML file, gathered into each room's own part. All faults are told at once, with file, line,
 //! value and remedy.
 
+mod health;
 mod listeners;
 mod reader;
 mod rules;
@@ -24,6 +25,7 @@ use crate::engine::sip::FrameLimits;
 use crate::engine::transaction::timing::Timing;
 use crate::engine::{self, Limits, route};
 
+pub use self::health::HealthConfig;
 pub use self::reader::Fault;
 pub use self::values::duration;
 
@@ -42,6 +44,8 @@ pub struct Config {
     pub database: Database,
     /// The sets' policies.
     pub sets: Vec<Policy>,
+    /// What holds for the health of all sets.
+    pub health: HealthConfig,
     /// The rules.
     pub route: route::Config,
     /// What bounds memory.
@@ -153,6 +157,7 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
         listeners: bound.listeners,
         database: read_database(&root.section("database")),
         sets,
+        health: health::read(&root.section("health")),
         route,
         limits,
         streams,
@@ -356,6 +361,8 @@ mod tests {
             algorithm = "8"
             priority_order = "low_first"
             empty_reply = { status = 503, reason = "None" }
+            [health]
+            state_ttl = "1m"
             [[rule]]
             name = "all"
             method = "INVITE"
@@ -406,6 +413,7 @@ mod tests {
             (SetId(7), Algorithm::Priority, PriorityOrder::LowFirst)
         );
         assert_eq!((policy.empty_reply.status, policy.name.as_str()), (503, "asr"));
+        assert_eq!(config.health.state_ttl, Duration::from_secs(60));
         let rule = &config.route.rules[0];
         assert_eq!(rule.when.len(), 10);
         assert!(matches!(&rule.when[3], Condition::Listener(ids) if ids.len() == 1 && ids[0].0 == 1));
