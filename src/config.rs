@@ -3,6 +3,7 @@
 
 mod health;
 mod listeners;
+mod probe;
 mod reader;
 mod rules;
 mod values;
@@ -147,7 +148,7 @@ impl Config {
 
 fn read(root: &Section<'_>, base: &Path) -> Config {
     let bound = listeners::read(root);
-    let sets = rules::read_sets(root);
+    let sets = rules::read_sets(root, &bound);
     let route = rules::read(root, &bound);
     let (limits, streams) = read_limits(&root.section("limits"));
     let config = Config {
