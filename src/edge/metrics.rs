@@ -459,7 +459,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::dispatch::{DestinationId, Order, SetId};
+    use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Latency, Order, SetId, Standing, Why};
 
     fn destination(uri: &str) -> DestinationView {
         DestinationView {
@@ -470,8 +470,18 @@ mod tests {
             description: String::new(),
             weight: 3,
             priority: 100,
-            order: Order::Ready,
-            fit: true,
+            standing: Standing { order: Order::Ready, by: "table".into(), reason: String::new(), at: UNIX_EPOCH },
+            health: Health::Up,
+            since: UNIX_EPOCH,
+            why: Why::Works,
+            fitness: Fitness::Fit,
+            probed: true,
+            share: 100,
+            penalty: 0,
+            kept: Kept::default(),
+            latencies: [Latency::default(); 4],
+            falls: 0,
+            ejections: 0,
             selections: 12,
             other_selections: 2,
             responses: [1, 2, 3, 4, 5, 6],
@@ -489,6 +499,7 @@ mod tests {
             empty: 5,
             failovers: 3,
             exhausted: 1,
+            panicking: false,
             destinations,
         };
         Snapshot { sets: vec![set], ..Snapshot::default() }
