@@ -20,7 +20,7 @@ use crate::edge::log::{self, LogConfig, LogFormat};
 use crate::edge::resolve::DnsConfig;
 use crate::edge::store::{Strictness, TableOptions};
 use crate::edge::tcp::StreamLimits;
-use crate::engine::dispatch::Policy;
+use crate::engine::dispatch::{Policy, Sets};
 use crate::engine::flow::Listener;
 use crate::engine::sip::FrameLimits;
 use crate::engine::transaction::timing::Timing;
@@ -129,6 +129,12 @@ impl Config {
             Some(config) if faults.is_empty() => Ok(config),
             Some(_) | None => Err(ConfigError::Faults(faults)),
         }
+    }
+
+    /// What these sets and the configuration say of probes that does not go together, for people; calls are served all the
+    /// same.
+    pub fn strays(&self, sets: &Sets) -> Vec<String> {
+        probe::strays(&self.sets, &self.listeners, sets)
     }
 
     /// The engine's part. `key` is the cluster's.

@@ -9,7 +9,7 @@ use super::health::DAY;
 use super::listeners::Bound;
 use super::reader::Section;
 use super::values::{self, duration_within, one_of};
-use crate::engine::dispatch::{Check, CheckKind, Combine, InitState, Observe, Probing, SipProbe, When};
+use crate::engine::dispatch::{Check, CheckKind, Combine, InitState, Observe, Policy, Probing, Sets, SipProbe, When};
 use crate::engine::flow::{Listener, ListenerId, Role, Transport};
 use crate::engine::sip::Uri;
 
@@ -337,6 +337,31 @@ pub(super) fn no_way(
         None => Some(format!("no listener of role node reaches it by {name}, and probes leave by one: add one")),
         Some(_) => Some(format!("the probe's socket does not reach it by {name}: name one that does, or drop it")),
     }
+}
+
+/// Rows that no SIP probe can reach though their sets are probed, and destinations of the configuration without a row.
+pub(super) fn strays(policies: &[Policy], listeners: &[Listener], sets: &Sets) -> Vec<String> {
+    let mut strays = Vec::new();
+    for policy in policies {
+        let rows = || sets.0.iter().filter(|set| set.id == policy.set).flat_map(|set| &set.rows);
+        let number = policy.set.0;
+        for row in rows() {
+            let socket = policy.probing_of(&row.uri).checks.iter().find_map(|check| match &check.kind {
+                CheckKind::Sip(sip) => Some(sip.socket),
+                CheckKind::Tcp { .. } | CheckKind::Http { .. } => None,
+            });
+            let address = row.is_resolved().then_some(row.address);
+            let problem = socket.and_then(|socket| no_way(listeners, socket, row.transport, address));
+            strays.extend(problem.map(|problem| format!("set {number}: {} is not probed: {problem}", row.uri)));
+        }
+        let named = policy.probing_instead.iter().map(|(uri, _)| uri);
+        for uri in named.filter(|uri| rows().all(|row| row.uri != **uri)) {
+            strays.push(format!(
+                "set {number}: no row has the destination {uri} of a [[set.destination]]: mend or drop it"
+            ));
+        }
+    }
+    strays
 }
 
 /// Where a key stands.
