@@ -314,12 +314,18 @@ mod tests {
 
     const LISTENER: &str = "[[listener]]\nbind = \"udp:127.0.0.1:8060\"\n";
 
-    fn parse(text: &str) -> Result<Config, ConfigError> {
+    pub(super) fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse("t.toml", text, Path::new("/base"))
     }
 
+    /// The policy of a text behind one good listener and the head of a set.
+    pub(super) fn policy(text: &str) -> Policy {
+        let mut config = parse(&format!("{LISTENER}[[set]]\nid = 19\n{text}")).expect("valid");
+        config.sets.remove(0)
+    }
+
     /// The faults of a text behind one good listener, whose lines are not counted.
-    fn faults(text: &str) -> Vec<String> {
+    pub(super) fn faults(text: &str) -> Vec<String> {
         match parse(&format!("{LISTENER}{text}")) {
             Err(ConfigError::Faults(faults)) => {
                 faults.iter().map(|fault| format!("{}: {}", fault.line - 2, fault.problem)).collect()
