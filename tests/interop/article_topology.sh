@@ -22,31 +22,10 @@ ip -n "$far" link set proxy up
 inside=(ip netns exec "$near")
 outside=(ip netns exec "$far")
 
-cat >"$work/tandem.toml" <<'TOML'
-state_dir = "state"
-[[listener]]
-bind = "udp:127.0.0.1:8060"
-role = "node"
+write_config '
 [[listener]]
 bind = "udp:10.129.39.1:8060"
-role = "node"
-[database]
-url = "sqlite:tandem.db"
-[http]
-listen = "127.0.0.1:9060"
-[drain]
-handover = "0s"
-limit = "2s"
-[[set]]
-id = 19
-name = "tts"
-algorithm = "round_robin"
-[[rule]]
-name = "tts"
-method = ["INVITE", "OPTIONS"]
-user_agent = "OPENSIPS_TTS_MRCP_CLIENT"
-set = 19
-TOML
+role = "node"'
 
 sipp_server s7010 server_hangs_up 10.129.39.88 7010 "${outside[@]}"
 first=$started

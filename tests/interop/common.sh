@@ -1,5 +1,11 @@
-# Sourced by the scripts beside it: a scratch folder, processes that end with the script, SIPp's counters.
+# Sourced by the scripts beside it: a host and a scratch folder of its own for each, processes that end with the script,
+# the node's configuration, SIPp's counters.
 set -euo pipefail
+
+# Root runs each script in an empty network namespace, where every port is free and nothing leaves the machine.
+if [ "$(id -u)" -eq 0 ] && [ -z "${TANDEM_ALONE:-}" ]; then
+    TANDEM_ALONE=1 exec unshare --net -- bash -c 'ip link set lo up && exec "$0" "$@"' "$0" "$@"
+fi
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TANDEM=${TANDEM:-$here/../../target/release/tandem}
@@ -89,24 +95,60 @@ stop() {
     pids=("${left[@]}")
 }
 
-has_table() { [ -e "$work/tandem.db" ] && [ -n "$(sqlite3 "$work/tandem.db" "SELECT 1 FROM sqlite_master WHERE name = 'dispatcher'")" ]; }
-http() { "${inside[@]}" curl -fsS --max-time 5 "http://127.0.0.1:9060$1"; }
+http() { "${inside[@]}" curl -fsS --max-time 5 "http://127.0.0.1:9060$1" "${@:2}"; }
 
-# start_tandem HOST [PARAMETERS]: writes its rows (set 19 on HOST, ports 7010 and 7011, with those URI parameters) into the
-# table that its first start makes, and starts it. The configuration is $work/tandem.toml.
+# write_config [EXTRA]: the node that every script has: set 19 for the article's User-Agent, UDP and TCP at 127.0.0.1:8060.
+# EXTRA is more TOML, as a [[listener]] or a [[set]].
+write_config() {
+    cat >"$work/tandem.toml" <<TOML
+state_dir = "state"
+[[listener]]
+bind = "udp:127.0.0.1:8060"
+role = "node"
+[[listener]]
+bind = "tcp:127.0.0.1:8060"
+role = "node"
+[database]
+url = "sqlite:tandem.db"
+[http]
+listen = "127.0.0.1:9060"
+[drain]
+handover = "0s"
+limit = "2s"
+[[set]]
+id = 19
+name = "tts"
+algorithm = "round_robin"
+[[rule]]
+name = "tts"
+method = ["INVITE", "OPTIONS"]
+user_agent = "OPENSIPS_TTS_MRCP_CLIENT"
+set = 19
+${1:-}
+TOML
+}
+
+# set_rows [URI...]: the rows of set 19, one for each destination, read by the running node.
+set_rows() {
+    local uri
+    {
+        echo 'DELETE FROM `dispatcher`;'
+        for uri in "$@"; do
+            echo "INSERT INTO \`dispatcher\` (\`setid\`, \`destination\`, \`state\`, \`weight\`, \`priority\`, \`attrs\`, \`description\`)" \
+                "VALUES (19, '$uri', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS');"
+        done
+    } | sqlite3 "$work/tandem.db"
+    http /reload -X POST >/dev/null || fail "the rows are not taken: $(tail -n 3 "$work/tandem.log")"
+}
+
+# start_tandem [HOST [PARAMETERS]]: a fresh node with $work/tandem.toml. Its set has two rows, HOST:7010 and HOST:7011 with
+# those URI parameters; without HOST none. Its process id is in $started.
 start_tandem() {
     [ -x "$TANDEM" ] || fail "no program at $TANDEM: build it, or set TANDEM"
-    start "$work/first-start.log" "${inside[@]}" "$TANDEM" run --config "$work/tandem.toml"
-    until_true 20 has_table || fail "the first start made no dispatcher table: $(tail -n 3 "$work/first-start.log")"
-    until_true 20 http /live || fail "the first start does not answer /live: $(tail -n 3 "$work/first-start.log")"
-    stop "$started"
-    sqlite3 "$work/tandem.db" <<SQL
-INSERT INTO \`dispatcher\` (\`setid\`, \`destination\`, \`state\`, \`weight\`, \`priority\`, \`attrs\`, \`description\`) VALUES
-    (19, 'sip:$1:7010${2:-}', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS_7010'),
-    (19, 'sip:$1:7011${2:-}', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS_7011');
-SQL
+    rm -rf "$work/state" "$work/tandem.db"*
     start "$work/tandem.log" "${inside[@]}" "$TANDEM" run --config "$work/tandem.toml"
     until_true 20 http /ready || fail "tandem is not ready: $(tail -n 3 "$work/tandem.log")"
+    [ $# -eq 0 ] || set_rows "sip:$1:7010${2:-}" "sip:$1:7011${2:-}"
 }
 
 # sipp_server PREFIX SCENARIO HOST PORT [COMMAND...]: a SIPp server, its counters in $work/PREFIX.csv; COMMAND runs it. It
