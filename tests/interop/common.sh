@@ -152,12 +152,12 @@ start_tandem() {
 }
 
 # sipp_server PREFIX SCENARIO HOST PORT [COMMAND...]: a SIPp server, its counters in $work/PREFIX.csv; COMMAND runs it. It
-# speaks what SIPP_TRANSPORT says: u1 (UDP, if it is not set) or t1 (TCP).
+# speaks what SIPP_TRANSPORT says: u1 (UDP, if it is not set) or t1 (TCP). Its <pause/>s last for SIPP_PAUSE milliseconds.
 sipp_server() {
     local prefix=$1 scenario=$2 host=$3 port=$4
     shift 4
-    start "$work/$prefix.log" "$@" sipp -sf "$here/$scenario.xml" -i "$host" -p "$port" -t "${SIPP_TRANSPORT:-u1}" -nostdin -buff_size 4194304 \
-        -trace_stat -stf "$work/$prefix.csv" -fd 1 -trace_err -error_file "$work/$prefix.err"
+    start "$work/$prefix.log" "$@" sipp -sf "$here/$scenario.xml" -i "$host" -p "$port" -t "${SIPP_TRANSPORT:-u1}" -d "${SIPP_PAUSE:-0}" -nostdin \
+        -buff_size 4194304 -trace_stat -stf "$work/$prefix.csv" -fd 1 -trace_err -error_file "$work/$prefix.err"
     # A port that is bound shows in the list of its namespace.
     until_true 10 bound "$host" "$port" "$@" || fail "no SIPp server on $host:$port: $(tail -n 3 "$work/$prefix.log")"
     sleep 0.2
@@ -167,7 +167,19 @@ sipp_server() {
 bound() {
     local host=$1 port=$2
     shift 2
+    [[ $host != *:* ]] || host="[$host]"
     "$@" ss -Hltun "src $host and sport = :$port" | grep -q .
+}
+
+# sipp_caller PREFIX SCENARIO HOST [OPTIONS]: SIPp's calls from port 5072 of HOST to the node there, to their end; its counters
+# are in $work/PREFIX.csv, and the result is SIPp's. It speaks what SIPP_TRANSPORT says.
+sipp_caller() {
+    local prefix=$1 scenario=$2 host=$3 node=$3:8060
+    shift 3
+    [[ $host != *:* ]] || node="[$host]:8060"
+    "${inside[@]}" sipp "$node" -sf "$here/$scenario.xml" -i "$host" -p 5072 -t "${SIPP_TRANSPORT:-u1}" -nostdin -buff_size 4194304 \
+        -timeout 120s -timeout_error -trace_stat -stf "$work/$prefix.csv" -fd 1 -trace_err -error_file "$work/$prefix.err" "$@" \
+        >"$work/$prefix.log" 2>&1 </dev/null
 }
 
 # sipp_drain PID: SIPp takes no new calls, ends those in being and writes its last counters.
@@ -181,6 +193,22 @@ counter() {
     awk -F';' -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) at = i } END { print at ? $at : "none" }' \
         "$work/$1.csv"
 }
+
+# expect_calls PREFIX CALLS: every one succeeded, and SIPp saw nothing that its scenario does not tell of.
+expect_calls() {
+    expect "$1: calls that failed" 0 "$(counter "$1" 'FailedCall(C)')"
+    expect "$1: calls that succeeded" "$2" "$(counter "$1" 'SuccessfulCall(C)')"
+    expect "$1: messages of no call" 0 "$(counter "$1" 'OutOfCallMsgs(C)')"
+}
+
+# expect_rest DROPPED: no session is left, and the node threw as many messages away as are told.
+expect_rest() {
+    until_true 10 no_sessions || fail "$(metric tandem_sessions) sessions are left"
+    expect "messages that the node threw away" "$1" "$(metric tandem_dropped_total)"
+}
+
+no_sessions() { [ "$(metric tandem_sessions)" = 0 ]; }
+no_transactions() { [ "$(metric tandem_transactions)" = 0 ]; }
 
 # selections HOST:PORT: what /metrics says of initial INVITEs sent there, all samples of that destination added up.
 selections() {
