@@ -10,23 +10,27 @@ rate=${RATE:-100}
 
 declare -A parameters=([u1]= [t1]=';transport=tcp')
 
-# play CASE CALLER SERVER [PAUSE]: one scenario of each side, between all transports; u1 is UDP, t1 TCP.
+# play CASE CALLER SERVER [PAUSE]: one scenario of each side, between all transports; u1 is UDP, t1 TCP. Each of two servers
+# gets half of the calls, so that none which was given up at one went to the other.
 play() {
-    local near far case server before
+    local near far case port server servers
     for near in u1 t1; do
         for far in u1 t1; do
             case=$1-$near-$far
-            SIPP_TRANSPORT=$far SIPP_PAUSE=${4:-0} sipp_server "$case-server" "$3" 127.0.0.1 7010
-            server=$started
-            # Nobody is at 7011: a call that is given up must not go there.
-            set_rows "sip:127.0.0.1:7010${parameters[$far]}"
+            servers=()
+            for port in 7010 7011; do
+                SIPP_TRANSPORT=$far SIPP_PAUSE=${4:-0} sipp_server "$case-$port" "$3" 127.0.0.1 "$port"
+                servers+=("$started")
+            done
+            set_rows "sip:127.0.0.1:7010${parameters[$far]}" "sip:127.0.0.1:7011${parameters[$far]}"
             SIPP_TRANSPORT=$near sipp_caller "$case" "$2" 127.0.0.1 -m "$calls" -r "$rate" || true
             expect_calls "$case" "$calls"
-            sipp_drain "$server"
-            expect_calls "$case-server" "$calls"
+            for server in "${servers[@]}"; do sipp_drain "$server"; done
+            expect_calls "$case-7010" "$((calls / 2))"
+            expect_calls "$case-7011" "$((calls / 2))"
             expect_rest 0
-            echo "$name: $case: $calls calls, $(counter "$case" 'Retransmissions(C)') and" \
-                "$(counter "$case-server" 'Retransmissions(C)') retransmissions"
+            echo "$name: $case: $calls calls, $(counter "$case" 'Retransmissions(C)') retransmissions by the caller," \
+                "$(counter "$case-7010" 'Retransmissions(C)') and $(counter "$case-7011" 'Retransmissions(C)') by the servers"
         done
     done
 }
