@@ -16,7 +16,7 @@ play() {
     for near in u1 t1; do
         for far in u1 t1; do
             case=$2-$near-$far
-            SIPP_TRANSPORT=$far SIPP_PAUSE=100 sipp_server "$case-server" "$2" 127.0.0.1 7010
+            SIPP_TRANSPORT=$far SIPP_OPTIONS="-d 100" sipp_server "$case-server" "$2" 127.0.0.1 7010
             server=$started
             set_rows "sip:127.0.0.1:7010${parameters[$far]}"
             SIPP_TRANSPORT=$near sipp_caller "$case" "$1" 127.0.0.1 -m "$calls" -r "$rate" -d 100 || true

@@ -19,7 +19,7 @@ play() {
             case=$1-$near-$far
             servers=()
             for port in 7010 7011; do
-                SIPP_TRANSPORT=$far SIPP_PAUSE=${4:-0} sipp_server "$case-$port" "$3" 127.0.0.1 "$port"
+                SIPP_TRANSPORT=$far SIPP_OPTIONS="-d ${4:-0}" sipp_server "$case-$port" "$3" 127.0.0.1 "$port"
                 servers+=("$started")
             done
             set_rows "sip:127.0.0.1:7010${parameters[$far]}" "sip:127.0.0.1:7011${parameters[$far]}"

@@ -152,12 +152,12 @@ start_tandem() {
 }
 
 # sipp_server PREFIX SCENARIO HOST PORT [COMMAND...]: a SIPp server, its counters in $work/PREFIX.csv; COMMAND runs it. It
-# speaks what SIPP_TRANSPORT says: u1 (UDP, if it is not set) or t1 (TCP). Its <pause/>s last for SIPP_PAUSE milliseconds.
+# speaks what SIPP_TRANSPORT says: u1 (UDP, if it is not set) or t1 (TCP). SIPP_OPTIONS are more words for its command.
 sipp_server() {
     local prefix=$1 scenario=$2 host=$3 port=$4
     shift 4
-    start "$work/$prefix.log" "$@" sipp -sf "$here/$scenario.xml" -i "$host" -p "$port" -t "${SIPP_TRANSPORT:-u1}" -d "${SIPP_PAUSE:-0}" -nostdin \
-        -buff_size 4194304 -trace_stat -stf "$work/$prefix.csv" -fd 1 -trace_err -error_file "$work/$prefix.err"
+    start "$work/$prefix.log" "$@" sipp -sf "$here/$scenario.xml" -i "$host" -p "$port" -t "${SIPP_TRANSPORT:-u1}" -nostdin \
+        ${SIPP_OPTIONS:-} -buff_size 4194304 -trace_stat -stf "$work/$prefix.csv" -fd 1 -trace_err -error_file "$work/$prefix.err"
     # A port that is bound shows in the list of its namespace.
     until_true 10 bound "$host" "$port" "$@" || fail "no SIPp server on $host:$port: $(tail -n 3 "$work/$prefix.log")"
     sleep 0.2

@@ -11,12 +11,22 @@ rate=${RATE:-100}
 declare -A parameters=([u1]= [t1]=';transport=tcp')
 declare -A written=([127.0.0.1]=127.0.0.1 [::1]='[::1]')
 
-# play CALLER-HOST TRANSPORT SERVER-HOST TRANSPORT: the caller ends one half of the calls, the server the other.
+# record_routes FILE: the hosts of the Record-Routes of the INVITEs that a server got; one line if all are alike.
+record_routes() {
+    awk '/^INVITE sip:.*:7010(;transport=tcp)? SIP/ { on = 1; hosts = "" }
+        on && /^Record-Route: <sip:/ { sub(/^[^:]*: <sip:/, ""); sub(/:8060;.*/, ""); hosts = hosts " " $0 }
+        on && /^Call-ID:/ { on = 0; print hosts }' "$1" | sort -u
+}
+
+# play CALLER-HOST TRANSPORT SERVER-HOST TRANSPORT: once the caller sends the re-INVITE and the BYE, once the server.
 play() {
-    local near=$1 far=$3 kind case server
+    local near=$1 far=$3 kind case server wanted
+    wanted=" ${written[$far]}"
+    [ "$near" = "$far" ] || wanted+=" ${written[$near]}"
     for kind in reinvited:caller_reinvites reinvites:caller_reinvited; do
         case=${kind%:*}-$2-${near//:/_}-$4-${far//:/_}
-        SIPP_TRANSPORT=$4 SIPP_PAUSE=100 sipp_server "$case-server" "server_${kind%:*}" "$far" 7010
+        SIPP_TRANSPORT=$4 SIPP_OPTIONS="-d 100 -trace_msg -message_file $work/$case.msg" \
+            sipp_server "$case-server" "server_${kind%:*}" "$far" 7010
         server=$started
         set_rows "sip:${written[$far]}:7010${parameters[$4]}"
         SIPP_TRANSPORT=$2 sipp_caller "$case" "${kind#*:}" "$near" -m "$calls" -r "$rate" -d 100 || true
@@ -24,6 +34,7 @@ play() {
         sipp_drain "$server"
         expect_calls "$case-server" "$calls"
         expect_rest 0
+        expect "$case: hosts of the Record-Routes, the server's side first" "$wanted" "$(record_routes "$work/$case.msg")"
         echo "$name: server_${kind%:*}: $2 from $near, $4 to $far: $calls calls, $(counter "$case" 'Retransmissions(C)') and" \
             "$(counter "$case-server" 'Retransmissions(C)') retransmissions"
     done
