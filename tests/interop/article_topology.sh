@@ -35,7 +35,7 @@ start_tandem 10.129.39.88
 
 status=0
 "${inside[@]}" sipp 127.0.0.1:8060 -sf "$here/caller_either.xml" -i 127.0.0.1 -p 5072 -nostdin \
-    -m "$calls" -r 20 -timeout 120s -timeout_error \
+    -m "$calls" -r 40 -timeout 120s -timeout_error \
     -trace_stat -stf "$work/caller.csv" -fd 1 -trace_err -error_file "$work/caller.err" \
     >"$work/caller.log" 2>&1 </dev/null || status=$?
 sipp_drain "$first"

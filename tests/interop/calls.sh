@@ -5,7 +5,7 @@
 # TANDEM names the program; CALLS and RATE (a second) of each case may be changed.
 . "$(dirname "$0")/common.sh"
 need sipp sqlite3 curl ss awk
-calls=${CALLS:-100}
+calls=${CALLS:-50}
 rate=${RATE:-100}
 
 declare -A parameters=([u1]= [t1]=';transport=tcp')
@@ -40,10 +40,10 @@ refused() {
     done
 }
 
-# Timers of 64*T1 end within 13 s.
+# Timers of 64*T1 end within 7 s.
 write_config '
 [timing]
-t1 = "200ms"'
+t1 = "100ms"'
 start_tandem
 play caller_reinvites server_reinvited
 play caller_reinvited server_reinvites
@@ -57,5 +57,5 @@ set_rows
 refused empty
 expect "messages that the node threw away" 0 "$(metric tandem_dropped_total)"
 expect "requests that found the set empty" "$((4 * calls))" "$(metric tandem_set_empty_total)"
-until_true 30 no_transactions || fail "$(metric tandem_transactions) transactions are left"
+until_true 20 no_transactions || fail "$(metric tandem_transactions) transactions are left"
 echo "PASS $name"

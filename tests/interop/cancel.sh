@@ -35,10 +35,10 @@ play() {
     done
 }
 
-# Timers of 64*T1 end within 13 s.
+# Timers of 64*T1 end within 7 s.
 write_config '
 [timing]
-t1 = "200ms"'
+t1 = "100ms"'
 start_tandem
 # The server is silent for less than `first_response_timeout`, 2 s: the node holds the CANCEL until the 180.
 play before-1xx caller_cancels server_cancelled 700
@@ -47,5 +47,5 @@ play late caller_cancels_late server_answers_late
 play mute caller_cancels server_mute
 expect "failovers" 0 "$(metric tandem_failovers_total)"
 expect "late 2xx" 0 "$(metric tandem_late_2xx_total)"
-until_true 30 no_transactions || fail "$(metric tandem_transactions) transactions are left"
+until_true 20 no_transactions || fail "$(metric tandem_transactions) transactions are left"
 echo "PASS $name"

@@ -5,7 +5,7 @@
 # case may be changed.
 . "$(dirname "$0")/common.sh"
 need sipp sqlite3 curl ss awk
-calls=${CALLS:-100}
+calls=${CALLS:-50}
 rate=${RATE:-100}
 
 declare -A parameters=([u1]= [t1]=';transport=tcp')
@@ -48,7 +48,7 @@ role = "node"
 bind = "tcp:[::1]:8060"
 role = "node"
 [timing]
-t1 = "200ms"'
+t1 = "100ms"'
 start_tandem
 play ::1 u1 ::1 u1
 play ::1 t1 ::1 t1
@@ -56,6 +56,6 @@ play ::1 u1 127.0.0.1 u1
 play ::1 t1 127.0.0.1 u1
 play 127.0.0.1 u1 ::1 u1
 play 127.0.0.1 u1 ::1 t1
-# Timers of 64*T1 end within 13 s.
-until_true 30 no_transactions || fail "$(metric tandem_transactions) transactions are left"
+# Timers of 64*T1 end within 7 s.
+until_true 20 no_transactions || fail "$(metric tandem_transactions) transactions are left"
 echo "PASS $name"

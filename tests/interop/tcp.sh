@@ -4,7 +4,7 @@
 . "$(dirname "$0")/common.sh"
 need sipp sqlite3 curl ss awk
 calls=${CALLS:-2000}
-rate=${RATE:-200}
+rate=${RATE:-400}
 
 write_config
 
