@@ -44,7 +44,9 @@ served_all() {
     check "$round: SIPp's exit status" 0 "$status"
     check "$round: calls that succeeded" "$count" "$(counter "$round-caller" 'SuccessfulCall(C)')"
     check "$round: calls that failed" 0 "$(counter "$round-caller" 'FailedCall(C)')"
+    check "$round: messages of no call to the caller" 0 "$(counter "$round-caller" 'OutOfCallMsgs(C)')"
     for port in 7010 7011; do
+        check "$round: messages of no call to $port" 0 "$(counter "$round-$port" 'OutOfCallMsgs(C)')"
         check "$round: calls that $port served" "$each" "$(counter "$round-$port" 'SuccessfulCall(C)')"
         check "$round: calls that failed on $port" 0 "$(counter "$round-$port" 'FailedCall(C)')"
     done
@@ -63,3 +65,10 @@ resent() {
     done
     echo "$sum"
 }
+
+# new_requests: what the node was sent, what came again not counted.
+new_requests() { echo "$(($(metric tandem_requests_total) - $(metric tandem_retransmissions_total)))"; }
+
+# at_rest: whether the node has no session, or soon; a node without rows has no sample.
+no_session() { [[ $(metric tandem_sessions) = @(0|none) ]]; }
+at_rest() { until_true 5 no_session; }

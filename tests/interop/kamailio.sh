@@ -2,7 +2,7 @@
 # Kamailio as the next hop (our destination is a Kamailio that relays to servers) and as the previous hop (callers reach us
 # through it), over UDP, TCP and from one to the other. Each call has a re-INVITE from both ends and BYE from either; every
 # request in the dialog passes both proxies, by both Record-Routes (Kamailio writes two where the transport changes, and so
-# do we). Then CANCEL and 480 through both. Nothing is sent twice, and both proxies count what passed.
+# do we). Then CANCEL and 480 through both. Both proxies count what passed.
 . "$(dirname "$0")/common.sh"
 . "$here/dialog.sh"
 need sipp kamailio kamcmd sqlite3 curl ss awk
@@ -26,6 +26,9 @@ kamailio() {
 
 # statistic NAME: a counter of Kamailio's.
 statistic() { kamcmd -s "unix:$work/kamailio/ctl" stats.get_statistics "$1" | awk -F' = ' '{ print $2; seen = 1 } END { exit !seen }'; }
+
+# at_least WANTED GOT: number by number. On a busy machine something may come again.
+at_least() { awk -v wanted="$1" -v got="$2" 'BEGIN { n = split(wanted, w); split(got, g); for (i = 1; i <= n; i++) if (g[i] < w[i]) exit 1 }'; }
 
 row() { printf '%-9s %-7s %-8s %-7s %-10s %9s %6s %16s %11s\n' "$@"; }
 
@@ -54,10 +57,9 @@ round() {
     served_all "$round" "$calls" "$each"
     heads="$(statistic rcv_requests_invite) $(statistic rcv_requests_ack) $(statistic rcv_requests_bye) $(statistic rcv_requests_cancel)"
     row "$place" "$caller" "$between" "$server" "$case" "$(counter "$round-caller" 'SuccessfulCall(C)')" "$(resent "$round")" \
-        "$heads" "$(metric tandem_requests_total)"
-    [ "$(resent "$round")" != 0 ] || check "$round: Kamailio's requests" "$wanted" "$heads"
-    # A set without rows has no samples.
-    [ "$case" = empty ] || check "$round: our sessions" 0 "$(metric tandem_sessions)"
+        "$heads" "$(new_requests)"
+    at_least "$wanted" "$heads" || wrong "$round: Kamailio had $heads INVITEs, ACKs, BYEs and CANCELs, not $wanted"
+    at_rest || wrong "$round: sessions are left"
     check "$round: messages that we dropped" 0 "$(metric tandem_dropped_total)"
     stop "$kamailio"
     stop "$us_node"

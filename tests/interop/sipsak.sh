@@ -83,10 +83,10 @@ row "flood of $flood OPTIONS" "$(($(metric 'tandem_replies_total{class="2xx"}') 
 # Several at a time: each waits some seconds for the answer that does not come.
 trashed=()
 for ((run = 1; run <= random; run++)); do
-    start "$work/random-$run.log" timeout 30 sipsak -R -t "$run" -s sip:127.0.0.1:8060
+    start "$work/random-$run.log" timeout 8 sipsak -R -t "$run" -s sip:127.0.0.1:8060
     trashed+=("$started")
 done
-for run in "${trashed[@]}"; do ended "$run" 40 || wrong "a run of the random mode does not end"; done
+for run in "${trashed[@]}"; do ended "$run" 20 || wrong "a run of the random mode does not end"; done
 until_true 10 accounted || true
 row "random, $random runs: answers 4xx" "$(metric 'tandem_replies_total{class="4xx"}')"
 row "random: thrown away" "$(metric tandem_dropped_total), and $(empty_datagrams) empty"
