@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # sofia-sip, the SIP library of FreeSWITCH's mod_unimrcp and of UniMRCP, on both sides of us, over UDP, TCP and from one to
-# the other. sofia/ua.c makes calls that end by the caller's BYE, by the server's and by CANCEL, with UPDATE, OPTIONS and
-# re-INVITEs inside; all must come to their good end as both ends see it. Then sip-options, to us and through us.
+# the other. sofia/ua.c makes calls that end by the caller's BYE, by the server's and by CANCEL, with PRACK, UPDATE,
+# OPTIONS and re-INVITEs inside; all must come to their good end as both ends see it. Then sip-options, to us and through us.
 . "$(dirname "$0")/common.sh"
 need sqlite3 curl ss awk gcc pkg-config sip-options
 pkg-config --exists sofia-sip-ua || fail "needs libsofia-sip-ua-dev"
@@ -35,10 +35,10 @@ set = 19'
     until_true 10 bound 127.0.0.3 7010 || fail "no server: $(tail -n 3 "$work/$round-server.log")"
     "$work/ua" caller "sip:127.0.0.5:5072;transport=$1" sip:127.0.0.1:8060 "$each" >"$work/$round-caller.log" 2>&1 || status=$?
     check "$round: selections" "$each" "$(selections "127.0.0.3:7010$(parameter "$2")")"
-    # In three calls, one of each kind, are 7, 9 and 3 requests.
-    until_true 5 had $((19 * third)) || true
+    # In three calls, one of each kind, are 8, 10 and 4 requests.
+    until_true 5 had $((22 * third)) || true
     requests=$(new_requests)
-    check "$round: requests by us" $((19 * third)) "$requests"
+    check "$round: requests by us" $((22 * third)) "$requests"
     check "$round: sessions" 0 "$(metric tandem_sessions)"
     check "$round: messages that we dropped" 0 "$(metric tandem_dropped_total)"
     options "$round"

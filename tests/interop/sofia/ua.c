@@ -6,7 +6,8 @@
  * Calls are of three kinds in turn, and the INVITE's Subject says which:
  *   caller   UPDATE, OPTIONS and re-INVITE in the dialog, all by the caller, and its BYE;
  *   server   the same, then a re-INVITE and the BYE by the server;
- *   cancel   the caller cancels when it hears 180.
+ *   cancel   the caller cancels while the server rings.
+ * The server's 180 is reliable (RFC 3262), so that all begin with PRACK.
  * The caller writes no Contact and no user, as UniMRCP. One line at the end tells what came to a good end, of each kind, and
  * what did not; the exit status is 0 if everything did. */
 
@@ -31,7 +32,7 @@ enum step { INVITED, UPDATED, ASKED, REINVITED, ENDING, DONE };
 struct call {
     enum kind kind;
     enum step step;
-    int invites; /* The server's count of those received. */
+    int invites; /* Those received here. */
 };
 
 static char const offer[] =
@@ -111,7 +112,13 @@ static void caller_goes_on(nua_handle_t *nh, call *c)
     }
 }
 
-static void server_invited(nua_handle_t *nh, call *c, sip_t const *sip)
+static void accept_invite(nua_handle_t *nh)
+{
+    nua_respond(nh, SIP_200_OK, SIPTAG_CONTENT_TYPE_STR("application/sdp"), SIPTAG_PAYLOAD_STR(answer), TAG_END());
+}
+
+/* An INVITE at the server, or a re-INVITE at either end. */
+static void invited(nua_handle_t *nh, call *c, sip_t const *sip)
 {
     if (!c) {
         c = calloc(1, sizeof *c);
@@ -123,11 +130,12 @@ static void server_invited(nua_handle_t *nh, call *c, sip_t const *sip)
             fault(c, "an INVITE of no kind", 0, subject);
         }
         nua_handle_bind(nh, c);
-        nua_respond(nh, SIP_180_RINGING, TAG_END());
     }
     c->invites++;
-    if (c->kind != CANCEL)
-        nua_respond(nh, SIP_200_OK, SIPTAG_CONTENT_TYPE_STR("application/sdp"), SIPTAG_PAYLOAD_STR(answer), TAG_END());
+    if (serves && c->invites == 1)
+        nua_respond(nh, SIP_180_RINGING, TAG_END());
+    else
+        accept_invite(nh);
 }
 
 /* The session is up, for the first time or again after a re-INVITE. */
@@ -153,11 +161,19 @@ static void event(nua_event_t event, int status, char const *phrase, nua_t *agen
     int state = nua_callstate_init;
     switch (event) {
     case nua_i_invite:
-        server_invited(nh, c, sip);
+        invited(nh, c, sip);
+        break;
+    case nua_i_prack:
+        if (c && c->kind != CANCEL)
+            accept_invite(nh);
+        break;
+    case nua_r_prack:
+        if (status == 200 && c->kind == CANCEL)
+            nua_cancel(nh, TAG_END());
+        else if (status >= 300)
+            fault(c, "PRACK", status, phrase);
         break;
     case nua_r_invite:
-        if (status == 180 && c->kind == CANCEL)
-            nua_cancel(nh, TAG_END());
         if (status == 487 && c->kind == CANCEL)
             end(c);
         else if (status >= 300)
@@ -236,7 +252,7 @@ int main(int count, char *arguments[])
     /* Without media the SDP is ours and passes as it is. */
     nua = nua_create(root, event, NULL, NUTAG_URL(arguments[2]),
                      SIPTAG_USER_AGENT_STR(serves ? "MRCP-SERVER" : "OPENSIPS_TTS_MRCP_CLIENT"), NUTAG_MEDIA_ENABLE(0),
-                     NUTAG_AUTOALERT(0), NUTAG_AUTOANSWER(0), NUTAG_SESSION_TIMER(0), TAG_END());
+                     NUTAG_AUTOALERT(0), NUTAG_AUTOANSWER(0), NUTAG_EARLY_MEDIA(serves), NUTAG_SESSION_TIMER(0), TAG_END());
     if (!nua) {
         fprintf(stderr, "no agent at %s: the address is taken\n", arguments[2]);
         return 71;
