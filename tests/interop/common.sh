@@ -185,7 +185,7 @@ sipp_caller() {
 # sipp_drain PID: SIPp takes no new calls, ends those in being and writes its last counters.
 sipp_drain() {
     kill -USR1 "$1" 2>/dev/null || true
-    ended "$1" 20 || fail "a SIPp server does not end"
+    ended "$1" 60 || fail "a SIPp server does not end"
 }
 
 # counter PREFIX NAME: the last value of a column of SIPp's counters.
