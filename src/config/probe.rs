@@ -683,7 +683,7 @@ probe = { tcp = 1544 }
             ),
             (
                 "[set.probe]\nfast_interval = \"2s\"\n[set.probe.tcp]\ninterval = \"1s\"\n",
-                "5: set 19.probe.tcp: fast_interval (2s) is longer than interval (1s): give as much or less",
+                "6: set 19.probe.tcp: fast_interval (2s) is longer than interval (1s): give as much or less",
             ),
             (
                 "[set.probe]\nenabled = false\ninit_state = \"down\"\n",
