@@ -160,11 +160,13 @@ impl Show<'_> {
         let mut lines = 0;
         loop {
             tokio::time::sleep(FRAME).await;
-            let snapshot = self.node.server().snapshot().await.map_err(Failure::new)?;
+            let mut snapshot = self.node.server().snapshot().await.map_err(Failure::new)?;
             let next = self.next_act(act, began.elapsed(), &snapshot);
             if next != act {
                 self.enter(next).await?;
                 act = next;
+                // The picture is that of the act which it names.
+                snapshot = self.node.server().snapshot().await.map_err(Failure::new)?;
             }
             let live = self.caller.live();
             let over = began.elapsed() >= self.length && live.running == 0;
