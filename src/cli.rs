@@ -16,6 +16,8 @@ use clap::{Parser, Subcommand};
 
 use crate::engine::flow::Transport;
 
+/// As clap: what was asked for can't be done.
+const USAGE: u8 = 2;
 /// sysexits.h: something in the configuration or the rows has to be mended.
 const EX_CONFIG: u8 = 78;
 
@@ -72,6 +74,10 @@ impl Failure {
         Failure { status: 1, text: text.to_string() }
     }
 
+    fn usage(text: impl ToString) -> Self {
+        Failure { status: USAGE, text: text.to_string() }
+    }
+
     fn configuration(text: impl ToString) -> Self {
         Failure { status: EX_CONFIG, text: text.to_string() }
     }
@@ -97,6 +103,14 @@ impl From<Spoken> for Transport {
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.map_err(|error| Failure::new(format!("can't start the runtime: {error}")))?.block_on(future)
+}
+
+/// Calls a second on the command line.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(rate),
+        Ok(_) | Err(_) => Err("give a number above 0, as 10 or 0.5".to_owned()),
+    }
 }
 
 /// A length of time on the command line: `20s`, `1500ms`, `2m`.

@@ -1,14 +1,15 @@
 //! `tandem run`: serve until told to stop.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{Failure, block_on};
-use crate::config::Config;
+use crate::config::{Config, node_id};
 use crate::edge::{interfaces, log};
-use crate::engine::flow::Role;
+use crate::engine::flow::{Listener, Role};
 use crate::server::Node;
 
 #[derive(Debug, clap::Args)]
@@ -20,7 +21,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "URL")]
     database: Option<String>,
     /// This node's name instead of the configuration's.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = node_id)]
     node_id: Option<String>,
 }
 
@@ -69,13 +70,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
 
 /// IP_FREEBIND binds anything, so that a mistyped address would go unseen.
 fn warn_of_foreign_addresses(config: &Config) {
-    let Ok(ours) = interfaces::addresses() else { return };
-    for listener in &config.listeners {
-        let ip = listener.bind.ip();
-        // All of 127.0.0.0/8 is this machine's, whatever is listed.
-        if ip.is_loopback() || ours.contains(&ip) {
-            continue;
-        }
+    for listener in foreign(&config.listeners) {
         match listener.role {
             Role::Vip => info!(address = %listener.bind, "the virtual address is elsewhere now"),
             Role::Node => {
@@ -83,6 +78,14 @@ fn warn_of_foreign_addresses(config: &Config) {
             }
         }
     }
+}
+
+/// The listeners whose address this machine does not have now.
+pub(super) fn foreign(listeners: &[Listener]) -> Vec<&Listener> {
+    let Ok(ours) = interfaces::addresses() else { return Vec::new() };
+    // All of 127.0.0.0/8 is this machine's, whatever is listed.
+    let is_foreign = |ip: IpAddr| !ip.is_loopback() && !ours.contains(&ip);
+    listeners.iter().filter(|listener| is_foreign(listener.bind.ip())).collect()
 }
 
 /// Waits for SIGTERM or Ctrl-C.

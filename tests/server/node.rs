@@ -106,6 +106,7 @@ async fn bad_rows_leave_the_sets_and_a_start_falls_back_on_the_last_good_ones() 
         tokio::task::spawn_blocking(move || http(http_address, "POST", "/reload")).await.expect("no panic");
     assert_eq!(status, 422, "{body}");
     assert!(body.contains("dispatcher row 2: destination is"), "{body}");
+    assert_eq!(body.matches("tel:nowhere").count(), 1, "it is told once: {body}");
     assert_eq!(calls(node.server().addresses()[0], 2, 100.0).await.answered, 2);
     let (status, body) =
         tokio::task::spawn_blocking(move || http(http_address, "GET", "/ready")).await.expect("no panic");

@@ -28,7 +28,7 @@ pub enum SnapshotError {
         source: io::Error,
     },
     /// The file can't be read; there may be none yet.
-    #[error("snapshot {}: can't read it: {source}", path.display())]
+    #[error("snapshot {}: {}", path.display(), unread(source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -67,6 +67,13 @@ pub enum SnapshotError {
         /// The listener that it names.
         socket: String,
     },
+}
+
+fn unread(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is none yet".to_owned(),
+        _ => format!("can't read it: {error}: give it to the user that runs this"),
+    }
 }
 
 /// What a start falls back to.
