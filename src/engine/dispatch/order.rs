@@ -47,6 +47,11 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Whether it is the same order by the same for the same reason.
+    pub(super) fn says_the_same(&self, other: &Standing) -> bool {
+        (self.order, &self.by, &self.reason) == (other.order, &other.by, &other.reason)
+    }
+
     /// What the table's `state` column says.
     pub(super) fn of_table(order: Order, at: SystemTime) -> Self {
         Standing { order, by: "table".to_owned(), reason: String::new(), at }
