@@ -139,6 +139,8 @@ impl Server {
         let now = Now { mono: engine::Instant::ZERO, wall: SystemTime::now() };
         let mut out = Vec::new();
         engine.handle(Input::Sets(sets), now, &mut out);
+        // Whoever starts the server knows what it starts with.
+        out.clear();
         engine.handle(Input::Remembered(&remembered), now, &mut out);
         let turns = Turns::new(engine, wires, incoming, outside, Arc::clone(&counters)).beginning_with(out);
         let thread = thread::Builder::new().name("tandem-engine".to_owned()).spawn(move || turns.run());
@@ -313,8 +315,9 @@ mod tests {
             limits: Default::default(),
             call_events: true,
         };
-        let (events, lookups) = (mpsc::channel(16).0, mpsc::channel(1).0);
-        ServerConfig { engine, sets: Sets::default(), streams: StreamLimits::default(), seed: [1; 32], events, lookups }
+        let (events, lookups, checks) = (mpsc::channel(16).0, mpsc::channel(1).0, mpsc::channel(1).0);
+        let (sets, streams) = (Sets::default(), StreamLimits::default());
+        ServerConfig { engine, sets, remembered: Vec::new(), streams, seed: [1; 32], events, lookups, checks }
     }
 
     fn loopback() -> [SocketAddr; 2] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tandem::engine::dispatch::{Policy, RetryOn, Row, RowState, Set, SetId, Sets};
-use tandem::engine::event::LookupId;
+use tandem::engine::event::{CheckId, CheckTarget, LookupId};
 use tandem::engine::flow::{ConnectionId, Flow, HostPort, Listener, ListenerId, Role, Transport};
 use tandem::engine::route::{Action, Condition, Pattern, Rewrite, Rule, Target};
 use tandem::engine::sip::Message;
@@ -92,6 +92,8 @@ pub(crate) struct Bench {
     pub(crate) events: Vec<Event>,
     /// Every name that the engine wanted looked up so far, and its id.
     pub(crate) lookups: Vec<(LookupId, String)>,
+    /// What destinations are asked by other means than SIP.
+    pub(crate) checks: Vec<(CheckId, CheckTarget)>,
     /// Every connection that was to be closed.
     pub(crate) closed: Vec<u64>,
 }
@@ -169,8 +171,8 @@ impl Bench {
         change(&mut config);
         let transports = config.listeners.iter().map(|listener| listener.transport).collect();
         let (engine, now) = (Engine::new(config, [3; 32]), Duration::ZERO);
-        let (events, lookups, closed) = (Vec::new(), Vec::new(), Vec::new());
-        let mut bench = Bench { engine, now, transports, events, lookups, closed };
+        let (events, lookups, checks, closed) = Default::default();
+        let mut bench = Bench { engine, now, transports, events, lookups, checks, closed };
         bench.load(set_19(&SERVERS));
         bench
     }
@@ -259,6 +261,7 @@ impl Bench {
                 }
                 Output::Close(connection) => self.closed.push(connection.0),
                 Output::Event(event) => self.events.push(event),
+                Output::Check { id, target, .. } => self.checks.push((id, target)),
                 Output::Resolve { id, host, port, transport } => {
                     self.lookups.push((id, format!("{host} {port:?} {}", transport.name())));
                 }
@@ -286,7 +289,7 @@ impl Bench {
 
     /// What the outside sees.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot::clone(&self.engine.snapshot())
+        Snapshot::clone(&self.engine.snapshot(self.now()))
     }
 
     /// Sends an INVITE of the article's client through; what the destination gets.

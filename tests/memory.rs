@@ -66,7 +66,11 @@ fn round(bench: &mut Bench, round: usize) {
 #[test]
 fn after_20_000_calls_and_their_timers_no_memory_is_kept() {
     let _alone = COUNTING.lock();
-    let mut bench = Bench::with(|config| config.call_events = false);
+    let mut bench = Bench::with(|config| {
+        config.call_events = false;
+        // Every eighth call is answered 486, which would hold its server out.
+        config.sets[0].judgement.observe.enabled = false;
+    });
     // Tables grow to what this load asks for, and stay so.
     (0..3).for_each(|warm_up| round(&mut bench, warm_up));
     let start = live_bytes();

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
-use tandem::engine::dispatch::{Algorithm, Policy, Row, RowState, Set, SetId, Sets};
+use tandem::engine::dispatch::{Algorithm, Judgement, Observe, Policy, Row, RowState, Set, SetId, Sets};
 use tandem::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 use tandem::engine::transaction::timing::Timing;
 use tandem::engine::{Engine, Input, Instant, Now, Output};
@@ -82,7 +82,9 @@ impl Sim {
         let stranger = Stranger::new(addresses);
         stranger.addresses().into_iter().for_each(|one| model.expect_stranger(one));
         let mut config = harness::config();
-        config.sets = vec![Policy { algorithm, failover, ..Policy::of(SetId(19)) }];
+        // This model keeps no health: `sim_health` does.
+        let judgement = Judgement { observe: Observe { enabled: false, ..Observe::default() }, ..Judgement::default() };
+        config.sets = vec![Policy { algorithm, failover, judgement, ..Policy::of(SetId(19)) }];
         config.limits.session_lifetime = lifetime;
         config.call_events = rng.bool();
         let node = Node {
@@ -159,13 +161,13 @@ impl Sim {
             self.run_until(end);
             end = self.model.last_heard.max(BUSY + Duration::from_secs(240)) + timers;
         }
-        let snapshot = self.nodes[0].engine.snapshot();
+        let snapshot = self.nodes[0].engine.snapshot(self.now());
         self.model.is_over(&snapshot);
         let chosen: u64 = snapshot.sets.iter().flat_map(|set| &set.destinations).map(|one| one.selections).sum();
         self.model.hold(chosen <= self.model.selections, "more selections are counted than were made");
         self.is_nobody_left_alone();
         self.run_until(end + self.lifetime + self.nodes[0].late + Duration::from_secs(1));
-        let sessions = self.nodes[0].engine.snapshot().sessions;
+        let sessions = self.nodes[0].engine.snapshot(self.now()).sessions;
         self.model.hold(sessions == 0, "a session outlives its lifetime");
         self.model.hold(self.nodes[0].engine.next_deadline().is_none(), "an idle engine wants to be woken");
     }
@@ -214,9 +216,9 @@ impl Sim {
     /// The engine is woken early: it must have nothing to do.
     fn poke(&mut self, node: usize) {
         if self.nodes[node].engine.next_deadline().is_none_or(|next| next.since_start() > self.net.now) {
-            let before = self.nodes[node].engine.snapshot();
+            let before = self.nodes[node].engine.snapshot(self.now());
             let sent = self.handle(node, Input::Wake);
-            let after = self.nodes[node].engine.snapshot();
+            let after = self.nodes[node].engine.snapshot(self.now());
             let same = (before.transactions, before.sessions) == (after.transactions, after.sessions);
             self.model.hold(sent == 0 && same, "there was work to do before the deadline");
         }
@@ -254,12 +256,17 @@ impl Sim {
     }
 
     /// One turn of an engine; how many datagrams it sent.
+    fn now(&self) -> Now {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.net.now;
+        Now { mono: Instant::after_start(self.net.now), wall }
+    }
+
     fn handle(&mut self, number: usize, input: Input<'_>) -> usize {
+        let turn = self.now();
         let node = &mut self.nodes[number];
         let now = self.net.now;
-        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + now;
         let mut out = Vec::new();
-        node.engine.handle(input, Now { mono: Instant::after_start(now), wall }, &mut out);
+        node.engine.handle(input, turn, &mut out);
         let mut sent = 0;
         for output in out {
             let Output::Send { flow, bytes } = output else { continue };
@@ -307,7 +314,7 @@ impl Sim {
                 socket: None,
                 weight: if rng.u8(..10) == 0 { 0 } else { rng.u32(1..=weights) },
                 priority: rng.i32(0..3) * 50,
-                state: [RowState::Active, RowState::Active, RowState::Active, RowState::Inactive, RowState::Probing]
+                state: [RowState::Active, RowState::Active, RowState::Active, RowState::Active, RowState::Inactive]
                     [if whole { 0 } else { rng.usize(..5) }],
                 attrs: String::new(),
                 description: String::new(),

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::time::SystemTime;
 
 use divan::{AllocProfiler, Bencher};
 use tandem::engine::dispatch::{Algorithm, Dispatch, Plan, Policy, Row, RowState, Set, SetId, Sets, Turn};
 use tandem::engine::flow::Transport;
 use tandem::engine::sip::Message;
+use tandem::engine::{Instant, Now};
 use tandem_benches::{ACK, Call, INVITE, MESSAGES, OK, Player};
 
 #[global_allocator]
@@ -63,11 +65,12 @@ fn plan<const ALGORITHM: u32>(bencher: Bencher<'_, '_>, destinations: u16) {
         attrs: String::new(),
         description: String::new(),
     };
-    dispatch.replace(Sets(vec![Set { id: SetId(19), rows: (1..=destinations).map(row).collect() }]));
+    let now = Now { mono: Instant::ZERO, wall: SystemTime::UNIX_EPOCH };
+    dispatch.replace(Sets(vec![Set { id: SetId(19), rows: (1..=destinations).map(row).collect() }]), now);
     let mut plan = Plan::default();
     // A plan's memory is used again; the first one gets it.
     dispatch.plan(SetId(19), Turn::Session, &mut plan);
-    bencher.bench_local(|| dispatch.plan(SetId(19), Turn::Session, black_box(&mut plan)));
+    bencher.bench_local(|| dispatch.plan(SetId(19), Turn::Session, now.mono, black_box(&mut plan)));
 }
 
 /// The whole call, with the timers that fire meanwhile for those before it.

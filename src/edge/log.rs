@@ -154,6 +154,14 @@ pub fn report(event: &Event) {
             "order given"
         ),
         Event::OrderedInVain(unknown) => warn!(cause = %unknown, "order given in vain"),
+        Event::Draining { set, uri, address, sessions, late: true } => {
+            let address = elsewhere(uri, *address);
+            warn!(set = set.0, destination = uri, address, sessions, "destination still has sessions at its deadline");
+        }
+        Event::Draining { set, uri, address, sessions, late: false } => {
+            let address = elsewhere(uri, *address);
+            info!(set = set.0, destination = uri, address, sessions, "destination still has sessions");
+        }
         Event::Drained { set, uri, address } => {
             let address = elsewhere(uri, *address);
             info!(set = set.0, destination = uri, address, "destination has no session left");
@@ -391,10 +399,13 @@ mod tests {
             by: "alice".to_owned(),
             reason: "new model".to_owned(),
             at: SystemTime::UNIX_EPOCH,
+            deadline: None,
         };
         let vain = NoSuchDestination { set: SetId(20), uri: "sip:nobody".to_owned() };
         let events = [
             Event::Ordered { set, uri: uri.clone(), address, old: Order::Ready, standing, sessions: 3 },
+            Event::Draining { set, uri: uri.clone(), address, sessions: 2, late: false },
+            Event::Draining { set, uri: uri.clone(), address, sessions: 1, late: true },
             Event::Drained { set, uri, address },
             Event::OrderedInVain(vain),
         ];
@@ -402,12 +413,14 @@ mod tests {
         for (line, words) in lines.iter().zip([
             "INFO order given set=19 destination=\"sip:10.129.39.88:7010\" order=\"drain\" was=\"ready\" by=\"alice\" \
              reason=\"new model\" sessions=3\n",
+            "INFO destination still has sessions set=19 destination=\"sip:10.129.39.88:7010\" sessions=2\n",
+            "WARN destination still has sessions at its deadline set=19 destination=\"sip:10.129.39.88:7010\" sessions=1\n",
             "INFO destination has no session left set=19 destination=\"sip:10.129.39.88:7010\"\n",
             "WARN order given in vain cause=set 20 has no destination sip:nobody\n",
         ]) {
             assert!(line.ends_with(words), "{line}{words}");
         }
-        assert_eq!(lines.len(), 3);
+        assert_eq!(lines.len(), 5);
     }
 
     #[test]

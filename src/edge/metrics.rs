@@ -193,6 +193,7 @@ mod tests {
                 by: "alice".to_owned(),
                 reason: "new model".to_owned(),
                 at: UNIX_EPOCH,
+                deadline: None,
             },
             health: Health::Busy,
             since: UNIX_EPOCH,

@@ -34,6 +34,7 @@ pub use watch::{NoSuchDestination, Remembered};
 pub(crate) use health::{Condition, Seen};
 
 use self::select::{Candidate, Turns};
+use self::watch::Draining;
 use crate::engine::clock::{Instant, Now};
 use crate::engine::sip::Reply;
 use crate::engine::snapshot::{DestinationView, SetView};
@@ -150,7 +151,7 @@ pub struct Dispatch {
     /// Whose health may change by time alone.
     changing: Wheel<DestinationId>,
     /// Those that were told to drain and have sessions still.
-    draining: Vec<DestinationId>,
+    draining: Vec<Draining>,
     /// When those are looked at next.
     next_look: Option<Instant>,
 }
@@ -396,6 +397,8 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use fastrand::Rng;
 
     use super::*;
@@ -403,6 +406,7 @@ mod tests {
     use crate::engine::flow::Transport;
 
     const SET: SetId = SetId(19);
+    const NOW: Now = Now { mono: Instant::ZERO, wall: SystemTime::UNIX_EPOCH };
 
     fn row(number: u16) -> Row {
         Row {
@@ -420,7 +424,7 @@ mod tests {
     }
 
     fn load(dispatch: &mut Dispatch, rows: impl IntoIterator<Item = Row>) -> Changes {
-        dispatch.replace(Sets(vec![Set { id: SET, rows: rows.into_iter().collect() }]))
+        dispatch.replace(Sets(vec![Set { id: SET, rows: rows.into_iter().collect() }]), NOW)
     }
 
     fn dispatch(algorithm: Algorithm, rows: impl IntoIterator<Item = Row>) -> Dispatch {
@@ -435,7 +439,7 @@ mod tests {
 
     fn plan(dispatch: &mut Dispatch, turn: Turn) -> Vec<u16> {
         let mut plan = Plan::default();
-        dispatch.plan(SET, turn, &mut plan);
+        dispatch.plan(SET, turn, NOW.mono, &mut plan);
         assert_eq!(plan.first(), plan.iter().next());
         plan.iter().map(|id| dispatch.destination(id).expect("loaded").row.address.port()).collect()
     }
@@ -531,7 +535,7 @@ mod tests {
             load(&mut dispatch, [Row { state: RowState::Inactive, ..row(1) }]);
             assert!(plan(&mut dispatch, Turn::Other).is_empty());
             let mut plan = Plan(SmallVec::from_elem(DestinationId::default(), 2));
-            dispatch.plan(SetId(77), Turn::Session, &mut plan);
+            dispatch.plan(SetId(77), Turn::Session, NOW.mono, &mut plan);
             assert_eq!(plan, Plan::default(), "an unknown set clears it too");
         }
     }
@@ -594,10 +598,10 @@ mod tests {
         let heavier = Row { description: "other".into(), priority: 5, ..row(7010) };
         assert_eq!(load(&mut dispatch, [heavier, row(7011)]), Changes { added: 0, removed: 0, changed: 1 });
         assert_eq!(id(&dispatch, 7010), before);
-        assert_eq!(dispatch.view(&Idle)[0].destinations[0].selections, 1);
+        assert_eq!(dispatch.view(&Idle, NOW)[0].destinations[0].selections, 1);
         assert_eq!(first(&mut dispatch), Some(7011), "the turn goes on");
         assert_eq!(load(&mut dispatch, [row(7011), row(7012)]), Changes { added: 1, removed: 1, changed: 0 });
-        assert!(dispatch.destination(before).is_none() && !dispatch.fit(before));
+        assert!(dispatch.destination(before).is_none() && dispatch.fitness(before, NOW.mono).is_none());
         assert_eq!(first(&mut dispatch), Some(7012));
     }
 
@@ -607,9 +611,9 @@ mod tests {
         let renamed = Row { uri: "sip:tts".into(), ..row(7010) };
         let moved = Row { address: "10.0.0.9:7011".parse().expect("an address"), ..row(7011) };
         assert_eq!(load(&mut dispatch, [renamed, moved]), Changes { added: 2, removed: 2, changed: 0 });
-        assert_eq!(dispatch.replace(Sets::default()), Changes { added: 0, removed: 2, changed: 0 });
+        assert_eq!(dispatch.replace(Sets::default(), NOW), Changes { added: 0, removed: 2, changed: 0 });
         assert_eq!(first(&mut dispatch), None);
-        assert_eq!(dispatch.view(&Idle)[0].destinations.len(), 0, "a configured set stays in sight");
+        assert_eq!(dispatch.view(&Idle, NOW)[0].destinations.len(), 0, "a configured set stays in sight");
     }
 
     #[test]
@@ -617,7 +621,7 @@ mod tests {
         let mut dispatch = article();
         assert_eq!(load(&mut dispatch, [row(7010), Row { row: 9, ..row(7010) }]).removed, 1);
         assert_eq!(plan(&mut dispatch, Turn::Session), [7010]);
-        assert_eq!(dispatch.view(&Idle)[0].destinations[0].row, 7010, "the first one counts");
+        assert_eq!(dispatch.view(&Idle, NOW)[0].destinations[0].row, 7010, "the first one counts");
     }
 
     #[test]
@@ -628,9 +632,12 @@ mod tests {
         assert_eq!(plan(&mut dispatch, Turn::Session), [7011]);
         load(&mut dispatch, states(RowState::Active, RowState::Probing));
         assert_eq!(plan(&mut dispatch, Turn::Session), [7010]);
-        assert_eq!(dispatch.destination(id(&dispatch, 7011)).expect("loaded").order, Order::Ready);
-        load(&mut dispatch, states(RowState::Active, RowState::Active));
-        assert_eq!(plan(&mut dispatch, Turn::Session).len(), 2);
+        assert_eq!(dispatch.destination(id(&dispatch, 7011)).expect("loaded").standing.order, Order::Ready);
+        assert_eq!(dispatch.view(&Idle, NOW)[0].destinations[1].health, Health::Down, "to begin with");
+        let later = NOW.mono + Duration::from_secs(10);
+        let mut healed = Plan::default();
+        dispatch.plan(SET, Turn::Session, later, &mut healed);
+        assert_eq!(healed.iter().count(), 2, "it is tried again, whatever the table says");
     }
 
     #[test]
@@ -641,12 +648,12 @@ mod tests {
                 7,
             );
             let sets = [1, 2].map(|set| Set { id: SetId(set), rows: (1..9).map(row).collect() });
-            dispatch.replace(Sets(sets.into()));
+            dispatch.replace(Sets(sets.into()), NOW);
             dispatch
         };
         let ports = |dispatch: &mut Dispatch, set| {
             let mut plan = Plan::default();
-            dispatch.plan(SetId(set), Turn::Session, &mut plan);
+            dispatch.plan(SetId(set), Turn::Session, NOW.mono, &mut plan);
             plan.iter().map(|id| dispatch.destination(id).expect("loaded").row.address.port()).collect::<Vec<_>>()
         };
         let (mut alone, mut beside) = (two_sets(), two_sets());
@@ -680,10 +687,10 @@ mod tests {
     fn what_is_counted_is_seen() {
         let policy = Policy { name: "tts".into(), ..Policy::of(SET) };
         let mut dispatch = Dispatch::new(vec![policy], 1);
-        dispatch.replace(Sets(vec![
-            Set { id: SetId(20), rows: vec![row(1)] },
-            Set { id: SET, rows: vec![row(7011), row(7010)] },
-        ]));
+        dispatch.replace(
+            Sets(vec![Set { id: SetId(20), rows: vec![row(1)] }, Set { id: SET, rows: vec![row(7011), row(7010)] }]),
+            NOW,
+        );
         let id = id(&dispatch, 7010);
         dispatch.note_selection(id, Turn::Session);
         dispatch.note_selection(id, Turn::Other);
@@ -692,14 +699,17 @@ mod tests {
             dispatch.note_response(id, status);
         }
         dispatch.note_empty(SET);
-        let view = dispatch.view(&Idle);
+        let view = dispatch.view(&Idle, NOW);
         let heads: Vec<_> = view.iter().map(|set| (set.id.0, set.name.as_str(), set.algorithm, set.empty)).collect();
         assert_eq!(heads, [(19, "tts", "round_robin", 1), (20, "", "round_robin", 0)]);
         let rows: Vec<_> = view[0].destinations.iter().map(|one| one.row).collect();
         assert_eq!(rows, [7011, 7010], "in the table's order");
         let seen = &view[0].destinations[1];
         assert_eq!((seen.selections, seen.other_selections, seen.responses), (1, 2, [2, 1, 0, 2, 0, 1]));
-        assert_eq!((seen.sessions, seen.sessions_peak, seen.fit, seen.order), (3, 9, true, Order::Ready));
+        assert_eq!(
+            (seen.sessions, seen.sessions_peak, seen.fitness, seen.standing.order),
+            (3, 9, Fitness::Fit, Order::Ready)
+        );
         assert_eq!(
             (seen.uri.as_str(), seen.description.as_str()),
             ("sip:10.129.39.88:7010", "TTS_MRCP_CLIENT_FS_7010")
@@ -711,8 +721,8 @@ mod tests {
         let mut dispatch = Dispatch::new(Vec::new(), 1);
         load(&mut dispatch, [row(1)]);
         dispatch.note_empty(SetId(5));
-        dispatch.replace(Sets::default());
-        let seen: Vec<_> = dispatch.view(&Idle).iter().map(|set| (set.id.0, set.empty)).collect();
+        dispatch.replace(Sets::default(), NOW);
+        let seen: Vec<_> = dispatch.view(&Idle, NOW).iter().map(|set| (set.id.0, set.empty)).collect();
         assert_eq!(seen, [(5, 1)]);
     }
 

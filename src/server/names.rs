@@ -212,9 +212,12 @@ fn gcd(mut a: u64, mut b: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use crate::engine::dispatch::{Algorithm, Dispatch, Plan, Policy, RowState, SetId, Turn};
     use crate::engine::flow::Transport;
+    use crate::engine::{Instant, Now};
 
     fn row(number: i64, weight: u32) -> Row {
         Row {
@@ -249,6 +252,8 @@ mod tests {
     }
 
     const A: (u16, u32) = (0, 1);
+
+    const NOW: Now = Now { mono: Instant::ZERO, wall: SystemTime::UNIX_EPOCH };
 
     #[test]
     fn a_name_with_one_address_changes_no_weight() {
@@ -293,11 +298,11 @@ mod tests {
     fn round_robin_gives_every_name_exactly_its_share() {
         let rows = expanded(&[(1, &[A, A]), (2, &[A, A, A]), (3, &[A])]);
         let mut dispatch = Dispatch::new(vec![Policy { algorithm: Algorithm::RoundRobin, ..Policy::of(SetId(1)) }], 1);
-        dispatch.replace(Sets(vec![Set { id: SetId(1), rows }]));
+        dispatch.replace(Sets(vec![Set { id: SetId(1), rows }]), NOW);
         let (mut by_name, mut by_address) = (BTreeMap::new(), BTreeMap::new());
         for _ in 0..360 {
             let mut plan = Plan::default();
-            dispatch.plan(SetId(1), Turn::Session, &mut plan);
+            dispatch.plan(SetId(1), Turn::Session, NOW.mono, &mut plan);
             let row = &dispatch.destination(plan.first().expect("somebody is fit")).expect("loaded").row;
             *by_name.entry(row.row).or_insert(0) += 1;
             *by_address.entry(row.address).or_insert(0) += 1;
@@ -312,9 +317,9 @@ mod tests {
         let (first, second, third) = (row(1, 1), row(2, 1), row(3, 1));
         let rows = expand(&[(&first, one.clone()), (&second, one), (&third, Vec::new())]);
         let mut dispatch = Dispatch::new(Vec::new(), 1);
-        assert_eq!(dispatch.replace(Sets(vec![Set { id: SetId(1), rows }])).added, 3);
+        assert_eq!(dispatch.replace(Sets(vec![Set { id: SetId(1), rows }]), NOW).added, 3);
         let mut plan = Plan::default();
-        dispatch.plan(SetId(1), Turn::Session, &mut plan);
+        dispatch.plan(SetId(1), Turn::Session, NOW.mono, &mut plan);
         assert_eq!(plan.iter().count(), 2);
         assert!(!dispatch.is_destination(Row::UNRESOLVED));
     }

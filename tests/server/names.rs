@@ -173,13 +173,13 @@ async fn a_name_that_is_not_resolved_is_unfit_is_told_and_heals() {
     let node = Node::start(&config(&folder, &dns)).await.expect("it starts");
     table(&node, &[&uri, "sip:v6.example.test"]).await;
     let snapshot = node.server().snapshot().await.expect("it runs");
-    assert!(destinations(&snapshot).all(|one| !one.fit && one.address.is_none()), "{snapshot:?}");
+    assert!(destinations(&snapshot).all(|one| !one.fitness.is_fit() && one.address.is_none()), "{snapshot:?}");
     let told = degraded(&node).await;
     assert!(told.contains("tts.example.test has no address in DNS"), "{told}");
     assert!(told.contains("leads to [::1]:5060, and no udp listener"), "{told}");
     assert_eq!(calls(&node, 1, Duration::ZERO).await.outcomes.get(&480), Some(&1));
     dns.set("tts.example.test", 60, &["127.0.0.2"]);
-    until(&node, |snapshot| destinations(snapshot).any(|one| one.fit)).await;
+    until(&node, |snapshot| destinations(snapshot).any(|one| one.fitness.is_fit())).await;
     assert_eq!(calls(&node, 2, Duration::ZERO).await.answered, 2);
     assert!(!degraded(&node).await.contains("tts.example.test has no address"));
     node.stop().await;

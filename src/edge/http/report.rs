@@ -98,6 +98,8 @@ pub struct OrderReport {
     pub at: Moment,
     /// Why; "" if nobody said.
     pub reason: String,
+    /// Until when a destination that drains should be empty.
+    pub deadline: Option<Moment>,
 }
 
 /// Latencies of one witness.
@@ -200,8 +202,8 @@ impl DestinationReport {
 
 impl OrderReport {
     fn of(standing: &Standing) -> Self {
-        let Standing { order, by, reason, at } = standing;
-        OrderReport { order: order.name().to_owned(), by: by.clone(), at: Moment(*at), reason: reason.clone() }
+        let Standing { order, by, reason, at, deadline } = standing.clone();
+        OrderReport { order: order.name().to_owned(), by, at: Moment(at), reason, deadline: deadline.map(Moment) }
     }
 }
 

@@ -13,6 +13,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::time;
 
+use super::moment::Moment;
 use super::report::{DestinationStory, SetReport, SetsReport};
 use super::{ANSWER, NOT_FROM_PAGES, Node, Shared, error, is_from_a_page};
 use crate::engine::Snapshot;
@@ -146,10 +147,12 @@ struct Body {
     reason: String,
     #[serde(default)]
     by: String,
+    /// Until when one that drains should be empty.
+    deadline: Option<Moment>,
 }
 
 fn read(body: &[u8], at: SystemTime) -> Result<Standing, String> {
-    let Body { order, reason, by } = serde_json::from_slice(body)
+    let Body { order, reason, by, deadline } = serde_json::from_slice(body)
         .map_err(|fault| format!(r#"{fault}: give {{"order": "drain", "reason": "new model", "by": "alice"}}"#))?;
     let Some(order) = Order::from_name(&order) else {
         return Err(format!("order is {order:?}: give ready, drain or maint"));
@@ -162,10 +165,13 @@ fn read(body: &[u8], at: SystemTime) -> Result<Standing, String> {
     };
     let reason = text("reason", &reason, "say why, for those who will wonder")?;
     let by = text("by", &by, "say who gives the order")?;
-    match by.as_str() {
-        "table" => Err(r#"by is "table", as which the state column gives its orders: give a person's name"#.to_owned()),
-        _ => Ok(Standing { order, by, reason, at }),
+    if by == "table" {
+        return Err(r#"by is "table", as which the state column gives its orders: give a person's name"#.to_owned());
     }
+    if deadline.is_some() && order != Order::Drain {
+        return Err(format!("deadline is for drain: leave it out for {}", order.name()));
+    }
+    Ok(Standing { order, by, reason, at, deadline: deadline.map(|deadline| deadline.0) })
 }
 
 #[cfg(test)]
@@ -177,8 +183,12 @@ mod tests {
     #[test]
     fn an_order_says_what_why_and_who() {
         let body = br#"{"order": "drain", "reason": " new model ", "by": "alice"}"#;
-        let standing = Standing { order: Order::Drain, by: "alice".into(), reason: "new model".into(), at: AT };
-        assert_eq!(read(body, AT), Ok(standing));
+        let (by, reason) = ("alice".to_owned(), "new model".to_owned());
+        let standing = Standing { order: Order::Drain, by, reason, at: AT, deadline: None };
+        assert_eq!(read(body, AT), Ok(standing.clone()));
+        let body = br#"{"order": "drain", "reason": "new model", "by": "alice", "deadline": "1970-01-01T00:10:00Z"}"#;
+        let deadline = Some(AT + std::time::Duration::from_secs(600));
+        assert_eq!(read(body, AT), Ok(Standing { deadline, ..standing }));
     }
 
     #[test]
@@ -192,6 +202,11 @@ mod tests {
             (r#"{"order": "maint", "reason": " ", "by": "a"}"#, "reason is missing: say why"),
             (r#"{"order": "maint", "reason": "x"}"#, "by is missing: say who"),
             (r#"{"order": "maint", "reason": "x\ny", "by": "a"}"#, "one line of plain text"),
+            (
+                r#"{"order": "drain", "reason": "x", "by": "a", "deadline": "10m"}"#,
+                r#""10m" is no moment: give one as"#,
+            ),
+            (r#"{"order": "ready", "reason": "x", "by": "a", "deadline": "2026-01-01T00:00:00Z"}"#, "is for drain"),
             (r#"{"order": "maint", "reason": "x", "by": "table"}"#, "a person's name"),
         ] {
             let fault = read(body.as_bytes(), AT).expect_err(body);

@@ -186,6 +186,8 @@ pub(crate) struct Condition {
     latencies: [Latency; Witness::ALL.len()],
     /// When traffic said anything last.
     heard: Option<Instant>,
+    /// When its health is looked at again.
+    pub(crate) scheduled: Option<Instant>,
 }
 
 /// Health that was kept over a restart.
@@ -214,6 +216,7 @@ impl Condition {
             history: History::default(),
             latencies: Default::default(),
             heard: None,
+            scheduled: None,
         };
         condition.counts = condition.probing.checks.iter().map(|_| Count::new(condition.first_level())).collect();
         condition
@@ -312,14 +315,14 @@ impl Condition {
     /// Takes what was seen.
     pub(crate) fn see(&mut self, seen: Seen, judgement: &Judgement, terms: &Terms<'_>, now: Now) -> Observation {
         let Seen { witness, check, outcome, sent } = seen;
-        let verdict = outcome.judge(witness, &judgement.answers);
+        let judged = outcome.judge(witness, &judgement.answers);
+        // A set that does not observe its traffic keeps what it saw, and makes nothing of it.
+        let verdict = if check.is_none() && !judgement.observe.enabled { Verdict::Neutral } else { judged };
         let latency = now.mono.since(sent);
         match check {
             None => {
                 self.heard = Some(now.mono);
-                if judgement.observe.enabled {
-                    self.record.hear(verdict, sent, terms, now.mono);
-                }
+                self.record.hear(verdict, sent, terms, now.mono);
             }
             Some(check) => {
                 if let (Some(count), Some(check)) = (self.counts.get_mut(check), self.probing.checks.get(check)) {
@@ -340,7 +343,7 @@ impl Condition {
         if matches!(outcome, Outcome::Answered { .. } | Outcome::Connected) {
             self.latencies[witness as usize].add(latency);
         }
-        let observation = Observation { at: now.wall, witness, outcome, meaning: verdict.into(), latency };
+        let observation = Observation { at: now.wall, witness, outcome, meaning: judged.into(), latency };
         self.history.push(observation);
         observation
     }
@@ -394,6 +397,8 @@ impl Condition {
     pub(crate) fn begin_down(&mut self, terms: &Terms<'_>, now: Instant) {
         match self.counts.is_empty() {
             false => self.counts.iter_mut().for_each(|count| *count = Count::new(Level::Down)),
+            // Nobody could find that it has come back, if nobody watches.
+            true if !terms.observe.enabled => {}
             true => self.record.eject(1, terms, now),
         }
     }

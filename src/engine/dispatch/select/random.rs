@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     fn fit(weights: &[u32]) -> Vec<Candidate> {
-        weights.iter().map(|&weight| Candidate { id: Default::default(), weight, priority: 0 }).collect()
+        weights.iter().map(|&weight| Candidate { id: Default::default(), weight, priority: 0, share: 100 }).collect()
     }
 
     fn counts(weights: &[u32], draws: u32) -> Vec<u32> {

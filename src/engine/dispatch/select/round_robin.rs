@@ -221,7 +221,10 @@ mod tests {
     impl Farm {
         fn new(weights: &[u32]) -> Self {
             let mut ids = SlotMap::<DestinationId, ()>::with_key();
-            let all = weights.iter().map(|&weight| Candidate { id: ids.insert(()), weight, priority: 0 }).collect();
+            let all = weights
+                .iter()
+                .map(|&weight| Candidate { id: ids.insert(()), weight, priority: 0, share: 100 })
+                .collect();
             Farm { all, turns: RoundRobin::default() }
         }
 
