@@ -255,3 +255,74 @@ impl Dispatch {
         self.destinations.iter().map(|(id, found)| (id, &**found.condition.probing()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::dispatch::{Row, RowState, Set, Sets};
+    use crate::engine::flow::Transport;
+
+    const SET: SetId = SetId(19);
+    const URI: &str = "sip:10.0.0.1:7010";
+
+    /// One session everywhere.
+    struct One;
+
+    impl Load for One {
+        fn sessions(&self, _: DestinationId) -> u64 {
+            1
+        }
+
+        fn sessions_peak(&self, _: DestinationId) -> u64 {
+            1
+        }
+    }
+
+    fn at(seconds: u64) -> Now {
+        let since = Duration::from_secs(seconds);
+        Now { mono: Instant::ZERO + since, wall: SystemTime::UNIX_EPOCH + since }
+    }
+
+    fn loaded() -> Dispatch {
+        let row = Row {
+            row: 1,
+            uri: URI.to_owned(),
+            address: "10.0.0.1:7010".parse().expect("an address"),
+            transport: Transport::Udp,
+            socket: None,
+            weight: 1,
+            priority: 0,
+            state: RowState::Active,
+            attrs: String::new(),
+            description: String::new(),
+        };
+        let mut dispatch = Dispatch::new(Vec::new(), 0);
+        dispatch.replace(Sets(vec![Set { id: SET, rows: vec![row] }]), at(0));
+        dispatch
+    }
+
+    fn drain(seconds: u64, deadline: u64) -> Standing {
+        let (by, reason) = ("alice".to_owned(), "new model".to_owned());
+        Standing { order: Order::Drain, by, reason, at: at(seconds).wall, deadline: Some(at(deadline).wall) }
+    }
+
+    #[test]
+    fn the_same_order_again_changes_nothing_not_even_when_it_was_given() {
+        let (mut dispatch, mut out) = (loaded(), Vec::new());
+        for seconds in [1, 2] {
+            dispatch.order(SET, URI, &drain(seconds, 60), &One, &mut out).expect("it is loaded");
+        }
+        let views = dispatch.view(&One, at(3));
+        assert_eq!((&views[0].destinations[0].standing, out.len()), (&drain(1, 60), 1));
+    }
+
+    #[test]
+    fn another_deadline_for_one_that_drains_already_holds() {
+        let (mut dispatch, mut out) = (loaded(), Vec::new());
+        dispatch.order(SET, URI, &drain(1, 60), &One, &mut out).expect("it is loaded");
+        dispatch.order(SET, URI, &drain(2, 5), &One, &mut out).expect("it is loaded");
+        out.clear();
+        dispatch.wake(&One, at(5), &mut out);
+        assert!(matches!(out[..], [Output::Event(Event::Draining { late: true, sessions: 1, .. })]), "{out:?}");
+    }
+}
