@@ -20,7 +20,7 @@ struct Bench {
     node: Node,
     servers: Vec<MrcpServer>,
     http: SocketAddr,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Bench {
@@ -32,7 +32,7 @@ impl Bench {
         node.store().execute(&insert(&addresses(&servers))).await.expect("rows");
         node.reload().await.expect("good rows");
         let http = node.http().expect("it is on");
-        Bench { node, servers, http, _folder: folder }
+        Bench { node, servers, http, folder }
     }
 
     fn uri(&self, nth: usize) -> String {
@@ -203,7 +203,8 @@ async fn the_commands_show_and_set() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
-    let text = bench.done(&["set", "19", &part, "drain", "--reason", "new model"]).await;
+    let order = ["set", "19", &part, "drain", "--reason", "new model", "--deadline", "10m"];
+    let text = bench.done(&order).await;
     assert_eq!(text, format!("{one} of set 19: drain; 1 session is left\n"));
     let text = bench.done(&["show"]).await;
     let lines: Vec<_> = text.lines().collect();
@@ -222,9 +223,14 @@ async fn the_commands_show_and_set() {
     assert!(!text.contains('\x1b'), "no colour but on a terminal: {text:?}");
 
     let text = bench.done(&["show", "19", &part]).await;
-    for words in
-        ["unfit: order drain", "drain by alice at 2", ": new model", "1 session now", "traffic  200      alive"]
-    {
+    for words in [
+        "unfit: order drain",
+        "drain by alice at 2",
+        "\n  deadline  2",
+        ": new model",
+        "1 session now",
+        "traffic  200      alive",
+    ] {
         assert!(text.contains(words), "{words}\n{text}");
     }
     let json: Value = serde_json::from_str(&bench.done(&["show", "19", &part, "--json"]).await).expect("JSON");
@@ -235,6 +241,20 @@ async fn the_commands_show_and_set() {
     let text = bench.done(&["show", "19"]).await;
     assert!(text.contains("set 19, round_robin: 2 of 2 fit\n"), "{text}");
 
+    // Where the node is stands in its configuration.
+    for (address, status, words) in [
+        (bench.http.to_string(), 0, one.as_str()),
+        ("127.0.0.1:0".to_owned(), 1, "has no port of its own: give the node's address with --http"),
+        ("off".to_owned(), 1, "is \"off\": turn it on, or give the node's address with --http"),
+    ] {
+        let text = format!("[[listener]]\nbind = \"udp:127.0.0.1:8060\"\n[http]\nlisten = \"{address}\"\n");
+        let file = bench.folder.write("where.toml", &text);
+        let show = move || Command::new(env!("CARGO_BIN_EXE_tandem")).args(["show", "--config"]).arg(file).output();
+        let output = spawn_blocking(show).await.expect("no panic").expect("it runs");
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.code() == Some(status) && text.contains(words), "{address}: {text}");
+    }
+
     let text = bench.refused(&["show", "20"], 1).await;
     assert_eq!(text, "no set 20: there are 19\n");
     let text = bench.refused(&["set", "19", "127.0.0.1", "drain", "--reason", "x"], 1).await;
@@ -244,7 +264,7 @@ async fn the_commands_show_and_set() {
     assert!(bench.refused(&["set", "19", &one, "drain"], 2).await.contains("--reason"));
     assert!(bench.refused(&["set", "19", &one, "off", "--reason", "x"], 2).await.contains("maint"));
     caller.stop();
-    let Bench { node, servers: _servers, http, _folder } = bench;
+    let Bench { node, servers: _servers, http, folder: _folder } = bench;
     node.stop().await;
     let output = spawn_blocking(move || tandem(&["show"], http).output()).await.expect("no panic").expect("it runs");
     let text = String::from_utf8_lossy(&output.stderr);
