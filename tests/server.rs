@@ -7,6 +7,8 @@ mod contract;
 mod icmp;
 #[path = "server/node.rs"]
 mod node;
+#[path = "server/orders.rs"]
+mod orders;
 #[path = "server/scratch.rs"]
 mod scratch;
 
