@@ -357,8 +357,9 @@ impl Condition {
         {
             self.penalty.fall(&damping, now.mono);
         }
-        // A process that starts is no destination that comes back.
-        let came_back = new == Health::Up && (old == Health::Down || self.is_returning());
+        // A process that starts is no destination that comes back, nor is one that had no room.
+        let came_back = matches!(new, Health::Up | Health::Busy)
+            && (old == Health::Down || old == Health::Unknown && self.is_returning());
         self.risen = if came_back { Some(now.mono) } else { self.risen.filter(|_| new != Health::Down) };
         new = self.health(judgement, now.mono);
         self.told = new;
