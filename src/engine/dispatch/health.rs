@@ -317,6 +317,11 @@ impl Condition {
         let verdict = if check.is_none() && !judgement.observe.enabled { Verdict::Neutral } else { judged };
         let latency = now.mono.since(sent);
         match check {
+    /// Whether an ejection that lasts still holds it out.
+    pub(crate) fn sits_out(&self, now: Instant) -> bool {
+        matches!(self.record.trust(now), Trust::Ejected { .. })
+    }
+
             None => {
                 self.heard = Some(now.mono);
                 self.record.hear(verdict, sent, terms, now.mono);
