@@ -419,12 +419,12 @@ impl Condition {
         }
     }
 
-    /// Takes what was kept.
-    pub(crate) fn restore(&mut self, kept: Kept, now: Instant) {
+    /// Takes what was kept; not an ejection whose end nobody would see, since the set no longer observes its traffic.
+    pub(crate) fn restore(&mut self, kept: Kept, judgement: &Judgement, now: Instant) {
         if kept.probes_down {
             self.counts.iter_mut().for_each(|count| *count = Count::new(Level::Down));
         }
-        if let Some((left, times)) = kept.ejected {
+        if let Some((left, times)) = kept.ejected.filter(|_| judgement.observe.enabled) {
             self.record.trust = Trust::Ejected { since: now, until: now + left, times };
         }
         self.busy = kept.busy.map(|left| (now, now + left.min(LONGEST_RETRY_AFTER))).or(self.busy);

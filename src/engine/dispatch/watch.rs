@@ -165,7 +165,8 @@ impl Dispatch {
                 found.standing = standing.clone();
             }
             if let Some(kept) = one.kept {
-                found.condition.restore(kept, now.mono);
+                let judgement = &self.sets.get(&found.set).map_or(&*self.unknown, |state| &state.policy).judgement;
+                found.condition.restore(kept, judgement, now.mono);
             }
             self.note(id, None, now, out);
         }
