@@ -44,11 +44,13 @@ pub struct Standing {
     pub reason: String,
     /// When.
     pub at: SystemTime,
+    /// Until when a destination that drains should be empty; people are told when it is not.
+    pub deadline: Option<SystemTime>,
 }
 
 impl Standing {
     /// What the table's `state` column says.
     pub(super) fn of_table(order: Order, at: SystemTime) -> Self {
-        Standing { order, by: "table".to_owned(), reason: String::new(), at }
+        Standing { order, by: "table".to_owned(), reason: String::new(), at, deadline: None }
     }
 }
