@@ -8,4 +8,5 @@ mod health;
 mod preserve;
 mod rfc3261;
 mod sim;
+mod sim_health;
 mod torture;
