@@ -6,6 +6,8 @@ mod fitness;
 mod health;
 mod order;
 mod panic;
+#[cfg(test)]
+mod reference;
 mod reload;
 mod select;
 mod watch;
