@@ -226,16 +226,22 @@ impl Condition {
             heard: None,
             scheduled: None,
         };
-        condition.counts = condition.probing.checks.iter().map(|_| Count::new(condition.first_level())).collect();
-        condition
-    }
-
-    fn first_level(&self) -> Level {
-        match self.probing.init_state {
+        condition.begin(match condition.probing.init_state {
             InitState::Up => Level::Up,
             InitState::Unknown => Level::Unknown,
             InitState::Down => Level::Down,
-        }
+        });
+        condition
+    }
+
+    /// Every probe begins with that level, but what can't be asked before a call or another probe has named its port is not
+    /// down: nothing would ever raise it.
+    fn begin(&mut self, level: Level) {
+        let begin = |check: &Check| match (&check.kind, level) {
+            (CheckKind::Tcp { port: None }, Level::Down) => Count::new(Level::Unknown),
+            _ => Count::new(level),
+        };
+        self.counts = self.probing.checks.iter().map(begin).collect();
     }
 
     /// How it is probed.
@@ -372,7 +378,9 @@ impl Condition {
     /// Compares the health with what was told last. What changed is old, new and why.
     pub(crate) fn turn(&mut self, judgement: &Judgement, now: Now) -> Option<(Health, Health, Why)> {
         let (old, mut new) = (self.told, self.health(judgement, now.mono));
-        if old == new {
+        // That it is held for up to begin with is no news, least of all when it fails.
+        let failed = || self.history.iter().last().is_some_and(|last| last.meaning == Meaning::Fall);
+        if old == new || (old, new) == (Health::Unknown, Health::Up) && failed() {
             return None;
         }
         // A trial that fails is no flap.
@@ -418,7 +426,7 @@ impl Condition {
     /// The table says that it failed: to begin with it is down, until a probe or a call has shown otherwise.
     pub(crate) fn begin_down(&mut self, terms: &Terms<'_>, now: Instant) {
         match self.counts.is_empty() {
-            false => self.counts.iter_mut().for_each(|count| *count = Count::new(Level::Down)),
+            false => self.begin(Level::Down),
             // Nobody could find that it has come back, if nobody watches.
             true if !terms.observe.enabled => {}
             true => self.record.eject(1, terms, now),
@@ -441,7 +449,7 @@ impl Condition {
     /// Takes what was kept; not an ejection whose end nobody would see, since the set no longer observes its traffic.
     pub(crate) fn restore(&mut self, kept: Kept, judgement: &Judgement, now: Instant) {
         if kept.probes_down {
-            self.counts.iter_mut().for_each(|count| *count = Count::new(Level::Down));
+            self.begin(Level::Down);
         }
         if let Some((left, times)) = kept.ejected.filter(|_| judgement.observe.enabled) {
             self.record.trust = Trust::Ejected { since: now, until: now + left, times };
