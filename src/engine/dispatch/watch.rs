@@ -45,7 +45,7 @@ pub struct Remembered {
 pub(super) struct Draining {
     pub(super) id: DestinationId,
     /// When people heard last how far it is.
-    told: Instant,
+    told: Option<Instant>,
     /// Until when it should be empty.
     deadline: Option<SystemTime>,
 }
@@ -60,8 +60,8 @@ impl Draining {
             return false;
         }
         let late = self.deadline.is_some_and(|deadline| deadline <= now.wall);
-        if late || now.mono.since(self.told) >= PROGRESS {
-            self.told = now.mono;
+        if late || self.told.is_none_or(|told| now.mono.since(told) >= PROGRESS) {
+            self.told = Some(now.mono);
             self.deadline = self.deadline.filter(|_| !late);
             out.push(Output::Event(Event::Draining { set, uri, address, sessions, late }));
         }
@@ -78,9 +78,9 @@ impl Dispatch {
         let Some(found) = destinations.get_mut(id) else { return };
         let judgement = &sets.get(&found.set).map_or(&**unknown, |state| &state.policy).judgement;
         let terms = Terms { observe: &judgement.observe, may_eject, chance };
-        let before = found.condition.is_ejected(now.mono);
+        let before = found.condition.sits_out(now.mono);
         let observation = found.condition.see(seen, judgement, &terms, now);
-        found.counts.ejections += u64::from(!before && found.condition.is_ejected(now.mono));
+        found.counts.ejections += u64::from(!before && found.condition.sits_out(now.mono));
         if seen.check.is_some() {
             found.counts.probes[observation.meaning as usize] += 1;
         }
@@ -191,7 +191,7 @@ impl Dispatch {
             }));
             self.draining.retain(|one| one.id != id);
             if standing.order != Order::Ready {
-                let (told, deadline) = (Instant::ZERO, standing.deadline);
+                let (told, deadline) = (None, standing.deadline);
                 self.draining.push(Draining { id, told, deadline });
             }
         }
@@ -213,7 +213,8 @@ impl Dispatch {
                 found.standing = standing.clone();
             }
             if let Some(kept) = one.kept {
-                found.condition.restore(kept, now.mono);
+                let judgement = &self.sets.get(&found.set).map_or(&*self.unknown, |state| &state.policy).judgement;
+                found.condition.restore(kept, judgement, now.mono);
             }
             self.note(id, None, now, out);
         }
