@@ -43,6 +43,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("nix", &["src/edge/udp.rs", "src/edge/udp/", "src/edge/interfaces.rs"]),
     ("socket2", &["src/edge/udp.rs", "src/edge/udp/", "src/edge/tcp/", "src/lab/wire.rs"]),
     ("sqlx", &["src/edge/store.rs", "src/edge/store/"]),
+    ("hyper", &["src/edge/check.rs"]),
+    ("hyper_util", &["src/edge/check.rs"]),
     ("axum", &["src/edge/http.rs", "src/edge/http/"]),
     ("prometheus", &["src/edge/metrics.rs", "src/edge/metrics/"]),
     ("backoff", &["src/edge/retry.rs"]),

@@ -284,6 +284,20 @@ pub const TABLE: &[Row] = &[
         values: |view, values| one(values, view.edge.receive_faults as f64),
     },
     Row {
+        name: "tandem_check_faults_total",
+        help: "Checks of destinations (TCP, HTTP) that could not be made, for reasons of our own: no evidence.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| one(values, view.edge.check_faults as f64),
+    },
+    Row {
+        name: "tandem_state_faults_total",
+        help: "Times that orders and health could not be written to disk.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| one(values, view.edge.state_faults as f64),
+    },
+    Row {
         name: "tandem_sent_datagrams_total",
         help: "UDP datagrams sent.",
         kind: Kind::Counter,
@@ -459,7 +473,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Latency, Order, SetId, Standing, Why};
+    use crate::engine::dispatch::{
+        DestinationId, Fitness, Health, Kept, Latency, Order, RowState, SetId, Standing, Why,
+    };
 
     fn destination(uri: &str) -> DestinationView {
         DestinationView {
@@ -470,6 +486,7 @@ mod tests {
             description: String::new(),
             weight: 3,
             priority: 100,
+            state: RowState::Active,
             standing: Standing { order: Order::Ready, by: "table".into(), reason: String::new(), at: UNIX_EPOCH },
             health: Health::Up,
             since: UNIX_EPOCH,

@@ -413,12 +413,14 @@ impl Condition {
         }
     }
 
-    /// Takes what was kept.
-    pub(crate) fn restore(&mut self, kept: Kept, now: Instant) {
+    /// Takes what was kept, as far as the set's policy has a use for it now.
+    pub(crate) fn restore(&mut self, kept: Kept, observe: &Observe, now: Instant) {
         if kept.probes_down {
             self.counts.iter_mut().for_each(|count| *count = Count::new(Level::Down));
         }
-        if let Some((left, times)) = kept.ejected {
+        // Nobody could find that it has come back, if nobody watches.
+        if let Some((left, times)) = kept.ejected.filter(|_| observe.enabled) {
+            let left = left.min(observe.longest_ejection());
             self.record.trust = Trust::Ejected { since: now, until: now + left, times };
         }
         self.busy = kept.busy.map(|left| (now, now + left.min(LONGEST_RETRY_AFTER))).or(self.busy);

@@ -46,9 +46,17 @@ pub struct Standing {
     pub at: SystemTime,
 }
 
+/// Who gives the orders of the `state` column.
+const TABLE: &str = "table";
+
 impl Standing {
+    /// Whether somebody gave it, and not the table.
+    pub fn is_by_hand(&self) -> bool {
+        self.by != TABLE
+    }
+
     /// What the table's `state` column says.
     pub(super) fn of_table(order: Order, at: SystemTime) -> Self {
-        Standing { order, by: "table".to_owned(), reason: String::new(), at }
+        Standing { order, by: TABLE.to_owned(), reason: String::new(), at }
     }
 }
