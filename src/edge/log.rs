@@ -153,6 +153,12 @@ pub fn report(event: &Event) {
             "order given"
         ),
         Event::OrderedInVain(unknown) => warn!(cause = %unknown, "order given in vain"),
+        Event::Draining { set, uri, address, sessions, late: true } => {
+            warn!(set = set.0, destination = uri, %address, sessions, "destination not drained in time");
+        }
+        Event::Draining { set, uri, address, sessions, late: false } => {
+            info!(set = set.0, destination = uri, %address, sessions, "destination drains");
+        }
         Event::Drained { set, uri, address } => {
             info!(set = set.0, destination = uri, %address, "destination drained: it has no session left");
         }

@@ -189,6 +189,19 @@ pub enum Event {
     },
     /// An order was for nobody.
     OrderedInVain(NoSuchDestination),
+    /// A destination that is to drain still has sessions: told at once, then every 10 s, and when its time is over.
+    Draining {
+        /// The set.
+        set: SetId,
+        /// The `destination` column.
+        uri: String,
+        /// One of its addresses.
+        address: SocketAddr,
+        /// How many.
+        sessions: u64,
+        /// Whether the order's deadline has just passed.
+        late: bool,
+    },
     /// A destination that is to drain has no session left.
     Drained {
         /// The set.

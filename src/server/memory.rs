@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn standing() -> Standing {
-        Standing { order: Order::Drain, by: "ann".to_owned(), reason: "disk".to_owned(), at: at(0) }
+        Standing { order: Order::Drain, by: "ann".to_owned(), reason: "disk".to_owned(), at: at(0), deadline: None }
     }
 
     fn memory() -> Memory {

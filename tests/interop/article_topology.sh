@@ -22,31 +22,10 @@ ip -n "$far" link set proxy up
 inside=(ip netns exec "$near")
 outside=(ip netns exec "$far")
 
-cat >"$work/tandem.toml" <<'TOML'
-state_dir = "state"
-[[listener]]
-bind = "udp:127.0.0.1:8060"
-role = "node"
+write_config '
 [[listener]]
 bind = "udp:10.129.39.1:8060"
-role = "node"
-[database]
-url = "sqlite:tandem.db"
-[http]
-listen = "127.0.0.1:9060"
-[drain]
-handover = "0s"
-limit = "2s"
-[[set]]
-id = 19
-name = "tts"
-algorithm = "round_robin"
-[[rule]]
-name = "tts"
-method = ["INVITE", "OPTIONS"]
-user_agent = "OPENSIPS_TTS_MRCP_CLIENT"
-set = 19
-TOML
+role = "node"'
 
 sipp_server s7010 server_hangs_up 10.129.39.88 7010 "${outside[@]}"
 first=$started
@@ -56,7 +35,7 @@ start_tandem 10.129.39.88
 
 status=0
 "${inside[@]}" sipp 127.0.0.1:8060 -sf "$here/caller_either.xml" -i 127.0.0.1 -p 5072 -nostdin \
-    -m "$calls" -r 20 -timeout 120s -timeout_error \
+    -m "$calls" -r 40 -timeout 120s -timeout_error \
     -trace_stat -stf "$work/caller.csv" -fd 1 -trace_err -error_file "$work/caller.err" \
     >"$work/caller.log" 2>&1 </dev/null || status=$?
 sipp_drain "$first"

@@ -1,5 +1,11 @@
-# Sourced by the scripts beside it: a scratch folder, processes that end with the script, SIPp's counters.
+# Sourced by the scripts beside it: a host and a scratch folder of its own for each, processes that end with the script,
+# the node's configuration, SIPp's counters.
 set -euo pipefail
+
+# Root runs each script in an empty network namespace, where every port is free and nothing leaves the machine.
+if [ "$(id -u)" -eq 0 ] && [ -z "${TANDEM_ALONE:-}" ]; then
+    TANDEM_ALONE=1 exec unshare --net -- bash -c 'ip link set lo up && exec "$0" "$@"' "$0" "$@"
+fi
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TANDEM=${TANDEM:-$here/../../target/release/tandem}
@@ -89,33 +95,69 @@ stop() {
     pids=("${left[@]}")
 }
 
-has_table() { [ -e "$work/tandem.db" ] && [ -n "$(sqlite3 "$work/tandem.db" "SELECT 1 FROM sqlite_master WHERE name = 'dispatcher'")" ]; }
-http() { "${inside[@]}" curl -fsS --max-time 5 "http://127.0.0.1:9060$1"; }
+http() { "${inside[@]}" curl -fsS --max-time 5 "http://127.0.0.1:9060$1" "${@:2}"; }
 
-# start_tandem HOST [PARAMETERS]: writes its rows (set 19 on HOST, ports 7010 and 7011, with those URI parameters) into the
-# table that its first start makes, and starts it. The configuration is $work/tandem.toml.
+# write_config [EXTRA]: the node that every script has: set 19 for the article's User-Agent, UDP and TCP at 127.0.0.1:8060.
+# EXTRA is more TOML, as a [[listener]] or a [[set]].
+write_config() {
+    cat >"$work/tandem.toml" <<TOML
+state_dir = "state"
+[[listener]]
+bind = "udp:127.0.0.1:8060"
+role = "node"
+[[listener]]
+bind = "tcp:127.0.0.1:8060"
+role = "node"
+[database]
+url = "sqlite:tandem.db"
+[http]
+listen = "127.0.0.1:9060"
+[drain]
+handover = "0s"
+limit = "2s"
+[[set]]
+id = 19
+name = "tts"
+algorithm = "round_robin"
+[[rule]]
+name = "tts"
+method = ["INVITE", "OPTIONS"]
+user_agent = "OPENSIPS_TTS_MRCP_CLIENT"
+set = 19
+${1:-}
+TOML
+}
+
+# set_rows [URI...]: the rows of set 19, one for each destination, read by the running node.
+set_rows() {
+    local uri
+    {
+        echo 'DELETE FROM `dispatcher`;'
+        for uri in "$@"; do
+            echo "INSERT INTO \`dispatcher\` (\`setid\`, \`destination\`, \`state\`, \`weight\`, \`priority\`, \`attrs\`, \`description\`)" \
+                "VALUES (19, '$uri', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS');"
+        done
+    } | sqlite3 "$work/tandem.db"
+    http /reload -X POST >/dev/null || fail "the rows are not taken: $(tail -n 3 "$work/tandem.log")"
+}
+
+# start_tandem [HOST [PARAMETERS]]: a fresh node with $work/tandem.toml. Its set has two rows, HOST:7010 and HOST:7011 with
+# those URI parameters; without HOST none. Its process id is in $started.
 start_tandem() {
     [ -x "$TANDEM" ] || fail "no program at $TANDEM: build it, or set TANDEM"
-    start "$work/first-start.log" "${inside[@]}" "$TANDEM" run --config "$work/tandem.toml"
-    until_true 20 has_table || fail "the first start made no dispatcher table: $(tail -n 3 "$work/first-start.log")"
-    until_true 20 http /live || fail "the first start does not answer /live: $(tail -n 3 "$work/first-start.log")"
-    stop "$started"
-    sqlite3 "$work/tandem.db" <<SQL
-INSERT INTO \`dispatcher\` (\`setid\`, \`destination\`, \`state\`, \`weight\`, \`priority\`, \`attrs\`, \`description\`) VALUES
-    (19, 'sip:$1:7010${2:-}', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS_7010'),
-    (19, 'sip:$1:7011${2:-}', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS_7011');
-SQL
+    rm -rf "$work/state" "$work/tandem.db"*
     start "$work/tandem.log" "${inside[@]}" "$TANDEM" run --config "$work/tandem.toml"
     until_true 20 http /ready || fail "tandem is not ready: $(tail -n 3 "$work/tandem.log")"
+    [ $# -eq 0 ] || set_rows "sip:$1:7010${2:-}" "sip:$1:7011${2:-}"
 }
 
 # sipp_server PREFIX SCENARIO HOST PORT [COMMAND...]: a SIPp server, its counters in $work/PREFIX.csv; COMMAND runs it. It
-# speaks what SIPP_TRANSPORT says: u1 (UDP, if it is not set) or t1 (TCP).
+# speaks what SIPP_TRANSPORT says: u1 (UDP, if it is not set) or t1 (TCP). SIPP_OPTIONS are more words for its command.
 sipp_server() {
     local prefix=$1 scenario=$2 host=$3 port=$4
     shift 4
-    start "$work/$prefix.log" "$@" sipp -sf "$here/$scenario.xml" -i "$host" -p "$port" -t "${SIPP_TRANSPORT:-u1}" -nostdin -buff_size 4194304 \
-        -trace_stat -stf "$work/$prefix.csv" -fd 1 -trace_err -error_file "$work/$prefix.err"
+    start "$work/$prefix.log" "$@" sipp -sf "$here/$scenario.xml" -i "$host" -p "$port" -t "${SIPP_TRANSPORT:-u1}" -nostdin \
+        ${SIPP_OPTIONS:-} -buff_size 4194304 -trace_stat -stf "$work/$prefix.csv" -fd 1 -trace_err -error_file "$work/$prefix.err"
     # A port that is bound shows in the list of its namespace.
     until_true 10 bound "$host" "$port" "$@" || fail "no SIPp server on $host:$port: $(tail -n 3 "$work/$prefix.log")"
     sleep 0.2
@@ -125,13 +167,25 @@ sipp_server() {
 bound() {
     local host=$1 port=$2
     shift 2
+    [[ $host != *:* ]] || host="[$host]"
     "$@" ss -Hltun "src $host and sport = :$port" | grep -q .
+}
+
+# sipp_caller PREFIX SCENARIO HOST [OPTIONS]: SIPp's calls from port 5072 of HOST to the node there, to their end; its counters
+# are in $work/PREFIX.csv, and the result is SIPp's. It speaks what SIPP_TRANSPORT says.
+sipp_caller() {
+    local prefix=$1 scenario=$2 host=$3 node=$3:8060
+    shift 3
+    [[ $host != *:* ]] || node="[$host]:8060"
+    "${inside[@]}" sipp "$node" -sf "$here/$scenario.xml" -i "$host" -p 5072 -t "${SIPP_TRANSPORT:-u1}" -nostdin -buff_size 4194304 \
+        -timeout 120s -timeout_error -trace_stat -stf "$work/$prefix.csv" -fd 1 -trace_err -error_file "$work/$prefix.err" "$@" \
+        >"$work/$prefix.log" 2>&1 </dev/null
 }
 
 # sipp_drain PID: SIPp takes no new calls, ends those in being and writes its last counters.
 sipp_drain() {
     kill -USR1 "$1" 2>/dev/null || true
-    ended "$1" 20 || fail "a SIPp server does not end"
+    ended "$1" 60 || fail "a SIPp server does not end"
 }
 
 # counter PREFIX NAME: the last value of a column of SIPp's counters.
@@ -139,6 +193,22 @@ counter() {
     awk -F';' -v name="$2" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) at = i } END { print at ? $at : "none" }' \
         "$work/$1.csv"
 }
+
+# expect_calls PREFIX CALLS: every one succeeded, and SIPp saw nothing that its scenario does not tell of.
+expect_calls() {
+    expect "$1: calls that failed" 0 "$(counter "$1" 'FailedCall(C)')"
+    expect "$1: calls that succeeded" "$2" "$(counter "$1" 'SuccessfulCall(C)')"
+    expect "$1: messages of no call" 0 "$(counter "$1" 'OutOfCallMsgs(C)')"
+}
+
+# expect_rest DROPPED: no session is left, and the node threw as many messages away as are told.
+expect_rest() {
+    until_true 10 no_sessions || fail "$(metric tandem_sessions) sessions are left"
+    expect "messages that the node threw away" "$1" "$(metric tandem_dropped_total)"
+}
+
+no_sessions() { [ "$(metric tandem_sessions)" = 0 ]; }
+no_transactions() { [ "$(metric tandem_transactions)" = 0 ]; }
 
 # selections HOST:PORT: what /metrics says of initial INVITEs sent there, all samples of that destination added up.
 selections() {

@@ -15,27 +15,7 @@ need sipp sqlite3 curl ss awk jq
 rate=${RATE:-20}
 time=${TIME:-5}
 
-cat >"$work/tandem.toml" <<'TOML'
-state_dir = "state"
-[[listener]]
-bind = "udp:127.0.0.1:8060"
-[database]
-url = "sqlite:tandem.db"
-[http]
-listen = "127.0.0.1:9060"
-[drain]
-handover = "0s"
-limit = "1s"
-[[set]]
-id = 19
-name = "tts"
-algorithm = "round_robin"
-[[rule]]
-name = "tts"
-method = ["INVITE", "OPTIONS"]
-user_agent = "OPENSIPS_TTS_MRCP_CLIENT"
-set = 19
-TOML
+write_config
 
 # server CASE PORT KIND: started unless KIND is closed.
 server() {
@@ -71,7 +51,6 @@ row() { printf '%-12s %5s %8s %6s %-14s %9s %9s %9s %9s %9s %8s %5s %7s %7s\n' "
 # drill CASE FIRST SECOND BOUND: one case; BOUND is milliseconds of set-up, for p99 or, if no server is good, for all.
 drill() {
     local case=$1 first second proxy calls answered failed p50 p99 longest=- failovers exhausted late icmp at_7010 at_7011
-    rm -rf "$work/state" "$work/tandem.db"*
     server "$case" 7010 "$2"
     first=$started
     server "$case" 7011 "$3"

@@ -16,27 +16,7 @@ hold=${HOLD:-10}
 time=${TIME:-40}
 restarts=3
 
-cat >"$work/tandem.toml" <<'TOML'
-state_dir = "state"
-[[listener]]
-bind = "udp:127.0.0.1:8060"
-[database]
-url = "sqlite:tandem.db"
-[http]
-listen = "127.0.0.1:9060"
-[drain]
-handover = "0s"
-limit = "2s"
-[[set]]
-id = 19
-name = "tts"
-algorithm = "round_robin"
-[[rule]]
-name = "tts"
-method = ["INVITE", "OPTIONS"]
-user_agent = "OPENSIPS_TTS_MRCP_CLIENT"
-set = 19
-TOML
+write_config
 
 milliseconds() { echo "$(($(date +%s%N) / 1000000))"; }
 row() { printf '%-8s %10s %10s %10s %12s %12s %10s\n' "$@"; }

@@ -19,29 +19,7 @@ files=$((idle + 4 * stalled + 200))
 [ "$(ulimit -n)" = unlimited ] || [ "$(ulimit -n)" -ge "$files" ] || ulimit -n "$files" ||
     fail "needs $files open files: raise ulimit -n"
 
-cat >"$work/tandem.toml" <<'TOML'
-state_dir = "state"
-[[listener]]
-bind = "udp:127.0.0.1:8060"
-[[listener]]
-bind = "tcp:127.0.0.1:8060"
-[database]
-url = "sqlite:tandem.db"
-[http]
-listen = "127.0.0.1:9060"
-[drain]
-handover = "0s"
-limit = "1s"
-[[set]]
-id = 19
-name = "tts"
-algorithm = "round_robin"
-[[rule]]
-name = "tts"
-method = ["INVITE", "OPTIONS"]
-user_agent = "OPENSIPS_TTS_MRCP_CLIENT"
-set = 19
-TOML
+write_config
 
 # The idle, the half and the deaf, until SIGTERM; says READY, and at the end what became of each kind.
 cat >"$work/crowd.py" <<'PY'

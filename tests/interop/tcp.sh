@@ -4,34 +4,14 @@
 . "$(dirname "$0")/common.sh"
 need sipp sqlite3 curl ss awk
 calls=${CALLS:-2000}
-rate=${RATE:-200}
+rate=${RATE:-400}
 
-cat >"$work/tandem.toml" <<'TOML'
-state_dir = "state"
-[[listener]]
-bind = "udp:127.0.0.1:8060"
-[[listener]]
-bind = "tcp:127.0.0.1:8060"
-[database]
-url = "sqlite:tandem.db"
-[http]
-listen = "127.0.0.1:9060"
-[[set]]
-id = 19
-name = "tts"
-algorithm = "round_robin"
-[[rule]]
-name = "tts"
-method = ["INVITE", "OPTIONS"]
-user_agent = "OPENSIPS_TTS_MRCP_CLIENT"
-set = 19
-TOML
+write_config
 
 # bridge CALLER SERVER: one round; u1 is UDP, t1 TCP with one connection for all calls, tn TCP with one for each.
 bridge() {
     local caller=$1 server=$2 round=$1-$2 params= status=0 first second port metrics
     [ "$server" = u1 ] || params=";transport=tcp"
-    rm -rf "$work/state" "$work/tandem.db"*
     SIPP_TRANSPORT=$server sipp_server "$round-7010" server 127.0.0.1 7010
     first=$started
     SIPP_TRANSPORT=$server sipp_server "$round-7011" server 127.0.0.1 7011

@@ -6,28 +6,7 @@ need sipp sqlite3 curl ss awk
 calls=${CALLS:-10000}
 rate=${RATE:-500}
 
-cat >"$work/tandem.toml" <<'TOML'
-state_dir = "state"
-[[listener]]
-bind = "udp:127.0.0.1:8060"
-role = "node"
-[database]
-url = "sqlite:tandem.db"
-[http]
-listen = "127.0.0.1:9060"
-[drain]
-handover = "0s"
-limit = "2s"
-[[set]]
-id = 19
-name = "tts"
-algorithm = "round_robin"
-[[rule]]
-name = "tts"
-method = ["INVITE", "OPTIONS"]
-user_agent = "OPENSIPS_TTS_MRCP_CLIENT"
-set = 19
-TOML
+write_config
 
 sipp_server s7010 server 127.0.0.1 7010
 first=$started

@@ -166,6 +166,21 @@ fn record_route_parameters_of_the_rule_are_written() {
     assert_eq!(bench.receive(CALLER, in_dialog("BYE", &ok, 2))[0].to.to_string(), SERVERS[0]);
 }
 
+/// Section 16.6 item 4. Kamailio writes its Record-Route before its Via.
+#[test]
+fn our_record_routes_stand_before_all_others_wherever_those_are() {
+    let others = "Record-Route: <sip:127.0.0.2:5070;lr=on>\r\n";
+    for before in ["Via: ", "From: ", "Content-Length: "] {
+        let mut bench = Bench::new();
+        let invite = invite("1").replacen(before, &format!("{others}{before}"), 1);
+        assert!(invite.contains(others));
+        let sent = bench.receive(CALLER, invite);
+        let routes = sent[1].headers("Record-Route");
+        let hosts: Vec<_> = routes.iter().map(|route| route.split([':', ';']).nth(1).expect("a host")).collect();
+        assert_eq!(hosts, ["10.129.39.1", "127.0.0.1", "127.0.0.2"], "{before}: {}", sent[1].text());
+    }
+}
+
 #[test]
 fn where_one_listener_serves_both_sides_one_record_route_is_enough() {
     let mut bench = Bench::new();

@@ -121,9 +121,12 @@ impl Memory {
         for set in &snapshot.sets {
             for found in &set.destinations {
                 let DestinationView { uri, state, standing, address, kept, .. } = found;
-                let given = || memory.orders.iter().any(|one| (one.set, &one.uri) == (set.id, uri));
+                // The addresses of a name stand together.
+                let given = || memory.orders.last().is_some_and(|one| (one.set, &one.uri) == (set.id, uri));
                 if standing.is_by_hand() && !given() {
-                    let standing = Standing { at: from_millis(millis(standing.at)), ..standing.clone() };
+                    let whole = |time| from_millis(millis(time));
+                    let (at, deadline) = (whole(standing.at), standing.deadline.map(whole));
+                    let standing = Standing { at, deadline, ..standing.clone() };
                     memory.orders.push(GivenOrder { set: set.id, uri: uri.clone(), state: *state, standing });
                 }
                 if let Some(address) = address.filter(|_| *kept != Kept::default()) {
@@ -227,6 +230,7 @@ struct StoredOrder {
     by: String,
     reason: String,
     at: u64,
+    deadline: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -265,7 +269,7 @@ impl StoredMemory {
 
 impl StoredOrder {
     fn of(given: &GivenOrder) -> Self {
-        let GivenOrder { set, uri, state, standing: Standing { order, by, reason, at } } = given;
+        let GivenOrder { set, uri, state, standing: Standing { order, by, reason, at, deadline } } = given;
         StoredOrder {
             set: set.0,
             destination: uri.clone(),
@@ -278,17 +282,19 @@ impl StoredOrder {
             by: by.clone(),
             reason: reason.clone(),
             at: millis(*at),
+            deadline: deadline.map(millis),
         }
     }
 
     fn into_order(self) -> GivenOrder {
-        let StoredOrder { set, destination, state, order, by, reason, at } = self;
+        let StoredOrder { set, destination, state, order, by, reason, at, deadline } = self;
         let order = match order {
             StoredName::Ready => Order::Ready,
             StoredName::Drain => Order::Drain,
             StoredName::Maint => Order::Maint,
         };
-        let standing = Standing { order, by, reason, at: from_millis(at) };
+        let (at, deadline) = (from_millis(at), deadline.map(from_millis));
+        let standing = Standing { order, by, reason, at, deadline };
         GivenOrder { set: SetId(set), uri: destination, state: state.into_state(), standing }
     }
 }
@@ -339,7 +345,13 @@ mod tests {
             set: SetId(19),
             uri: uri.to_owned(),
             state,
-            standing: Standing { order, by: "ann".to_owned(), reason: "a \"disk\" ü\n".to_owned(), at: at(1) },
+            standing: Standing {
+                order,
+                by: "ann".to_owned(),
+                reason: "a \"disk\" ü\n".to_owned(),
+                at: at(1),
+                deadline: (order == Order::Drain).then(|| at(9)),
+            },
         };
         let kept = [
             Kept { probes_down: true, ..Kept::default() },

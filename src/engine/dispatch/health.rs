@@ -186,6 +186,8 @@ pub(crate) struct Condition {
     latencies: [Latency; Witness::ALL.len()],
     /// When traffic said anything last.
     heard: Option<Instant>,
+    /// When its health is looked at again.
+    pub(crate) scheduled: Option<Instant>,
 }
 
 /// Health that was kept over a restart.
@@ -214,6 +216,7 @@ impl Condition {
             history: History::default(),
             latencies: Default::default(),
             heard: None,
+            scheduled: None,
         };
         condition.counts = condition.probing.checks.iter().map(|_| Count::new(condition.first_level())).collect();
         condition

@@ -44,6 +44,8 @@ pub struct Standing {
     pub reason: String,
     /// When.
     pub at: SystemTime,
+    /// Until when a destination that drains should be empty; people are told when it is not.
+    pub deadline: Option<SystemTime>,
 }
 
 /// Who gives the orders of the `state` column.
@@ -57,6 +59,6 @@ impl Standing {
 
     /// What the table's `state` column says.
     pub(super) fn of_table(order: Order, at: SystemTime) -> Self {
-        Standing { order, by: TABLE.to_owned(), reason: String::new(), at }
+        Standing { order, by: TABLE.to_owned(), reason: String::new(), at, deadline: None }
     }
 }

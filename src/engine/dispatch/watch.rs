@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 
@@ -13,6 +13,8 @@ use crate::engine::event::{Event, HealthChange, Output};
 
 /// How often those that drain are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often people hear how far they are.
+const PROGRESS: Duration = Duration::from_secs(10);
 
 /// A destination that an order or a question names and that is not loaded.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -37,6 +39,35 @@ pub struct Remembered {
     pub standing: Option<Standing>,
     /// Its health, if that is not too old to mean anything.
     pub kept: Option<Kept>,
+}
+
+/// A destination that takes nobody new and has sessions still.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Draining {
+    pub(super) id: DestinationId,
+    /// When people heard last how far it is.
+    told: Instant,
+    /// Until when it should be empty.
+    deadline: Option<SystemTime>,
+}
+
+impl Draining {
+    /// Tells how far it is; false once it is empty.
+    fn look(&mut self, found: &Destination, load: &dyn Load, now: Now, out: &mut Vec<Output>) -> bool {
+        let (set, uri, address) = (found.set, found.row.uri.clone(), found.row.address);
+        let sessions = load.sessions(self.id);
+        if sessions == 0 {
+            out.push(Output::Event(Event::Drained { set, uri, address }));
+            return false;
+        }
+        let late = self.deadline.is_some_and(|deadline| deadline <= now.wall);
+        if late || now.mono.since(self.told) >= PROGRESS {
+            self.told = now.mono;
+            self.deadline = self.deadline.filter(|_| !late);
+            out.push(Output::Event(Event::Draining { set, uri, address, sessions, late }));
+        }
+        true
+    }
 }
 
 impl Dispatch {
@@ -77,7 +108,11 @@ impl Dispatch {
             let change = HealthChange { set: *set, uri: row.uri.clone(), address: row.address, old, new, why, cause };
             out.push(Output::Event(Event::Health(Box::new(change))));
         }
-        if let Some(deadline) = found.condition.deadline(judgement, now.mono) {
+        // One entry of the wheel that is early enough serves; what it finds then is looked at anew.
+        if let Some(deadline) = found.condition.deadline(judgement, now.mono)
+            && found.condition.scheduled.is_none_or(|at| deadline < at)
+        {
+            found.condition.scheduled = Some(deadline);
             changing.insert(deadline, id);
         }
     }
@@ -143,9 +178,10 @@ impl Dispatch {
                 standing: standing.clone(),
                 sessions,
             }));
-            self.draining.retain(|one| *one != id);
+            self.draining.retain(|one| one.id != id);
             if standing.order != Order::Ready {
-                self.draining.push(id);
+                let (told, deadline) = (Instant::ZERO, standing.deadline);
+                self.draining.push(Draining { id, told, deadline });
             }
         }
         if !self.draining.is_empty() {
@@ -182,22 +218,17 @@ impl Dispatch {
     pub(crate) fn wake(&mut self, load: &dyn Load, now: Now, out: &mut Vec<Output>) {
         let mut due = Vec::new();
         self.changing.advance(now.mono, &mut due);
-        for (_, id) in due {
+        for (at, id) in due {
+            if let Some(found) = self.destinations.get_mut(id) {
+                found.condition.scheduled = found.condition.scheduled.filter(|scheduled| *scheduled != at);
+            }
             self.note(id, None, now, out);
         }
         if self.next_look.is_some_and(|at| at <= now.mono) {
-            let destinations = &self.destinations;
-            self.draining.retain(|id| {
-                let empty = load.sessions(*id) == 0;
-                if let Some(found) = destinations.get(*id).filter(|_| empty) {
-                    out.push(Output::Event(Event::Drained {
-                        set: found.set,
-                        uri: found.row.uri.clone(),
-                        address: found.row.address,
-                    }));
-                }
-                !empty
-            });
+            let mut draining = std::mem::take(&mut self.draining);
+            draining
+                .retain_mut(|one| self.destinations.get(one.id).is_some_and(|found| one.look(found, load, now, out)));
+            self.draining = draining;
             self.next_look = (!self.draining.is_empty()).then(|| now.mono + LOOK);
         }
     }

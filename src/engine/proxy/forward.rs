@@ -57,13 +57,23 @@ pub(crate) fn forward(request: &Message<'_>, routed: &Routed<'_>, peer: SocketAd
         route_values.total = request.routes().count() - 1;
     }
     let mut last_route = None;
+    // Section 16.6 item 4: ours stands before all others, and some proxies write theirs before the Via.
+    let mut record_route = copy.record_route.as_ref();
     for line in request.lines() {
         match line.name {
+            Name::RecordRoute => {
+                if let Some(record_route) = record_route.take() {
+                    splice.insert_before(line.whole, |text| write_record_route(text, copy, record_route));
+                }
+            }
             Name::Via if !via_seen => {
                 via_seen = true;
                 splice.insert_before(line.whole, |text| {
                     write_via(text, copy);
-                    copy.record_route.iter().for_each(|record_route| write_record_route(text, copy, record_route));
+                    record_route
+                        .take()
+                        .into_iter()
+                        .for_each(|record_route| write_record_route(text, copy, record_route));
                 });
                 stamp_via(&mut splice, &request.via(), peer);
             }
