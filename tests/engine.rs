@@ -4,6 +4,7 @@ mod captures;
 mod checks;
 mod failover;
 mod harness;
+mod kept;
 mod preserve;
 mod rfc3261;
 mod sim;
