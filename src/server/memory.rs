@@ -18,8 +18,6 @@ use crate::engine::event::Event;
 
 /// Orders and health, in the state folder.
 const FILE: &str = "destinations.json";
-/// Health that is older than this means nothing any more.
-const STATE_TTL: Duration = Duration::from_secs(5 * 60);
 /// Time between two writes.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often one looks although nothing was heard: events may be dropped.
@@ -29,6 +27,7 @@ const LOOK: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Keeper {
     path: PathBuf,
+    /// Health that is older means nothing any more.
     ttl: Duration,
     /// Something may have changed.
     stirred: Arc<Notify>,
@@ -45,7 +44,7 @@ impl Keeper {
             None
         });
         let on_disk = Mutex::new(on_disk.unwrap_or_default());
-        Keeper { path, ttl: STATE_TTL, stirred: Arc::default(), on_disk }
+        Keeper { path, ttl: config.health.state_ttl, stirred: Arc::default(), on_disk }
     }
 
     /// What of it concerns these sets now.

@@ -20,8 +20,9 @@ fn closed_port(host: IpAddr) -> SocketAddr {
 async fn calls_to_a_closed_port_go_on_to_the_next_destination_at_once() {
     for (listener, host) in [(0, IpAddr::V4(Ipv4Addr::LOCALHOST)), (1, IpAddr::V6(Ipv6Addr::LOCALHOST))] {
         let folder = Folder::new();
-        // Silence alone would end no try before the caller gives up.
-        let patient = "id = 19\nfirst_response_timeout = \"60s\"\nmin_retry_concurrency = 1000";
+        // Silence alone would end no try before the caller gives up, and nobody remembers the port for closed.
+        let patient = "id = 19\nfirst_response_timeout = \"60s\"\nmin_retry_concurrency = 1000\n\
+                       [set.observe]\nenabled = false";
         let text = config_text("[[listener]]\nbind = \"udp:[::1]:0\"").replacen("id = 19", patient, 1);
         let config = Config::parse("test.toml", &text, folder.path()).expect("valid");
         let node = Node::start(&config).await.expect("it starts");

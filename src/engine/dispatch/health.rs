@@ -423,13 +423,13 @@ impl Condition {
     }
 
     /// Takes what was kept, as far as the set's policy has a use for it now.
-    pub(crate) fn restore(&mut self, kept: Kept, observe: &Observe, now: Instant) {
+    pub(crate) fn restore(&mut self, kept: Kept, judgement: &Judgement, now: Instant) {
         if kept.probes_down {
             self.begin(Level::Down);
         }
         // Nobody could find that it has come back, if nobody watches.
-        if let Some((left, times)) = kept.ejected.filter(|_| observe.enabled) {
-            let left = left.min(observe.longest_ejection());
+        if let Some((left, times)) = kept.ejected.filter(|_| judgement.observe.enabled) {
+            let left = left.min(judgement.observe.longest_ejection());
             self.record.trust = Trust::Ejected { since: now, until: now + left, times };
         }
         self.busy = kept.busy.map(|left| (now, now + left.min(LONGEST_RETRY_AFTER))).or(self.busy);

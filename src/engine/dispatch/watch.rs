@@ -203,7 +203,7 @@ impl Dispatch {
             }
             if let Some(kept) = one.kept {
                 let policy = sets.get(&found.set).map_or(&**unknown, |state| &state.policy);
-                found.condition.restore(kept, &policy.judgement.observe, now.mono);
+                found.condition.restore(kept, &policy.judgement, now.mono);
             }
             self.note(id, None, now, out);
         }
