@@ -4,6 +4,7 @@ mod captures;
 mod checks;
 mod failover;
 mod harness;
+mod health;
 mod kept;
 mod preserve;
 mod rfc3261;

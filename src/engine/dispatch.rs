@@ -251,13 +251,18 @@ impl Dispatch {
     }
 
     /// Whether a request that another destination did not take may go there: if it is fit, or if its set panics and sends to
-    /// the unfit too.
+    /// it all the same.
     pub(crate) fn may_try(&self, id: DestinationId, now: Instant) -> bool {
         let Some(fitness) = self.fitness(id, now) else { return false };
         match fitness {
             Fitness::Fit => true,
             Fitness::Unwell(_) | Fitness::OnTrial => {
-                self.sets.get(&self.destinations[id].set).is_some_and(|state| state.panicking)
+                let panicking = self.sets.get(&self.destinations[id].set).filter(|state| state.panicking);
+                panicking.is_some_and(|state| match state.policy.panic.mode {
+                    PanicMode::All => true,
+                    PanicMode::LastKnownGood => state.known_good.contains(&id),
+                    PanicMode::Fail => false,
+                })
             }
             Fitness::Ordered(_) | Fitness::Unresolved => false,
         }

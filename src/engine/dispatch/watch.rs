@@ -79,9 +79,9 @@ impl Dispatch {
         let Some(found) = destinations.get_mut(id) else { return };
         let judgement = &sets.get(&found.set).map_or(&**unknown, |state| &state.policy).judgement;
         let terms = Terms { observe: &judgement.observe, may_eject, chance };
-        let before = found.condition.is_ejected(now.mono);
+        let before = found.condition.sits_out(now.mono);
         let observation = found.condition.see(seen, judgement, &terms, now);
-        found.counts.ejections += u64::from(!before && found.condition.is_ejected(now.mono));
+        found.counts.ejections += u64::from(!before && found.condition.sits_out(now.mono));
         self.note(id, Some(observation), now, out);
     }
 

@@ -130,6 +130,9 @@ impl Record {
     pub(crate) fn hear(&mut self, verdict: Verdict, sent: Instant, terms: &Terms<'_>, now: Instant) {
         self.trust = self.trust(now);
         match (self.trust, verdict) {
+            // What was sent before tells of the time before.
+            (Trust::Trusted { since, .. } | Trust::Ejected { since, .. } | Trust::HalfOpen { since, .. }, _)
+                if sent < since => {}
             (Trust::Trusted { since, times }, Verdict::Fall) => {
                 self.failures = self.failures.saturating_add(1);
                 let is_bad =
@@ -144,8 +147,6 @@ impl Record {
                 self.failures = 0;
                 self.window.add(false, terms.observe, now);
             }
-            // What was sent before tells of the time before.
-            (Trust::Ejected { since, .. } | Trust::HalfOpen { since, .. }, _) if sent < since => {}
             (Trust::Ejected { times, .. } | Trust::HalfOpen { times, .. }, Verdict::Alive | Verdict::Busy(_)) => {
                 *self = Record { trust: Trust::Trusted { since: now, times }, ..Record::default() };
             }
