@@ -5,6 +5,10 @@ mod check;
 mod demo;
 mod mrcp_server;
 mod run;
+mod set;
+mod show;
+mod surface;
+mod table;
 mod term;
 
 use std::future::Future;
@@ -18,6 +22,8 @@ use crate::engine::flow::Transport;
 
 /// sysexits.h: something in the configuration or the rows has to be mended.
 const EX_CONFIG: u8 = 78;
+/// What the command line lacks, as clap has it.
+const USAGE: u8 = 2;
 
 /// A SIP dispatcher for MRCPv2 and other SIP servers.
 #[derive(Debug, Parser)]
@@ -33,6 +39,10 @@ enum Command {
     Run(run::Args),
     /// Look for faults in the configuration and the rows; exit 78 if there are any.
     Check(check::Args),
+    /// What a running node holds of its destinations, and why: who gets calls and who does not.
+    Show(show::Args),
+    /// Put a destination in service, let it drain, or take it out.
+    Set(set::Args),
     /// Everything in one process: the proxy, three stand-in servers and a caller, live in the terminal.
     Demo(demo::Args),
     /// Make calls at a rate and report how they went.
@@ -46,6 +56,8 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::main(&args),
         Command::Check(args) => check::main(&args),
+        Command::Show(args) => show::main(&args),
+        Command::Set(args) => set::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Calls(args) => calls::main(&args),
         Command::MrcpServer(args) => mrcp_server::main(&args),
@@ -70,6 +82,10 @@ struct Failure {
 impl Failure {
     fn new(text: impl ToString) -> Self {
         Failure { status: 1, text: text.to_string() }
+    }
+
+    fn usage(text: impl ToString) -> Self {
+        Failure { status: USAGE, text: text.to_string() }
     }
 
     fn configuration(text: impl ToString) -> Self {

@@ -185,5 +185,5 @@ fn sit_out(bench: &mut Bench) {
 /// An order of the operator's.
 fn standing(order: Order) -> Standing {
     let at = std::time::SystemTime::UNIX_EPOCH + seconds(1_800_000_000);
-    Standing { order, by: "ada".into(), reason: "a test".into(), at }
+    Standing { order, by: "ada".into(), reason: "a test".into(), at, deadline: None }
 }

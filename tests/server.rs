@@ -9,6 +9,8 @@ mod contract;
 mod icmp;
 #[path = "server/node.rs"]
 mod node;
+#[path = "server/orders.rs"]
+mod orders;
 #[path = "server/restart.rs"]
 mod restart;
 #[path = "server/scratch.rs"]

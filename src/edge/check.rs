@@ -1,4 +1,4 @@
-//! Checks of a destination by TCP and HTTP. The one door of hyper.
+//! Checks of a destination by TCP and HTTP: what a probe is told. A door of hyper, as `client` is.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;

@@ -387,6 +387,7 @@ fn view_destination(
         latencies: *condition.latencies(),
         falls: counts.falls,
         ejections: counts.ejections,
+        probes: counts.probes,
         selections: counts.selections,
         other_selections: counts.other_selections,
         responses: counts.responses,

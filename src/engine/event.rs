@@ -233,6 +233,8 @@ pub struct HealthChange {
     pub old: Health,
     /// Now.
     pub new: Health,
+    /// For how long it was the old one.
+    pub lasted: Duration,
     /// The rule behind it.
     pub why: Why,
     /// What was seen last; none if time alone has changed it.

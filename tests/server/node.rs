@@ -12,7 +12,7 @@ use crate::scratch::{Folder, http, insert};
 
 const LOCALHOST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-async fn servers(count: usize) -> Vec<MrcpServer> {
+pub(crate) async fn servers(count: usize) -> Vec<MrcpServer> {
     let mut servers = Vec::new();
     for _ in 0..count {
         servers.push(MrcpServer::start(LOCALHOST, Behaviour::default()).await.expect("a free port"));
@@ -20,7 +20,7 @@ async fn servers(count: usize) -> Vec<MrcpServer> {
     servers
 }
 
-async fn calls(proxy: SocketAddr, calls: u64, rate: f64) -> Report {
+pub(crate) async fn calls(proxy: SocketAddr, calls: u64, rate: f64) -> Report {
     let config = CallerConfig {
         proxy,
         transport: Transport::Udp,
@@ -36,7 +36,7 @@ async fn calls(proxy: SocketAddr, calls: u64, rate: f64) -> Report {
     run(config, &Caller::new()).await.expect("a socket")
 }
 
-fn addresses(servers: &[MrcpServer]) -> Vec<SocketAddr> {
+pub(crate) fn addresses(servers: &[MrcpServer]) -> Vec<SocketAddr> {
     servers.iter().map(MrcpServer::address).collect()
 }
 

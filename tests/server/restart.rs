@@ -215,12 +215,10 @@ async fn what_probes_held_for_down_is_down_until_they_say_otherwise() {
     let address = servers[0].address();
     // Its TCP port of that number is closed.
     let port = address.port();
-    let check = |interval| {
-        let kind = CheckKind::Tcp { port: Some(port) };
-        let check = Check { interval, fast_interval: interval, down_interval: interval, ..Check::new(kind) };
-        Arc::new(Probing { checks: vec![check], ..Probing::default() })
-    };
-    config.sets[0].probing = check(Duration::from_millis(100));
+    let often = Duration::from_millis(100);
+    let kind = CheckKind::Tcp { port: Some(port) };
+    let check = Check { interval: often, fast_interval: often, down_interval: often, ..Check::new(kind) };
+    config.sets[0].probing = Arc::new(Probing { checks: vec![check], ..Probing::default() });
     let node = node_with(&config, &[address]).await;
     until("it falls", async || (healths(&node).await == [Health::Down]).then_some(())).await;
     node.stop().await;

@@ -57,6 +57,11 @@ impl Standing {
         self.by != TABLE
     }
 
+    /// Whether it is the same but for when it was given.
+    pub(super) fn says_the_same(&self, other: &Standing) -> bool {
+        *self == Standing { at: self.at, ..other.clone() }
+    }
+
     /// What the table's `state` column says.
     pub(super) fn of_table(order: Order, at: SystemTime) -> Self {
         Standing { order, by: TABLE.to_owned(), reason: String::new(), at, deadline: None }

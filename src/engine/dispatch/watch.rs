@@ -82,6 +82,9 @@ impl Dispatch {
         let before = found.condition.sits_out(now.mono);
         let observation = found.condition.see(seen, judgement, &terms, now);
         found.counts.ejections += u64::from(!before && found.condition.sits_out(now.mono));
+        if seen.check.is_some() {
+            found.counts.probes[observation.meaning as usize] += 1;
+        }
         self.note(id, Some(observation), now, out);
     }
 
@@ -102,10 +105,13 @@ impl Dispatch {
         let Dispatch { destinations, sets, unknown, changing, .. } = self;
         let Some(found) = destinations.get_mut(id) else { return };
         let judgement = &sets.get(&found.set).map_or(&**unknown, |state| &state.policy).judgement;
+        let since = found.condition.since;
         if let Some((old, new, why)) = found.condition.turn(judgement, now) {
             found.counts.falls += u64::from(new == Health::Down);
             let Destination { set, row, .. } = found;
-            let change = HealthChange { set: *set, uri: row.uri.clone(), address: row.address, old, new, why, cause };
+            let (set, uri, address) = (*set, row.uri.clone(), row.address);
+            let lasted = now.wall.duration_since(since).unwrap_or_default();
+            let change = HealthChange { set, uri, address, old, new, lasted, why, cause };
             out.push(Output::Event(Event::Health(Box::new(change))));
         }
         // One entry of the wheel that is early enough serves; what it finds then is looked at anew.
@@ -149,7 +155,8 @@ impl Dispatch {
         self.destinations.get(id).is_some_and(|found| found.condition.probing().checks.iter().any(asks))
     }
 
-    /// Gives an order to all addresses of a destination. The same order again changes nothing but its giver.
+    /// Gives an order to all addresses of a destination. The same order by the same for the same reason changes nothing, not
+    /// even when it was given.
     ///
     /// # Errors
     /// [`NoSuchDestination`].
@@ -164,8 +171,13 @@ impl Dispatch {
         let mut known = false;
         for (id, found) in self.destinations.iter_mut().filter(|(_, found)| found.set == set && found.row.uri == uri) {
             known = true;
+            if found.standing.says_the_same(standing) {
+                continue;
+            }
             let old = std::mem::replace(&mut found.standing, standing.clone()).order;
             if old == standing.order {
+                let drains = self.draining.iter_mut().filter(|one| one.id == id);
+                drains.for_each(|one| one.deadline = standing.deadline);
                 continue;
             }
             let sessions = load.sessions(id);
