@@ -176,10 +176,9 @@ impl Handle {
         Ok(snapshot)
     }
 
-    /// The engine's state now.
+    /// The engine's state now; nobody else is served it.
     async fn fresh_snapshot(&self) -> Result<Arc<Snapshot>, Gone> {
-        self.forget_snapshot().await;
-        self.snapshot().await
+        self.order(Order::Snapshot).await
     }
 
     /// Puts `sets` in the place of all sets and tells what that changed.
