@@ -45,7 +45,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         false => Failure::new(error),
     })?;
     if let Some(address) = node.http() {
-        info!(%address, "HTTP surface: /live /ready /metrics, POST /reload /drain");
+        info!(%address, "HTTP surface: /live /ready /metrics /sets, POST /reload /drain");
     }
     loop {
         tokio::select! {

@@ -88,12 +88,12 @@ fn said(story: &DestinationStory) -> String {
         ("ready", fit) if fit < addresses.len() => format!("ready, {fit} of {} addresses fit", addresses.len()),
         ("ready", _) => "ready, and fit".to_owned(),
         _ => match all().map(|one| one.sessions).sum() {
-            0 => format!("{order}: no session is left"),
-            1 => format!("{order}: 1 session is left"),
-            sessions => format!("{order}: {sessions} sessions are left"),
+            0 => format!("{order}; no session is left"),
+            1 => format!("{order}; 1 session is left"),
+            sessions => format!("{order}; {sessions} sessions are left"),
         },
     };
-    format!("{uri} of set {title} is {state}")
+    format!("{uri} of set {title}: {state}")
 }
 
 #[cfg(test)]
@@ -117,14 +117,14 @@ mod tests {
         let mut half = story("ready", &[0, 0], true);
         half.addresses[0].destination.fit = false;
         for (story, text) in [
-            (story("drain", &[3, 4], false), "drain: 7 sessions are left"),
-            (story("maint", &[1], false), "maint: 1 session is left"),
-            (story("maint", &[0], false), "maint: no session is left"),
+            (story("drain", &[3, 4], false), "drain; 7 sessions are left"),
+            (story("maint", &[1], false), "maint; 1 session is left"),
+            (story("maint", &[0], false), "maint; no session is left"),
             (story("ready", &[3], true), "ready, and fit"),
             (story("ready", &[3], false), "ready, but not fit: up, it answers"),
             (half, "ready, 1 of 2 addresses fit"),
         ] {
-            assert_eq!(said(&story), format!("sip:10.0.0.1:7010 of set 19 (tts) is {text}"));
+            assert_eq!(said(&story), format!("sip:10.0.0.1:7010 of set 19 (tts): {text}"));
         }
     }
 

@@ -85,7 +85,7 @@ fn row(set: &SetReport, one: &DestinationReport, now: SystemTime) -> Vec<Cell> {
         Cell::text(if one.fit { "yes" } else { "no" }).toned(if one.fit { Tone::Good } else { Tone::Bad }),
         Cell::text(ago(one.since, now)),
         Cell::number(one.sessions),
-        Cell::number(format!("{}%", one.share_percent)),
+        Cell::number(if one.fit { format!("{}%", one.share_percent) } else { "-".to_owned() }),
         Cell::text(why(one)),
     ]
 }
@@ -167,7 +167,7 @@ fn facts(one: &DestinationReport, now: SystemTime) -> Vec<Vec<Cell>> {
     fact("calls", format!("{sessions} {} now, {peak} at most, {} in all", text(sessions), one.selections), Tone::Plain);
     fact("share", format!("{}% of weight {}, priority {}", one.share_percent, one.weight, one.priority), Tone::Plain);
     let penalty = if one.penalty > 0 { format!(", penalty {}", one.penalty) } else { String::new() };
-    fact("went down", format!("{} times, ejected {}{penalty}", one.falls, one.ejections), Tone::Plain);
+    fact("falls", format!("{}, ejections {}{penalty}", one.falls, one.ejections), Tone::Plain);
     let means: Vec<_> =
         one.latency.iter().map(|(by, all)| format!("{by} {:.1} ms of {}", all.mean_ms, all.count)).collect();
     fact("latency", if means.is_empty() { "not seen yet".to_owned() } else { means.join(", ") }, Tone::Plain);

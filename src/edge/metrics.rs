@@ -337,9 +337,9 @@ mod tests {
 
     #[test]
     fn latencies_are_histograms_of_those_witnesses_that_saw_anything() {
-        let text = text(&snapshot(&["sip:h"]));
+        let text = text(&snapshot(&["sip:10.0.0.1:7010"]));
         let lines: Vec<_> = text.lines().filter(|line| line.starts_with("tandem_latency_seconds")).collect();
-        let labels = r#"set="19",destination="sip:h",witness="options""#;
+        let labels = r#"set="19",destination="sip:10.0.0.1:7010",witness="options""#;
         for (name, more, value) in [
             ("bucket", r#",le="0.001""#, "1"),
             ("bucket", r#",le="0.005""#, "1"),

@@ -204,7 +204,7 @@ async fn the_commands_show_and_set() {
     }
 
     let text = bench.done(&["set", "19", &part, "drain", "--reason", "new model"]).await;
-    assert_eq!(text, format!("{one} of set 19 is drain: 1 session is left\n"));
+    assert_eq!(text, format!("{one} of set 19: drain; 1 session is left\n"));
     let text = bench.done(&["show"]).await;
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 3, "{text}");

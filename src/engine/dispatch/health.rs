@@ -231,6 +231,8 @@ impl Condition {
             InitState::Unknown => Level::Unknown,
             InitState::Down => Level::Down,
         });
+        // What it begins with is no news: only what is seen is.
+        condition.told = condition.health(&Judgement::default(), now.mono);
         condition
     }
 
@@ -381,8 +383,9 @@ impl Condition {
         if old == new {
             return None;
         }
-        // A trial that fails is no flap.
+        // A trial that fails is no flap, and neither is what was known before anything was seen.
         if (old, new) == (Health::Up, Health::Down)
+            && self.history.iter().next().is_some()
             && let Some(damping) = judgement.damping
         {
             self.penalty.fall(&damping, now.mono);
@@ -471,5 +474,38 @@ impl Condition {
     /// Latencies by witness, in the order of [`Witness::ALL`].
     pub(crate) fn latencies(&self) -> &[Latency; Witness::ALL.len()] {
         &self.latencies
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Now = Now { mono: Instant::ZERO, wall: SystemTime::UNIX_EPOCH };
+
+    #[test]
+    fn what_a_destination_begins_with_is_no_news() {
+        let judgement = Judgement { damping: Some(Damping::default()), ..Judgement::default() };
+        let terms = Terms { observe: &judgement.observe, may_eject: true, chance: 0.0 };
+        let refused = Seen { witness: Witness::Traffic, check: None, outcome: Outcome::Refused, sent: NOW.mono };
+        let mut condition = Condition::new(Arc::default(), NOW);
+        for _ in 0..2 {
+            condition.see(refused, &judgement, &terms, NOW);
+            assert_eq!(condition.turn(&judgement, NOW), None, "nobody has seen it come up");
+        }
+        condition.see(refused, &judgement, &terms, NOW);
+        let turned = condition.turn(&judgement, NOW).map(|(old, new, _)| (old, new));
+        assert_eq!(turned, Some((Health::Up, Health::Down)));
+        assert_eq!(condition.penalty(&judgement, NOW.mono), 1000);
+    }
+
+    #[test]
+    fn a_destination_that_begins_down_has_not_flapped() {
+        let judgement = Judgement { damping: Some(Damping::default()), ..Judgement::default() };
+        let terms = Terms { observe: &judgement.observe, may_eject: true, chance: 0.0 };
+        let mut condition = Condition::new(Arc::default(), NOW);
+        condition.begin_down(&terms, NOW.mono);
+        assert_eq!(condition.turn(&judgement, NOW).map(|(_, new, _)| new), Some(Health::Down));
+        assert_eq!(condition.penalty(&judgement, NOW.mono), 0);
     }
 }
