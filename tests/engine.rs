@@ -9,4 +9,5 @@ mod kept;
 mod preserve;
 mod rfc3261;
 mod sim;
+mod sim_health;
 mod torture;
