@@ -24,8 +24,6 @@ use crate::engine::flow::Transport;
 const USAGE: u8 = 2;
 /// sysexits.h: something in the configuration or the rows has to be mended.
 const EX_CONFIG: u8 = 78;
-/// What the command line lacks, as clap has it.
-const USAGE: u8 = 2;
 
 /// A SIP dispatcher for MRCPv2 and other SIP servers.
 #[derive(Debug, Parser)]

@@ -154,6 +154,7 @@ impl Engine {
             }
             Input::Remembered(all) => world.dispatch.remember(all, now, world.out),
             Input::Checked { id, outcome } => prober.checked(&mut scene(&mut world), id, outcome),
+            Input::Unchecked(id) => prober.unchecked(id),
         }
         for happened in happened.drain(..) {
             proxy.happened(&mut world, happened);

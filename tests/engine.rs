@@ -5,6 +5,7 @@ mod checks;
 mod failover;
 mod harness;
 mod health;
+mod kept;
 mod preserve;
 mod rfc3261;
 mod sim;

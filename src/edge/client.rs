@@ -1,4 +1,4 @@
-//! One HTTP request to an address, its answer, and no more: what commands ask a node by. The one door of hyper.
+//! One HTTP request to an address, its answer, and no more: what commands ask a node by. A door of hyper, as `check` is.
 
 use std::error::Error;
 use std::io;

@@ -176,7 +176,9 @@ mod tests {
 
     use super::*;
     use crate::edge::counters::SendFault;
-    use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Order, SetId, Standing, Why, Witness};
+    use crate::engine::dispatch::{
+        DestinationId, Fitness, Health, Kept, Order, RowState, SetId, Standing, Why, Witness,
+    };
     use crate::engine::snapshot::{DestinationView, SetView};
 
     fn destination(uri: &str) -> DestinationView {
@@ -188,6 +190,7 @@ mod tests {
             description: String::new(),
             weight: 3,
             priority: 100,
+            state: RowState::Active,
             standing: Standing {
                 order: Order::Drain,
                 by: "alice".to_owned(),

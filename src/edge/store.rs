@@ -1,8 +1,10 @@
 //! The store of destination sets: OpenSIPS's `dispatcher` table, versions 7 to 9, in a database named by a URL.
 //!
 //! Here is what every database has in common; [`sqlite`] speaks to one kind, [`row`] judges what any of them gave, and
-//! [`snapshot`] keeps the last good load on disk.
+//! [`snapshot`] keeps the last good load on disk, [`memory`] what is no row's: orders and health.
 
+mod file;
+pub mod memory;
 mod row;
 pub mod snapshot;
 mod sqlite;

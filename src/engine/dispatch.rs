@@ -376,6 +376,7 @@ fn view_destination(
         description: row.description.clone(),
         weight: row.weight,
         priority: row.priority,
+        state: row.state,
         standing: standing.clone(),
         health: condition.health(judgement, now.mono),
         since: condition.since,

@@ -161,6 +161,11 @@ impl Prober {
         self.conclude(scene, ProbeId::from(KeyData::from_ffi(id.0)), outcome);
     }
 
+    /// A check could not be made: it is as if it had never been due.
+    pub(crate) fn unchecked(&mut self, id: CheckId) {
+        self.probes.remove(ProbeId::from(KeyData::from_ffi(id.0)));
+    }
+
     fn take_happened(&mut self, scene: &mut Scene<'_>) {
         for happened in std::mem::take(&mut self.happened) {
             match happened {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Latency, Meaning, SetId, Standing, Why};
+use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Latency, Meaning, RowState, SetId, Standing, Why};
 use crate::engine::event::{Drain, DropCause};
 
 /// The engine's state and counters at one moment.
@@ -61,6 +61,8 @@ pub struct DestinationView {
     pub weight: u32,
     /// The `priority` column.
     pub priority: i32,
+    /// The `state` column.
+    pub state: RowState,
     /// What the operator wants.
     pub standing: Standing,
     /// What this node holds of it.

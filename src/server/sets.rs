@@ -49,12 +49,14 @@ pub(super) struct Status {
     pub(super) faults: Vec<String>,
     /// What is wrong with names.
     pub(super) names: Vec<String>,
+    /// Why orders and health can't be kept.
+    pub(super) memory: Option<String>,
 }
 
 impl Status {
     /// What is wrong although calls are served.
     pub(super) fn degraded(&self) -> Vec<String> {
-        self.faults.iter().chain(&self.names).cloned().collect()
+        self.faults.iter().chain(&self.names).chain(&self.memory).cloned().collect()
     }
 }
 

@@ -61,6 +61,13 @@ pub(crate) fn config_text(more: &str) -> String {
     )
 }
 
+/// An address of this machine that nobody else is given, with any free port: a port of it that is closed stays closed.
+pub(crate) fn own_address() -> SocketAddr {
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+    let [.., high, low] = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    SocketAddr::from(([127, 19, high, low], 0))
+}
+
 /// The article's statement, with these destinations.
 pub(crate) fn insert(addresses: &[SocketAddr]) -> String {
     let rows: Vec<_> =

@@ -115,6 +115,20 @@ pub(super) const ROWS: &[Row] = &[
         labels: &[],
         values: |view, values| values.one(view.edge.events_dropped as f64),
     },
+    Row {
+        name: "tandem_check_faults_total",
+        help: "Checks of destinations by TCP and HTTP that could not be made, for reasons of our own: no evidence.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| values.one(view.edge.check_faults as f64),
+    },
+    Row {
+        name: "tandem_state_faults_total",
+        help: "Times that orders and health could not be written to disk.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| values.one(view.edge.state_faults as f64),
+    },
 ];
 
 fn seconds(at: SystemTime) -> f64 {

@@ -231,6 +231,8 @@ impl Condition {
             InitState::Unknown => Level::Unknown,
             InitState::Down => Level::Down,
         });
+        // What it begins with is no news: only what is seen is.
+        condition.told = condition.health(&Judgement::default(), now.mono);
         condition
     }
 
@@ -446,12 +448,14 @@ impl Condition {
         }
     }
 
-    /// Takes what was kept; not an ejection whose end nobody would see, since the set no longer observes its traffic.
+    /// Takes what was kept, as far as the set's policy has a use for it now.
     pub(crate) fn restore(&mut self, kept: Kept, judgement: &Judgement, now: Instant) {
         if kept.probes_down {
             self.begin(Level::Down);
         }
+        // Nobody could find that it has come back, if nobody watches.
         if let Some((left, times)) = kept.ejected.filter(|_| judgement.observe.enabled) {
+            let left = left.min(judgement.observe.longest_ejection());
             self.record.trust = Trust::Ejected { since: now, until: now + left, times };
         }
         let busy = |left: Duration| NoRoom { witness: None, since: now, until: now + left.min(LONGEST_RETRY_AFTER) };

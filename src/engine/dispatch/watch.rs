@@ -1,5 +1,6 @@
 //! What is seen of destinations, what operators want of them, and what time brings: everything that makes one fit or not.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -203,18 +204,18 @@ impl Dispatch {
 
     /// Takes what was known before a restart.
     pub(crate) fn remember(&mut self, all: &[Remembered], now: Now, out: &mut Vec<Output>) {
+        let known: HashMap<_, _> = all.iter().map(|one| ((one.set, one.uri.as_str(), one.address), one)).collect();
         let ids: Vec<_> = self.destinations.keys().collect();
         for id in ids {
-            let found = &mut self.destinations[id];
-            let row = &found.row;
-            let same = |one: &&Remembered| (one.set, &one.uri, one.address) == (found.set, &row.uri, row.address);
-            let Some(one) = all.iter().find(same) else { continue };
+            let Dispatch { destinations, sets, unknown, .. } = self;
+            let found = &mut destinations[id];
+            let Some(one) = known.get(&(found.set, found.row.uri.as_str(), found.row.address)) else { continue };
             if let Some(standing) = &one.standing {
                 found.standing = standing.clone();
             }
             if let Some(kept) = one.kept {
-                let judgement = &self.sets.get(&found.set).map_or(&*self.unknown, |state| &state.policy).judgement;
-                found.condition.restore(kept, judgement, now.mono);
+                let policy = sets.get(&found.set).map_or(&**unknown, |state| &state.policy);
+                found.condition.restore(kept, &policy.judgement, now.mono);
             }
             self.note(id, None, now, out);
         }

@@ -42,6 +42,13 @@ impl Default for Observe {
     }
 }
 
+impl Observe {
+    /// The longest that one is out, whatever chance says.
+    pub(super) fn longest_ejection(&self) -> Duration {
+        self.max_ejection_time.max(self.base_ejection_time).mul_f64(1.25)
+    }
+}
+
 /// What traffic says of one destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
@@ -133,7 +140,7 @@ impl Record {
                 if is_bad && terms.may_eject {
                     // One that has long been good begins anew.
                     let forgotten = now.since(since) > terms.observe.max_ejection_time;
-                    self.eject(if forgotten { 1 } else { times + 1 }, terms, now);
+                    self.eject(if forgotten { 1 } else { times.saturating_add(1) }, terms, now);
                 }
             }
             (Trust::Trusted { .. }, Verdict::Alive | Verdict::Busy(_)) => {
@@ -143,7 +150,7 @@ impl Record {
             (Trust::Ejected { times, .. } | Trust::HalfOpen { times, .. }, Verdict::Alive | Verdict::Busy(_)) => {
                 *self = Record { trust: Trust::Trusted { since: now, times }, ..Record::default() };
             }
-            (Trust::HalfOpen { times, .. }, Verdict::Fall) => self.eject(times + 1, terms, now),
+            (Trust::HalfOpen { times, .. }, Verdict::Fall) => self.eject(times.saturating_add(1), terms, now),
             (Trust::HalfOpen { since, times, .. }, Verdict::Neutral) => {
                 self.trust = Trust::HalfOpen { since, times, trial: None };
             }
