@@ -109,7 +109,7 @@ fn it_is_probed_every_interval_faster_in_doubt_and_slower_while_down() {
         [1, 10_000, 11_000, 12_000, 17_000, 22_000, 27_000, 32_000, 37_000, 38_000, 39_000, 49_000, 59_000]
     );
     let told: Vec<_> = super::changes(&bench).iter().map(|one| (one.old, one.new)).collect();
-    assert_eq!(told, [(Health::Unknown, Health::Up), (Health::Up, Health::Down), (Health::Down, Health::Up)]);
+    assert_eq!(told, [(Health::Up, Health::Down), (Health::Down, Health::Up)]);
 }
 
 #[test]

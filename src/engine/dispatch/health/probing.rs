@@ -217,10 +217,9 @@ mod tests {
             };
             outcomes.iter().map(&mut turn).collect::<Vec<_>>()
         };
-        let down = Some((Health::Unknown, Health::Down));
+        let down = Some((Health::Up, Health::Down));
         assert_eq!(told(&[Outcome::Refused, Outcome::TimedOut]), [None, down]);
-        let up = Some((Health::Unknown, Health::Up));
-        assert_eq!(told(&[Outcome::Refused, Outcome::answered(200)]), [None, up]);
+        assert_eq!(told(&[Outcome::Refused, Outcome::answered(200)]), [None, None]);
     }
 
     #[test]
