@@ -188,7 +188,7 @@ mod tests {
         let by_policy = begin(InitState::Down);
         let (mut by_table, mut by_disk) = (begin(InitState::Up), begin(InitState::Up));
         by_table.begin_down(&terms, now.mono);
-        by_disk.restore(Kept { probes_down: true, ..Kept::default() }, now.mono);
+        by_disk.restore(Kept { probes_down: true, ..Kept::default() }, &Judgement::default(), now.mono);
         for mut condition in [by_policy, by_table, by_disk] {
             let levels: Vec<_> = (0..2).filter_map(|check| Some(condition.count(check)?.level)).collect();
             assert_eq!((levels, condition.health(&judgement, now.mono)), (vec![Down, Unknown], Health::Down));
