@@ -285,7 +285,7 @@ fn a_487_after_a_cancel_and_a_call_given_up_in_silence_say_nothing() {
 #[test]
 fn discovery_obeys_health_and_is_a_witness_too() {
     let mut bench = half_open(&SERVERS);
-    eject(&mut bench_alone(&mut bench), "again");
+    eject(bench_alone(&mut bench), "again");
     bench.load(set_19(&SERVERS));
     let options =
         |id: &str| request("OPTIONS", &format!("sip:{INSIDE}"), id, &["User-Agent: OPENSIPS_TTS_MRCP_CLIENT"]);
