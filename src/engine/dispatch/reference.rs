@@ -174,7 +174,6 @@ impl World {
         let may_eject = self.observe.max_ejection_percent >= 100 || others < share.max(1);
         let mut one = self.all[at].clone();
         let (meaning, time) = Self::meaning(outcome);
-        one.failed = meaning == Meaning::Fall;
         if !by_probe && !self.observe.enabled {
             one.say(self);
             self.all[at] = one;

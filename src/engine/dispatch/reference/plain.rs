@@ -39,8 +39,6 @@ pub(super) struct Plain {
     /// Nothing is said before anything is seen; what a load has changed is said at the next tick of a millisecond.
     pub(super) silent_until: u64,
     pub(super) answered: bool,
-    /// Whether what was seen last spoke against it.
-    pub(super) failed: bool,
 }
 
 impl Plain {
@@ -63,10 +61,9 @@ impl Plain {
             busy: None,
             falls: Vec::new(),
             suppressed: false,
-            said: Health::Unknown,
+            said: probes_begin,
             silent_until: u64::MAX,
             answered: true,
-            failed: false,
         }
     }
 
@@ -147,10 +144,6 @@ impl Plain {
     /// Whoever looks says aloud what has changed; a fall from up to down is a flap.
     pub(super) fn say(&mut self, world: &World) {
         let health = self.health(world);
-        // That it is held for up to begin with is no news when it fails.
-        if (self.said, health, self.failed) == (Health::Unknown, Health::Up, true) {
-            return;
-        }
         if let (Some(damping), Health::Up, Health::Down) = (&world.damping, self.said, health) {
             self.falls.push(world.now);
             self.suppressed |= self.penalty(damping, world.now) > f64::from(damping.suppress);
