@@ -1,7 +1,9 @@
 //! The configuration: one TOML file, gathered into each room's own part. All faults are told at once, with file, line,
 //! value and remedy.
 
+mod health;
 mod listeners;
+mod probe;
 mod reader;
 mod rules;
 mod values;
@@ -24,6 +26,7 @@ use crate::engine::sip::FrameLimits;
 use crate::engine::transaction::timing::Timing;
 use crate::engine::{self, Limits, route};
 
+pub use self::health::HealthConfig;
 pub use self::reader::Fault;
 pub use self::values::duration;
 
@@ -42,6 +45,8 @@ pub struct Config {
     pub database: Database,
     /// The sets' policies.
     pub sets: Vec<Policy>,
+    /// What holds for the health of all sets.
+    pub health: HealthConfig,
     /// The rules.
     pub route: route::Config,
     /// What bounds memory.
@@ -143,7 +148,7 @@ impl Config {
 
 fn read(root: &Section<'_>, base: &Path) -> Config {
     let bound = listeners::read(root);
-    let sets = rules::read_sets(root);
+    let sets = rules::read_sets(root, &bound);
     let route = rules::read(root, &bound);
     let (limits, streams) = read_limits(&root.section("limits"));
     let config = Config {
@@ -153,6 +158,7 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
         listeners: bound.listeners,
         database: read_database(&root.section("database")),
         sets,
+        health: health::read(&root.section("health")),
         route,
         limits,
         streams,
@@ -356,6 +362,8 @@ mod tests {
             algorithm = "8"
             priority_order = "low_first"
             empty_reply = { status = 503, reason = "None" }
+            [health]
+            state_ttl = "1m"
             [[rule]]
             name = "all"
             method = "INVITE"
@@ -406,6 +414,7 @@ mod tests {
             (SetId(7), Algorithm::Priority, PriorityOrder::LowFirst)
         );
         assert_eq!((policy.empty_reply.status, policy.name.as_str()), (503, "asr"));
+        assert_eq!(config.health.state_ttl, Duration::from_secs(60));
         let rule = &config.route.rules[0];
         assert_eq!(rule.when.len(), 10);
         assert!(matches!(&rule.when[3], Condition::Listener(ids) if ids.len() == 1 && ids[0].0 == 1));
