@@ -20,7 +20,7 @@ use crate::edge::log::{self, LogConfig, LogFormat};
 use crate::edge::resolve::DnsConfig;
 use crate::edge::store::{Strictness, TableOptions};
 use crate::edge::tcp::StreamLimits;
-use crate::engine::dispatch::Policy;
+use crate::engine::dispatch::{Policy, Sets};
 use crate::engine::flow::Listener;
 use crate::engine::sip::FrameLimits;
 use crate::engine::transaction::timing::Timing;
@@ -129,6 +129,12 @@ impl Config {
             Some(config) if faults.is_empty() => Ok(config),
             Some(_) | None => Err(ConfigError::Faults(faults)),
         }
+    }
+
+    /// What these sets and the configuration say of probes that does not go together, for people; calls are served all the
+    /// same.
+    pub fn strays(&self, sets: &Sets) -> Vec<String> {
+        probe::strays(&self.sets, &self.listeners, sets)
     }
 
     /// The engine's part. `key` is the cluster's.
@@ -308,12 +314,18 @@ mod tests {
 
     const LISTENER: &str = "[[listener]]\nbind = \"udp:127.0.0.1:8060\"\n";
 
-    fn parse(text: &str) -> Result<Config, ConfigError> {
+    pub(super) fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse("t.toml", text, Path::new("/base"))
     }
 
+    /// The policy of a text behind one good listener and the head of a set.
+    pub(super) fn policy(text: &str) -> Policy {
+        let mut config = parse(&format!("{LISTENER}[[set]]\nid = 19\n{text}")).expect("valid");
+        config.sets.remove(0)
+    }
+
     /// The faults of a text behind one good listener, whose lines are not counted.
-    fn faults(text: &str) -> Vec<String> {
+    pub(super) fn faults(text: &str) -> Vec<String> {
         match parse(&format!("{LISTENER}{text}")) {
             Err(ConfigError::Faults(faults)) => {
                 faults.iter().map(|fault| format!("{}: {}", fault.line - 2, fault.problem)).collect()

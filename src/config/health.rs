@@ -105,8 +105,9 @@ fn read_observe(section: &Section<'_>) -> Observe {
     };
     let Observe { base_ejection_time: base, max_ejection_time: most, .. } = observe;
     if most < base {
-        let problem = format!("{most:?} is shorter than base_ejection_time ({base:?}): give at least as much");
-        section.fault_at("max_ejection_time", &problem);
+        let problem =
+            format!("max_ejection_time ({most:?}) is less than base_ejection_time ({base:?}): give as much or more");
+        section.fault_of(&["max_ejection_time", "base_ejection_time"], &problem);
     }
     section.finish();
     observe
@@ -122,8 +123,8 @@ fn read_damping(section: &Section<'_>) -> Option<Damping> {
     };
     let Damping { suppress, reuse, .. } = damping;
     if reuse >= suppress {
-        let problem = format!("{reuse} is not below suppress ({suppress}): give less, or a higher suppress");
-        section.fault_at("reuse", &problem);
+        let problem = format!("reuse ({reuse}) is not below suppress ({suppress}): give less");
+        section.fault_of(&["reuse", "suppress"], &problem);
     }
     section.finish();
     section.is_present().then_some(damping)
@@ -159,4 +160,126 @@ fn count(section: &Section<'_>, key: &'static str, bounds: RangeInclusive<i64>, 
 
 fn percent(section: &Section<'_>, key: &'static str, least: i64, otherwise: u8) -> u8 {
     section.number(key, least..=100).and_then(|number| u8::try_from(number).ok()).unwrap_or(otherwise)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{faults, policy};
+
+    #[test]
+    fn every_key_is_read() {
+        let policy = policy(
+            r#"
+            [set.answers]
+            alive = ["404"]
+            busy = "6xx"
+            fall = ["4xx", "603"]
+            neutral = ["500"]
+            busy_for = "9s"
+            [set.observe]
+            enabled = false
+            consecutive_failures = 7
+            failure_percentage_threshold = 60
+            failure_percentage_request_volume = 9
+            interval = "1m"
+            base_ejection_time = "2s"
+            max_ejection_time = "3m"
+            max_ejection_percent = 50
+            [set.panic]
+            threshold = 40
+            mode = "last_known_good"
+            [set.damping]
+            half_life = "2m"
+            suppress = 2500
+            reuse = 800
+            [set.slow_start]
+            window = "30s"
+            aggression = 2
+            min_weight_percent = 5
+            "#,
+        );
+        let answers = &policy.judgement.answers;
+        let meanings = [404, 403, 486, 600, 603, 500, 503, 200].map(|code| answers.meaning(code));
+        use Meaning::{Alive, Busy, Fall, Neutral};
+        assert_eq!(meanings, [Alive, Fall, Fall, Busy, Fall, Neutral, Fall, Alive]);
+        assert_eq!(answers.busy_for, SECOND * 9);
+        let observe = Observe {
+            enabled: false,
+            consecutive_failures: 7,
+            failure_percentage_threshold: 60,
+            failure_percentage_request_volume: 9,
+            interval: SECOND * 60,
+            base_ejection_time: SECOND * 2,
+            max_ejection_time: SECOND * 180,
+            max_ejection_percent: 50,
+        };
+        assert_eq!(policy.judgement.observe, observe);
+        assert_eq!(policy.panic, Panic { threshold: 40, mode: PanicMode::LastKnownGood });
+        assert_eq!(policy.judgement.damping, Some(Damping { half_life: SECOND * 120, suppress: 2500, reuse: 800 }));
+        let slow = SlowStart { window: SECOND * 30, aggression: 2.0, min_weight_percent: 5 };
+        assert_eq!(policy.judgement.slow_start, Some(slow));
+    }
+
+    #[test]
+    fn what_is_not_given_is_the_engines_default_and_a_table_alone_switches_on() {
+        let bare = policy("");
+        assert_eq!((bare.judgement, bare.panic), (Judgement::default(), Panic::default()));
+        let on = policy("[set.damping]\n[set.slow_start]\n").judgement;
+        assert_eq!((on.damping, on.slow_start), (Some(Damping::default()), Some(SlowStart::default())));
+    }
+
+    #[test]
+    fn every_fault_is_told_with_line_value_and_remedy() {
+        let faults = faults(
+            r#"[[set]]
+id = 19
+[set.answers]
+alive = ["404", "1xx"]
+busy = ["404", "486", "486"]
+busy_for = "10m"
+[set.observe]
+consecutive_failures = 0
+failure_percentage_threshold = 101
+base_ejection_time = "2m"
+max_ejection_percent = 0
+error_limit = 3
+[set.panic]
+threshold = "half"
+mode = "some"
+[set.damping]
+half_life = "0s"
+suppress = 1500
+reuse = 1500
+[set.slow_start]
+window = "48h"
+aggression = "fast"
+min_weight_percent = 0
+[health]
+state_ttl = "0s"
+"#,
+        );
+        let wanted = [
+            "4: set 19.answers.alive is \"1xx\": give a code from 200 to 699, or a class as 5xx",
+            "5: set 19.answers.busy is \"404\": it is in alive too: give it in one of them",
+            "5: set 19.answers.busy is \"486\": it stands there twice: give it once",
+            "6: set 19.answers.busy_for is \"10m\": give 1s to 300s",
+            "8: set 19.observe.consecutive_failures is 0: give a whole number from 1 to 1000000",
+            "9: set 19.observe.failure_percentage_threshold is 101: give a whole number from 0 to 100",
+            "10: set 19.observe: max_ejection_time (60s) is less than base_ejection_time (120s): give as much or more",
+            "11: set 19.observe.max_ejection_percent is 0: give a whole number from 1 to 100",
+            "12: set 19.observe.error_limit is no known key: give one of enabled, consecutive_failures, \
+             failure_percentage_threshold, failure_percentage_request_volume, interval, base_ejection_time, \
+             max_ejection_time, max_ejection_percent",
+            "14: set 19.panic.threshold is \"half\": give a whole number from 0 to 100",
+            "15: set 19.panic.mode is \"some\": give one of all, last_known_good, fail",
+            "17: set 19.damping.half_life is \"0s\": give 1s to 86400s",
+            "19: set 19.damping: reuse (1500) is not below suppress (1500): give less",
+            "21: set 19.slow_start.window is \"48h\": give 1s to 86400s",
+            "22: set 19.slow_start.aggression is \"fast\": give a number from 0.1 to 10",
+            "23: set 19.slow_start.min_weight_percent is 0: give a whole number from 1 to 100",
+            "25: health.state_ttl is \"0s\": give 1s or more",
+        ];
+        assert_eq!(faults, wanted);
+    }
 }

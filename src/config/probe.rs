@@ -1,16 +1,20 @@
 //! `[set.probe]` and `[[set.destination]]`: how a set asks its destinations whether they are there. What a destination's own
 //! table does not say, its set's does; what a probe's own table does not say, `[set.probe]` does; then come the defaults.
 
-use std::net::SocketAddr;
+mod reach;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use self::reach::strays;
+
+use self::reach::no_way;
 use super::health::DAY;
 use super::listeners::Bound;
 use super::reader::Section;
 use super::values::{self, duration_within, one_of};
 use crate::engine::dispatch::{Check, CheckKind, Combine, InitState, Observe, Probing, SipProbe, When};
-use crate::engine::flow::{Listener, ListenerId, Role, Transport};
+use crate::engine::flow::{Listener, ListenerId, Role};
 use crate::engine::sip::Uri;
 
 /// The shortest time of a probe.
@@ -247,48 +251,55 @@ impl Keys {
     /// What its keys do wrong together.
     fn faults(&self, context: &Context<'_>) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let mut fault = |table, key, problem: String| faults.push(Fault { table, key, problem });
+        let mut fault = |table, keys, problem: String| faults.push(Fault { table, keys, problem });
         let probing = self.probing();
         if !self.probe.is_on() {
             if probing.init_state == InitState::Down {
-                let problem = "nothing would raise what is not probed: give up or unknown, or enabled = true";
-                fault(Table::Probe, "init_state", problem.to_owned());
+                let problem =
+                    "init_state is down, and nothing raises what is not probed: give up or unknown, or enabled = true";
+                fault(Table::Probe, &["init_state"], problem.to_owned());
             }
             return faults;
         }
         for check in &probing.checks {
             let Check { fast_interval: fast, interval, .. } = check;
             if fast > interval {
-                let problem = format!("{fast:?} is longer than interval ({interval:?}): give as much or less");
-                fault(Table::of(&check.kind), "fast_interval", problem);
+                let problem =
+                    format!("fast_interval ({fast:?}) is longer than interval ({interval:?}): give as much or less");
+                fault(Table::of(&check.kind), &["fast_interval", "interval"], problem);
             }
         }
         if self.http.is_on() && self.http_port.is_none() {
-            fault(Table::Http, "port", "there is none: give the one where GET is answered, as port = 8080".to_owned());
+            fault(
+                Table::Http,
+                &["port"],
+                "it has no port: give the one where GET is answered, as port = 8080".to_owned(),
+            );
         }
         if !self.asks_sip() && !self.tcp.is_on() && !self.http.is_on() {
-            let problem = "it leaves nothing to probe with: drop it, add tcp or http, or give enabled = false";
-            fault(Table::Probe, "sip", problem.to_owned());
+            let problem = "sip = false leaves nothing to probe with: drop it, add tcp or http, or give enabled = false";
+            fault(Table::Probe, &["sip"], problem.to_owned());
         }
         if let Combine::AtLeast(number) = probing.combine
             && number as usize > probing.checks.len()
         {
-            let problem = format!("{number} of {} can't be good: give less, or all", probing.checks.len());
-            fault(Table::Probe, "combine", problem);
+            let problem =
+                format!("combine is {number}, and there are only {}: give less, or all", probing.checks.len());
+            fault(Table::Probe, &["combine"], problem);
         }
         let named_by_sdp = self.tcp.is_on() && self.tcp_port.flatten().is_none();
         if probing.init_state == InitState::Down && !self.asks_sip() && named_by_sdp {
-            let problem = "what begins down and is not asked by SIP never names one: give a number";
-            fault(Table::Tcp, "port", problem.to_owned());
+            let problem = "init_state is down, and what is not asked by SIP names no port: give port a number";
+            fault(Table::Tcp, &["port"], problem.to_owned());
         }
         if probing.when == When::Down && !context.observe.enabled {
-            let problem = "nothing would see it fall while observe.enabled is false: give always or idle";
-            fault(Table::Probe, "when", problem.to_owned());
+            let problem = "when is down, and nothing sees a fall while observe.enabled is false: give always or idle";
+            fault(Table::Probe, &["when"], problem.to_owned());
         }
         if self.asks_sip()
             && let Some(problem) = context.no_way(self.socket)
         {
-            fault(Table::Probe, "socket", problem);
+            fault(Table::Probe, &["socket"], problem);
         }
         faults
     }
@@ -318,27 +329,6 @@ impl Context<'_> {
     }
 }
 
-/// Why no SIP probe can reach a destination from these listeners; its address is none as long as it is a name.
-pub(super) fn no_way(
-    listeners: &[Listener],
-    socket: Option<ListenerId>,
-    transport: Transport,
-    address: Option<SocketAddr>,
-) -> Option<String> {
-    let reaches = |listener: &Listener| {
-        listener.role == Role::Node
-            && listener.transport == transport
-            && socket.is_none_or(|socket| socket == listener.id)
-            && address.is_none_or(|address| listener.reaches(address))
-    };
-    let name = transport.name();
-    match socket {
-        _ if listeners.iter().any(reaches) => None,
-        None => Some(format!("no listener of role node reaches it by {name}, and probes leave by one: add one")),
-        Some(_) => Some(format!("the probe's socket does not reach it by {name}: name one that does, or drop it")),
-    }
-}
-
 /// Where a key stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Table {
@@ -361,7 +351,7 @@ impl Table {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Fault {
     table: Table,
-    key: &'static str,
+    keys: &'static [&'static str],
     problem: String,
 }
 
@@ -412,13 +402,15 @@ impl<'d> Tables<'d> {
     }
 
     fn tell(&self, faults: &[Fault]) {
-        for Fault { table, key, problem } in faults {
+        for Fault { table, keys, problem } in faults {
             let section = match table {
+                // It is there, with a fault of its own.
+                Table::Http if keys.iter().any(|key| *key == "port" && self.http.has(key)) => continue,
                 Table::Tcp if self.tcp.is_present() => &self.tcp,
                 Table::Http if self.http.is_present() => &self.http,
                 Table::Probe | Table::Tcp | Table::Http => &self.probe,
             };
-            section.fault_at(key, problem);
+            section.fault_of(keys, problem);
         }
     }
 
@@ -456,10 +448,293 @@ fn read_headers(section: &Section<'_>) -> Option<Vec<(String, String)>> {
         if OURS.iter().any(|ours| ours.eq_ignore_ascii_case(&name)) {
             section.fault_at(&name, "a probe has its own: leave it out");
         } else if let Err(remedy) = values::token(&name) {
-            section.fault_at(&name, &format!("that is no header's name: {remedy}"));
+            section.fault_at(&name, &remedy.replacen("give", "give a name of", 1));
         } else {
             headers.push((name, value));
         }
     }
     section.is_present().then_some(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{faults, parse, policy};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn every_key_is_read() {
+        let policy = policy(
+            r#"
+            [set.probe]
+            method = "INFO"
+            from = "sip:probe@example.com"
+            socket = "udp:127.0.0.1:8060"
+            headers = { User-Agent = "t", X-Probe = "1, 2" }
+            max_forwards = 1
+            interval = "4s"
+            fast_interval = "500ms"
+            down_interval = "3s"
+            timeout = "5s"
+            jitter_percent = 20
+            fall = 3
+            rise = 4
+            init_state = "down"
+            when = "idle"
+            combine = 2
+            tcp = { port = 1544, interval = "7s", fast_interval = "6s", down_interval = "5s", timeout = "4s", fall = 9 }
+            [set.probe.http]
+            port = 8080
+            path = "/health"
+            rise = 8
+            jitter_percent = 0
+            "#,
+        );
+        let sip = SipProbe {
+            method: "INFO".to_owned(),
+            from: Some("sip:probe@example.com".to_owned()),
+            socket: Some(ListenerId(0)),
+            headers: vec![("User-Agent".to_owned(), "t".to_owned()), ("X-Probe".to_owned(), "1, 2".to_owned())],
+            max_forwards: 1,
+        };
+        let first = Check {
+            kind: CheckKind::Sip(sip),
+            interval: SECOND * 4,
+            fast_interval: SECOND / 2,
+            down_interval: SECOND * 3,
+            timeout: SECOND * 5,
+            jitter_percent: 20,
+            fall: 3,
+            rise: 4,
+        };
+        let tcp = Check {
+            kind: CheckKind::Tcp { port: Some(1544) },
+            interval: SECOND * 7,
+            fast_interval: SECOND * 6,
+            down_interval: SECOND * 5,
+            timeout: SECOND * 4,
+            fall: 9,
+            ..first.clone()
+        };
+        let http = CheckKind::Http { port: 8080, path: "/health".to_owned() };
+        let http = Check { kind: http, rise: 8, jitter_percent: 0, ..first.clone() };
+        let probing = Probing {
+            checks: vec![first, tcp, http],
+            combine: Combine::AtLeast(2),
+            init_state: InitState::Down,
+            when: When::Idle,
+        };
+        assert_eq!(*policy.probing, probing);
+    }
+
+    #[test]
+    fn a_set_is_probed_if_its_table_is_there_and_does_not_say_otherwise() {
+        let usual = vec![Check::new(CheckKind::Sip(SipProbe::default()))];
+        assert_eq!(*policy("").probing, Probing::default());
+        assert_eq!(policy("[set.probe]\n").probing.checks, usual);
+        assert_eq!(policy("[set.probe]\nenabled = false\ntcp = { port = 1 }\n").probing.checks, []);
+        let tcp = vec![Check::new(CheckKind::Tcp { port: None })];
+        assert_eq!(policy("[set.probe]\nsip = false\n[set.probe.tcp]\n").probing.checks, tcp);
+        assert_eq!(policy("[set.probe]\ntcp = { enabled = false }\n").probing.checks, usual);
+    }
+
+    #[test]
+    fn a_short_interval_shortens_the_fast_one_that_is_not_given() {
+        let check = &policy("[set.probe]\ninterval = \"200ms\"\n").probing.checks[0];
+        assert_eq!((check.fast_interval, check.timeout), (SECOND / 5, SECOND * 2));
+    }
+
+    #[test]
+    fn a_destinations_own_table_is_laid_over_its_sets() {
+        let policy = policy(
+            r#"
+            [set.probe]
+            interval = "4s"
+            rise = 5
+            headers = { A = "b" }
+            [set.probe.tcp]
+            port = 1544
+            fall = 7
+            [[set.destination]]
+            uri = "sip:127.0.0.1:7010"
+            [set.destination.probe]
+            interval = "6s"
+            tcp = { rise = 1 }
+            [[set.destination]]
+            uri = "sip:127.0.0.1:7011"
+            probe = { enabled = false }
+            "#,
+        );
+        assert_eq!((policy.probing.checks[1].rise, policy.probing.checks[1].fall), (5, 7));
+        let own = policy.probing_of("sip:127.0.0.1:7010");
+        let expected = Check { interval: SECOND * 6, ..policy.probing.checks[0].clone() };
+        assert_eq!(own.checks[0], expected);
+        let expected = Check { interval: SECOND * 6, rise: 1, ..policy.probing.checks[1].clone() };
+        assert_eq!(own.checks[1], expected);
+        assert_eq!(policy.probing_of("sip:127.0.0.1:7011").checks, []);
+        assert_eq!(policy.probing_of("sip:127.0.0.1:7012"), &policy.probing);
+    }
+
+    #[test]
+    fn one_destination_may_be_probed_in_a_set_that_is_not() {
+        let own = "[[set.destination]]\nuri = \"sip:127.0.0.1:7010\"\nprobe = { interval = \"1s\" }\n";
+        let policy = policy(own);
+        assert_eq!((policy.probing.checks.len(), policy.probing_instead[0].1.checks.len()), (0, 1));
+        let off = crate::config::tests::policy(&format!("probe = {{ enabled = false }}\n{own}"));
+        assert_eq!(off.probing_instead[0].1.checks, [], "what it does not say, its set does");
+    }
+
+    #[test]
+    fn every_fault_is_told_with_line_value_and_remedy() {
+        let faults = faults(
+            r#"[[set]]
+id = 19
+[set.probe]
+enabled = "yes"
+sip = 1
+method = "INVITE"
+from = "probe"
+socket = "udp:127.0.0.1:9"
+max_forwards = 256
+interval = "50ms"
+down_interval = "5"
+timeout = "33s"
+jitter_percent = 101
+fall = 0
+rise = 0
+init_state = "fully-up"
+when = "never"
+combine = 4
+adress = 1
+[set.probe.headers]
+Via = "x"
+"A b" = "x"
+C = "x\ny"
+D = 5
+[set.probe.tcp]
+port = "mrcp"
+rise = "1"
+[set.probe.http]
+port = 0
+path = "health"
+[[set.destination]]
+uri = "127.0.0.1:7010"
+[[set.destination]]
+probe = {}
+[[set.destination]]
+uri = "sip:127.0.0.1:7010"
+[[set.destination]]
+uri = "sip:127.0.0.1:7011"
+probe = { fall = 0 }
+[[set.destination]]
+uri = "sip:127.0.0.1:7011"
+probe = { tcp = 1544 }
+"#,
+        );
+        let wanted = [
+            "4: set 19.probe.enabled is \"yes\": give true or false",
+            "5: set 19.probe.sip is 1: give true or false",
+            "6: set 19.probe.method is \"INVITE\": give one that asks and begins nothing, as OPTIONS",
+            "7: set 19.probe.from is \"probe\": give a URI, as sip:probe@example.com",
+            "8: set 19.probe.socket is \"udp:127.0.0.1:9\": give the bind of a [[listener]] of role node",
+            "9: set 19.probe.max_forwards is 256: give a whole number from 0 to 255",
+            "10: set 19.probe.interval is \"50ms\": give 100ms to 86400s",
+            "11: set 19.probe.down_interval is \"5\": give a number and a unit: 500ms, 5s, 3m or 12h",
+            "12: set 19.probe.timeout is \"33s\": give 100ms to 32s",
+            "13: set 19.probe.jitter_percent is 101: give a whole number from 0 to 100",
+            "14: set 19.probe.fall is 0: give a whole number from 1 to 1000",
+            "15: set 19.probe.rise is 0: give a whole number from 1 to 1000",
+            "16: set 19.probe.init_state is \"fully-up\": give one of up, unknown, down",
+            "17: set 19.probe.when is \"never\": give one of always, down, idle",
+            "18: set 19.probe.combine is 4: give \"all\", \"any\" or a whole number from 1 to 3",
+            "19: set 19.probe.adress is no known key: give one of tcp, http, enabled, sip, method, from, socket, headers, \
+             max_forwards, interval, fast_interval, down_interval, timeout, jitter_percent, fall, rise, init_state, when, \
+             combine",
+            "21: set 19.probe.headers.Via: a probe has its own: leave it out",
+            "22: set 19.probe.headers.A b: give a name of letters, digits and -.!%*_+`'~ only",
+            "23: set 19.probe.headers.C is \"x\\ny\": give one line without control characters",
+            "24: set 19.probe.headers.D is 5: give a string in quotes",
+            "26: set 19.probe.tcp.port is \"mrcp\": give \"sdp\" or a whole number from 1 to 65535",
+            "27: set 19.probe.tcp.rise is \"1\": give a whole number from 1 to 1000",
+            "29: set 19.probe.http.port is 0: give a whole number from 1 to 65535",
+            "30: set 19.probe.http.path is \"health\": give a path from its slash, as /health, with what else it holds \
+             percent-encoded",
+            "32: set 19.destination.uri is \"127.0.0.1:7010\": give it as in the table, as sip:10.0.0.1:7010",
+            "33: set 19.destination: it has no uri: give the destination column of its row, as uri = \"sip:10.0.0.1:7010\"",
+            "35: set 19.destination \"sip:127.0.0.1:7010\": it says nothing of its own: give probe = { ... }, or drop it",
+            "39: set 19.destination \"sip:127.0.0.1:7011\".probe.fall is 0: give a whole number from 1 to 1000",
+            "40: set 19.destination \"sip:127.0.0.1:7011\": there are two of it in its set: put both into one \
+             [[set.destination]]",
+            "42: set 19.destination \"sip:127.0.0.1:7011\".probe.tcp is no table: write [set.destination.probe.tcp]",
+        ];
+        for (number, wanted) in wanted.iter().enumerate() {
+            assert_eq!(faults.get(number).map(String::as_str), Some(*wanted));
+        }
+        assert_eq!(faults.len(), wanted.len(), "{faults:#?}");
+    }
+
+    #[test]
+    fn keys_that_do_not_go_together_are_told() {
+        for (text, wanted) in [
+            (
+                "[set.probe]\ninterval = \"1s\"\nfast_interval = \"2s\"\n",
+                "5: set 19.probe: fast_interval (2s) is longer than interval (1s): give as much or less",
+            ),
+            (
+                "[set.probe]\nfast_interval = \"2s\"\n[set.probe.tcp]\ninterval = \"1s\"\n",
+                "5: set 19.probe.tcp: fast_interval (2s) is longer than interval (1s): give as much or less",
+            ),
+            (
+                "[set.probe]\nenabled = false\ninit_state = \"down\"\n",
+                "5: set 19.probe: init_state is down, and nothing raises what is not probed: give up or unknown, or enabled = true",
+            ),
+            (
+                "[set.probe]\nsip = false\n",
+                "4: set 19.probe: sip = false leaves nothing to probe with: drop it, add tcp or http, or give enabled = false",
+            ),
+            ("[set.probe]\ncombine = 2\n", "4: set 19.probe: combine is 2, and there are only 1: give less, or all"),
+            (
+                "[set.probe]\n[set.probe.http]\n",
+                "4: set 19.probe.http: it has no port: give the one where GET is answered, as port = 8080",
+            ),
+            (
+                "[set.probe]\nsip = false\ninit_state = \"down\"\ntcp = {}\n",
+                "6: set 19.probe.tcp: init_state is down, and what is not asked by SIP names no port: give port a number",
+            ),
+            (
+                "[set.observe]\nenabled = false\n[set.probe]\nwhen = \"down\"\n",
+                "6: set 19.probe: when is down, and nothing sees a fall while observe.enabled is false: give always or idle",
+            ),
+        ] {
+            let told = faults(&format!("[[set]]\nid = 19\n{text}"));
+            assert_eq!(told, [wanted], "{text}");
+        }
+    }
+
+    #[test]
+    fn probes_need_a_listener_of_the_node_that_reaches_the_server() {
+        let told = |text: &str| match parse(text) {
+            Err(error) => error.to_string(),
+            Ok(_) => String::new(),
+        };
+        let vip = "[[listener]]\nbind = \"udp:127.0.0.1:8060\"\nrole = \"vip\"\n";
+        let node = "[[listener]]\nbind = \"udp:127.0.0.2:8060\"\n";
+        let set = "[[set]]\nid = 19\n[set.probe]\n";
+        assert!(
+            told(&format!("{vip}{set}")).contains("t.toml:6: set 19.probe: probes leave by an address of the node")
+        );
+        assert_eq!(told(&format!("{vip}{node}{set}")), "");
+        assert_eq!(told(&format!("{vip}{set}enabled = false\n")), "");
+        assert_eq!(told(&format!("{vip}{set}sip = false\ntcp = {{ port = 1544 }}\n")), "");
+        let socket = |bind: &str| told(&format!("{vip}{node}{set}socket = \"{bind}\"\n"));
+        assert!(socket("udp:127.0.0.1:8060").contains("answers to a vip may come to the other node"));
+        assert!(socket("udp:*:8060").contains("give one address of this machine"));
+        assert_eq!(socket("udp:127.0.0.2:8060"), "");
+        let destination =
+            |uri: &str| told(&format!("{vip}{node}{set}[[set.destination]]\nuri = \"{uri}\"\nprobe = {{}}\n"));
+        assert_eq!(destination("sip:127.0.0.1:7010"), "");
+        assert!(destination("sip:127.0.0.1:7010;transport=tcp").contains("no listener of role node reaches it by tcp"));
+        assert!(destination("sip:10.0.0.1:7010").contains("no listener of role node reaches it by udp"));
+    }
 }

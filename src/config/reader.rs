@@ -273,8 +273,17 @@ impl<'d> Section<'d> {
 
     /// A fault of one key.
     pub(super) fn fault_at(&self, key: &str, problem: &str) {
-        let span = self.table.and_then(|table| table.get(key)).and_then(Item::span).or_else(|| self.span.clone());
-        self.source.fault(span, format!("{}: {problem}", self.path(key)));
+        self.source.fault(self.place_of(key), format!("{}: {problem}", self.path(key)));
+    }
+
+    /// A fault of several keys together, which names them; its place is that of the first of them that is given.
+    pub(super) fn fault_of(&self, keys: &[&str], problem: &str) {
+        let key = keys.iter().find(|key| self.has(key)).copied().unwrap_or_default();
+        self.source.fault(self.place_of(key), format!("{}: {problem}", self.name));
+    }
+
+    fn place_of(&self, key: &str) -> Option<Range<usize>> {
+        self.table.and_then(|table| table.get(key)).and_then(Item::span).or_else(|| self.span.clone())
     }
 
     /// Every key that was not asked for is a fault: a misspelt key must not go by unseen.

@@ -34,6 +34,7 @@ pub use watch::{NoSuchDestination, Remembered};
 pub(crate) use health::{Condition, Seen};
 
 use self::select::{Candidate, Turns};
+use self::watch::Draining;
 use crate::engine::clock::{Instant, Now};
 use crate::engine::sip::Reply;
 use crate::engine::snapshot::{DestinationView, SetView};
@@ -150,7 +151,7 @@ pub struct Dispatch {
     /// Whose health may change by time alone.
     changing: Wheel<DestinationId>,
     /// Those that were told to drain and have sessions still.
-    draining: Vec<DestinationId>,
+    draining: Vec<Draining>,
     /// When those are looked at next.
     next_look: Option<Instant>,
 }
@@ -380,6 +381,7 @@ fn view_destination(
         latencies: *condition.latencies(),
         falls: counts.falls,
         ejections: counts.ejections,
+        probes: counts.probes,
         selections: counts.selections,
         other_selections: counts.other_selections,
         responses: counts.responses,

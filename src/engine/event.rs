@@ -187,6 +187,19 @@ pub enum Event {
     },
     /// An order was for nobody.
     OrderedInVain(NoSuchDestination),
+    /// A destination that is to drain still has sessions: told at once, then every 10 s, and when its time is over.
+    Draining {
+        /// The set.
+        set: SetId,
+        /// The `destination` column.
+        uri: String,
+        /// One of its addresses.
+        address: SocketAddr,
+        /// How many.
+        sessions: u64,
+        /// Whether the order's deadline has just passed.
+        late: bool,
+    },
     /// A destination that is to drain has no session left.
     Drained {
         /// The set.
@@ -218,6 +231,8 @@ pub struct HealthChange {
     pub old: Health,
     /// Now.
     pub new: Health,
+    /// For how long it was the old one.
+    pub lasted: Duration,
     /// The rule behind it.
     pub why: Why,
     /// What was seen last; none if time alone has changed it.

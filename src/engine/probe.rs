@@ -208,7 +208,7 @@ impl Prober {
             match due {
                 Due::TimeOut(id) => {
                     if let Some(client) = self.probes.get(id).and_then(|probe| probe.client) {
-                        self.transactions.abandon(client, now, scene.out);
+                        self.transactions.forget_client(client);
                     }
                     self.conclude(scene, id, Outcome::TimedOut);
                 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Latency, SetId, Standing, Why};
+use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Latency, Meaning, SetId, Standing, Why};
 use crate::engine::event::{Drain, DropCause};
 
 /// The engine's state and counters at one moment.
@@ -85,6 +85,8 @@ pub struct DestinationView {
     pub falls: u64,
     /// How often its callers' failures have ejected it.
     pub ejections: u64,
+    /// Probes that have ended, in the order of [`Meaning::ALL`].
+    pub probes: [u64; Meaning::ALL.len()],
     /// Initial INVITEs sent there.
     pub selections: u64,
     /// Other requests outside a dialog sent there.

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use super::names::Names;
 use super::sets::{Current, First, Status, first_sets};
-use super::{Gone, Handle, Server, ServerConfig, ServerError};
+use super::{Gone, Handle, History, Server, ServerConfig, ServerError};
 use crate::config::{Config, Drained};
 use crate::edge::http::{self, HttpError, Readiness, ReloadFailed, Reloaded, Surface};
 use crate::edge::key::{self, KeyError};
@@ -23,6 +23,8 @@ use crate::edge::metrics;
 use crate::edge::store::snapshot::{LastGood, SnapshotError};
 use crate::edge::store::{Store, StoreError};
 use crate::edge::{interfaces, log};
+use crate::engine::Snapshot;
+use crate::engine::dispatch::{NoSuchDestination, SetId, Standing};
 use crate::engine::event::{Drain, Event};
 use crate::engine::flow::Role;
 
@@ -252,6 +254,22 @@ impl Shared {
 }
 
 impl http::Node for Shared {
+    fn name(&self) -> &str {
+        &self.config.node_id
+    }
+
+    async fn snapshot(&self) -> Result<Arc<Snapshot>, String> {
+        self.handle.snapshot().await.map_err(|gone| gone.to_string())
+    }
+
+    async fn history(&self, set: SetId, uri: &str) -> Result<History, String> {
+        self.handle.history(set, uri).await.map_err(|gone| gone.to_string())
+    }
+
+    async fn give(&self, set: SetId, uri: &str, standing: Standing) -> Result<Result<(), NoSuchDestination>, String> {
+        self.handle.give(set, uri, standing).await.map_err(|gone| gone.to_string())
+    }
+
     async fn readiness(&self) -> Readiness {
         let mut readiness = Readiness { reasons: Vec::new(), degraded: self.status().degraded() };
         match self.handle.snapshot().await {
@@ -268,7 +286,7 @@ impl http::Node for Shared {
     }
 
     async fn metrics(&self) -> Result<String, String> {
-        let snapshot = self.handle.snapshot().await.map_err(|gone| gone.to_string())?;
+        let snapshot = http::Node::snapshot(self).await?;
         let (edge, store) = (self.handle.edge_counters(), self.status().counts);
         Ok(metrics::render(&metrics::View { snapshot: &snapshot, edge: &edge, store: &store, started: self.started }))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use slotmap::new_key_type;
 
 use super::fitness::Fitness;
-use super::health::{Condition, Health, Judgement, Probing};
+use super::health::{Condition, Health, Judgement, Meaning, Probing};
 use super::order::{Order, Standing};
 use crate::engine::clock::{Instant, Now};
 use crate::engine::flow::{ListenerId, Transport};
@@ -104,6 +104,7 @@ pub(super) struct Counts {
     pub(super) responses: [u64; 6],
     pub(super) falls: u64,
     pub(super) ejections: u64,
+    pub(super) probes: [u64; Meaning::ALL.len()],
 }
 
 impl Destination {

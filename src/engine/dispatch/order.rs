@@ -44,11 +44,18 @@ pub struct Standing {
     pub reason: String,
     /// When.
     pub at: SystemTime,
+    /// Until when a destination that drains should be empty; people are told when it is not.
+    pub deadline: Option<SystemTime>,
 }
 
 impl Standing {
+    /// Whether it is the same but for when it was given.
+    pub(super) fn says_the_same(&self, other: &Standing) -> bool {
+        *self == Standing { at: self.at, ..other.clone() }
+    }
+
     /// What the table's `state` column says.
     pub(super) fn of_table(order: Order, at: SystemTime) -> Self {
-        Standing { order, by: "table".to_owned(), reason: String::new(), at }
+        Standing { order, by: "table".to_owned(), reason: String::new(), at, deadline: None }
     }
 }

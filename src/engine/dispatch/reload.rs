@@ -55,7 +55,7 @@ impl Dispatch {
         for id in old.into_values() {
             self.destinations.remove(id);
         }
-        self.draining.retain(|id| self.destinations.contains_key(*id));
+        self.draining.retain(|one| self.destinations.contains_key(one.id));
         // A counter that the outside has seen may not vanish; a set that nobody ever asked for may.
         self.sets.retain(|_, state| state.configured || state.empty > 0 || !state.members.is_empty());
         self.index();

@@ -1,7 +1,7 @@
 //! What is seen of destinations, what operators want of them, and what time brings: everything that makes one fit or not.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 
@@ -12,6 +12,8 @@ use crate::engine::event::{Event, HealthChange, Output};
 
 /// How often those that drain are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often people hear how far they are.
+const PROGRESS: Duration = Duration::from_secs(10);
 
 /// A destination that an order or a question names and that is not loaded.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -38,6 +40,35 @@ pub struct Remembered {
     pub kept: Option<Kept>,
 }
 
+/// A destination that takes nobody new and has sessions still.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Draining {
+    pub(super) id: DestinationId,
+    /// When people heard last how far it is.
+    told: Instant,
+    /// Until when it should be empty.
+    deadline: Option<SystemTime>,
+}
+
+impl Draining {
+    /// Tells how far it is; false once it is empty.
+    fn look(&mut self, found: &Destination, load: &dyn Load, now: Now, out: &mut Vec<Output>) -> bool {
+        let (set, uri, address) = (found.set, found.row.uri.clone(), found.row.address);
+        let sessions = load.sessions(self.id);
+        if sessions == 0 {
+            out.push(Output::Event(Event::Drained { set, uri, address }));
+            return false;
+        }
+        let late = self.deadline.is_some_and(|deadline| deadline <= now.wall);
+        if late || now.mono.since(self.told) >= PROGRESS {
+            self.told = now.mono;
+            self.deadline = self.deadline.filter(|_| !late);
+            out.push(Output::Event(Event::Draining { set, uri, address, sessions, late }));
+        }
+        true
+    }
+}
+
 impl Dispatch {
     /// Takes what was seen of a destination.
     pub(crate) fn see(&mut self, id: DestinationId, seen: Seen, now: Now, out: &mut Vec<Output>) {
@@ -50,6 +81,9 @@ impl Dispatch {
         let before = found.condition.is_ejected(now.mono);
         let observation = found.condition.see(seen, judgement, &terms, now);
         found.counts.ejections += u64::from(!before && found.condition.is_ejected(now.mono));
+        if seen.check.is_some() {
+            found.counts.probes[observation.meaning as usize] += 1;
+        }
         self.note(id, Some(observation), now, out);
     }
 
@@ -70,13 +104,20 @@ impl Dispatch {
         let Dispatch { destinations, sets, unknown, changing, .. } = self;
         let Some(found) = destinations.get_mut(id) else { return };
         let judgement = &sets.get(&found.set).map_or(&**unknown, |state| &state.policy).judgement;
+        let since = found.condition.since;
         if let Some((old, new, why)) = found.condition.turn(judgement, now) {
             found.counts.falls += u64::from(new == Health::Down);
             let Destination { set, row, .. } = found;
-            let change = HealthChange { set: *set, uri: row.uri.clone(), address: row.address, old, new, why, cause };
+            let (set, uri, address) = (*set, row.uri.clone(), row.address);
+            let lasted = now.wall.duration_since(since).unwrap_or_default();
+            let change = HealthChange { set, uri, address, old, new, lasted, why, cause };
             out.push(Output::Event(Event::Health(Box::new(change))));
         }
-        if let Some(deadline) = found.condition.deadline(judgement, now.mono) {
+        // One entry of the wheel that is early enough serves; what it finds then is looked at anew.
+        if let Some(deadline) = found.condition.deadline(judgement, now.mono)
+            && found.condition.scheduled.is_none_or(|at| deadline < at)
+        {
+            found.condition.scheduled = Some(deadline);
             changing.insert(deadline, id);
         }
     }
@@ -113,7 +154,8 @@ impl Dispatch {
         self.destinations.get(id).is_some_and(|found| found.condition.probing().checks.iter().any(asks))
     }
 
-    /// Gives an order to all addresses of a destination. The same order again changes nothing but its giver.
+    /// Gives an order to all addresses of a destination. The same order by the same for the same reason changes nothing, not
+    /// even when it was given.
     ///
     /// # Errors
     /// [`NoSuchDestination`].
@@ -128,8 +170,13 @@ impl Dispatch {
         let mut known = false;
         for (id, found) in self.destinations.iter_mut().filter(|(_, found)| found.set == set && found.row.uri == uri) {
             known = true;
+            if found.standing.says_the_same(standing) {
+                continue;
+            }
             let old = std::mem::replace(&mut found.standing, standing.clone()).order;
             if old == standing.order {
+                let drains = self.draining.iter_mut().filter(|one| one.id == id);
+                drains.for_each(|one| one.deadline = standing.deadline);
                 continue;
             }
             let sessions = load.sessions(id);
@@ -142,9 +189,10 @@ impl Dispatch {
                 standing: standing.clone(),
                 sessions,
             }));
-            self.draining.retain(|one| *one != id);
+            self.draining.retain(|one| one.id != id);
             if standing.order != Order::Ready {
-                self.draining.push(id);
+                let (told, deadline) = (Instant::ZERO, standing.deadline);
+                self.draining.push(Draining { id, told, deadline });
             }
         }
         if !self.draining.is_empty() {
@@ -180,22 +228,17 @@ impl Dispatch {
     pub(crate) fn wake(&mut self, load: &dyn Load, now: Now, out: &mut Vec<Output>) {
         let mut due = Vec::new();
         self.changing.advance(now.mono, &mut due);
-        for (_, id) in due {
+        for (at, id) in due {
+            if let Some(found) = self.destinations.get_mut(id) {
+                found.condition.scheduled = found.condition.scheduled.filter(|scheduled| *scheduled != at);
+            }
             self.note(id, None, now, out);
         }
         if self.next_look.is_some_and(|at| at <= now.mono) {
-            let destinations = &self.destinations;
-            self.draining.retain(|id| {
-                let empty = load.sessions(*id) == 0;
-                if let Some(found) = destinations.get(*id).filter(|_| empty) {
-                    out.push(Output::Event(Event::Drained {
-                        set: found.set,
-                        uri: found.row.uri.clone(),
-                        address: found.row.address,
-                    }));
-                }
-                !empty
-            });
+            let mut draining = std::mem::take(&mut self.draining);
+            draining
+                .retain_mut(|one| self.destinations.get(one.id).is_some_and(|found| one.look(found, load, now, out)));
+            self.draining = draining;
             self.next_look = (!self.draining.is_empty()).then(|| now.mono + LOOK);
         }
     }

@@ -27,8 +27,8 @@ impl<O: Copy> Transactions<O> {
         }
     }
 
-    /// Takes a client transaction out.
-    pub(super) fn forget_client(&mut self, id: ClientId) {
+    /// Takes a client transaction out: what still comes for it is a stranger's.
+    pub(crate) fn forget_client(&mut self, id: ClientId) {
         let Some(client) = self.clients.remove(id) else { return };
         if let Entry::Occupied(mut stream) = self.by_stream.entry(client.flow) {
             stream.get_mut().remove(&id);
