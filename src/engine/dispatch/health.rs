@@ -357,7 +357,9 @@ impl Condition {
     /// Compares the health with what was told last. What changed is old, new and why.
     pub(crate) fn turn(&mut self, judgement: &Judgement, now: Now) -> Option<(Health, Health, Why)> {
         let (old, mut new) = (self.told, self.health(judgement, now.mono));
-        if old == new {
+        // That it is held for up to begin with is no news, least of all when it fails.
+        let failed = || self.history.iter().last().is_some_and(|last| last.meaning == Meaning::Fall);
+        if old == new || (old, new) == (Health::Unknown, Health::Up) && failed() {
             return None;
         }
         // A trial that fails is no flap.

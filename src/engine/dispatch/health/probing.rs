@@ -203,6 +203,27 @@ mod tests {
     }
 
     #[test]
+    fn a_first_failure_does_not_tell_that_it_is_up() {
+        let now = Now { mono: Instant::ZERO, wall: std::time::SystemTime::UNIX_EPOCH };
+        let probing = Probing { checks: vec![Check::new(CheckKind::Sip(SipProbe::default()))], ..Probing::default() };
+        let judgement = Judgement::default();
+        let terms = Terms { observe: &judgement.observe, may_eject: true, chance: 0.5 };
+        let told = |outcomes: &[Outcome]| {
+            let mut condition = Condition::new(probing.clone().into(), now);
+            let mut turn = |&outcome| {
+                let seen = Seen { witness: Witness::Options, check: Some(0), outcome, sent: now.mono };
+                condition.see(seen, &judgement, &terms, now);
+                condition.turn(&judgement, now).map(|(old, new, _)| (old, new))
+            };
+            outcomes.iter().map(&mut turn).collect::<Vec<_>>()
+        };
+        let down = Some((Health::Unknown, Health::Down));
+        assert_eq!(told(&[Outcome::Refused, Outcome::TimedOut]), [None, down]);
+        let up = Some((Health::Unknown, Health::Up));
+        assert_eq!(told(&[Outcome::Refused, Outcome::answered(200)]), [None, up]);
+    }
+
+    #[test]
     fn several_probes_say_one_thing_together() {
         for (combine, levels, together) in [
             (Combine::All, &[Up, Up][..], Up),
