@@ -95,7 +95,7 @@ impl Prober {
             if schedules.contains_key(id) {
                 continue;
             }
-            let schedule = Schedule::new(probing, *placed, now.mono);
+            let mut schedule = Schedule::new(probing, *placed, now.mono);
             *placed += 1;
             for check in 0..probing.checks.len() {
                 due.insert(schedule.first(check, early, now.mono), Due::Send(id, check));

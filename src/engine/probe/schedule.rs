@@ -14,22 +14,33 @@ const FIRST: Duration = Duration::from_millis(10);
 /// there are.
 const GOLDEN: f64 = 0.618_033_988_749_895;
 
-/// The next regular time of each check of one destination.
+/// When each check of one destination is due.
 #[derive(Clone, Debug)]
-pub(super) struct Schedule(SmallVec<[Instant; 1]>);
+pub(super) struct Schedule(SmallVec<[Place; 1]>);
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The next regular time.
+    at: Instant,
+    /// Whether one leaves before that: the first of all.
+    early: bool,
+}
 
 impl Schedule {
     /// The places of the destination that is the `nth` of all.
     pub(super) fn new(probing: &Probing, nth: u64, now: Instant) -> Self {
         let place = |number: usize| (nth as f64 * GOLDEN + number as f64 * GOLDEN / 2.0).fract();
         let checks = probing.checks.iter().enumerate();
-        Schedule(checks.map(|(number, check)| now + check.interval.mul_f64(place(number))).collect())
+        let at = |(number, check): (usize, &Check)| now + check.interval.mul_f64(place(number));
+        Schedule(checks.map(|check| Place { at: at(check), early: false }).collect())
     }
 
     /// When the first probe leaves: at its place, or sooner, so that a small set is known at once.
-    pub(super) fn first(&self, check: usize, early: u32, now: Instant) -> Instant {
-        let place = self.0.get(check).copied().unwrap_or(now);
-        place.min(now + FIRST * early.min(100_000))
+    pub(super) fn first(&mut self, check: usize, early: u32, now: Instant) -> Instant {
+        let early = now + FIRST * early.min(100_000);
+        let Some(place) = self.0.get_mut(check) else { return early };
+        place.early = early < place.at;
+        place.at.min(early)
     }
 
     /// It is due: the next time. None if it is not due any more, since that was moved.
@@ -42,16 +53,16 @@ impl Schedule {
     ) -> Option<Instant> {
         let what = condition.probing().checks.get(check)?;
         let place = self.0.get_mut(check)?;
-        let first = condition.count(check)?.is_fresh();
-        if *place > now {
-            // The first one leaves before its place, the second one keeps it.
-            return first.then_some(*place);
+        // The first one leaves before its place, the second one keeps it.
+        let early = std::mem::take(&mut place.early);
+        if place.at > now {
+            return early.then_some(place.at);
         }
         let step = step(what, condition, check, chance);
         // From where it was due, so that lateness does not add up; a long sleep is not made up for.
-        let next = *place + step;
-        *place = if next > now { next } else { now + step };
-        Some(*place)
+        let next = place.at + step;
+        place.at = if next > now { next } else { now + step };
+        Some(place.at)
     }
 
     /// A probe that was sent at `sent` has ended, and its level may be about to change: the next time if it is sooner now.
@@ -66,8 +77,8 @@ impl Schedule {
         let what = condition.probing().checks.get(check)?;
         let next = (sent + step(what, condition, check, chance)).max(now);
         let place = self.0.get_mut(check)?;
-        (next < *place).then(|| {
-            *place = next;
+        (next < place.at).then(|| {
+            place.at = next;
             next
         })
     }
