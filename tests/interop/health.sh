@@ -7,8 +7,8 @@
 # - probes: OPTIONS every second, fall 2, timeout 2 s, and nothing made of traffic;
 # - traffic: set 19 as it is shipped, which probes nothing;
 # - both: the probes, and traffic as it is shipped;
-# - kamailio-probes, kamailio-traffic: Kamailio with the same times, as a remark (health/kamailio.cfg; OPENSIPS names no
-#   program yet). The second puts a server out by the first call that fails there.
+# - kamailio-probes, kamailio-traffic: Kamailio with the same times, where it is installed, without bounds
+#   (health/kamailio.cfg). Both probe; the second puts a server out by the first call that fails there.
 # The outage, from the 3rd to the 8th second of 20:
 # - killed: SIGKILL, and a new start; mute: SIGSTOP, and SIGCONT; both-killed, both-mute: both servers;
 # - offline (503), busy (486): from the start on, to the 8th second of 26, which is longer than a first ejection.
@@ -16,11 +16,11 @@
 # Bounds, by DESIGN and with what a busy machine needs:
 # - With a good server every call is answered: 0 lost.
 # - probes: the dead one gets no new INVITE after 4.5 s, and answers the first one within 12 s of its return.
-# - traffic: a closed port is out after 3 failures: what else it gets was on its way within 250 ms of the third. A mute one
-#   is out when 3 tries have been silent for the set's first_response_timeout, 2 s; here 2.5 s. Then it gets one call as a
-#   trial now and then. It answers the first one within 7 s of its return.
-# - Both dead: each call gets 480, at once when it is known (from the 3rd second on; p99 below 200 ms, since a trial's
-#   caller waits). Both serve again within 7 s.
+# - traffic: a closed port is out after 3 failures: what else it gets was on its way within 250 ms of the third ICMP error.
+#   A mute one is out when 3 tries have been silent for the set's first_response_timeout, 2 s; here 2.5 s. Then it gets one
+#   call as a trial now and then. It answers the first one within 7 s of its return.
+# - Both dead: each call gets 480, at once when it is known (from the 3rd second on; p99 below 500 ms). Both serve again
+#   within 7 s (12 s by probes).
 # - offline and busy: held out, by probes after 4.5 s, by traffic with less than a twentieth of the calls from the start. The
 #   first trial of one that is offline fails, so that it waits twice as long (10 s and a quarter): back within 14 s.
 # - At the end each has between 40 and 60 % of the calls again.
@@ -35,7 +35,7 @@ if [ $# -eq 0 ]; then
     ! command -v kamailio >/dev/null || cases+=(kamailio-{probes,traffic}/{killed,mute})
 fi
 
-row() { printf '%-24s %5s %8s %5s %5s %6s %7s %8s %8s %6s %7s %7s %7s\n' "$@"; }
+row() { printf '%-24s %5s %8s %5s %5s %7s %5s %6s %8s %8s %6s %7s %7s %7s\n' "$@"; }
 
 probe='[set.probe]
 interval = "1s"
@@ -63,8 +63,10 @@ proxy() {
 
 # kill_hard PID...: bash says nothing of it.
 kill_hard() {
+    local pid
     kill -KILL "$@"
     wait "$@" 2>/dev/null || true
+    for pid in "$@"; do stop "$pid"; done
 }
 
 # figure NAME: one of what measure.py told.
@@ -86,9 +88,10 @@ play() {
     watch=$started
     until_true 20 grep -q watching "$work/watch.log" || fail "no watch: $(tail -n 3 "$work/watch.log")"
     died=$EPOCHREALTIME
-    sipp_caller caller health/caller 127.0.0.1 -m "$calls" -r "$rate" -l "$calls" -deadcall_wait 0 &
-    caller=$!
-    pids+=("$caller")
+    start "$work/caller.log" sipp 127.0.0.1:8060 -sf "$here/health/caller.xml" -i 127.0.0.1 -p 5072 -nostdin -m "$calls" \
+        -r "$rate" -l "$calls" -deadcall_wait 0 -buff_size 4194304 -timeout 120s -timeout_error -trace_stat \
+        -stf "$work/caller.csv" -fd 1 -trace_err -error_file "$work/caller.err"
+    caller=$started
     sleep 3
     case $outage in
         killed) died=$EPOCHREALTIME && kill_hard "$first" ;;
@@ -107,13 +110,13 @@ play() {
         both-mute) kill -CONT "$first" "$second" ;;
         offline | busy) stop "$first" && returned=$EPOCHREALTIME && lab_server 7010-again 7010 ;;
     esac
-    wait "$caller" || wrong "$1: $(counter caller 'FailedCall(C)') of SIPp's calls got what they do not expect"
+    wait "$caller" || [[ $set = kamailio-* ]] || wrong "$1: $(counter caller 'FailedCall(C)') of SIPp's calls got what they do not expect"
     kill -TERM "$watch"
     ended "$watch" 20 || fail "the watch does not end"
     python3 "$here/health/measure.py" outage "$work/packets" "$died" "$returned" "${dead[@]}" >"$work/figures" ||
         fail "nothing is measured"
     row "$1" "$(figure calls)" "$(figure answered)" "$(figure refused)" "$(figure other)" "$(figure tries)" \
-        "$(figure trials)" "$(figure last_s)" "$(figure back_s)" "$(figure share)" "$(figure p50)" "$(figure p99)" "$(figure max)"
+        "$(figure refusals)" "$(figure trials)" "$(figure last_s)" "$(figure back_s)" "$(figure share)" "$(figure p50)" "$(figure p99)" "$(figure max)"
     [[ $set != kamailio-* ]] || return 0
 
     expect "$1: calls" "$calls" "$(figure calls)"
@@ -126,7 +129,7 @@ play() {
             echo "remark: $1: $(tr '\n' ' ' <"$work/figures-480")(480s from 3 s after death to return, ms)"
             expect "$1: calls refused while both are known to be dead" "$(awk '$1 == "calls" { print $2 }' "$work/figures-480")" \
                 "$(awk '$1 == "refused" { print $2 }' "$work/figures-480")"
-            below "$(awk '$1 == "p99" { print $2 }' "$work/figures-480")" 200 || wrong "$1: p99 of its 480s is not below 200 ms"
+            below "$(awk '$1 == "p99" { print $2 }' "$work/figures-480")" 500 || wrong "$1: p99 of its 480s is not below 500 ms"
             ;;
         *) [ "$(figure refused)" = 0 ] || wrong "$1: $(figure refused) calls were refused" ;;
     esac
@@ -136,8 +139,8 @@ play() {
             [ "$(figure trials)" = 0 ] || wrong "$1: $(figure trials) INVITEs went to the dead one later"
             ;;
         traffic/killed | both/killed)
-            [ "$(figure tries)" -ge 3 ] || wrong "$1: only $(figure tries) calls went to the dead one"
-            below "$(figure behind_third)" 250 || wrong "$1: an INVITE came $(figure behind_third) ms after the third"
+            [ "$(figure refusals)" -ge 3 ] || wrong "$1: only $(figure refusals) calls were refused there"
+            below "$(figure behind_third)" 250 || wrong "$1: an INVITE came $(figure behind_third) ms after the third was refused"
             ;;
         traffic/mute | both/mute) below "$(figure last_s)" 2.5 || wrong "$1: an INVITE went to the dead one after $(figure last_s) s" ;;
         traffic/offline | traffic/busy)
@@ -154,7 +157,7 @@ play() {
 
 heads() {
     echo "$name: $rate calls a second, an outage of 5 s; ms from INVITE to 200"
-    row case calls answered 480 other to-dead trials last_s back_s share p50 p99 max
+    row case calls answered 480 other to-dead icmp trials last_s back_s share p50 p99 max
 }
 
 if [ ${#cases[@]} -eq 1 ]; then

@@ -58,8 +58,8 @@ def outage(file, died, returned, *ports):
     lines = read(file)
     began, ended = calls(lines)
     codes = Counter(code for _, code in ended.values())
-    # When a dead server first got each call, and when it answered it 200.
-    tries, answers = defaultdict(dict), defaultdict(dict)
+    # When each of them first got each call, when it answered it 200, and when its host said that nobody is there.
+    tries, answers, refusals = defaultdict(dict), defaultdict(dict), defaultdict(dict)
     arrivals = []
     for time, source, destination, what, call in lines:
         if what == "INVITE" and source != CALLER and destination != CALLER:
@@ -68,7 +68,9 @@ def outage(file, died, returned, *ports):
                 tries[destination].setdefault(call, time)
         elif what == "200/INVITE" and source in ports:
             answers[source].setdefault(call, time)
-    during, trials, last, third, back = 0, 0, 0.0, 0.0, 0.0
+        elif what == "icmp/INVITE" and destination in ports:
+            refusals[destination].setdefault(call, time)
+    during, refused, trials, last, third, back = 0, 0, 0, 0.0, 0.0, 0.0
     for port in ports:
         times = sorted(time for time in tries[port].values() if died <= time < returned)
         before = died
@@ -81,8 +83,10 @@ def outage(file, died, returned, *ports):
                 before = time
         during += len(run)
         last = max([last] + [time - died for time in run])
-        if len(run) > 3:
-            third = max(third, run[-1] - run[2])
+        errors = sorted(time for time in refusals[port].values() if died <= time < returned)
+        refused += len(errors)
+        if len(errors) >= 3:
+            third = max(third, run[-1] - errors[2])
         good = [answers[port][call] for call, time in tries[port].items() if time >= returned and call in answers[port]]
         back = max(back, min(good, default=float("inf")) - returned)
     # Of the last two seconds: whether those that were dead have their share again.
@@ -90,7 +94,7 @@ def outage(file, died, returned, *ports):
     late = [port for time, port in arrivals if time > end - 2]
     good = waits(began, ended, "200")
     tell(calls=len(began), answered=codes["200"], refused=codes["480"],
-         other=len(began) - codes["200"] - codes["480"], tries=during, trials=trials, last_s=round(last, 3),
+         other=len(began) - codes["200"] - codes["480"], tries=during, refusals=refused, trials=trials, last_s=round(last, 3),
          behind_third=third * 1000, back_s=round(back, 3), share=100 * sum(port in ports for port in late) // max(1, len(late)),
          p50=share(good, 50), p99=share(good, 99), max=max(good, default=float("nan")))
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """watch.py FILE: what passes the loopback of this network namespace, UDP over IPv4, until SIGTERM; then FILE has a line for
-each INVITE and OPTIONS and each response to one: when it came (seconds, by the kernel's clock), source port, destination
-port, method or status and method (200/INVITE), Call-ID. Each datagram stands there once; one that was sent again comes again.
+each INVITE and OPTIONS, each response to one and each ICMP error that quotes one: when it came (seconds, by the kernel's
+clock), source port, destination port, method or status and method (200/INVITE; the ICMP error: icmp/INVITE, and the ports
+are those that it quotes), Call-ID. Each datagram stands there once; one that was sent again comes again.
 The last line tells how many the kernel had no room for. "watching" is printed once it does. Needs root."""
 
 import select
@@ -11,6 +12,7 @@ import struct
 import sys
 
 ETH_P_IP = 0x0800            # Of what comes alone: a socket for all protocols would see each one leave too.
+UNREACHABLE = 3              # An ICMP type.
 SOL_PACKET = 263
 PACKET_STATISTICS = 6
 SO_RCVBUFFORCE = 33
@@ -31,12 +33,15 @@ def header(text, name):
 
 def look(frame):
     """What a line says of the frame, but for the time."""
-    ip = frame[14:]
+    ip, before = frame[14:], ""
+    body = ip[(ip[0] & 15) * 4:]
+    if ip[9] == socket.IPPROTO_ICMP and body[0] == UNREACHABLE:
+        ip, before = body[8:], "icmp/"
+        body = ip[(ip[0] & 15) * 4:]
     if ip[9] != socket.IPPROTO_UDP:
         return None
-    udp = ip[(ip[0] & 15) * 4:]
-    source, destination = struct.unpack("!HH", udp[:4])
-    text = udp[8:]
+    source, destination = struct.unpack("!HH", body[:4])
+    text = body[8:]
     if text.startswith(b"SIP/2.0 "):
         method = header(text, b"CSeq").split(b" ")[-1]
         what = text[8:11] + b"/" + method
@@ -44,7 +49,7 @@ def look(frame):
         what = method = text.split(b" ", 1)[0]
     if method not in METHODS:
         return None
-    return f"{source} {destination} {what.decode()} {header(text, b'Call-ID').decode()}"
+    return f"{source} {destination} {before}{what.decode()} {header(text, b'Call-ID').decode()}"
 
 
 def main():
