@@ -33,6 +33,8 @@ pub use panic::{Panic, PanicMode};
 pub use select::{Algorithm, PriorityOrder};
 pub use watch::{NoSuchDestination, Remembered};
 
+#[cfg(test)]
+pub(crate) use health::Terms;
 pub(crate) use health::{Condition, Seen};
 
 use self::select::{Candidate, Turns};
