@@ -34,7 +34,11 @@ pub(super) fn read_sets(root: &Section<'_>) -> Vec<Policy> {
 
 fn read_set(section: &Section<'_>, set: SetId) -> Policy {
     let algorithm = |text: &str| {
-        let all: Vec<_> = Algorithm::ALL.iter().map(|one| format!("{} ({})", one.name(), one.number())).collect();
+        let name = |one: &Algorithm| match one.number() {
+            Some(number) => format!("{} ({number})", one.name()),
+            None => one.name().to_owned(),
+        };
+        let all: Vec<_> = Algorithm::ALL.iter().map(name).collect();
         Algorithm::from_name_or_number(text).ok_or_else(|| format!("give one of {}", all.join(", ")))
     };
     let order = |text: &str| match text {

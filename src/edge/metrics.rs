@@ -459,7 +459,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Latency, Order, SetId, Standing, Why};
+    use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Latency, Limits, Order, SetId, Standing, Why};
 
     fn destination(uri: &str) -> DestinationView {
         DestinationView {
@@ -481,6 +481,7 @@ mod tests {
             since: UNIX_EPOCH,
             why: Why::Works,
             fitness: Fitness::Fit,
+            limits: Limits::default(),
             probed: true,
             share: 100,
             penalty: 0,
@@ -503,6 +504,7 @@ mod tests {
             name: "tts".to_owned(),
             algorithm: "round_robin",
             empty: 5,
+            full: 2,
             failovers: 3,
             exhausted: 1,
             panicking: false,

@@ -1,5 +1,6 @@
 //! Destination sets: what was loaded, who is fit, and who is next.
 
+mod capacity;
 mod destination;
 mod failover;
 mod fitness;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use slotmap::SlotMap;
 use smallvec::SmallVec;
 
+pub use capacity::{Capacity, Limits};
 pub use destination::{Destination, DestinationId, Row, RowState, Set, SetId, Sets};
 pub use failover::{BadOutcome, Failover, RetryOn};
 pub use fitness::Fitness;
@@ -64,6 +66,8 @@ pub struct Policy {
     pub probing_instead: Vec<(String, Arc<Probing>)>,
     /// How their health is judged.
     pub judgement: Judgement,
+    /// How much they may be given.
+    pub capacity: Capacity,
     /// What is done when too few are fit.
     pub panic: Panic,
 }
@@ -81,6 +85,7 @@ impl Policy {
             probing: Arc::default(),
             probing_instead: Vec::new(),
             judgement: Judgement::default(),
+            capacity: Capacity::default(),
             panic: Panic::default(),
         }
     }
@@ -125,6 +130,17 @@ impl Plan {
     }
 }
 
+/// What a plan has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planned {
+    /// Somebody is fit.
+    Somebody,
+    /// Somebody would be, and nobody has room.
+    Full,
+    /// Nobody is fit.
+    Empty,
+}
+
 /// The load of destinations, which is known elsewhere: dispatch keeps no count of sessions beside the table of them.
 pub trait Load {
     /// Live sessions now, pending ones included.
@@ -164,6 +180,7 @@ struct SetState {
     /// In the order of the table.
     members: Vec<DestinationId>,
     empty: u64,
+    full: u64,
     failovers: u64,
     exhausted: u64,
     session: Turns,
@@ -201,18 +218,39 @@ impl Dispatch {
 
     /// Puts the fit destinations of the set into `plan` in its algorithm's order, and steps the turn. An unknown set's
     /// plan is empty.
-    pub fn plan(&mut self, set: SetId, turn: Turn, now: Instant, plan: &mut Plan) {
+    pub fn plan(&mut self, set: SetId, turn: Turn, load: &dyn Load, now: Instant, plan: &mut Plan) -> Planned {
         plan.0.clear();
         let Dispatch { destinations, sets, fit, .. } = self;
-        let Some(state) = sets.get_mut(&set) else { return };
+        let Some(state) = sets.get_mut(&set) else { return Planned::Empty };
         let SetState { policy, members, .. } = state;
         fit.clear();
-        let mut slow = false;
-        let wanted = members.iter().filter_map(|&id| Some((id, destinations.get(id)?)));
-        for (id, found) in wanted.clone().filter(|(_, found)| found.fitness(&policy.judgement, now).is_fit()) {
-            let share = found.condition.share(&policy.judgement, now);
-            slow |= share < 100;
-            fit.push(Candidate { id, weight: found.row.weight, priority: found.row.priority, share });
+        let (mut slow, mut full, mut sessions) = (false, false, 0);
+        for (id, found) in members.iter().filter_map(|&id| Some((id, destinations.get(id)?))) {
+            let has = load.sessions(id);
+            sessions += has;
+            // What is no call takes no room.
+            let fitness = match (found.fitness(&policy.judgement, has, now), turn) {
+                (Fitness::Full, Turn::Other) => Fitness::Fit,
+                (fitness, _) => fitness,
+            };
+            full |= fitness == Fitness::Full;
+            if fitness.is_fit() {
+                let share = found.condition.share(&policy.judgement, now);
+                slow |= share < 100;
+                fit.push(Candidate {
+                    id,
+                    weight: found.row.weight,
+                    priority: found.row.priority,
+                    share,
+                    load: has,
+                    capacity: found.limits.sessions,
+                    latency: found.condition.call_latency(now).as_secs_f64(),
+                });
+            }
+        }
+        if turn == Turn::Session && policy.capacity.set_max_sessions.is_some_and(|limit| sessions >= limit) {
+            full |= !fit.is_empty();
+            fit.clear();
         }
         if slow {
             // Only then, so that weights stay what people wrote.
@@ -226,6 +264,11 @@ impl Dispatch {
             Turn::Other => &mut state.other,
         };
         turns.plan(&state.policy, fit, plan);
+        match (plan.first(), full) {
+            (Some(_), _) => Planned::Somebody,
+            (None, true) => Planned::Full,
+            (None, false) => Planned::Empty,
+        }
     }
 
     /// A destination; none if it is no longer loaded.
@@ -245,21 +288,21 @@ impl Dispatch {
 
     /// Whether a new request may go there, and if not, why not; computed each time, nobody keeps the answer. None if it is
     /// no longer loaded.
-    pub fn fitness(&self, id: DestinationId, now: Instant) -> Option<Fitness> {
+    pub fn fitness(&self, id: DestinationId, load: &dyn Load, now: Instant) -> Option<Fitness> {
         let found = self.destinations.get(id)?;
-        Some(found.fitness(&self.policy(found.set).judgement, now))
+        Some(found.fitness(&self.policy(found.set).judgement, load.sessions(id), now))
     }
 
     /// Whether a request that another destination did not take may go there: if it is fit, or if its set panics and sends to
     /// the unfit too.
-    pub(crate) fn may_try(&self, id: DestinationId, now: Instant) -> bool {
-        let Some(fitness) = self.fitness(id, now) else { return false };
+    pub(crate) fn may_try(&self, id: DestinationId, load: &dyn Load, now: Instant) -> bool {
+        let Some(fitness) = self.fitness(id, load, now) else { return false };
         match fitness {
             Fitness::Fit => true,
             Fitness::Unwell(_) | Fitness::OnTrial => {
                 self.sets.get(&self.destinations[id].set).is_some_and(|state| state.panicking)
             }
-            Fitness::Ordered(_) | Fitness::Unresolved => false,
+            Fitness::Ordered(_) | Fitness::Unresolved | Fitness::Full => false,
         }
     }
 
@@ -297,6 +340,11 @@ impl Dispatch {
         self.set_mut(set).empty += 1;
     }
 
+    /// Counts a request that found nobody with room.
+    pub(crate) fn note_full(&mut self, set: SetId) {
+        self.set_mut(set).full += 1;
+    }
+
     /// A try at a destination of the set has failed; whether another one has been made.
     pub(crate) fn note_failover(&mut self, set: SetId, tried_again: bool) {
         let state = self.set_mut(set);
@@ -316,6 +364,7 @@ impl Dispatch {
                 name: state.policy.name.clone(),
                 algorithm: state.policy.algorithm.name(),
                 empty: state.empty,
+                full: state.full,
                 failovers: state.failovers,
                 exhausted: state.exhausted,
                 panicking: state.panicking,
@@ -342,6 +391,7 @@ impl SetState {
             configured: false,
             members: Vec::new(),
             empty: 0,
+            full: 0,
             failovers: 0,
             exhausted: 0,
             session: Turns::new(seed),
@@ -373,7 +423,8 @@ fn view_destination(
         health: condition.health(judgement, now.mono),
         since: condition.since,
         why: condition.why(judgement, now.mono),
-        fitness: destination.fitness(judgement, now.mono),
+        fitness: destination.fitness(judgement, load.sessions(id), now.mono),
+        limits: destination.limits,
         probed: !condition.probing().checks.is_empty(),
         share: condition.share(judgement, now.mono),
         penalty: condition.penalty(judgement, now.mono),
@@ -438,7 +489,7 @@ mod tests {
 
     fn plan(dispatch: &mut Dispatch, turn: Turn) -> Vec<u16> {
         let mut plan = Plan::default();
-        dispatch.plan(SET, turn, NOW.mono, &mut plan);
+        dispatch.plan(SET, turn, &Idle, NOW.mono, &mut plan);
         assert_eq!(plan.first(), plan.iter().next());
         plan.iter().map(|id| dispatch.destination(id).expect("loaded").row.address.port()).collect()
     }
@@ -534,7 +585,7 @@ mod tests {
             load(&mut dispatch, [Row { state: RowState::Inactive, ..row(1) }]);
             assert!(plan(&mut dispatch, Turn::Other).is_empty());
             let mut plan = Plan(SmallVec::from_elem(DestinationId::default(), 2));
-            dispatch.plan(SetId(77), Turn::Session, NOW.mono, &mut plan);
+            dispatch.plan(SetId(77), Turn::Session, &Idle, NOW.mono, &mut plan);
             assert_eq!(plan, Plan::default(), "an unknown set clears it too");
         }
     }
@@ -554,7 +605,9 @@ mod tests {
     fn an_algorithm_is_known_by_its_name_and_by_its_opensips_number() {
         for algorithm in Algorithm::ALL {
             assert_eq!(Algorithm::from_name_or_number(algorithm.name()), Some(algorithm));
-            assert_eq!(Algorithm::from_name_or_number(&algorithm.number().to_string()), Some(algorithm));
+            if let Some(number) = algorithm.number() {
+                assert_eq!(Algorithm::from_name_or_number(&number.to_string()), Some(algorithm));
+            }
         }
         assert_eq!(Algorithm::from_name_or_number("4"), Some(Algorithm::RoundRobin));
         assert!(
@@ -600,7 +653,7 @@ mod tests {
         assert_eq!(dispatch.view(&Idle, NOW)[0].destinations[0].selections, 1);
         assert_eq!(first(&mut dispatch), Some(7011), "the turn goes on");
         assert_eq!(load(&mut dispatch, [row(7011), row(7012)]), Changes { added: 1, removed: 1, changed: 0 });
-        assert!(dispatch.destination(before).is_none() && dispatch.fitness(before, NOW.mono).is_none());
+        assert!(dispatch.destination(before).is_none() && dispatch.fitness(before, &Idle, NOW.mono).is_none());
         assert_eq!(first(&mut dispatch), Some(7012));
     }
 
@@ -635,7 +688,7 @@ mod tests {
         assert_eq!(dispatch.view(&Idle, NOW)[0].destinations[1].health, Health::Down, "to begin with");
         let later = NOW.mono + Duration::from_secs(10);
         let mut healed = Plan::default();
-        dispatch.plan(SET, Turn::Session, later, &mut healed);
+        dispatch.plan(SET, Turn::Session, &Idle, later, &mut healed);
         assert_eq!(healed.iter().count(), 2, "it is tried again, whatever the table says");
     }
 
@@ -652,7 +705,7 @@ mod tests {
         };
         let ports = |dispatch: &mut Dispatch, set| {
             let mut plan = Plan::default();
-            dispatch.plan(SetId(set), Turn::Session, NOW.mono, &mut plan);
+            dispatch.plan(SetId(set), Turn::Session, &Idle, NOW.mono, &mut plan);
             plan.iter().map(|id| dispatch.destination(id).expect("loaded").row.address.port()).collect::<Vec<_>>()
         };
         let (mut alone, mut beside) = (two_sets(), two_sets());

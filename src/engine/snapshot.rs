@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Latency, SetId, Standing, Why};
+use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Latency, Limits, SetId, Standing, Why};
 use crate::engine::event::{Drain, DropCause};
 
 /// The engine's state and counters at one moment.
@@ -34,6 +34,8 @@ pub struct SetView {
     pub algorithm: &'static str,
     /// Requests that found it without a fit destination.
     pub empty: u64,
+    /// Calls that found nobody with room.
+    pub full: u64,
     /// Tries that failed and were followed by another.
     pub failovers: u64,
     /// Requests whose every try failed.
@@ -71,6 +73,8 @@ pub struct DestinationView {
     pub why: Why,
     /// Whether a new request may go there.
     pub fitness: Fitness,
+    /// What it may be given.
+    pub limits: Limits,
     /// Whether it is probed.
     pub probed: bool,
     /// How much of its weight it gets now, in percent.

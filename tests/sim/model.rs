@@ -519,7 +519,8 @@ impl Model {
         let by_weight = fit().any(|row| row.weight > 0);
         let right = match self.algorithm {
             Algorithm::Priority => row.priority == highest,
-            Algorithm::RoundRobin | Algorithm::Random => !by_weight || row.weight > 0,
+            Algorithm::RoundRobin | Algorithm::Random | Algorithm::LeastLoadP2c => !by_weight || row.weight > 0,
+            Algorithm::LeastLoad | Algorithm::LeastLoadRelative | Algorithm::PeakEwma => !by_weight || row.weight > 0,
         };
         self.hold(right || !first, "priority or weight 0 is not respected");
         self.selections += u64::from(invite);

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use slotmap::new_key_type;
 
+use super::Policy;
+use super::capacity::{Limits, Pace};
 use super::fitness::Fitness;
-use super::health::{Condition, Health, Judgement, Probing};
+use super::health::{Condition, Health, Judgement};
 use super::order::{Order, Standing};
 use crate::engine::clock::{Instant, Now};
 use crate::engine::flow::{ListenerId, Transport};
@@ -93,6 +95,9 @@ pub struct Destination {
     pub mrcp_port: Option<u16>,
     pub(crate) condition: Condition,
     pub(super) counts: Counts,
+    /// What it may be given.
+    pub limits: Limits,
+    pub(super) pace: Pace,
     key: u32,
 }
 
@@ -107,12 +112,14 @@ pub(super) struct Counts {
 }
 
 impl Destination {
-    pub(super) fn new(set: SetId, row: Row, probing: &Arc<Probing>, now: Now) -> Self {
+    pub(super) fn new(set: SetId, row: Row, policy: &Policy, now: Now) -> Self {
         Destination {
             set,
             standing: Standing::of_table(row.state.order(), now.wall),
             mrcp_port: None,
-            condition: Condition::new(Arc::clone(probing), now),
+            condition: Condition::new(Arc::clone(policy.probing_of(&row.uri)), now),
+            limits: policy.capacity.limits(&row.attrs),
+            pace: Pace::default(),
             counts: Counts::default(),
             key: key(set, &row),
             row,
@@ -127,17 +134,18 @@ impl Destination {
 
     /// Takes a new load of the same row. An order that was given by hand stays until the row's state changes; whether that
     /// says now that the destination has failed.
-    pub(super) fn reload(&mut self, row: Row, now: Now) -> bool {
+    pub(super) fn reload(&mut self, row: Row, policy: &Policy, now: Now) -> bool {
         let changed = row.state != self.row.state;
         if changed {
             self.standing = Standing::of_table(row.state.order(), now.wall);
         }
+        self.limits = policy.capacity.limits(&row.attrs);
         self.row = row;
         changed && self.row.state == RowState::Probing
     }
 
     /// Whether a new request may go there, and if not, why not.
-    pub(super) fn fitness(&self, judgement: &Judgement, now: Instant) -> Fitness {
+    pub(super) fn fitness(&self, judgement: &Judgement, sessions: u64, now: Instant) -> Fitness {
         if self.standing.order != Order::Ready {
             return Fitness::Ordered(self.standing.order);
         }
@@ -145,10 +153,19 @@ impl Destination {
             return Fitness::Unresolved;
         }
         match self.condition.health(judgement, now) {
-            Health::Up | Health::Unknown if self.condition.takes_calls(judgement, now) => Fitness::Fit,
-            Health::Up | Health::Unknown => Fitness::OnTrial,
+            Health::Up | Health::Unknown if !self.condition.takes_calls(judgement, now) => Fitness::OnTrial,
+            Health::Up | Health::Unknown if self.has_room(judgement, sessions, now) => Fitness::Fit,
+            Health::Up | Health::Unknown => Fitness::Full,
             health @ (Health::Down | Health::Busy) => Fitness::Unwell(health),
         }
+    }
+}
+
+impl Destination {
+    fn has_room(&self, judgement: &Judgement, sessions: u64, now: Instant) -> bool {
+        let share = || self.condition.share(judgement, now);
+        (self.limits == Limits::default())
+            || self.limits.have_room(sessions, share()) && self.pace.has_room(&self.limits, now)
     }
 }
 
@@ -221,15 +238,16 @@ mod tests {
     fn an_order_follows_the_row_only_when_its_state_changes() {
         let loaded = |state| Row { state, ..row("sip:h", "10.0.0.1:5060") };
         let now = Now { mono: Instant::ZERO, wall: std::time::SystemTime::UNIX_EPOCH };
-        let mut destination = Destination::new(SetId(1), loaded(RowState::Active), &Arc::default(), now);
-        let fitness = |destination: &Destination| destination.fitness(&Judgement::default(), now.mono);
+        let policy = Policy::of(SetId(1));
+        let mut destination = Destination::new(SetId(1), loaded(RowState::Active), &policy, now);
+        let fitness = |destination: &Destination| destination.fitness(&Judgement::default(), 0, now.mono);
         assert!(fitness(&destination).is_fit());
         destination.standing.order = Order::Drain;
-        assert!(!destination.reload(loaded(RowState::Active), now));
+        assert!(!destination.reload(loaded(RowState::Active), &policy, now));
         assert_eq!(destination.standing.order, Order::Drain, "given by hand, and the row says nothing new");
-        assert!(!destination.reload(loaded(RowState::Inactive), now));
+        assert!(!destination.reload(loaded(RowState::Inactive), &policy, now));
         assert_eq!(fitness(&destination), Fitness::Ordered(Order::Maint));
-        assert!(destination.reload(loaded(RowState::Probing), now));
+        assert!(destination.reload(loaded(RowState::Probing), &policy, now));
         assert_eq!(destination.standing.order, Order::Ready);
     }
 

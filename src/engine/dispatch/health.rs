@@ -19,6 +19,7 @@ pub use answers::{Answers, BadAnswer, LONGEST_RETRY_AFTER, Meaning};
 pub use count::Level;
 pub use damping::Damping;
 pub use ejection::Observe;
+use latency::Peak;
 pub use latency::{BOUNDS, Latency};
 pub use observation::{KEPT, Observation, Outcome, Witness};
 pub use probing::{Check, CheckKind, Combine, InitState, Probing, SipProbe, When};
@@ -184,6 +185,7 @@ pub(crate) struct Condition {
     risen: Option<Instant>,
     history: History,
     latencies: [Latency; Witness::ALL.len()],
+    peak: Peak,
     /// When traffic said anything last.
     heard: Option<Instant>,
     /// When its health is looked at again.
@@ -215,6 +217,7 @@ impl Condition {
             risen: None,
             history: History::default(),
             latencies: Default::default(),
+            peak: Peak::default(),
             heard: None,
             scheduled: None,
         };
@@ -342,6 +345,9 @@ impl Condition {
         self.answered |= matches!(verdict, Verdict::Alive | Verdict::Busy(_));
         if matches!(outcome, Outcome::Answered { .. } | Outcome::Connected) {
             self.latencies[witness as usize].add(latency);
+            if witness == Witness::Traffic {
+                self.peak.add(latency, now.mono);
+            }
         }
         let observation = Observation { at: now.wall, witness, outcome, meaning: judged.into(), latency };
         self.history.push(observation);
@@ -383,6 +389,11 @@ impl Condition {
         // In steps of ten, so that the algorithms see few changes.
         let percent = (time.powf(1.0 / slow.aggression.max(0.01)) * 10.0).floor() as u32 * 10;
         percent.clamp(u32::from(slow.min_weight_percent).clamp(1, 100), 100)
+    }
+
+    /// How long it takes to answer a call, at worst of late: a slow answer counts at once and is forgotten in ten seconds.
+    pub(crate) fn call_latency(&self, now: Instant) -> Duration {
+        self.peak.at(now)
     }
 
     /// When its health may change by time alone.

@@ -59,7 +59,7 @@ pub(super) fn check(
     }
     let candidate = |id: &DestinationId| {
         let row = &in_service(id)?.row;
-        Some(Candidate { id: *id, weight: row.weight, priority: row.priority, share: 100 })
+        Some(Candidate { id: *id, weight: row.weight, priority: row.priority, share: 100, ..Candidate::default() })
     };
     fit.clear();
     match policy.panic.mode {

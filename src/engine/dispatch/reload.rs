@@ -21,7 +21,6 @@ impl Dispatch {
         for set in sets.0 {
             let policy = self.policy(set.id).clone();
             for row in set.rows {
-                let probing = policy.probing_of(&row.uri);
                 let identity = identity(set.id, &row);
                 if loaded.contains_key(&identity) {
                     continue;
@@ -31,7 +30,7 @@ impl Dispatch {
                         let destination = &mut self.destinations[id];
                         if destination.row != row {
                             changes.changed += 1;
-                            if destination.reload(row, now) {
+                            if destination.reload(row, &policy, now) {
                                 self.begin_down(id, now);
                             }
                         }
@@ -40,7 +39,7 @@ impl Dispatch {
                     None => {
                         changes.added += 1;
                         let failed = row.state == RowState::Probing;
-                        let id = self.destinations.insert(Destination::new(set.id, row, probing, now));
+                        let id = self.destinations.insert(Destination::new(set.id, row, &policy, now));
                         if failed {
                             self.begin_down(id, now);
                         }

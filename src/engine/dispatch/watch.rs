@@ -133,6 +133,7 @@ impl Dispatch {
         let Some(found) = destinations.get_mut(id) else { return };
         let policy = sets.get(&found.set).map_or(&**unknown, |state| &state.policy);
         found.condition.begin_call(now + policy.longest_try(), now);
+        found.pace.spend(&found.limits, now);
     }
 
     /// Where the destination takes MRCP, as its SDP says.
