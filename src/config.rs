@@ -1,7 +1,9 @@
 //! The configuration: one TOML file, gathered into each room's own part. All faults are told at once, with file, line,
 //! value and remedy.
 
+mod health;
 mod listeners;
+mod probe;
 mod reader;
 mod rules;
 mod values;
@@ -18,12 +20,13 @@ use crate::edge::log::{self, LogConfig, LogFormat};
 use crate::edge::resolve::DnsConfig;
 use crate::edge::store::{Strictness, TableOptions};
 use crate::edge::tcp::StreamLimits;
-use crate::engine::dispatch::Policy;
+use crate::engine::dispatch::{Policy, Sets};
 use crate::engine::flow::Listener;
 use crate::engine::sip::FrameLimits;
 use crate::engine::transaction::timing::Timing;
 use crate::engine::{self, Limits, route};
 
+pub use self::health::HealthConfig;
 pub use self::reader::Fault;
 pub use self::values::duration;
 
@@ -42,6 +45,8 @@ pub struct Config {
     pub database: Database,
     /// The sets' policies.
     pub sets: Vec<Policy>,
+    /// What holds for the health of all sets.
+    pub health: HealthConfig,
     /// The rules.
     pub route: route::Config,
     /// What bounds memory.
@@ -126,6 +131,12 @@ impl Config {
         }
     }
 
+    /// What these sets and the configuration say of probes that does not go together, for people; calls are served all the
+    /// same.
+    pub fn strays(&self, sets: &Sets) -> Vec<String> {
+        probe::strays(&self.sets, &self.listeners, sets)
+    }
+
     /// The engine's part. `key` is the cluster's.
     pub fn engine(&self, key: [u8; 32]) -> engine::Config {
         engine::Config {
@@ -143,7 +154,7 @@ impl Config {
 
 fn read(root: &Section<'_>, base: &Path) -> Config {
     let bound = listeners::read(root);
-    let sets = rules::read_sets(root);
+    let sets = rules::read_sets(root, &bound);
     let route = rules::read(root, &bound);
     let (limits, streams) = read_limits(&root.section("limits"));
     let config = Config {
@@ -153,6 +164,7 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
         listeners: bound.listeners,
         database: read_database(&root.section("database")),
         sets,
+        health: health::read(&root.section("health")),
         route,
         limits,
         streams,
@@ -302,12 +314,18 @@ mod tests {
 
     const LISTENER: &str = "[[listener]]\nbind = \"udp:127.0.0.1:8060\"\n";
 
-    fn parse(text: &str) -> Result<Config, ConfigError> {
+    pub(super) fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse("t.toml", text, Path::new("/base"))
     }
 
+    /// The policy of a text behind one good listener and the head of a set.
+    pub(super) fn policy(text: &str) -> Policy {
+        let mut config = parse(&format!("{LISTENER}[[set]]\nid = 19\n{text}")).expect("valid");
+        config.sets.remove(0)
+    }
+
     /// The faults of a text behind one good listener, whose lines are not counted.
-    fn faults(text: &str) -> Vec<String> {
+    pub(super) fn faults(text: &str) -> Vec<String> {
         match parse(&format!("{LISTENER}{text}")) {
             Err(ConfigError::Faults(faults)) => {
                 faults.iter().map(|fault| format!("{}: {}", fault.line - 2, fault.problem)).collect()
@@ -356,6 +374,8 @@ mod tests {
             algorithm = "8"
             priority_order = "low_first"
             empty_reply = { status = 503, reason = "None" }
+            [health]
+            state_ttl = "1m"
             [[rule]]
             name = "all"
             method = "INVITE"
@@ -406,6 +426,7 @@ mod tests {
             (SetId(7), Algorithm::Priority, PriorityOrder::LowFirst)
         );
         assert_eq!((policy.empty_reply.status, policy.name.as_str()), (503, "asr"));
+        assert_eq!(config.health.state_ttl, Duration::from_secs(60));
         let rule = &config.route.rules[0];
         assert_eq!(rule.when.len(), 10);
         assert!(matches!(&rule.when[3], Condition::Listener(ids) if ids.len() == 1 && ids[0].0 == 1));

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tandem::config::Config;
+use tandem::engine::dispatch::{Check, CheckKind, Damping, Judgement, Probing, SipProbe, SlowStart};
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/tandem.toml");
 
@@ -25,6 +26,8 @@ fn its_commented_keys_are_known_and_stand_there_with_their_defaults() {
         "deny",
         "source",
         "listener",
+        "socket",
+        "headers",
         "request_uri",
         "from",
         "to",
@@ -61,6 +64,8 @@ fn its_examples_of_conditions_are_read() {
         "deny",
         "source",
         "listener",
+        "socket",
+        "headers",
         "request_uri",
         "from",
         "to",
@@ -76,4 +81,41 @@ fn its_examples_of_conditions_are_read() {
         .collect();
     let shown = Config::parse("shown", &uncommented.join("\n"), base).expect("every example is valid");
     assert_eq!(shown.route.rules[0].when.len(), 11);
+}
+
+#[test]
+fn its_examples_of_tables_are_read_and_show_their_defaults() {
+    let text = std::fs::read_to_string(SHIPPED).expect("it is there");
+    let base = Path::new(SHIPPED).parent().expect("a folder");
+    let uncommented: Vec<_> = text
+        .lines()
+        .map(|line| match line.strip_prefix("#   ") {
+            Some(rest) => rest,
+            None if line == "enabled = false" || line.starts_with("enabled = false ") => "enabled = true",
+            None => line,
+        })
+        .collect();
+    let shown = Config::parse("shown", &uncommented.join("\n"), base).expect("every example is valid");
+    assert_eq!(shown.listeners.len(), 2);
+    let policy = &shown.sets[0];
+    assert_eq!(policy.judgement.damping, Some(Damping::default()));
+    assert_eq!(policy.judgement.slow_start, Some(SlowStart::default()));
+    let kinds = [
+        CheckKind::Sip(SipProbe::default()),
+        CheckKind::Tcp { port: None },
+        CheckKind::Http { port: 8080, path: "/".to_owned() },
+    ];
+    let probing = Probing { checks: kinds.map(Check::new).into(), ..Probing::default() };
+    assert_eq!(*policy.probing, probing);
+    let (uri, own) = &policy.probing_instead[0];
+    assert_eq!((uri.as_str(), own.checks[1].fall), ("sip:127.0.0.1:7010", 3));
+}
+
+#[test]
+fn set_19_is_not_probed_and_its_calls_are_watched() {
+    let config = Config::load(Path::new(SHIPPED)).expect("valid");
+    let policy = &config.sets[0];
+    assert_eq!((policy.set.0, policy.probing.checks.len()), (19, 0));
+    assert_eq!(policy.judgement, Judgement::default());
+    assert!(policy.judgement.observe.enabled);
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{Failure, block_on, term};
 use crate::config::Config;
 use crate::edge::store::Load;
+use crate::engine::dispatch::{Check, CheckKind, Policy, Probing};
 use crate::server::check_rows;
 
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,10 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
         config.database.url.clone_from(url);
     }
     let load = block_on(async { check_rows(&config).await.map_err(Failure::configuration) })?;
+    let strays = load.as_ref().map_or_else(Vec::new, |load| config.strays(&load.sets));
+    if !strays.is_empty() {
+        return Err(Failure::configuration(strays.join("\n")));
+    }
     term::line(&format!("{}: no faults", args.config.display()));
     for listener in &config.listeners {
         let (transport, role) = (listener.transport.name(), listener.role);
@@ -31,11 +36,39 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
     for rule in &config.route.rules {
         term::line(&format!("  rule {:?}", rule.name));
     }
+    for policy in &config.sets {
+        health(policy);
+    }
     match load {
         None => term::line("  the database is not there yet: the first start makes it"),
         Some(load) => rows(&load),
     }
     Ok(())
+}
+
+/// How it is found out whether the set's destinations are fit.
+fn health(policy: &Policy) {
+    let Policy { set, name, probing, probing_instead, judgement, .. } = policy;
+    let probes = |probing: &Probing| match probing.checks.as_slice() {
+        [] => "not probed".to_owned(),
+        checks => format!("probed by {}", checks.iter().map(probe).collect::<Vec<_>>().join(" and ")),
+    };
+    let calls = if judgement.observe.enabled { "calls are watched" } else { "calls are not watched" };
+    let name = if name.is_empty() { String::new() } else { format!(" {name:?}") };
+    term::line(&format!("  set {}{name}: {}, {calls}", set.0, probes(probing)));
+    for (uri, own) in probing_instead {
+        term::line(&format!("    but {uri}: {}", probes(own)));
+    }
+}
+
+fn probe(check: &Check) -> String {
+    let what = match &check.kind {
+        CheckKind::Sip(sip) => sip.method.clone(),
+        CheckKind::Tcp { port: Some(port) } => format!("TCP to port {port}"),
+        CheckKind::Tcp { port: None } => "TCP to the MRCP port".to_owned(),
+        CheckKind::Http { port, path } => format!("GET of :{port}{path}"),
+    };
+    format!("{what} every {:?}", check.interval)
 }
 
 fn rows(load: &Load) {

@@ -25,6 +25,18 @@ impl Bound {
             None => Err("give the bind of a [[listener]] as it stands there".into()),
         }
     }
+
+    /// The one listener of that address, which must be of the node itself; a wildcard's addresses are named one by one.
+    pub(super) fn of_node(&self, text: &str) -> Result<ListenerId, String> {
+        let wanted = values::bind(text)?;
+        let found = self.listeners.iter().find(|one| (one.transport, one.bind) == (wanted.transport, wanted.address));
+        match found.map(|listener| (listener.id, listener.role)) {
+            Some((id, Role::Node)) => Ok(id),
+            Some((_, Role::Vip)) => Err("give one of role node: answers to a vip may come to the other node".into()),
+            None if wanted.address.ip().is_unspecified() => Err("give one address of this machine".into()),
+            None => Err("give the bind of a [[listener]] of role node".into()),
+        }
+    }
 }
 
 /// Reads every `[[listener]]`.

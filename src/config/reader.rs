@@ -74,6 +74,8 @@ pub(super) struct Section<'d> {
     source: &'d Source<'d>,
     /// As it is named in faults: `listener`, `rule "tts"`.
     name: String,
+    /// As it is named in TOML: `listener`, `set.probe`.
+    place: String,
     table: Option<&'d dyn TableLike>,
     span: Option<Range<usize>>,
     asked: RefCell<Vec<&'static str>>,
@@ -82,16 +84,23 @@ pub(super) struct Section<'d> {
 impl<'d> Section<'d> {
     /// The whole document.
     pub(super) fn root(source: &'d Source<'d>, document: &'d Document<&'d str>) -> Self {
-        Section::new(source, String::new(), Some(document.as_table()), None)
+        let (name, place, asked) = (String::new(), String::new(), RefCell::default());
+        Section { source, name, place, table: Some(document.as_table()), span: None, asked }
     }
 
-    fn new(source: &'d Source<'d>, name: String, table: Option<&'d dyn TableLike>, span: Option<Range<usize>>) -> Self {
-        Section { source, name, table, span, asked: RefCell::default() }
+    fn inner(&self, key: &str, table: Option<&'d dyn TableLike>, span: Option<Range<usize>>) -> Self {
+        let (name, place) = (self.path(key), dotted(&self.place, key));
+        Section { source: self.source, name, place, table, span, asked: RefCell::default() }
     }
 
     /// Gives the section a name of its own in faults.
     pub(super) fn rename(&mut self, name: String) {
         self.name = name;
+    }
+
+    /// Its name in faults.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Whether the file has this section.
@@ -110,7 +119,7 @@ impl<'d> Section<'d> {
     }
 
     fn path(&self, key: &str) -> String {
-        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+        dotted(&self.name, key)
     }
 
     /// The table of that key; one that is absent gives nothing but defaults.
@@ -118,14 +127,15 @@ impl<'d> Section<'d> {
         let item = self.item(key);
         let table = item.and_then(Item::as_table_like);
         if let (Some(item), None) = (item, table) {
-            self.source.fault(item.span(), format!("{} is no table: write [{key}]", self.path(key)));
+            self.source
+                .fault(item.span(), format!("{} is no table: write [{}]", self.path(key), dotted(&self.place, key)));
         }
-        Section::new(self.source, self.path(key), table, item.and_then(Item::span))
+        self.inner(key, table, item.and_then(Item::span))
     }
 
     /// The tables of an array `[[key]]`.
     pub(super) fn sections(&self, key: &'static str) -> Vec<Section<'d>> {
-        let section = |table: &'d dyn TableLike, span| Section::new(self.source, self.path(key), Some(table), span);
+        let section = |table: &'d dyn TableLike, span| self.inner(key, Some(table), span);
         match self.item(key) {
             None => Vec::new(),
             Some(Item::ArrayOfTables(tables)) => tables.iter().map(|table| section(table, table.span())).collect(),
@@ -134,8 +144,8 @@ impl<'d> Section<'d> {
                 match tables.and_then(|tables| tables.into_iter().collect::<Option<Vec<_>>>()) {
                     Some(tables) => tables.into_iter().map(|table| section(table, table.span())).collect(),
                     None => {
-                        self.source
-                            .fault(item.span(), format!("{} is no list of tables: write [[{key}]]", self.path(key)));
+                        let (path, place) = (self.path(key), dotted(&self.place, key));
+                        self.source.fault(item.span(), format!("{path} is no list of tables: write [[{place}]]"));
                         Vec::new()
                     }
                 }
@@ -200,6 +210,35 @@ impl<'d> Section<'d> {
         }
     }
 
+    /// A number within bounds, whole or not.
+    pub(super) fn real(&self, key: &'static str, bounds: std::ops::RangeInclusive<f64>) -> Option<f64> {
+        let item = self.item(key)?;
+        let number = item.as_float().or(item.as_integer().map(|number| number as f64));
+        number
+            .filter(|number| bounds.contains(number))
+            .or_else(|| self.wrong_type(key, item, &format!("a number from {} to {}", bounds.start(), bounds.end())))
+    }
+
+    /// A whole number within bounds, or one of some words.
+    pub(super) fn number_or<T: Copy>(
+        &self,
+        key: &'static str,
+        bounds: std::ops::RangeInclusive<i64>,
+        of_number: impl FnOnce(i64) -> T,
+        words: &[(&str, T)],
+    ) -> Option<T> {
+        let item = self.item(key)?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| item.as_str() == Some(word)) {
+            return Some(*value);
+        }
+        if let Some(number) = item.as_integer().filter(|number| bounds.contains(number)) {
+            return Some(of_number(number));
+        }
+        let words: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+        let wanted = format!("{} or a whole number from {} to {}", words.join(", "), bounds.start(), bounds.end());
+        self.wrong_type(key, item, &wanted)
+    }
+
     /// true or false.
     pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
         let item = self.item(key)?;
@@ -234,8 +273,17 @@ impl<'d> Section<'d> {
 
     /// A fault of one key.
     pub(super) fn fault_at(&self, key: &str, problem: &str) {
-        let span = self.table.and_then(|table| table.get(key)).and_then(Item::span).or_else(|| self.span.clone());
-        self.source.fault(span, format!("{}: {problem}", self.path(key)));
+        self.source.fault(self.place_of(key), format!("{}: {problem}", self.path(key)));
+    }
+
+    /// A fault of several keys together, which names them; its place is that of the first of them that is given.
+    pub(super) fn fault_of(&self, keys: &[&str], problem: &str) {
+        let key = keys.iter().find(|key| self.has(key)).copied().unwrap_or_default();
+        self.source.fault(self.place_of(key), format!("{}: {problem}", self.name));
+    }
+
+    fn place_of(&self, key: &str) -> Option<Range<usize>> {
+        self.table.and_then(|table| table.get(key)).and_then(Item::span).or_else(|| self.span.clone())
     }
 
     /// Every key that was not asked for is a fault: a misspelt key must not go by unseen.
@@ -250,4 +298,8 @@ impl<'d> Section<'d> {
             self.source.fault(span.or(item.span()), format!("{} is no known key: give one of {known}", self.path(key)));
         }
     }
+}
+
+fn dotted(place: &str, key: &str) -> String {
+    if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") }
 }

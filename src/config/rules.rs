@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use super::listeners::Bound;
 use super::reader::Section;
-use super::values;
+use super::{health, probe, values};
 use crate::engine::dispatch::{Algorithm, Failover, MOST_FAILOVERS, Policy, PriorityOrder, RetryOn, SetId};
 use crate::engine::route::{Action, Condition, Config, Pattern, Rewrite, Rule, Target, UriPart};
 use crate::engine::sip::Reply;
 
 /// Reads every `[[set]]`.
-pub(super) fn read_sets(root: &Section<'_>) -> Vec<Policy> {
+pub(super) fn read_sets(root: &Section<'_>, bound: &Bound) -> Vec<Policy> {
     let mut sets: Vec<Policy> = Vec::new();
     for section in &mut root.sections("set") {
         let set = section.number("id", 0..=i64::from(i32::MAX));
         if let Some(set) = set {
             section.rename(format!("set {set}"));
         }
-        let policy = read_set(section, SetId(set.unwrap_or_default() as u32));
+        let policy = read_set(section, SetId(set.unwrap_or_default() as u32), bound);
         match set {
             None if section.has("id") => {}
             None => section.fault("it has no id: give the setid of its rows, as id = 19"),
@@ -32,7 +32,7 @@ pub(super) fn read_sets(root: &Section<'_>) -> Vec<Policy> {
     sets
 }
 
-fn read_set(section: &Section<'_>, set: SetId) -> Policy {
+fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
     let algorithm = |text: &str| {
         let name = |one: &Algorithm| match one.number() {
             Some(number) => format!("{} ({number})", one.name()),
@@ -47,6 +47,8 @@ fn read_set(section: &Section<'_>, set: SetId) -> Policy {
         _ => Err("give high_first or low_first".to_owned()),
     };
     let default = Policy::of(set);
+    let judgement = health::read_judgement(section);
+    let (probing, probing_instead) = probe::read(section, &judgement.observe, bound);
     Policy {
         set,
         name: section.text("name", |text| Ok(text.to_owned())).unwrap_or_default(),
@@ -54,7 +56,10 @@ fn read_set(section: &Section<'_>, set: SetId) -> Policy {
         priority_order: section.text("priority_order", order).unwrap_or_default(),
         empty_reply: read_reply(&section.section("empty_reply"), default.empty_reply),
         failover: read_failover(section, default.failover),
-        ..default
+        probing,
+        probing_instead,
+        judgement,
+        panic: health::read_panic(&section.section("panic")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! How single values are written: durations, listeners, replies.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::engine::flow::{Cidr, HostPort, Transport};
@@ -29,6 +30,22 @@ pub(super) fn duration_from(least: Duration) -> impl Fn(&str) -> Result<Duration
     move |text| match duration(text)? {
         length if length >= least => Ok(length),
         _ => Err(format!("give {least:?} or more")),
+    }
+}
+
+/// A length of time within bounds.
+pub(super) fn duration_within(bounds: RangeInclusive<Duration>) -> impl Fn(&str) -> Result<Duration, String> {
+    move |text| match duration(text)? {
+        length if bounds.contains(&length) => Ok(length),
+        _ => Err(format!("give {:?} to {:?}", bounds.start(), bounds.end())),
+    }
+}
+
+/// One of some words.
+pub(super) fn one_of<T: Copy>(words: &[(&str, T)]) -> impl Fn(&str) -> Result<T, String> {
+    move |text| match words.iter().find(|(word, _)| *word == text) {
+        Some((_, value)) => Ok(*value),
+        None => Err(format!("give one of {}", words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", "))),
     }
 }
 

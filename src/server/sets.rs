@@ -132,10 +132,15 @@ impl Shared {
         current.last_good = LastGood { sets, names: resolved.names.clone() };
         let saved = self.save(&current.last_good);
         let unresolved = resolved.faults.clone();
+        let strays = self.config.strays(&resolved.sets);
         let changes = self.replace(current, resolved).await?;
         let mut faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
         for fault in &faults {
             warn!(%fault, "row left out");
+        }
+        for stray in strays {
+            warn!(cause = %stray, "a destination is not probed as configured");
+            faults.push(stray);
         }
         if let Err(error) = saved {
             warn!(cause = %error, "the last good sets can't be kept");

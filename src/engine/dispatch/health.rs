@@ -221,16 +221,22 @@ impl Condition {
             heard: None,
             scheduled: None,
         };
-        condition.counts = condition.probing.checks.iter().map(|_| Count::new(condition.first_level())).collect();
-        condition
-    }
-
-    fn first_level(&self) -> Level {
-        match self.probing.init_state {
+        condition.begin(match condition.probing.init_state {
             InitState::Up => Level::Up,
             InitState::Unknown => Level::Unknown,
             InitState::Down => Level::Down,
-        }
+        });
+        condition
+    }
+
+    /// Every probe begins with that level, but what can't be asked before a call or another probe has named its port is not
+    /// down: nothing would ever raise it.
+    fn begin(&mut self, level: Level) {
+        let begin = |check: &Check| match (&check.kind, level) {
+            (CheckKind::Tcp { port: None }, Level::Down) => Count::new(Level::Unknown),
+            _ => Count::new(level),
+        };
+        self.counts = self.probing.checks.iter().map(begin).collect();
     }
 
     /// How it is probed.
@@ -407,7 +413,7 @@ impl Condition {
     /// The table says that it failed: to begin with it is down, until a probe or a call has shown otherwise.
     pub(crate) fn begin_down(&mut self, terms: &Terms<'_>, now: Instant) {
         match self.counts.is_empty() {
-            false => self.counts.iter_mut().for_each(|count| *count = Count::new(Level::Down)),
+            false => self.begin(Level::Down),
             // Nobody could find that it has come back, if nobody watches.
             true if !terms.observe.enabled => {}
             true => self.record.eject(1, terms, now),
@@ -430,7 +436,7 @@ impl Condition {
     /// Takes what was kept.
     pub(crate) fn restore(&mut self, kept: Kept, now: Instant) {
         if kept.probes_down {
-            self.counts.iter_mut().for_each(|count| *count = Count::new(Level::Down));
+            self.begin(Level::Down);
         }
         if let Some((left, times)) = kept.ejected {
             self.record.trust = Trust::Ejected { since: now, until: now + left, times };

@@ -28,13 +28,15 @@ pub enum PanicMode {
 }
 
 impl PanicMode {
-    /// As in the configuration: `all`, `last_known_good`, `fail`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "all" => Some(PanicMode::All),
-            "last_known_good" => Some(PanicMode::LastKnownGood),
-            "fail" => Some(PanicMode::Fail),
-            _ => None,
+    /// Each of them.
+    pub const ALL: [PanicMode; 3] = [PanicMode::All, PanicMode::LastKnownGood, PanicMode::Fail];
+
+    /// As in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            PanicMode::All => "all",
+            PanicMode::LastKnownGood => "last_known_good",
+            PanicMode::Fail => "fail",
         }
     }
 }

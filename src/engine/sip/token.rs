@@ -227,10 +227,12 @@ impl Keys {
     pub(crate) fn route_hash<'p>(&self, fixed: &[&[u8]], routes: impl Iterator<Item = &'p [u8]>) -> u32 {
         let key = self.branch.first_chunk().expect("16 of 32 bytes");
         let mut hasher = SipHasher13::new_with_key(key);
-        for part in fixed.iter().copied().chain(routes.map(|route| &route[..])) {
+        let mut add = |part: &[u8]| {
             hasher.write(&(part.len() as u32).to_be_bytes());
             hasher.write(part);
-        }
+        };
+        fixed.iter().for_each(|part| add(part));
+        routes.for_each(&mut add);
         hasher.finish() as u32
     }
 }

@@ -73,6 +73,7 @@ impl Answers {
     /// [`BadAnswer`].
     pub fn mean(&mut self, text: &str, meaning: Meaning) -> Result<(), BadAnswer> {
         match text.strip_suffix("xx").map(u16::from_str) {
+            _ if text.len() != 3 => return Err(BadAnswer),
             Some(Ok(class @ 2..=6)) => (class * 100..class * 100 + 100).for_each(|code| self.set(&[code], meaning)),
             Some(_) => return Err(BadAnswer),
             None => match text.parse() {
@@ -139,7 +140,7 @@ mod tests {
             [404, 403, 499, 500].map(|code| answers.meaning(code)),
             [Meaning::Alive, Meaning::Fall, Meaning::Fall, Meaning::Fall]
         );
-        for bad in ["", "1xx", "7xx", "199", "700", "x", "40x"] {
+        for bad in ["", "1xx", "7xx", "199", "700", "x", "40x", "+404", "0404", "+4xx"] {
             assert_eq!(answers.mean(bad, Meaning::Alive), Err(BadAnswer), "{bad}");
         }
     }

@@ -171,6 +171,36 @@ pub enum When {
 mod tests {
     use super::Level::{Down, Unknown, Up};
     use super::*;
+    use crate::engine::clock::{Instant, Now};
+    use crate::engine::dispatch::health::{Condition, Health, Judgement, Kept, Outcome, Seen, Terms};
+
+    #[test]
+    fn a_port_that_nothing_has_named_yet_is_not_down() {
+        let now = Now { mono: Instant::ZERO, wall: std::time::SystemTime::UNIX_EPOCH };
+        let kinds = [CheckKind::Sip(SipProbe::default()), CheckKind::Tcp { port: None }];
+        let checks: Vec<_> = kinds.into_iter().map(Check::new).collect();
+        let judgement = Judgement::default();
+        let terms = Terms { observe: &judgement.observe, may_eject: true, chance: 0.5 };
+        let begin = |init_state| {
+            let probing = Probing { checks: checks.clone(), init_state, ..Probing::default() };
+            Condition::new(probing.into(), now)
+        };
+        let by_policy = begin(InitState::Down);
+        let (mut by_table, mut by_disk) = (begin(InitState::Up), begin(InitState::Up));
+        by_table.begin_down(&terms, now.mono);
+        by_disk.restore(Kept { probes_down: true, ..Kept::default() }, now.mono);
+        for mut condition in [by_policy, by_table, by_disk] {
+            let levels: Vec<_> = (0..2).filter_map(|check| Some(condition.count(check)?.level)).collect();
+            assert_eq!((levels, condition.health(&judgement, now.mono)), (vec![Down, Unknown], Health::Down));
+            // Two good OPTIONS, whose answers name no port: a call may try it, and its answer will.
+            for _ in 0..2 {
+                let outcome = Outcome::answered(200);
+                let seen = Seen { witness: Witness::Options, check: Some(0), outcome, sent: now.mono };
+                condition.see(seen, &judgement, &terms, now);
+            }
+            assert!(condition.takes_calls(&judgement, now.mono));
+        }
+    }
 
     #[test]
     fn several_probes_say_one_thing_together() {
