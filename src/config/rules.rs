@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::listeners::Bound;
 use super::reader::Section;
-use super::{health, probe, values};
+use super::{capacity, health, probe, values};
 use crate::engine::dispatch::{Algorithm, Failover, MOST_FAILOVERS, Policy, PriorityOrder, RetryOn, SetId};
 use crate::engine::route::{Action, Condition, Config, Pattern, Rewrite, Rule, Target, UriPart};
 use crate::engine::sip::Reply;
@@ -60,6 +60,7 @@ fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
         probing_instead,
         judgement,
         panic: health::read_panic(&section.section("panic")),
+        capacity: capacity::read(&section.section("capacity"), set),
     }
 }
 
@@ -82,7 +83,7 @@ fn read_failover(section: &Section<'_>, default: Failover) -> Failover {
     }
 }
 
-fn read_reply(section: &Section<'_>, default: Reply) -> Reply {
+pub(super) fn read_reply(section: &Section<'_>, default: Reply) -> Reply {
     let status = section.number("status", 300..=699).map(|status| status as u16);
     let reason = section.text("reason", values::reason);
     let retry_after = section.text("retry_after", values::duration_from(Duration::from_secs(1)));
