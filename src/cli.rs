@@ -5,6 +5,10 @@ mod check;
 mod demo;
 mod mrcp_server;
 mod run;
+mod set;
+mod show;
+mod surface;
+mod table;
 mod term;
 
 use std::future::Future;
@@ -16,6 +20,8 @@ use clap::{Parser, Subcommand};
 
 use crate::engine::flow::Transport;
 
+/// As clap: what was asked for can't be done.
+const USAGE: u8 = 2;
 /// sysexits.h: something in the configuration or the rows has to be mended.
 const EX_CONFIG: u8 = 78;
 
@@ -33,6 +39,10 @@ enum Command {
     Run(run::Args),
     /// Look for faults in the configuration and the rows; exit 78 if there are any.
     Check(check::Args),
+    /// What a running node holds of its destinations, and why: who gets calls and who does not.
+    Show(show::Args),
+    /// Put a destination in service, let it drain, or take it out.
+    Set(set::Args),
     /// Everything in one process: the proxy, three stand-in servers and a caller, live in the terminal.
     Demo(demo::Args),
     /// Make calls at a rate and report how they went.
@@ -46,6 +56,8 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::main(&args),
         Command::Check(args) => check::main(&args),
+        Command::Show(args) => show::main(&args),
+        Command::Set(args) => set::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Calls(args) => calls::main(&args),
         Command::MrcpServer(args) => mrcp_server::main(&args),
@@ -70,6 +82,10 @@ struct Failure {
 impl Failure {
     fn new(text: impl ToString) -> Self {
         Failure { status: 1, text: text.to_string() }
+    }
+
+    fn usage(text: impl ToString) -> Self {
+        Failure { status: USAGE, text: text.to_string() }
     }
 
     fn configuration(text: impl ToString) -> Self {
@@ -97,6 +113,14 @@ impl From<Spoken> for Transport {
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.map_err(|error| Failure::new(format!("can't start the runtime: {error}")))?.block_on(future)
+}
+
+/// Calls a second on the command line.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(rate),
+        Ok(_) | Err(_) => Err("give a number above 0, as 10 or 0.5".to_owned()),
+    }
 }
 
 /// A length of time on the command line: `20s`, `1500ms`, `2m`.

@@ -9,6 +9,7 @@ mod reader;
 mod rules;
 mod values;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use self::reader::{Section, Source};
 use self::values::duration_from;
 use crate::edge::log::{self, LogConfig, LogFormat};
 use crate::edge::resolve::DnsConfig;
-use crate::edge::store::{Strictness, TableOptions};
+use crate::edge::store::{Store, StoreError, Strictness, TableOptions};
 use crate::edge::tcp::StreamLimits;
 use crate::engine::dispatch::{Policy, Sets};
 use crate::engine::flow::Listener;
@@ -90,16 +91,24 @@ pub struct Database {
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("{path}: can't read it: {source}: give a file with --config", path = path.display())]
+    #[error("{path}: can't read it: {source}: {}", remedy(source), path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The file has faults.
     #[error("{}", lines(.0))]
     Faults(Vec<Fault>),
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "let the user that runs this read it",
+        io::ErrorKind::InvalidData => "save it as UTF-8",
+        _ => "give a file with --config",
+    }
 }
 
 fn lines(faults: &[Fault]) -> String {
@@ -160,10 +169,10 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
     let (limits, streams) = read_limits(&root.section("limits"));
     let config = Config {
         base: base.to_owned(),
-        node_id: root.text("node_id", values::token).unwrap_or_else(host_name),
+        node_id: root.text("node_id", node_id).unwrap_or_else(host_name),
         state_dir: base.join(root.text("state_dir", |text| Ok(text.to_owned())).unwrap_or_else(|| ".".into())),
         listeners: bound.listeners,
-        database: read_database(&root.section("database")),
+        database: read_database(&root.section("database"), base),
         sets,
         health: health::read(&root.section("health")),
         route,
@@ -179,11 +188,14 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
     config
 }
 
-fn read_database(section: &Section<'_>) -> Database {
+fn read_database(section: &Section<'_>, base: &Path) -> Database {
     let url = section.text("url", |text| Ok(text.to_owned())).unwrap_or_else(|| "sqlite:tandem.db".into());
     if url.strip_prefix("sqlite:").is_none_or(|path| path.trim_start_matches('/').is_empty()) {
         // The URL of another kind of database may hold a password: it is not shown.
         section.fault_at("url", "it names no SQLite file: give sqlite: and a file's path, as sqlite:tandem.db");
+    } else if let Err(StoreError::Url { problem, .. }) = Store::new(&url, base, TableOptions::default()) {
+        let remedy = "give sqlite: and a file's path, as sqlite:tandem.db";
+        section.fault_at("url", &format!("it is {url:?}, {problem}: {remedy}"));
     }
     let table = |text: &str| match text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !text.is_empty() {
         true => Ok(text.to_owned()),
@@ -256,7 +268,7 @@ fn read_timing(section: &Section<'_>) -> Timing {
         timer_c: at_least("timer_c", Duration::from_secs(181), default.timer_c),
     };
     if timing.t2 < timing.t1 {
-        section.fault("t2 is shorter than t1: give at least as much");
+        section.fault(&format!("t2 is {:?}, shorter than t1 of {:?}: give as much or more", timing.t2, timing.t1));
     }
     section.finish();
     timing
@@ -275,6 +287,10 @@ fn read_http(section: &Section<'_>) -> Option<SocketAddr> {
 fn read_drain(section: &Section<'_>) -> Drained {
     let time = |key, otherwise| section.text(key, values::duration).unwrap_or(Duration::from_secs(otherwise));
     let drained = Drained { handover: time("handover", 10), limit: time("limit", 35) };
+    let Drained { handover, limit } = drained;
+    if handover > limit {
+        section.fault(&format!("handover is {handover:?}, more than the limit of {limit:?} for all: give less"));
+    }
     section.finish();
     drained
 }
@@ -297,6 +313,14 @@ fn read_log(section: &Section<'_>) -> LogConfig {
     };
     section.finish();
     log
+}
+
+/// A node's name.
+///
+/// # Errors
+/// What to write instead.
+pub fn node_id(text: &str) -> Result<String, String> {
+    values::token(text)
 }
 
 /// This machine's name.
@@ -496,6 +520,45 @@ transactions = "many"
     fn a_database_url_with_a_password_is_not_shown() {
         let faults = faults("[database]\nurl = \"mysql://u:secret@h/db\"\n");
         assert!(faults[0].starts_with("2: database.url") && !faults[0].contains("secret"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_database_that_could_not_be_kept_is_told_with_its_line() {
+        for bad in ["sqlite::memory:", "sqlite:a.db?mode=ro"] {
+            let faults = faults(&format!("[database]\nurl = \"{bad}\"\n"));
+            assert!(faults[0].starts_with("2: database.url") && faults[0].contains(bad), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_told_with_both_values() {
+        let drain = faults("[drain]\nhandover = \"1m\"\n");
+        assert_eq!(drain, ["1: drain: handover is 60s, more than the limit of 35s for all: give less"]);
+        let timing = faults("[timing]\nt1 = \"5s\"\n");
+        assert_eq!(timing, ["1: timing: t2 is 4s, shorter than t1 of 5s: give as much or more"]);
+    }
+
+    #[test]
+    fn listeners_that_are_no_tables_are_told_once() {
+        let Err(ConfigError::Faults(faults)) = parse("listener = 5\n") else { panic!("it has a fault") };
+        assert_eq!(faults.len(), 1, "{faults:?}");
+    }
+
+    #[test]
+    fn a_rule_has_a_name_and_one_action() {
+        assert!(faults("[[rule]]\nname = \"\"\nset = 1\n")[0].starts_with("2: rule.name is \"\": give"));
+        for (count, actions) in [("no action", ""), ("2 actions", "set = 1\nreply = {}\n")] {
+            let faults = faults(&format!("[[rule]]\nname = \"a\"\n{actions}"));
+            assert!(faults[0].contains(&format!("it has {count}: give")), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn a_listener_is_bound_to_one_machine_s_address() {
+        for bad in ["udp:224.0.0.1:5060", "udp:255.255.255.255:5060", "udp:[ff02::1]:5060"] {
+            let faults = faults(&format!("[[listener]]\nbind = \"{bad}\"\n"));
+            assert!(faults[0].contains(bad) && faults[0].contains("one machine"), "{faults:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The edge: all that touches the outside, one outside crate to a file; nothing is decided here.
 
+pub mod check;
+pub mod client;
 pub mod counters;
 pub mod http;
 pub mod interfaces;

@@ -56,7 +56,8 @@ pub struct Config {
 /// What bounds the engine's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Transactions in being, client and server; above it new requests get 503.
+    /// Transactions in being, client and server; above it new requests get 503. A call leaves about a hundred
+    /// transaction-seconds behind (four times 64*T1), so 2,000 calls a second hold 200,000.
     pub transactions: usize,
     /// Live sessions in the table; above it sessions are no longer counted, calls go on.
     pub sessions: usize,
@@ -71,7 +72,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            transactions: 200_000,
+            transactions: 500_000,
             sessions: 1_000_000,
             message: 65_535,
             header_lines: 256,
@@ -154,6 +155,7 @@ impl Engine {
             }
             Input::Remembered(all) => world.dispatch.remember(all, now, world.out),
             Input::Checked { id, outcome } => prober.checked(&mut scene(&mut world), id, outcome),
+            Input::Unchecked(id) => prober.unchecked(id),
         }
         for happened in happened.drain(..) {
             proxy.happened(&mut world, happened);

@@ -1,6 +1,8 @@
 //! The server: one thread that owns the engine and the UDP sockets, TCP beside it, and the handle by which all others speak
 //! to it.
 
+mod checks;
+mod memory;
 mod names;
 mod node;
 mod sets;
@@ -12,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::edge::counters::{Counters, EdgeCounters};
 use crate::edge::resolve::Question;
@@ -51,7 +53,7 @@ pub struct ServerConfig {
     pub events: mpsc::Sender<Event>,
     /// Who looks up the names that messages lead to. What finds it full or closed is not looked up.
     pub lookups: mpsc::Sender<Lookup>,
-    /// Who asks destinations by other means than SIP. What finds it full or closed times out.
+    /// Who asks destinations by other means than SIP. What finds it full or closed is not asked.
     pub checks: mpsc::Sender<Asked>,
 }
 
@@ -107,6 +109,8 @@ struct Shared {
     listeners: Vec<Listener>,
     addresses: Vec<SocketAddr>,
     counters: Arc<Counters>,
+    /// An order was given.
+    given: Notify,
     // Held while one is being fetched: others who ask meanwhile get the same.
     snapshot: tokio::sync::Mutex<Option<(Instant, Arc<Snapshot>)>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -150,6 +154,7 @@ impl Server {
             listeners,
             addresses,
             counters,
+            given: Notify::new(),
             snapshot: tokio::sync::Mutex::new(None),
             thread: Mutex::new(Some(thread.map_err(ServerError::Thread)?)),
         })))
@@ -169,6 +174,11 @@ impl Handle {
         let snapshot = self.order(Order::Snapshot).await?;
         *cached = Some((Instant::now(), Arc::clone(&snapshot)));
         Ok(snapshot)
+    }
+
+    /// The engine's state now; nobody else is served it.
+    async fn fresh_snapshot(&self) -> Result<Arc<Snapshot>, Gone> {
+        self.order(Order::Snapshot).await
     }
 
     /// Puts `sets` in the place of all sets and tells what that changed.
@@ -199,7 +209,13 @@ impl Handle {
     pub async fn give(&self, set: SetId, uri: &str, standing: Standing) -> Result<Result<(), NoSuchDestination>, Gone> {
         let given = self.order(|done| Order::Give(set, uri.to_owned(), standing, done)).await?;
         self.forget_snapshot().await;
+        self.0.given.notify_one();
         Ok(given)
+    }
+
+    /// Waits until an order has been given to a destination; for one who waits.
+    async fn order_given(&self) {
+        self.0.given.notified().await;
     }
 
     /// The last observations of a destination by address, oldest first; empty if it is not loaded.
@@ -210,6 +226,14 @@ impl Handle {
     /// Tells how a check of [`Asked`] has ended.
     pub async fn checked(&self, id: CheckId, outcome: Outcome) -> Result<(), Gone> {
         self.0.orders.send(Order::Checked(id, outcome)).await.map_err(|_| Gone)?;
+        self.0.waker.0.wake();
+        Ok(())
+    }
+
+    /// Tells that a check of [`Asked`] could not be made, for reasons of our own, and counts it.
+    pub async fn unchecked(&self, id: CheckId) -> Result<(), Gone> {
+        self.0.counters.not_checked();
+        self.0.orders.send(Order::Unchecked(id)).await.map_err(|_| Gone)?;
         self.0.waker.0.wake();
         Ok(())
     }
@@ -240,6 +264,10 @@ impl Handle {
     /// What the edge has counted since the start.
     pub fn edge_counters(&self) -> EdgeCounters {
         self.0.counters.read()
+    }
+
+    fn not_kept(&self) {
+        self.0.counters.not_kept();
     }
 
     async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, Gone> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tandem::engine::dispatch::{Policy, RetryOn, Row, RowState, Set, SetId, Sets};
+use tandem::engine::dispatch::{Observation, Policy, RetryOn, Row, RowState, Set, SetId, Sets};
 use tandem::engine::event::{CheckId, CheckTarget, LookupId};
 use tandem::engine::flow::{ConnectionId, Flow, HostPort, Listener, ListenerId, Role, Transport};
 use tandem::engine::route::{Action, Condition, Pattern, Rewrite, Rule, Target};
@@ -92,8 +92,8 @@ pub(crate) struct Bench {
     pub(crate) events: Vec<Event>,
     /// Every name that the engine wanted looked up so far, and its id.
     pub(crate) lookups: Vec<(LookupId, String)>,
-    /// What destinations are asked by other means than SIP.
-    pub(crate) checks: Vec<(CheckId, CheckTarget)>,
+    /// What destinations are asked by other means than SIP, and how long that may take.
+    pub(crate) checks: Vec<(CheckId, CheckTarget, Duration)>,
     /// Every connection that was to be closed.
     pub(crate) closed: Vec<u64>,
 }
@@ -246,6 +246,11 @@ impl Bench {
         self.handle(Input::Received { flow, bytes: bytes.as_ref() })
     }
 
+    /// Time since the start.
+    pub(crate) fn time(&self) -> Duration {
+        self.now
+    }
+
     /// Any input.
     pub(crate) fn handle(&mut self, input: Input<'_>) -> Vec<Sent> {
         let mut out = Vec::new();
@@ -261,7 +266,7 @@ impl Bench {
                 }
                 Output::Close(connection) => self.closed.push(connection.0),
                 Output::Event(event) => self.events.push(event),
-                Output::Check { id, target, .. } => self.checks.push((id, target)),
+                Output::Check { id, target, timeout } => self.checks.push((id, target, timeout)),
                 Output::Resolve { id, host, port, transport } => {
                     self.lookups.push((id, format!("{host} {port:?} {}", transport.name())));
                 }
@@ -285,6 +290,12 @@ impl Bench {
     fn now(&self) -> Now {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.now;
         Now { mono: Instant::after_start(self.now), wall }
+    }
+
+    /// The last observations of a destination of set 19, oldest first.
+    pub(crate) fn history(&self, address: &str) -> Vec<Observation> {
+        let found = self.engine.history(SetId(19), &format!("sip:{address}"));
+        found.into_iter().flat_map(|(_, history)| history).collect()
     }
 
     /// What the outside sees.

@@ -1,5 +1,7 @@
 //! A real node on 127.0.0.1:0: its sets, its HTTP surface, its commands; and what is shipped beside it.
 
+#[path = "server/checks.rs"]
+mod checks;
 #[path = "server/commands.rs"]
 mod commands;
 mod contract;
@@ -7,6 +9,10 @@ mod contract;
 mod icmp;
 #[path = "server/node.rs"]
 mod node;
+#[path = "server/orders.rs"]
+mod orders;
+#[path = "server/restart.rs"]
+mod restart;
 #[path = "server/scratch.rs"]
 mod scratch;
 

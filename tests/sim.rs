@@ -3,14 +3,14 @@
 //!
 //! `TANDEM_SIM_SEED=7` runs one seed, `TANDEM_SIM_SEEDS=10000` that many.
 
-mod caller;
-mod client;
-mod destination;
+pub(crate) mod caller;
+pub(crate) mod client;
+pub(crate) mod destination;
 mod hostile;
 mod model;
-mod network;
+pub(crate) mod network;
 mod search;
-mod text;
+pub(crate) mod text;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -337,10 +337,10 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-#[test]
-fn whatever_the_seed_every_invite_has_one_final_answer_and_nothing_is_left_behind() {
+/// Runs as many seeds as fit into the budget, or those that the environment asks for.
+pub(crate) fn run_seeds(what: &str, run: impl Fn(u64) + Sync) {
     if let Some(seed) = number("TANDEM_SIM_SEED") {
-        return Sim::new(seed).run();
+        return run(seed);
     }
     let wanted = number("TANDEM_SIM_SEEDS");
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(8)) as u32;
@@ -354,11 +354,16 @@ fn whatever_the_seed_every_invite_has_one_final_answer_and_nothing_is_left_behin
                     if seed >= wanted.unwrap_or(SEEDS) {
                         return;
                     }
-                    Sim::new(seed).run();
+                    run(seed);
                     done.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
     });
-    println!("simulation: {} seeds in {:?} on {threads} threads", done.into_inner(), begun.elapsed());
+    println!("{what}: {} seeds in {:?} on {threads} threads", done.into_inner(), begun.elapsed());
+}
+
+#[test]
+fn whatever_the_seed_every_invite_has_one_final_answer_and_nothing_is_left_behind() {
+    run_seeds("simulation", |seed| Sim::new(seed).run());
 }

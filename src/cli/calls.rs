@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::{Failure, block_on, duration, term};
+use super::{Failure, block_on, duration, rate, term};
 use crate::lab::caller::run;
 use crate::lab::{Caller, CallerConfig, Report};
 
@@ -22,7 +22,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME", default_value = "OPENSIPS_TTS_MRCP_CLIENT")]
     user_agent: String,
     /// Calls a second.
-    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    #[arg(long, value_name = "N", value_parser = rate, allow_negative_numbers = true, default_value = "10")]
     rate: f64,
     /// Stop after so many calls.
     #[arg(long, value_name = "N")]
@@ -42,8 +42,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: &Args) -> Result<(), Failure> {
-    if !(args.rate > 0.0 && args.rate.is_finite()) {
-        return Err(Failure::new(format!("--rate is {}: give a number above 0", args.rate)));
+    if let Some(from) = args.from.filter(|from| from.is_ipv4() != args.to.is_ipv4()) {
+        let text = format!("--from is {from}, which can't reach {}: give two addresses of one family", args.to);
+        return Err(Failure::usage(text));
     }
     block_on(call(args))
 }
@@ -52,10 +53,11 @@ async fn call(args: &Args) -> Result<(), Failure> {
     // Without an end a Ctrl-C is one.
     let any = if args.to.is_ipv4() { IpAddr::from([0, 0, 0, 0]) } else { IpAddr::from([0; 16]) };
     let loopback = if args.to.is_ipv4() { IpAddr::from([127, 0, 0, 1]) } else { "::1".parse().unwrap_or(any) };
+    let bind = args.from.unwrap_or(if args.to.ip().is_loopback() { loopback } else { any });
     let config = CallerConfig {
         proxy: args.to,
         transport: args.transport.into(),
-        bind: args.from.unwrap_or(if args.to.ip().is_loopback() { loopback } else { any }),
+        bind,
         user_agent: args.user_agent.clone(),
         rate: args.rate,
         calls: args.calls,
@@ -74,7 +76,9 @@ async fn call(args: &Args) -> Result<(), Failure> {
             calls.await
         }
     };
-    let report = report.map_err(|error| Failure::new(format!("can't call {}: {error}", args.to)))?;
+    let report = report.map_err(|error| {
+        Failure::new(format!("can't call from {bind}: {error}: give an address of this machine with --from"))
+    })?;
     print(&report, args.json);
     Ok(())
 }

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::run::foreign;
 use super::{Failure, block_on, term};
 use crate::config::Config;
 use crate::edge::store::Load;
 use crate::engine::dispatch::{Check, CheckKind, Policy, Probing};
+use crate::engine::flow::Listener;
 use crate::server::check_rows;
 
 #[derive(Debug, clap::Args)]
@@ -29,9 +31,11 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
         return Err(Failure::configuration(strays.join("\n")));
     }
     term::line(&format!("{}: no faults", args.config.display()));
+    let foreign = foreign(&config.listeners);
     for listener in &config.listeners {
-        let (transport, role) = (listener.transport.name(), listener.role);
-        term::line(&format!("  listener {transport}:{} as {} ({role:?})", listener.bind, listener.advertise));
+        let Listener { transport, bind, advertise, role, .. } = listener;
+        let here = if foreign.contains(&listener) { ", an address that this machine does not have now" } else { "" };
+        term::line(&format!("  listener {}:{bind} as {advertise} ({}){here}", transport.name(), role.name()));
     }
     for rule in &config.route.rules {
         term::line(&format!("  rule {:?}", rule.name));

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Failure, block_on, calls, duration, term};
+use super::{Failure, block_on, calls, duration, rate, term};
 use crate::config::Config;
 use crate::engine::Snapshot;
 use crate::engine::flow::Transport;
@@ -46,7 +46,7 @@ pub(super) struct Args {
     #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "20s")]
     duration: Duration,
     /// Calls a second.
-    #[arg(long, value_name = "N", default_value_t = 25.0)]
+    #[arg(long, value_name = "N", value_parser = rate, allow_negative_numbers = true, default_value = "25")]
     rate: f64,
     /// How long each call lasts.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
@@ -57,9 +57,6 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: &Args) -> Result<(), Failure> {
-    if !(args.rate > 0.0 && args.rate.is_finite()) {
-        return Err(Failure::new(format!("--rate is {}: give a number above 0", args.rate)));
-    }
     let folder = Folder::new()?;
     block_on(play(args, &folder.0))
 }
@@ -163,11 +160,13 @@ impl Show<'_> {
         let mut lines = 0;
         loop {
             tokio::time::sleep(FRAME).await;
-            let snapshot = self.node.server().snapshot().await.map_err(Failure::new)?;
+            let mut snapshot = self.node.server().snapshot().await.map_err(Failure::new)?;
             let next = self.next_act(act, began.elapsed(), &snapshot);
             if next != act {
                 self.enter(next).await?;
                 act = next;
+                // The picture is that of the act which it names.
+                snapshot = self.node.server().snapshot().await.map_err(Failure::new)?;
             }
             let live = self.caller.live();
             let over = began.elapsed() >= self.length && live.running == 0;

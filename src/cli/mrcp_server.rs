@@ -1,5 +1,6 @@
 //! `tandem mrcp-server`: a stand-in for an MRCPv2 server's SIP side.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -52,10 +53,22 @@ async fn serve(args: &Args) -> Result<(), Failure> {
     let transport = Transport::from(args.transport);
     let server = MrcpServer::start_on(transport, args.listen, behaviour)
         .await
-        .map_err(|error| Failure::new(format!("can't listen on {} {}: {error}", transport.name(), args.listen)))?;
+        .map_err(|error| cannot_listen(transport, args.listen, &error))?;
     term::line(&format!("MRCPv2 stand-in at {}, until SIGTERM or Ctrl-C", sip_uri(server.address(), transport)));
     super::run::stopped().await?;
     let counts = server.counts();
     term::line(&format!("{} INVITEs, {} BYEs, {} OPTIONS", counts.invites, counts.byes, counts.options));
     Ok(())
+}
+
+fn cannot_listen(transport: Transport, address: SocketAddr, error: &io::Error) -> Failure {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program has this port: stop it, or give another one with --listen",
+        io::ErrorKind::AddrNotAvailable => "give an address of this machine with --listen",
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE: give a higher one with --listen"
+        }
+        _ => "give another address with --listen",
+    };
+    Failure::new(format!("can't listen on {} {address}: {error}: {remedy}", transport.name()))
 }

@@ -1,14 +1,15 @@
 //! `tandem run`: serve until told to stop.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{Failure, block_on};
-use crate::config::Config;
+use crate::config::{Config, node_id};
 use crate::edge::{interfaces, log};
-use crate::engine::flow::Role;
+use crate::engine::flow::{Listener, Role};
 use crate::server::Node;
 
 #[derive(Debug, clap::Args)]
@@ -20,7 +21,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "URL")]
     database: Option<String>,
     /// This node's name instead of the configuration's.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = node_id)]
     node_id: Option<String>,
 }
 
@@ -45,22 +46,28 @@ async fn serve(config: Config) -> Result<(), Failure> {
         false => Failure::new(error),
     })?;
     if let Some(address) = node.http() {
-        info!(%address, "HTTP surface: /live /ready /metrics, POST /reload /drain");
+        info!(%address, "HTTP surface: /live /ready /metrics /sets, POST /reload /drain");
     }
-    loop {
+    let by_signal = loop {
         tokio::select! {
             told = signals.next() => match told {
                 // Either way the node has told its log.
                 Told::Reload => drop(node.reload().await),
-                Told::Stop => break,
+                Told::Stop => break true,
             },
-            () = node.drain_ordered() => break,
+            () = node.drain_ordered() => break false,
         }
-    }
-    // A second signal does not wait.
+    };
+    // A second signal does not wait; after POST /drain the first one does, since a supervisor sends it to any node.
+    let hurry = async {
+        if !by_signal {
+            signals.stopped().await;
+        }
+        signals.stopped().await;
+    };
     tokio::select! {
         () = node.drain() => {}
-        () = signals.stopped() => {}
+        () = hurry => {}
     }
     info!("stopping");
     node.stop().await;
@@ -69,13 +76,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
 
 /// IP_FREEBIND binds anything, so that a mistyped address would go unseen.
 fn warn_of_foreign_addresses(config: &Config) {
-    let Ok(ours) = interfaces::addresses() else { return };
-    for listener in &config.listeners {
-        let ip = listener.bind.ip();
-        // All of 127.0.0.0/8 is this machine's, whatever is listed.
-        if ip.is_loopback() || ours.contains(&ip) {
-            continue;
-        }
+    for listener in foreign(&config.listeners) {
         match listener.role {
             Role::Vip => info!(address = %listener.bind, "the virtual address is elsewhere now"),
             Role::Node => {
@@ -83,6 +84,14 @@ fn warn_of_foreign_addresses(config: &Config) {
             }
         }
     }
+}
+
+/// The listeners whose address this machine does not have now.
+pub(super) fn foreign(listeners: &[Listener]) -> Vec<&Listener> {
+    let Ok(ours) = interfaces::addresses() else { return Vec::new() };
+    // All of 127.0.0.0/8 is this machine's, whatever is listed.
+    let is_foreign = |ip: IpAddr| !ip.is_loopback() && !ours.contains(&ip);
+    listeners.iter().filter(|listener| is_foreign(listener.bind.ip())).collect()
 }
 
 /// Waits for SIGTERM or Ctrl-C.

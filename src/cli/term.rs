@@ -1,6 +1,6 @@
 //! Standard output. A reader who has gone (`tandem demo | head`) ends the command quietly.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process;
 
 /// Writes one line.
@@ -11,7 +11,13 @@ pub(super) fn line(text: &str) {
 /// Writes text as it is, at once.
 pub(super) fn write(text: &str) {
     let mut out = std::io::stdout().lock();
-    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-        process::exit(0);
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => process::exit(0),
+        Err(error) => {
+            // Nothing can be done if even this can't be written.
+            let _ = writeln!(std::io::stderr(), "can't write to standard output: {error}: give it a place with room");
+            process::exit(1);
+        }
     }
 }

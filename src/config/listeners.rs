@@ -43,7 +43,7 @@ impl Bound {
 pub(super) fn read(root: &Section<'_>) -> Bound {
     let mut bound = Bound::default();
     let sections = root.sections("listener");
-    if sections.is_empty() {
+    if sections.is_empty() && !root.has("listener") {
         root.fault_at("listener", "there is none: add [[listener]] with bind = \"udp:127.0.0.1:8060\"");
     }
     for section in &sections {

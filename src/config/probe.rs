@@ -284,7 +284,7 @@ impl Keys {
             && number as usize > probing.checks.len()
         {
             let problem =
-                format!("combine is {number}, and there are only {}: give less, or all", probing.checks.len());
+                format!("combine asks for {number} good probes of {}: give less, or all", probing.checks.len());
             fault(Table::Probe, &["combine"], problem);
         }
         let named_by_sdp = self.tcp.is_on() && self.tcp_port.flatten().is_none();
@@ -693,7 +693,7 @@ probe = { tcp = 1544 }
                 "[set.probe]\nsip = false\n",
                 "4: set 19.probe: sip = false leaves nothing to probe with: drop it, add tcp or http, or give enabled = false",
             ),
-            ("[set.probe]\ncombine = 2\n", "4: set 19.probe: combine is 2, and there are only 1: give less, or all"),
+            ("[set.probe]\ncombine = 2\n", "4: set 19.probe: combine asks for 2 good probes of 1: give less, or all"),
             (
                 "[set.probe]\n[set.probe.http]\n",
                 "4: set 19.probe.http: it has no port: give the one where GET is answered, as port = 8080",

@@ -103,7 +103,7 @@ pub(super) fn read(root: &Section<'_>, bound: &Bound) -> Config {
     let mut rules = Vec::new();
     let mut names: Vec<String> = Vec::new();
     for section in &mut root.sections("rule") {
-        let name = section.text("name", values::reason);
+        let name = section.text("name", values::name);
         match &name {
             Some(name) => section.rename(format!("rule {name:?}")),
             None if section.has("name") => {}
@@ -162,7 +162,8 @@ fn read_action(section: &Section<'_>, when: &[Condition]) -> Option<Action> {
     let params = section.text("record_route_params", values::uri_params);
     let actions = usize::from(set.is_some()) + usize::from(relay) + usize::from(reply.is_present());
     if actions != 1 {
-        section.fault("it needs one action: give set = NUMBER, reply = { status, reason } or relay = true");
+        let has = if actions == 0 { "no action".to_owned() } else { format!("{actions} actions") };
+        section.fault(&format!("it has {has}: give one, set = NUMBER, reply = {{ status, reason }} or relay = true"));
         return None;
     }
     if set.is_none() && (rewrite.is_some() || params.is_some()) {

@@ -1,6 +1,6 @@
 //! How single values are written: durations, listeners, replies.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -68,7 +68,10 @@ pub(super) fn bind(text: &str) -> Result<Bind, String> {
         None => return Err(remedy.into()),
     };
     let address = address.strip_prefix("*:").map_or_else(|| address.to_owned(), |port| format!("0.0.0.0:{port}"));
-    let address = address.parse().map_err(|_| remedy)?;
+    let address: SocketAddr = address.parse().map_err(|_| remedy)?;
+    if address.ip().is_multicast() || address.ip() == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Err("give an address of one machine, as udp:10.0.0.1:5060".into());
+    }
     Ok(Bind { transport, address })
 }
 
@@ -102,6 +105,11 @@ pub(super) fn reason(text: &str) -> Result<String, String> {
         true => Err("give one line without control characters".into()),
         false => Ok(text.to_owned()),
     }
+}
+
+/// A name: one line of text that is not empty.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("give a name of one or more letters".into()) } else { reason(text) }
 }
 
 /// A `token` of RFC 3261, as methods and header names are.

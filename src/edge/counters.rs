@@ -72,6 +72,10 @@ pub struct EdgeCounters {
     pub receive_faults: u64,
     /// Events that nobody took in time.
     pub events_dropped: u64,
+    /// Checks of destinations that could not be made, for reasons of our own.
+    pub check_faults: u64,
+    /// Times that what is to outlive a restart could not be written.
+    pub state_faults: u64,
     /// TCP: connections and messages.
     pub streams: StreamCounters,
 }
@@ -105,6 +109,8 @@ pub struct Counters {
     send_faults: [AtomicU64; SendFault::ALL.len()],
     receive_faults: AtomicU64,
     events_dropped: AtomicU64,
+    check_faults: AtomicU64,
+    state_faults: AtomicU64,
     streams: AtomicStreams,
 }
 
@@ -145,6 +151,16 @@ impl Counters {
     /// Counts one event that nobody took.
     pub fn event_dropped(&self) {
         self.events_dropped.fetch_add(1, Relaxed);
+    }
+
+    /// Counts one check that could not be made.
+    pub fn not_checked(&self) {
+        self.check_faults.fetch_add(1, Relaxed);
+    }
+
+    /// Counts one time that what is to outlive a restart could not be written.
+    pub fn not_kept(&self) {
+        self.state_faults.fetch_add(1, Relaxed);
     }
 
     /// Tells how many TCP connections there are now.
@@ -192,6 +208,8 @@ impl Counters {
             send_faults: self.send_faults.each_ref().map(|count| count.load(Relaxed)),
             receive_faults: self.receive_faults.load(Relaxed),
             events_dropped: self.events_dropped.load(Relaxed),
+            check_faults: self.check_faults.load(Relaxed),
+            state_faults: self.state_faults.load(Relaxed),
             streams: StreamCounters {
                 connections: self.streams.connections.load(Relaxed),
                 accepted: self.streams.accepted.load(Relaxed),

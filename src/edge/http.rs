@@ -1,8 +1,11 @@
-//! The local HTTP surface: `/live`, `/ready`, `/metrics`, `/reload` and `/drain`.
+//! The local HTTP surface: `/live`, `/ready`, `/metrics`, `/sets`, `/reload` and `/drain`.
 //!
 //! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
 
 mod idle;
+mod moment;
+mod report;
+mod sets;
 
 use std::future::Future;
 use std::io;
@@ -22,8 +25,16 @@ use tokio::sync::Mutex;
 use tokio::time;
 
 use crate::edge::metrics::CONTENT_TYPE;
+use crate::engine::Snapshot;
+use crate::engine::dispatch::{NoSuchDestination, Observation, SetId, Standing};
 
 use idle::IdleListener;
+
+pub use moment::{BadMoment, Moment};
+pub use report::{
+    AddressStory, DestinationReport, DestinationStory, LatencyReport, ObservationReport, OrderReport, SetReport,
+    SetsReport,
+};
 
 /// How long an answer may take before 503 is given instead; a reload may take longer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -31,9 +42,27 @@ const ANSWER: Duration = Duration::from_secs(5);
 const RELOAD: Duration = Duration::from_secs(120);
 /// No request of ours has a body worth more.
 const BODY: usize = 64 << 10;
+/// What a browser is told.
+const NOT_FROM_PAGES: &str = "not from a web page";
+
+/// The last observations of a destination by address, oldest first.
+type History = Vec<(SocketAddr, Vec<Observation>)>;
 
 /// What the surface shows and asks of the node behind it.
 pub trait Node: Send + Sync + 'static {
+    /// The node's name.
+    fn name(&self) -> &str;
+    /// The engine's state.
+    fn snapshot(&self) -> impl Future<Output = Result<Arc<Snapshot>, String>> + Send;
+    /// What was seen last of a destination.
+    fn history(&self, set: SetId, uri: &str) -> impl Future<Output = Result<History, String>> + Send;
+    /// Gives an operator's order to a destination.
+    fn give(
+        &self,
+        set: SetId,
+        uri: &str,
+        standing: Standing,
+    ) -> impl Future<Output = Result<Result<(), NoSuchDestination>, String>> + Send;
     /// Whether the node can take calls, and what is wrong with it.
     fn readiness(&self) -> impl Future<Output = Readiness> + Send;
     /// The metrics as text ([`crate::edge::metrics::render`]).
@@ -151,8 +180,11 @@ fn router<N: Node>(node: Arc<N>) -> Router {
         .route("/metrics", get(metrics::<N>))
         .route("/reload", post(reload::<N>))
         .route("/drain", post(drain::<N>))
+        .merge(sets::routes())
         .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "no such method here"))
-        .fallback(async || error(StatusCode::NOT_FOUND, "no such path: /live, /ready, /metrics, /reload, /drain"))
+        .fallback(async || {
+            error(StatusCode::NOT_FOUND, "no such path: /live, /ready, /metrics, /sets, /reload, /drain")
+        })
         .layer(DefaultBodyLimit::max(BODY))
         .with_state(Shared { node, reload: Arc::default() })
 }
@@ -176,9 +208,8 @@ async fn metrics<N: Node>(State(shared): State<Shared<N>>) -> Response {
 }
 
 async fn reload<N: Node>(State(shared): State<Shared<N>>, headers: HeaderMap) -> Response {
-    // A browser sends Origin with every POST that a page makes; no page has business here.
-    if headers.contains_key(header::ORIGIN) {
-        return error(StatusCode::FORBIDDEN, "not from a web page");
+    if is_from_a_page(&headers) {
+        return error(StatusCode::FORBIDDEN, NOT_FROM_PAGES);
     }
     // In a task of its own, so that a client that hangs up does not leave it half done.
     let task = tokio::spawn(async move {
@@ -194,11 +225,16 @@ async fn reload<N: Node>(State(shared): State<Shared<N>>, headers: HeaderMap) ->
 }
 
 async fn drain<N: Node>(State(shared): State<Shared<N>>, headers: HeaderMap) -> Response {
-    if headers.contains_key(header::ORIGIN) {
-        return error(StatusCode::FORBIDDEN, "not from a web page");
+    if is_from_a_page(&headers) {
+        return error(StatusCode::FORBIDDEN, NOT_FROM_PAGES);
     }
     shared.node.drain();
     (StatusCode::ACCEPTED, Json(json!({ "draining": true }))).into_response()
+}
+
+/// A browser sends Origin with every request that a page makes to change something; no page has business here.
+fn is_from_a_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN)
 }
 
 fn too_late() -> Response {
@@ -234,6 +270,22 @@ mod tests {
     }
 
     impl Node for Double {
+        fn name(&self) -> &str {
+            "a"
+        }
+
+        async fn snapshot(&self) -> Result<Arc<Snapshot>, String> {
+            Err("no engine".to_owned())
+        }
+
+        async fn history(&self, _: SetId, _: &str) -> Result<History, String> {
+            Err("no engine".to_owned())
+        }
+
+        async fn give(&self, _: SetId, _: &str, _: Standing) -> Result<Result<(), NoSuchDestination>, String> {
+            panic!("nothing here is to be ordered")
+        }
+
         fn drain(&self) {
             self.drained.store(true, SeqCst);
         }
@@ -358,14 +410,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_web_page_can_neither_reload_nor_drain() {
+    async fn a_web_page_can_neither_reload_nor_drain_nor_order() {
         let running = run().await;
         for line in ["POST /reload", "POST /drain"] {
             let (status, ..) = answer(send(running.address, line, "Origin: http://evil.example\r\n").await).await;
             assert_eq!((status, running.node.reloads.load(SeqCst), running.node.drained.load(SeqCst)), (403, 0, false));
         }
+        let order = send(running.address, "PUT /sets/19/destination/order?uri=x", "Origin: http://evil.example\r\n");
+        assert_eq!(answer(order.await).await.0, 403);
         assert_eq!(ask(running.address, "POST /drain").await.0, 202);
         assert!(running.node.drained.load(SeqCst));
+    }
+
+    #[tokio::test]
+    async fn without_an_engine_nothing_is_told_of_sets() {
+        let running = run().await;
+        for path in ["/sets", "/sets/19", "/sets/19/destination?uri=x"] {
+            let (status, _, body) = ask(running.address, &format!("GET {path}")).await;
+            assert_eq!((status, value(&body)), (503, json!({ "error": "no engine" })), "{path}");
+        }
     }
 
     #[tokio::test]

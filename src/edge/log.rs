@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 
 use thiserror::Error;
 use tracing::{debug, info, warn};
@@ -144,9 +145,9 @@ pub fn report(event: &Event) {
         Event::Ordered { set, uri, address, old, standing, sessions } => info!(
             set = set.0,
             destination = uri,
-            %address,
-            old = old.name(),
+            address = elsewhere(uri, *address),
             order = standing.order.name(),
+            was = old.name(),
             by = standing.by,
             reason = standing.reason,
             sessions,
@@ -154,13 +155,16 @@ pub fn report(event: &Event) {
         ),
         Event::OrderedInVain(unknown) => warn!(cause = %unknown, "order given in vain"),
         Event::Draining { set, uri, address, sessions, late: true } => {
-            warn!(set = set.0, destination = uri, %address, sessions, "destination not drained in time");
+            let address = elsewhere(uri, *address);
+            warn!(set = set.0, destination = uri, address, sessions, "destination still has sessions at its deadline");
         }
         Event::Draining { set, uri, address, sessions, late: false } => {
-            info!(set = set.0, destination = uri, %address, sessions, "destination drains");
+            let address = elsewhere(uri, *address);
+            info!(set = set.0, destination = uri, address, sessions, "destination still has sessions");
         }
         Event::Drained { set, uri, address } => {
-            info!(set = set.0, destination = uri, %address, "destination drained: it has no session left");
+            let address = elsewhere(uri, *address);
+            info!(set = set.0, destination = uri, address, "destination has no session left");
         }
         Event::Dropped { cause, flow } => {
             debug!(
@@ -175,15 +179,26 @@ pub fn report(event: &Event) {
 }
 
 fn report_health(change: &HealthChange) {
-    let HealthChange { set, uri, address, old, new, why, cause } = change;
-    let (set, old, new) = (set.0, old.name(), new.name());
-    let last = cause.map(|cause| format!("{} by {}", cause.outcome.name(), cause.witness.name()));
-    match change.new {
-        Health::Down => warn!(set, destination = uri, %address, old, new, %why, last, "destination down"),
-        Health::Up | Health::Busy | Health::Unknown => {
-            info!(set, destination = uri, %address, old, new, %why, last, "destination {new}");
+    let HealthChange { set, uri, address, old, new, lasted, why, cause } = change;
+    let (set, address, was, why) = (set.0, elsewhere(uri, *address), old.name(), why.to_string());
+    let lasted = format!("{:.1}s", lasted.as_secs_f64());
+    // What was seen last; what time alone has changed has no cause.
+    let seen = cause.map(|seen| (seen.outcome.name(), seen.witness.name()));
+    let (cause, witness) = (seen.as_ref().map(|(cause, _)| cause.as_str()), seen.as_ref().map(|(_, witness)| *witness));
+    match new {
+        Health::Down => warn!(set, destination = uri, address, why, cause, witness, was, lasted, "destination down"),
+        Health::Up => info!(set, destination = uri, address, why, cause, witness, was, lasted, "destination up"),
+        Health::Busy => info!(set, destination = uri, address, why, cause, witness, was, lasted, "destination busy"),
+        Health::Unknown => {
+            info!(set, destination = uri, address, why, cause, witness, was, lasted, "destination unknown");
         }
     }
+}
+
+/// The address of a destination whose URI does not name it.
+fn elsewhere(uri: &str, address: SocketAddr) -> Option<String> {
+    let address = address.to_string();
+    (!uri.contains(&address)).then_some(address)
 }
 
 fn subscriber(format: LogFormat, filter: EnvFilter, writer: NonBlocking, colour: bool) -> tracing::Dispatch {
@@ -213,7 +228,11 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::engine::dispatch::SetId;
+    use std::time::{Duration, SystemTime};
+
+    use crate::engine::dispatch::{
+        Meaning, NoSuchDestination, Observation, Order, Outcome, SetId, Standing, Why, Witness,
+    };
     use crate::engine::event::{Call, Changes, DropCause};
     use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 
@@ -330,6 +349,78 @@ mod tests {
         assert_eq!(all.len(), 3);
         assert_eq!(lines(&LogConfig::default(), &events).len(), 2);
         assert_eq!(lines(&LogConfig { filter: "off".to_owned(), ..text }, &events).len(), 0);
+    }
+
+    #[test]
+    fn a_destination_that_goes_down_tells_why_by_what_and_after_how_long() {
+        let seen = Observation {
+            at: SystemTime::UNIX_EPOCH,
+            witness: Witness::Options,
+            outcome: Outcome::TimedOut,
+            meaning: Meaning::Fall,
+            latency: Duration::from_secs(2),
+        };
+        let down = HealthChange {
+            set: SetId(19),
+            uri: "sip:10.129.39.88:7010".to_owned(),
+            address: "10.129.39.88:7010".parse().expect("an address"),
+            old: Health::Up,
+            new: Health::Down,
+            lasted: Duration::from_millis(90_250),
+            why: Why::ProbesFailed { witness: Witness::Options, failures: 2 },
+            cause: Some(seen),
+        };
+        let tried = HealthChange {
+            uri: "sip:tts.example.net".to_owned(),
+            old: Health::Down,
+            new: Health::Unknown,
+            why: Why::HalfOpen { trial: false },
+            cause: None,
+            ..down.clone()
+        };
+        let lines = lines(&LogConfig::default(), &[down, tried].map(|change| Event::Health(Box::new(change))));
+        for (line, words) in lines.iter().zip([
+            "WARN destination down set=19 destination=\"sip:10.129.39.88:7010\" \
+             why=\"2 probes in a row failed (options)\" cause=\"timeout\" witness=\"options\" was=\"up\" lasted=\"90.2s\"\n",
+            "INFO destination unknown set=19 destination=\"sip:tts.example.net\" address=\"10.129.39.88:7010\" \
+             why=\"calls failed before: the next call tries it\" was=\"down\" lasted=\"90.2s\"\n",
+        ]) {
+            assert!(line.ends_with(words), "{line}{words}");
+        }
+        assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn an_order_tells_who_why_and_how_many_sessions_are_left() {
+        let (set, uri) = (SetId(19), "sip:10.129.39.88:7010".to_owned());
+        let address = "10.129.39.88:7010".parse().expect("an address");
+        let standing = Standing {
+            order: Order::Drain,
+            by: "alice".to_owned(),
+            reason: "new model".to_owned(),
+            at: SystemTime::UNIX_EPOCH,
+            deadline: None,
+        };
+        let vain = NoSuchDestination { set: SetId(20), uri: "sip:nobody".to_owned() };
+        let events = [
+            Event::Ordered { set, uri: uri.clone(), address, old: Order::Ready, standing, sessions: 3 },
+            Event::Draining { set, uri: uri.clone(), address, sessions: 2, late: false },
+            Event::Draining { set, uri: uri.clone(), address, sessions: 1, late: true },
+            Event::Drained { set, uri, address },
+            Event::OrderedInVain(vain),
+        ];
+        let lines = lines(&LogConfig::default(), &events);
+        for (line, words) in lines.iter().zip([
+            "INFO order given set=19 destination=\"sip:10.129.39.88:7010\" order=\"drain\" was=\"ready\" by=\"alice\" \
+             reason=\"new model\" sessions=3\n",
+            "INFO destination still has sessions set=19 destination=\"sip:10.129.39.88:7010\" sessions=2\n",
+            "WARN destination still has sessions at its deadline set=19 destination=\"sip:10.129.39.88:7010\" sessions=1\n",
+            "INFO destination has no session left set=19 destination=\"sip:10.129.39.88:7010\"\n",
+            "WARN order given in vain cause=set 20 has no destination sip:nobody\n",
+        ]) {
+            assert!(line.ends_with(words), "{line}{words}");
+        }
+        assert_eq!(lines.len(), 5);
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! Metrics: one table of all names, filled from the engine's snapshot and the edge's counters at scrape.
+//! Metrics: tables of all names, filled from the engine's snapshot and the edge's counters at scrape.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+mod destinations;
+mod node;
+mod wires;
+
+use std::time::SystemTime;
 
 use prometheus::TextEncoder;
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use crate::edge::counters::{EdgeCounters, SendFault};
+use crate::edge::counters::EdgeCounters;
 use crate::engine::Snapshot;
-use crate::engine::event::{Drain, DropCause};
-use crate::engine::sip::{Host, Uri};
-use crate::engine::snapshot::{DestinationView, SetView};
+use crate::engine::dispatch::{BOUNDS, Latency};
 
 /// The content type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -40,23 +42,25 @@ pub struct View<'a> {
     pub started: SystemTime,
 }
 
-/// Whether a value only grows.
+/// What a metric's values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Only grows; starts at 0 with the process.
     Counter,
     /// Goes up and down.
     Gauge,
+    /// How many were not above each bound.
+    Histogram,
 }
 
-/// One row of the table: a metric and where its values come from.
+/// One row of a table: a metric and where its values come from.
 #[derive(Debug)]
 pub struct Row {
     /// `tandem_<thing>[_<unit>][_total]`.
     pub name: &'static str,
     /// A sentence for people.
     pub help: &'static str,
-    /// Counter or gauge.
+    /// What its values are.
     pub kind: Kind,
     /// The labels' names; all bounded by the configuration.
     pub labels: &'static [&'static str],
@@ -64,326 +68,61 @@ pub struct Row {
 }
 
 /// The values of one metric: each with the values of its labels.
-type Values = Vec<(Vec<String>, f64)>;
+#[derive(Debug, Default)]
+struct Values(Vec<(Vec<String>, Value)>);
 
-const DESTINATION: &[&str] = &["set", "destination"];
-const FINAL: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "6xx"];
-const CLASS: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"];
+#[derive(Debug)]
+enum Value {
+    /// Of a counter or a gauge.
+    Number(f64),
+    /// Of a histogram.
+    Latency(Latency),
+}
+
+impl Values {
+    /// The only one, without labels.
+    fn one(&mut self, value: f64) {
+        self.push((Vec::new(), value));
+    }
+
+    fn push(&mut self, (labels, value): (Vec<String>, f64)) {
+        self.0.push((labels, Value::Number(value)));
+    }
+
+    fn push_latency(&mut self, labels: Vec<String>, latency: Latency) {
+        self.0.push((labels, Value::Latency(latency)));
+    }
+}
+
+impl Extend<(Vec<String>, f64)> for Values {
+    fn extend<I: IntoIterator<Item = (Vec<String>, f64)>>(&mut self, all: I) {
+        self.0.extend(all.into_iter().map(|(labels, value)| (labels, Value::Number(value))));
+    }
+}
 
 /// Every metric, in the order of the text.
-pub const TABLE: &[Row] = &[
-    Row {
-        name: "tandem_build_info",
-        help: "Always 1; the label tells the version.",
-        kind: Kind::Gauge,
-        labels: &["version"],
-        values: |_, values| values.push((vec![env!("CARGO_PKG_VERSION").to_owned()], 1.0)),
-    },
-    Row {
-        name: "process_start_time_seconds",
-        help: "When the process started, in seconds since 1970.",
-        kind: Kind::Gauge,
-        labels: &[],
-        values: |view, values| one(values, seconds(view.started)),
-    },
-    Row {
-        name: "tandem_selections_total",
-        help: "Requests sent to the destination: kind session is an initial INVITE, other any other outside a dialog.",
-        kind: Kind::Counter,
-        labels: &["set", "destination", "kind"],
-        values: |view, values| {
-            for (labels, destination) in destinations(view) {
-                values.push((and(&labels, "session"), destination.selections as f64));
-                values.push((and(&labels, "other"), destination.other_selections as f64));
-            }
-        },
-    },
-    Row {
-        name: "tandem_responses_total",
-        help: "Responses from the destination by class; 100 is not counted.",
-        kind: Kind::Counter,
-        labels: &["set", "destination", "class"],
-        values: |view, values| {
-            for (labels, destination) in destinations(view) {
-                let counts = CLASS.iter().zip(destination.responses);
-                values.extend(counts.map(|(class, count)| (and(&labels, class), count as f64)));
-            }
-        },
-    },
-    Row {
-        name: "tandem_sessions",
-        help: "Live sessions at the destination, pending ones included.",
-        kind: Kind::Gauge,
-        labels: DESTINATION,
-        values: |view, values| each(view, values, |destination| destination.sessions as f64),
-    },
-    Row {
-        name: "tandem_sessions_peak",
-        help: "The most live sessions that the destination ever had at once.",
-        kind: Kind::Gauge,
-        labels: DESTINATION,
-        values: |view, values| each(view, values, |destination| destination.sessions_peak as f64),
-    },
-    Row {
-        name: "tandem_destination_fit",
-        help: "Whether a new request may go to the destination.",
-        kind: Kind::Gauge,
-        labels: DESTINATION,
-        values: |view, values| each(view, values, |destination| f64::from(destination.fitness.is_fit())),
-    },
-    Row {
-        name: "tandem_destination_weight",
-        help: "The weight of the destination that counts.",
-        kind: Kind::Gauge,
-        labels: DESTINATION,
-        values: |view, values| each(view, values, |destination| f64::from(destination.weight)),
-    },
-    Row {
-        name: "tandem_set_empty_total",
-        help: "Requests that found the set without a fit destination.",
-        kind: Kind::Counter,
-        labels: &["set"],
-        values: |view, values| {
-            values.extend(view.snapshot.sets.iter().map(|set| (vec![number(set)], set.empty as f64)));
-        },
-    },
-    Row {
-        name: "tandem_failovers_total",
-        help: "Tries at a destination of the set that failed and were followed by another.",
-        kind: Kind::Counter,
-        labels: &["set"],
-        values: |view, values| {
-            values.extend(view.snapshot.sets.iter().map(|set| (vec![number(set)], set.failovers as f64)));
-        },
-    },
-    Row {
-        name: "tandem_exhausted_total",
-        help: "Requests whose every try at a destination of the set failed.",
-        kind: Kind::Counter,
-        labels: &["set"],
-        values: |view, values| {
-            values.extend(view.snapshot.sets.iter().map(|set| (vec![number(set)], set.exhausted as f64)));
-        },
-    },
-    Row {
-        name: "tandem_late_2xx_total",
-        help: "2xx to INVITEs whose caller had had another answer: their sessions were ended by ACK and BYE.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| values.push((Vec::new(), view.snapshot.totals.late_2xx as f64)),
-    },
-    Row {
-        name: "tandem_requests_total",
-        help: "Requests received, retransmissions included.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| one(values, view.snapshot.totals.requests as f64),
-    },
-    Row {
-        name: "tandem_received_responses_total",
-        help: "Responses received.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| one(values, view.snapshot.totals.responses as f64),
-    },
-    Row {
-        name: "tandem_retransmissions_total",
-        help: "Requests received that were retransmissions of one that we had.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| one(values, view.snapshot.totals.retransmissions as f64),
-    },
-    Row {
-        name: "tandem_replies_total",
-        help: "Final responses that this node made itself, by class.",
-        kind: Kind::Counter,
-        labels: &["class"],
-        values: |view, values| {
-            let counts = FINAL.iter().zip(view.snapshot.totals.replies);
-            values.extend(counts.map(|(class, count)| (vec![(*class).to_owned()], count as f64)));
-        },
-    },
-    Row {
-        name: "tandem_icmp_errors_total",
-        help: "ICMP errors received, by what they did: ended a request that waited, or nothing.",
-        kind: Kind::Counter,
-        labels: &["effect"],
-        values: |view, values| {
-            let totals = &view.snapshot.totals;
-            let counts = [("ended", totals.icmp), ("none", totals.stray_icmp)];
-            values.extend(counts.map(|(effect, count)| (vec![effect.to_owned()], count as f64)));
-        },
-    },
-    Row {
-        name: "tandem_dropped_total",
-        help: "Messages received and thrown away, by cause.",
-        kind: Kind::Counter,
-        labels: &["cause"],
-        values: |view, values| {
-            let counts = DropCause::ALL.iter().zip(view.snapshot.totals.dropped);
-            values.extend(counts.map(|(cause, count)| (vec![cause.name().to_owned()], count as f64)));
-        },
-    },
-    Row {
-        name: "tandem_transactions",
-        help: "Transactions in being, client and server.",
-        kind: Kind::Gauge,
-        labels: &[],
-        values: |view, values| one(values, view.snapshot.transactions as f64),
-    },
-    Row {
-        name: "tandem_draining",
-        help: "Whether the node is leaving and refuses new calls.",
-        kind: Kind::Gauge,
-        labels: &[],
-        values: |view, values| one(values, f64::from(u8::from(view.snapshot.drain > Drain::No))),
-    },
-    Row {
-        name: "tandem_reloads_total",
-        help: "Loads of the sets by result: ok took effect, failed left the sets as they were.",
-        kind: Kind::Counter,
-        labels: &["result"],
-        values: |view, values| {
-            values.push((vec!["ok".to_owned()], view.store.loads as f64));
-            values.push((vec!["failed".to_owned()], view.store.failed_loads as f64));
-        },
-    },
-    Row {
-        name: "tandem_last_reload_success_timestamp_seconds",
-        help: "When the last load of the sets took effect, in seconds since 1970; absent if none did.",
-        kind: Kind::Gauge,
-        labels: &[],
-        values: |view, values| values.extend(view.store.last_load.map(|at| (Vec::new(), seconds(at)))),
-    },
-    Row {
-        name: "tandem_store_ok",
-        help: "Whether the last read of the store succeeded.",
-        kind: Kind::Gauge,
-        labels: &[],
-        values: |view, values| one(values, f64::from(view.store.ok)),
-    },
-    Row {
-        name: "tandem_received_datagrams_total",
-        help: "UDP datagrams received.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| one(values, view.edge.received as f64),
-    },
-    Row {
-        name: "tandem_received_bytes_total",
-        help: "Bytes of the UDP datagrams received, without headers of IP and UDP.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| one(values, view.edge.received_bytes as f64),
-    },
-    Row {
-        name: "tandem_receive_errors_total",
-        help: "Errors of the receiving system call.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| one(values, view.edge.receive_faults as f64),
-    },
-    Row {
-        name: "tandem_sent_datagrams_total",
-        help: "UDP datagrams sent.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| one(values, view.edge.sent as f64),
-    },
-    Row {
-        name: "tandem_sent_bytes_total",
-        help: "Bytes of the UDP datagrams sent, without headers of IP and UDP.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| one(values, view.edge.sent_bytes as f64),
-    },
-    Row {
-        name: "tandem_send_errors_total",
-        help: "Messages that this host could not send, by cause.",
-        kind: Kind::Counter,
-        labels: &["cause"],
-        values: |view, values| {
-            let counts = SendFault::ALL.iter().zip(view.edge.send_faults);
-            values.extend(counts.map(|(fault, count)| (vec![fault.name().to_owned()], count as f64)));
-        },
-    },
-    Row {
-        name: "tandem_tcp_connections",
-        help: "TCP connections, those that are being made included.",
-        kind: Kind::Gauge,
-        labels: &[],
-        values: |view, values| one(values, view.edge.streams.connections as f64),
-    },
-    Row {
-        name: "tandem_tcp_accepted_total",
-        help: "TCP connections that peers made.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| one(values, view.edge.streams.accepted as f64),
-    },
-    Row {
-        name: "tandem_tcp_refused_total",
-        help: "TCP connections that a limit forbade, made by peers or by us.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| one(values, view.edge.streams.refused as f64),
-    },
-    Row {
-        name: "tandem_tcp_connect_failures_total",
-        help: "TCP connections that we could not make.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| one(values, view.edge.streams.connect_failures as f64),
-    },
-    Row {
-        name: "tandem_tcp_queue_full_total",
-        help: "Messages that found the queue of their TCP connection full.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| one(values, view.edge.streams.full as f64),
-    },
-    Row {
-        name: "tandem_tcp_received_messages_total",
-        help: "Messages received by TCP.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| one(values, view.edge.streams.received as f64),
-    },
-    Row {
-        name: "tandem_tcp_sent_messages_total",
-        help: "Messages sent by TCP.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| one(values, view.edge.streams.sent as f64),
-    },
-    Row {
-        name: "tandem_events_dropped_total",
-        help: "Events that nobody took in time: log lines that are missing.",
-        kind: Kind::Counter,
-        labels: &[],
-        values: |view, values| one(values, view.edge.events_dropped as f64),
-    },
-];
-
-/// Every metric's name.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().map(|row| row.name)
+pub fn table() -> impl Iterator<Item = &'static Row> {
+    [node::ROWS, destinations::ROWS, wires::ROWS].into_iter().flatten()
 }
 
 /// The text that Prometheus reads ([`CONTENT_TYPE`]). A metric without a value, such as those of destinations while no
 /// set is loaded, is left out.
 pub fn render(view: &View<'_>) -> String {
-    let families: Vec<_> = TABLE.iter().filter_map(|row| family(row, view)).collect();
-    TextEncoder::new().encode_to_string(&families).expect("families with name and values go into a string")
+    let mut text = String::new();
+    // One after the other: of 10,000 destinations all at once would take a hundred megabytes more than their text.
+    for family in table().filter_map(|row| family(row, view)) {
+        TextEncoder::new().encode_utf8(&[family], &mut text).expect("a family with name and values goes into a string");
+    }
+    text
 }
 
 fn family(row: &Row, view: &View<'_>) -> Option<MetricFamily> {
-    let mut values = Values::new();
+    let mut values = Values::default();
     (row.values)(view, &mut values);
-    if values.is_empty() {
+    if values.0.is_empty() {
         return None;
     }
-    let metrics = values.into_iter().map(|(labels, value)| {
+    let metrics = values.0.into_iter().map(|(labels, value)| {
         let labels = row.labels.iter().zip(labels).map(|(name, value)| {
             let mut label = LabelPair::default();
             label.set_name((*name).to_owned());
@@ -391,17 +130,18 @@ fn family(row: &Row, view: &View<'_>) -> Option<MetricFamily> {
             label
         });
         let mut metric = Metric::from_label(labels.collect());
-        match row.kind {
-            Kind::Counter => {
+        match (value, row.kind) {
+            (Value::Number(value), Kind::Counter) => {
                 let mut counter = Counter::default();
                 counter.set_value(value);
                 metric.set_counter(counter);
             }
-            Kind::Gauge => {
+            (Value::Number(value), Kind::Gauge | Kind::Histogram) => {
                 let mut gauge = Gauge::default();
                 gauge.set_value(value);
                 metric.set_gauge(gauge);
             }
+            (Value::Latency(latency), _) => metric.set_histogram(histogram(&latency)),
         }
         metric
     });
@@ -412,54 +152,38 @@ fn family(row: &Row, view: &View<'_>) -> Option<MetricFamily> {
     family.set_field_type(match row.kind {
         Kind::Counter => MetricType::COUNTER,
         Kind::Gauge => MetricType::GAUGE,
+        Kind::Histogram => MetricType::HISTOGRAM,
     });
     Some(family)
 }
 
-fn one(values: &mut Values, value: f64) {
-    values.push((Vec::new(), value));
-}
-
-fn each(view: &View<'_>, values: &mut Values, value: fn(&DestinationView) -> f64) {
-    values.extend(destinations(view).map(|(labels, destination)| (labels.into(), value(destination))));
-}
-
-fn destinations<'a>(view: &View<'a>) -> impl Iterator<Item = ([String; 2], &'a DestinationView)> {
-    view.snapshot.sets.iter().flat_map(|set| {
-        set.destinations.iter().map(move |destination| ([number(set), named(destination)], destination))
-    })
-}
-
-/// The URI; one that holds a name is followed by the address, since each address of a name is a destination of its own.
-fn named(destination: &DestinationView) -> String {
-    let DestinationView { uri, address, .. } = destination;
-    match (Uri::parse(uri.as_bytes()).map(|uri| uri.host), address) {
-        (Ok(Host::Name(_)), Some(address)) => format!("{uri} {address}"),
-        (Ok(Host::Name(_)), None) => format!("{uri} unresolved"),
-        (Ok(Host::Ip(_)) | Err(_), _) => uri.clone(),
-    }
-}
-
-fn number(set: &SetView) -> String {
-    set.id.0.to_string()
-}
-
-fn and(labels: &[String; 2], last: &str) -> Vec<String> {
-    let [set, destination] = labels.clone();
-    vec![set, destination, last.to_owned()]
-}
-
-fn seconds(at: SystemTime) -> f64 {
-    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+fn histogram(latency: &Latency) -> Histogram {
+    let mut below = 0;
+    let buckets = BOUNDS.iter().zip(latency.buckets).map(|(bound, count)| {
+        below += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(bound.as_secs_f64());
+        bucket.set_cumulative_count(below);
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(latency.count);
+    histogram.set_sample_sum(latency.sum.as_secs_f64());
+    histogram
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Latency, Limits, Order, SetId, Standing, Why};
+    use crate::edge::counters::SendFault;
+    use crate::engine::dispatch::{
+        DestinationId, Fitness, Health, Kept, Limits, Order, RowState, SetId, Standing, Why, Witness,
+    };
+    use crate::engine::snapshot::{DestinationView, SetView};
 
     fn destination(uri: &str) -> DestinationView {
         DestinationView {
@@ -470,31 +194,42 @@ mod tests {
             description: String::new(),
             weight: 3,
             priority: 100,
+            state: RowState::Active,
             standing: Standing {
-                order: Order::Ready,
-                by: "table".into(),
-                reason: String::new(),
+                order: Order::Drain,
+                by: "alice".to_owned(),
+                reason: "new model".to_owned(),
                 at: UNIX_EPOCH,
                 deadline: None,
             },
-            health: Health::Up,
+            health: Health::Busy,
             since: UNIX_EPOCH,
             why: Why::Works,
-            fitness: Fitness::Fit,
+            fitness: Fitness::Ordered(Order::Drain),
             limits: Limits::default(),
             probed: true,
-            share: 100,
+            share: 30,
             penalty: 0,
             kept: Kept::default(),
-            latencies: [Latency::default(); 4],
-            falls: 0,
-            ejections: 0,
+            latencies: latencies(),
+            falls: 7,
+            ejections: 8,
+            probes: [10, 20, 30, 40],
             selections: 12,
             other_selections: 2,
             responses: [1, 2, 3, 4, 5, 6],
             sessions: 4,
             sessions_peak: 9,
         }
+    }
+
+    /// Three probes, one of which took longer than any bound.
+    fn latencies() -> [Latency; 4] {
+        let mut latencies = <[Latency; 4]>::default();
+        let options = &mut latencies[Witness::Options as usize];
+        (options.buckets[0], options.buckets[3]) = (1, 1);
+        (options.count, options.sum) = (3, Duration::from_millis(20_008));
+        latencies
     }
 
     fn snapshot(uris: &[&str]) -> Snapshot {
@@ -507,7 +242,7 @@ mod tests {
             full: 2,
             failovers: 3,
             exhausted: 1,
-            panicking: false,
+            panicking: true,
             destinations,
         };
         Snapshot { sets: vec![set], ..Snapshot::default() }
@@ -542,14 +277,19 @@ mod tests {
     fn every_row_is_written_with_help_and_type_before_its_values() {
         let text = text(&snapshot(&["sip:10.129.39.88:7010"]));
         let mut lines = text.lines().peekable();
-        for row in TABLE {
-            let kind = if row.kind == Kind::Counter { "counter" } else { "gauge" };
+        for row in table() {
+            let (kind, endings) = match row.kind {
+                Kind::Counter => ("counter", &[""][..]),
+                Kind::Gauge => ("gauge", &[""][..]),
+                Kind::Histogram => ("histogram", &["_bucket", "_sum", "_count"][..]),
+            };
             assert_eq!(lines.next(), Some(format!("# HELP {} {}", row.name, row.help).as_str()));
             assert_eq!(lines.next(), Some(format!("# TYPE {} {kind}", row.name).as_str()));
             let mut values = 0;
             while let Some(line) = lines.next_if(|line| !line.starts_with('#')) {
                 let (series, value) = line.rsplit_once(' ').expect("a series and a value");
-                assert_eq!(series.split('{').next(), Some(row.name));
+                let ending = series.split('{').next().and_then(|name| name.strip_prefix(row.name));
+                assert!(ending.is_some_and(|ending| endings.contains(&ending)), "{line}");
                 assert!(value.parse::<f64>().is_ok(), "{line}");
                 values += 1;
             }
@@ -560,9 +300,9 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_tell_the_kind() {
-        let unique: BTreeSet<_> = names().collect();
-        assert_eq!(unique.len(), TABLE.len());
-        for row in TABLE {
+        let unique: BTreeSet<_> = table().map(|row| row.name).collect();
+        assert_eq!(unique.len(), table().count());
+        for row in table() {
             assert_eq!(row.kind == Kind::Counter, row.name.ends_with("_total"), "{}", row.name);
             assert!(row.help.ends_with('.'), "{}", row.name);
         }
@@ -577,9 +317,20 @@ mod tests {
             r#"tandem_responses_total{set="19",destination="sip:10.129.39.88:7010",class="6xx"} 6"#,
             r#"tandem_sessions{set="19",destination="sip:10.129.39.88:7010"} 4"#,
             r#"tandem_set_empty_total{set="19"} 5"#,
+            r#"tandem_set_full_total{set="19"} 2"#,
             r#"tandem_failovers_total{set="19"} 3"#,
             r#"tandem_exhausted_total{set="19"} 1"#,
-            r#"tandem_destination_fit{set="19",destination="sip:10.129.39.88:7010"} 1"#,
+            r#"tandem_set_panicking{set="19"} 1"#,
+            r#"tandem_destination_fit{set="19",destination="sip:10.129.39.88:7010"} 0"#,
+            r#"tandem_destination_health{set="19",destination="sip:10.129.39.88:7010",health="up"} 0"#,
+            r#"tandem_destination_health{set="19",destination="sip:10.129.39.88:7010",health="busy"} 1"#,
+            r#"tandem_destination_order{set="19",destination="sip:10.129.39.88:7010",order="ready"} 0"#,
+            r#"tandem_destination_order{set="19",destination="sip:10.129.39.88:7010",order="drain"} 1"#,
+            r#"tandem_destination_share_ratio{set="19",destination="sip:10.129.39.88:7010"} 0.3"#,
+            r#"tandem_falls_total{set="19",destination="sip:10.129.39.88:7010"} 7"#,
+            r#"tandem_ejections_total{set="19",destination="sip:10.129.39.88:7010"} 8"#,
+            r#"tandem_probes_total{set="19",destination="sip:10.129.39.88:7010",result="alive"} 10"#,
+            r#"tandem_probes_total{set="19",destination="sip:10.129.39.88:7010",result="fall"} 30"#,
             r#"tandem_dropped_total{cause="stray_ack"} 0"#,
             r#"tandem_send_errors_total{cause="no_route"} 7"#,
             r#"tandem_reloads_total{result="failed"} 1"#,
@@ -589,6 +340,26 @@ mod tests {
         ] {
             assert!(text.lines().any(|written| written == line), "{line} in\n{text}");
         }
+    }
+
+    #[test]
+    fn latencies_are_histograms_of_those_witnesses_that_saw_anything() {
+        let text = text(&snapshot(&["sip:10.0.0.1:7010"]));
+        let lines: Vec<_> = text.lines().filter(|line| line.starts_with("tandem_latency_seconds")).collect();
+        let labels = r#"set="19",destination="sip:10.0.0.1:7010",witness="options""#;
+        for (name, more, value) in [
+            ("bucket", r#",le="0.001""#, "1"),
+            ("bucket", r#",le="0.005""#, "1"),
+            ("bucket", r#",le="0.01""#, "2"),
+            ("bucket", r#",le="10""#, "2"),
+            ("bucket", r#",le="+Inf""#, "3"),
+            ("sum", "", "20.008"),
+            ("count", "", "3"),
+        ] {
+            let line = format!("tandem_latency_seconds_{name}{{{labels}{more}}} {value}");
+            assert!(lines.contains(&line.as_str()), "{line} in {lines:#?}");
+        }
+        assert_eq!(lines.len(), BOUNDS.len() + 3, "nothing of other witnesses: {lines:#?}");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The store of destination sets: OpenSIPS's `dispatcher` table, versions 7 to 9, in a database named by a URL.
 //!
 //! Here is what every database has in common; [`sqlite`] speaks to one kind, [`row`] judges what any of them gave, and
-//! [`snapshot`] keeps the last good load on disk.
+//! [`snapshot`] keeps the last good load on disk, [`memory`] what is no row's: orders and health.
 
+mod file;
+pub mod memory;
 mod row;
 pub mod snapshot;
 mod sqlite;
@@ -78,7 +80,7 @@ pub enum StoreError {
         source: sqlx::Error,
     },
     /// The database can't be read, or its tables can't be made.
-    #[error("{database}: can't {doing}: {source}: check the file with the sqlite3 command")]
+    #[error("{database}: can't {doing}: {source}: {}", sqlite::remedy(source))]
     Query {
         /// The database.
         database: String,
@@ -134,11 +136,29 @@ pub enum StoreError {
         missing: Vec<String>,
     },
     /// Some rows can't be used, and the strictness says that then none is.
-    #[error("{} of the table can't be used, nothing is loaded:{}", counted(.0), listed(.0))]
+    #[error("{}:{}", refused(.0), listed(.0))]
     BadRows(
         /// Every fault of every row.
         Vec<RowFault>,
     ),
+}
+
+impl StoreError {
+    /// The error without the rows at fault.
+    pub fn summary(&self) -> String {
+        match self {
+            StoreError::BadRows(faults) => refused(faults),
+            _ => self.to_string(),
+        }
+    }
+
+    /// The rows at fault.
+    pub fn rows(&self) -> &[RowFault] {
+        match self {
+            StoreError::BadRows(faults) => faults,
+            _ => &[],
+        }
+    }
 }
 
 impl Store {
@@ -171,6 +191,13 @@ impl Store {
     pub fn is_there(&self) -> bool {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.is_there(),
+        }
+    }
+
+    /// Whether there is a place to make the database in.
+    pub fn has_folder(&self) -> bool {
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.has_folder(),
         }
     }
 
@@ -225,11 +252,12 @@ impl Backend {
     }
 }
 
-fn counted(faults: &[RowFault]) -> String {
+fn refused(faults: &[RowFault]) -> String {
     let mut rows: Vec<_> = faults.iter().map(|fault| fault.row).collect();
     rows.sort_unstable();
     rows.dedup();
-    if rows.len() == 1 { "1 row".to_owned() } else { format!("{} rows", rows.len()) }
+    let rows = if rows.len() == 1 { "1 row".to_owned() } else { format!("{} rows", rows.len()) };
+    format!("{rows} of the table can't be used, nothing is loaded")
 }
 
 fn listed(faults: &[RowFault]) -> String {

@@ -241,7 +241,8 @@ impl Complaint {
             return;
         }
         let from = from.map(tracing::field::display);
-        warn!(from, %peer, cause = fault.name(), unsaid = self.unsaid, "message not sent");
+        let remedy = matches!(fault, SendFault::BadAddress).then_some("add a [[listener]] that the peer can answer to");
+        warn!(from, %peer, cause = fault.name(), unsaid = self.unsaid, remedy, "message not sent");
         *self = Complaint { last: Some(now), unsaid: 0 };
     }
 }

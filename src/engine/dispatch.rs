@@ -7,6 +7,8 @@ mod fitness;
 mod health;
 mod order;
 mod panic;
+#[cfg(test)]
+mod reference;
 mod reload;
 mod select;
 mod watch;
@@ -33,6 +35,8 @@ pub use panic::{Panic, PanicMode};
 pub use select::{Algorithm, PriorityOrder};
 pub use watch::{NoSuchDestination, Remembered};
 
+#[cfg(test)]
+pub(crate) use health::Terms;
 pub(crate) use health::{Condition, Seen};
 
 use self::select::{Candidate, Turns};
@@ -224,7 +228,7 @@ impl Dispatch {
         let Some(state) = sets.get_mut(&set) else { return Planned::Empty };
         let SetState { policy, members, .. } = state;
         fit.clear();
-        let (mut slow, mut full, mut sessions) = (false, false, 0);
+        let (mut slow, mut full, mut sessions) = (false, 0, 0);
         for (id, found) in members.iter().filter_map(|&id| Some((id, destinations.get(id)?))) {
             let has = load.sessions(id);
             sessions += has;
@@ -233,7 +237,7 @@ impl Dispatch {
                 (Fitness::Full, Turn::Other) => Fitness::Fit,
                 (fitness, _) => fitness,
             };
-            full |= fitness == Fitness::Full;
+            full += usize::from(fitness == Fitness::Full);
             if fitness.is_fit() {
                 let share = found.condition.share(&policy.judgement, now);
                 slow |= share < 100;
@@ -249,7 +253,7 @@ impl Dispatch {
             }
         }
         if turn == Turn::Session && policy.capacity.set_max_sessions.is_some_and(|limit| sessions >= limit) {
-            full |= !fit.is_empty();
+            full += fit.len();
             fit.clear();
         }
         if slow {
@@ -257,7 +261,11 @@ impl Dispatch {
             fit.iter_mut().for_each(Candidate::weigh_by_share);
         }
         if policy.panic.threshold > 0 {
-            panic::check(state, destinations, fit);
+            let calls = turn == Turn::Session;
+            let has_room = |judgement: &Judgement, id, found: &Destination| {
+                !calls || found.has_room(judgement, load.sessions(id), now)
+            };
+            panic::check(state, destinations, fit, full, has_room);
         }
         let turns = match turn {
             Turn::Session => &mut state.session,
@@ -266,8 +274,8 @@ impl Dispatch {
         turns.plan(&state.policy, fit, plan);
         match (plan.first(), full) {
             (Some(_), _) => Planned::Somebody,
-            (None, true) => Planned::Full,
-            (None, false) => Planned::Empty,
+            (None, 1..) => Planned::Full,
+            (None, 0) => Planned::Empty,
         }
     }
 
@@ -294,13 +302,18 @@ impl Dispatch {
     }
 
     /// Whether a request that another destination did not take may go there: if it is fit, or if its set panics and sends to
-    /// the unfit too.
+    /// it all the same.
     pub(crate) fn may_try(&self, id: DestinationId, load: &dyn Load, now: Instant) -> bool {
         let Some(fitness) = self.fitness(id, load, now) else { return false };
         match fitness {
             Fitness::Fit => true,
             Fitness::Unwell(_) | Fitness::OnTrial => {
-                self.sets.get(&self.destinations[id].set).is_some_and(|state| state.panicking)
+                let panicking = self.sets.get(&self.destinations[id].set).filter(|state| state.panicking);
+                panicking.is_some_and(|state| match state.policy.panic.mode {
+                    PanicMode::All => true,
+                    PanicMode::LastKnownGood => state.known_good.contains(&id),
+                    PanicMode::Fail => false,
+                })
             }
             Fitness::Ordered(_) | Fitness::Unresolved | Fitness::Full => false,
         }
@@ -419,6 +432,7 @@ fn view_destination(
         description: row.description.clone(),
         weight: row.weight,
         priority: row.priority,
+        state: row.state,
         standing: standing.clone(),
         health: condition.health(judgement, now.mono),
         since: condition.since,
@@ -432,6 +446,7 @@ fn view_destination(
         latencies: *condition.latencies(),
         falls: counts.falls,
         ejections: counts.ejections,
+        probes: counts.probes,
         selections: counts.selections,
         other_selections: counts.other_selections,
         responses: counts.responses,

@@ -72,6 +72,8 @@ pub enum Input<'a> {
         /// How.
         outcome: Outcome,
     },
+    /// A check of [`Output::Check`] could not be made, for reasons of our own: it says nothing of the destination.
+    Unchecked(CheckId),
     /// How far the node is in leaving.
     Drain(Drain),
     /// A name of [`Output::Resolve`] has been looked up.
@@ -118,8 +120,8 @@ pub enum Output {
         /// The transport.
         transport: Transport,
     },
-    /// Ask a destination by other means than SIP, and tell with [`Input::Checked`]; what takes longer than `timeout` has
-    /// timed out.
+    /// Ask a destination by other means than SIP, and tell with [`Input::Checked`] or [`Input::Unchecked`]; what takes
+    /// longer than `timeout` has timed out.
     Check {
         /// To be told with the outcome.
         id: CheckId,
@@ -231,6 +233,8 @@ pub struct HealthChange {
     pub old: Health,
     /// Now.
     pub new: Health,
+    /// For how long it was the old one.
+    pub lasted: Duration,
     /// The rule behind it.
     pub why: Why,
     /// What was seen last; none if time alone has changed it.

@@ -86,6 +86,16 @@ pub enum Role {
     Vip,
 }
 
+impl Role {
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Node => "node",
+            Role::Vip => "vip",
+        }
+    }
+}
+
 /// One address that we listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {

@@ -95,7 +95,7 @@ impl Prober {
             if schedules.contains_key(id) {
                 continue;
             }
-            let schedule = Schedule::new(probing, *placed, now.mono);
+            let mut schedule = Schedule::new(probing, *placed, now.mono);
             *placed += 1;
             for check in 0..probing.checks.len() {
                 due.insert(schedule.first(check, early, now.mono), Due::Send(id, check));
@@ -159,6 +159,11 @@ impl Prober {
     /// A check of the edge's has ended.
     pub(crate) fn checked(&mut self, scene: &mut Scene<'_>, id: CheckId, outcome: Outcome) {
         self.conclude(scene, ProbeId::from(KeyData::from_ffi(id.0)), outcome);
+    }
+
+    /// A check could not be made: it is as if it had never been due.
+    pub(crate) fn unchecked(&mut self, id: CheckId) {
+        self.probes.remove(ProbeId::from(KeyData::from_ffi(id.0)));
     }
 
     fn take_happened(&mut self, scene: &mut Scene<'_>) {

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Latency, Limits, SetId, Standing, Why};
+use crate::engine::dispatch::{
+    DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why,
+};
 use crate::engine::event::{Drain, DropCause};
 
 /// The engine's state and counters at one moment.
@@ -63,6 +65,8 @@ pub struct DestinationView {
     pub weight: u32,
     /// The `priority` column.
     pub priority: i32,
+    /// The `state` column.
+    pub state: RowState,
     /// What the operator wants.
     pub standing: Standing,
     /// What this node holds of it.
@@ -89,6 +93,8 @@ pub struct DestinationView {
     pub falls: u64,
     /// How often its callers' failures have ejected it.
     pub ejections: u64,
+    /// Probes that have ended, in the order of [`Meaning::ALL`].
+    pub probes: [u64; Meaning::ALL.len()],
     /// Initial INVITEs sent there.
     pub selections: u64,
     /// Other requests outside a dialog sent there.

@@ -34,8 +34,10 @@ impl fmt::Display for Report {
         {
             writeln!(f, "{name:<10}{value:>10}")?;
         }
-        writeln!(f, "{:<10}{:>10.3} ms", "p50", self.p50_ms)?;
-        writeln!(f, "{:<10}{:>10.3} ms", "p99", self.p99_ms)?;
+        if self.answered > 0 {
+            writeln!(f, "{:<10}{:>10.3} ms", "p50", self.p50_ms)?;
+            writeln!(f, "{:<10}{:>10.3} ms", "p99", self.p99_ms)?;
+        }
         for (status, count) in &self.outcomes {
             let name = if *status == 0 { "no answer".to_owned() } else { status.to_string() };
             writeln!(f, "{name:<10}{count:>10}")?;
@@ -169,5 +171,7 @@ mod tests {
             "calls              2\nanswered           2\nfailed             0\nlost               0\np50            1.000 ms\n\
              p99            2.000 ms\n200                2\nsip:127.0.0.1:7010         2 100.0 %\n"
         );
+        let none = Tally::default().finish().to_string();
+        assert!(!none.contains("p50"), "no answer took no time: {none}");
     }
 }

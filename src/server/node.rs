@@ -13,9 +13,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::memory::{Keeper, Stirrer};
 use super::names::Names;
 use super::sets::{Current, First, Status, first_sets};
-use super::{Gone, Handle, Server, ServerConfig, ServerError};
+use super::{Gone, Handle, History, Server, ServerConfig, ServerError};
 use crate::config::{Config, Drained};
 use crate::edge::http::{self, HttpError, Readiness, ReloadFailed, Reloaded, Surface};
 use crate::edge::key::{self, KeyError};
@@ -23,6 +24,8 @@ use crate::edge::metrics;
 use crate::edge::store::snapshot::{LastGood, SnapshotError};
 use crate::edge::store::{Store, StoreError};
 use crate::edge::{interfaces, log};
+use crate::engine::Snapshot;
+use crate::engine::dispatch::{NoSuchDestination, SetId, Standing};
 use crate::engine::event::{Drain, Event};
 use crate::engine::flow::Role;
 
@@ -36,6 +39,8 @@ const GATHER: Duration = Duration::from_millis(20);
 const LOOK: Duration = Duration::from_millis(250);
 /// Names that may wait to be looked up: as many as the engine lets requests wait for.
 const LOOKUPS: usize = 1000;
+/// Checks of destinations that may wait to be begun.
+const CHECKS: usize = 1000;
 
 /// Why a node can't start.
 #[derive(Debug, Error)]
@@ -100,6 +105,7 @@ pub(super) struct Shared {
     pub(super) started: SystemTime,
     pub(super) drain_ordered: Notify,
     pub(super) names: Names,
+    pub(super) keeper: Keeper,
     // Held while something new is put in place: one load at a time, whoever asked for it.
     pub(super) current: tokio::sync::Mutex<Current>,
     /// Something was put in place.
@@ -128,17 +134,19 @@ impl Node {
         };
         let (events, heard) = mpsc::channel(EVENTS);
         let (lookups, asked) = mpsc::channel(LOOKUPS);
+        let (checks, to_check) = mpsc::channel(CHECKS);
+        let keeper = Keeper::new(config);
         let handle = Server::start(ServerConfig {
             engine: config.engine(key),
             sets: resolved.sets.clone(),
-            remembered: Vec::new(),
+            remembered: keeper.remembered(&resolved.sets).await,
             streams: config.streams,
             seed,
             events,
             lookups,
-            checks: mpsc::channel(1).0,
+            checks,
         })?;
-        tokio::spawn(report(heard));
+        tokio::spawn(report(heard, keeper.stirrer()));
         let shared = Arc::new(Shared {
             handle,
             store,
@@ -147,6 +155,7 @@ impl Node {
             started: SystemTime::now(),
             drain_ordered: Notify::new(),
             names,
+            keeper,
             current: tokio::sync::Mutex::default(),
             placed: Notify::new(),
         });
@@ -168,6 +177,8 @@ impl Node {
         drop(current);
         tokio::spawn(Arc::clone(&shared).renew_names(stopped.clone()));
         tokio::spawn(Arc::clone(&shared).look_up(asked, stopped.clone()));
+        tokio::spawn(Arc::clone(&shared).check(to_check, stopped.clone()));
+        tokio::spawn(Arc::clone(&shared).keep_memory(stopped.clone()));
         let http = surface.as_ref().map(Surface::address);
         if let Some(surface) = surface {
             tokio::spawn(serve(surface, Arc::clone(&shared), stopped));
@@ -232,9 +243,10 @@ impl Node {
         warn!(limit = ?limit, "transactions are still open");
     }
 
-    /// Stops the node at once.
+    /// Stops the node at once; what is to outlive it is on disk then.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
+        let _ = self.shared.keep().await;
         self.shared.handle.stop().await;
     }
 }
@@ -252,6 +264,22 @@ impl Shared {
 }
 
 impl http::Node for Shared {
+    fn name(&self) -> &str {
+        &self.config.node_id
+    }
+
+    async fn snapshot(&self) -> Result<Arc<Snapshot>, String> {
+        self.handle.snapshot().await.map_err(|gone| gone.to_string())
+    }
+
+    async fn history(&self, set: SetId, uri: &str) -> Result<History, String> {
+        self.handle.history(set, uri).await.map_err(|gone| gone.to_string())
+    }
+
+    async fn give(&self, set: SetId, uri: &str, standing: Standing) -> Result<Result<(), NoSuchDestination>, String> {
+        self.handle.give(set, uri, standing).await.map_err(|gone| gone.to_string())
+    }
+
     async fn readiness(&self) -> Readiness {
         let mut readiness = Readiness { reasons: Vec::new(), degraded: self.status().degraded() };
         match self.handle.snapshot().await {
@@ -268,7 +296,7 @@ impl http::Node for Shared {
     }
 
     async fn metrics(&self) -> Result<String, String> {
-        let snapshot = self.handle.snapshot().await.map_err(|gone| gone.to_string())?;
+        let snapshot = http::Node::snapshot(self).await?;
         let (edge, store) = (self.handle.edge_counters(), self.status().counts);
         Ok(metrics::render(&metrics::View { snapshot: &snapshot, edge: &edge, store: &store, started: self.started }))
     }
@@ -292,11 +320,15 @@ async fn serve(surface: Surface, shared: Arc<Shared>, mut stopped: watch::Receiv
 }
 
 /// Tells people of events: many at a time, since each time that this task is woken costs the engine's thread a system call.
-async fn report(mut heard: mpsc::Receiver<Event>) {
+async fn report(mut heard: mpsc::Receiver<Event>, stirrer: Stirrer) {
+    let tell = |event: &Event| {
+        log::report(event);
+        stirrer.hear(event);
+    };
     while let Some(event) = heard.recv().await {
-        log::report(&event);
+        tell(&event);
         while let Ok(event) = heard.try_recv() {
-            log::report(&event);
+            tell(&event);
         }
         tokio::time::sleep(GATHER).await;
     }

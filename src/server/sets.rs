@@ -49,12 +49,14 @@ pub(super) struct Status {
     pub(super) faults: Vec<String>,
     /// What is wrong with names.
     pub(super) names: Vec<String>,
+    /// Why orders and health can't be kept.
+    pub(super) memory: Option<String>,
 }
 
 impl Status {
     /// What is wrong although calls are served.
     pub(super) fn degraded(&self) -> Vec<String> {
-        self.faults.iter().chain(&self.names).cloned().collect()
+        self.faults.iter().chain(&self.names).chain(&self.memory).cloned().collect()
     }
 }
 
@@ -117,7 +119,7 @@ impl Shared {
             Err(error) => {
                 self.failed(&error);
                 warn!(cause = %error, "reload failed: the sets stay as they are");
-                Err(ReloadFailed { error: error.to_string(), faults: faults_of(&error) })
+                Err(ReloadFailed { error: error.summary(), faults: faults_of(&error) })
             }
         }
     }
@@ -253,7 +255,7 @@ impl Shared {
         let mut status = self.status();
         status.counts.ok = false;
         status.counts.failed_loads += 1;
-        status.faults = vec![error.to_string()];
+        status.faults = std::iter::once(error.summary()).chain(faults_of(error)).collect();
     }
 
     pub(super) fn status(&self) -> std::sync::MutexGuard<'_, Status> {
@@ -277,20 +279,18 @@ impl Shared {
 
 /// Every row's fault.
 fn faults_of(error: &StoreError) -> Vec<String> {
-    match error {
-        StoreError::BadRows(faults) => faults.iter().map(ToString::to_string).collect(),
-        _ => Vec::new(),
-    }
+    error.rows().iter().map(ToString::to_string).collect()
 }
 
-/// Whether the rows of the store can be loaded: what `check` asks beyond the configuration. A database that is not there
-/// yet is no fault: the first start makes it.
+/// Whether the rows of the store can be loaded: what `check` asks beyond the configuration. A database that the first start
+/// will make is no fault.
 ///
 /// # Errors
 /// [`StoreError`] with every fault.
 pub async fn check_rows(config: &Config) -> Result<Option<Load>, StoreError> {
     let store = Store::new(&config.database.url, &config.base, config.database.table.clone())?;
-    if !store.is_there() {
+    // A node that had sets had a database: one that is gone is not made again.
+    if !store.is_there() && store.has_folder() && !config.state_dir.join(SETS_FILE).exists() {
         return Ok(None);
     }
     let context = RowContext { listeners: &config.listeners, strictness: config.database.strictness };

@@ -34,6 +34,7 @@ pub(super) enum Order {
     /// The last observations of a destination by address.
     History(SetId, String, oneshot::Sender<History>),
     Checked(CheckId, Outcome),
+    Unchecked(CheckId),
     Stop,
 }
 
@@ -79,6 +80,7 @@ pub(super) struct Turns {
     start: Instant,
     out: Vec<Output>,
     unsent: Vec<(Flow, Bytes)>,
+    unasked: Vec<CheckId>,
 }
 
 /// Who hears of what the engine can't do itself.
@@ -128,7 +130,17 @@ impl Turns {
         counters: Arc<Counters>,
     ) -> Self {
         let start = Instant::now();
-        Turns { engine, wires, orders, outside, counters, start, out: Vec::new(), unsent: Vec::new() }
+        Turns {
+            engine,
+            wires,
+            orders,
+            outside,
+            counters,
+            start,
+            out: Vec::new(),
+            unsent: Vec::new(),
+            unasked: Vec::new(),
+        }
     }
 
     /// Does first what the engine has said before it served.
@@ -209,6 +221,10 @@ impl Turns {
                     self.engine.handle(Input::Checked { id, outcome }, now, &mut self.out);
                     self.flush(now);
                 }
+                Ok(Order::Unchecked(id)) => {
+                    self.engine.handle(Input::Unchecked(id), now, &mut self.out);
+                    self.flush(now);
+                }
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Next::Stop,
                 Err(TryRecvError::Empty) => break,
             }
@@ -251,8 +267,14 @@ impl Turns {
     /// Does what the engine says; it hears at once of what could not be sent, until it has no more to say.
     fn flush(&mut self, now: Now) {
         self.carry_out();
-        while let Some((flow, bytes)) = self.unsent.pop() {
-            self.engine.handle(Input::Undelivered { flow, bytes: &bytes }, now, &mut self.out);
+        loop {
+            if let Some((flow, bytes)) = self.unsent.pop() {
+                self.engine.handle(Input::Undelivered { flow, bytes: &bytes }, now, &mut self.out);
+            } else if let Some(id) = self.unasked.pop() {
+                self.engine.handle(Input::Unchecked(id), now, &mut self.out);
+            } else {
+                return;
+            }
             self.carry_out();
         }
     }
@@ -278,8 +300,10 @@ impl Turns {
                     let _ = self.outside.lookups.try_send(Lookup { id, question });
                 }
                 Output::Check { id, target, timeout } => {
-                    // One that is not taken times out by itself.
-                    let _ = self.outside.checks.try_send(Asked { id, target, timeout });
+                    if self.outside.checks.try_send(Asked { id, target, timeout }).is_err() {
+                        self.counters.not_checked();
+                        self.unasked.push(id);
+                    }
                 }
                 Output::Event(event) => {
                     if self.outside.events.try_send(event).is_err() {

@@ -132,11 +132,13 @@ TOML
 set_rows() {
     local uri
     {
-        echo 'DELETE FROM `dispatcher`;'
+        echo '.timeout 5000'
+        echo 'BEGIN; DELETE FROM `dispatcher`;'
         for uri in "$@"; do
             echo "INSERT INTO \`dispatcher\` (\`setid\`, \`destination\`, \`state\`, \`weight\`, \`priority\`, \`attrs\`, \`description\`)" \
                 "VALUES (19, '$uri', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS');"
         done
+        echo 'COMMIT;'
     } | sqlite3 "$work/tandem.db"
     http /reload -X POST >/dev/null || fail "the rows are not taken: $(tail -n 3 "$work/tandem.log")"
 }

@@ -1,6 +1,8 @@
 //! The binary as its users run it.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
 use std::process::{Child, Command, Output, Stdio};
 
 use crate::scratch::{Folder, config_text};
@@ -41,6 +43,55 @@ fn a_file_that_is_not_there_is_told_with_its_name() {
     let result = output(&["run", "--config", "nowhere.toml"]);
     assert_eq!(result.status.code(), Some(78));
     assert!(String::from_utf8_lossy(&result.stderr).contains("nowhere.toml"));
+}
+
+#[test]
+fn wrong_arguments_are_told_with_their_value_and_exit_2() {
+    for (args, words) in [
+        (["calls", "--rate", "-1"], ["'-1' for '--rate <N>'", "give a number above 0"]),
+        (["demo", "--rate", "nan"], ["'nan' for '--rate <N>'", "give a number above 0"]),
+        (["calls", "--from", "::1"], ["--from is ::1", "two addresses of one family"]),
+        (["run", "--node-id", "a b"], ["'a b' for '--node-id <NAME>'", "give letters, digits"]),
+    ] {
+        let result = output(&args);
+        let text = String::from_utf8_lossy(&result.stderr);
+        assert_eq!(result.status.code(), Some(2), "{args:?}: {text}");
+        assert!(words.iter().all(|word| text.contains(word)), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_with_what_to_do() {
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let result = output(&["mrcp-server", "--listen", &address]);
+    let text = String::from_utf8_lossy(&result.stderr);
+    assert_eq!(result.status.code(), Some(1), "{text}");
+    assert!(text.contains(&address) && text.contains("give another one with --listen"), "{text}");
+}
+
+#[test]
+fn output_that_finds_no_room_is_a_failure() {
+    let full = OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/tandem.toml");
+    let result = tandem(&["check", "--config", shipped]).stdout(full).output().expect("the binary runs");
+    let text = String::from_utf8_lossy(&result.stderr);
+    assert_eq!((result.status.code(), text.contains("No space left")), (Some(1), true), "{text}");
+}
+
+#[test]
+fn check_tells_of_a_database_that_no_start_would_make() {
+    let folder = Folder::new();
+    let file = folder.write("tandem.toml", &config_text(""));
+    let check = |database: &str| output(&["check", "--config", file.to_str().expect("text"), "--database", database]);
+    assert!(check("sqlite:later.db").status.success(), "the first start makes it");
+    let result = check("sqlite:nowhere/later.db");
+    let text = String::from_utf8_lossy(&result.stderr);
+    assert_eq!((result.status.code(), text.contains("nowhere/later.db")), (Some(78), true), "{text}");
+    let state = folder.path().join("state");
+    std::fs::create_dir_all(&state).expect("a folder");
+    std::fs::write(state.join("sets.json"), "{}").expect("a file");
+    assert_eq!(check("sqlite:later.db").status.code(), Some(78), "it was there once");
 }
 
 #[test]

@@ -43,10 +43,12 @@ async fn calls_to_a_closed_port_go_on_to_the_next_destination_at_once() {
         let snapshot = node.server().snapshot().await.expect("it runs");
         let set = &snapshot.sets[0];
         let tries: Vec<_> = set.destinations.iter().map(|one| one.selections).collect();
-        // Every second call tried the closed port first.
-        assert_eq!((set.failovers, set.exhausted, tries), (25, 0, vec![25, 50]), "{host}");
+        // Every second call tried the closed port first, until three of them had failed there.
+        let refused = tries[0];
+        assert!((3..=25).contains(&refused), "{host}: {tries:?}");
+        assert_eq!((set.failovers, set.exhausted, tries[1]), (refused, 0, 50), "{host}");
         // Copies of an INVITE that was resent before the error came are refused once more.
-        assert_eq!(snapshot.totals.icmp, 25, "{host}: {:?}", snapshot.totals);
+        assert_eq!(snapshot.totals.icmp, refused, "{host}: {:?}", snapshot.totals);
         let edge = node.server().edge_counters();
         assert_eq!((edge.send_faults.iter().sum::<u64>(), edge.receive_faults), (0, 0), "{host}: {edge:?}");
         node.stop().await;

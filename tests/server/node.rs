@@ -12,7 +12,7 @@ use crate::scratch::{Folder, http, insert};
 
 const LOCALHOST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-async fn servers(count: usize) -> Vec<MrcpServer> {
+pub(crate) async fn servers(count: usize) -> Vec<MrcpServer> {
     let mut servers = Vec::new();
     for _ in 0..count {
         servers.push(MrcpServer::start(LOCALHOST, Behaviour::default()).await.expect("a free port"));
@@ -20,7 +20,7 @@ async fn servers(count: usize) -> Vec<MrcpServer> {
     servers
 }
 
-async fn calls(proxy: SocketAddr, calls: u64, rate: f64) -> Report {
+pub(crate) async fn calls(proxy: SocketAddr, calls: u64, rate: f64) -> Report {
     let config = CallerConfig {
         proxy,
         transport: Transport::Udp,
@@ -36,7 +36,7 @@ async fn calls(proxy: SocketAddr, calls: u64, rate: f64) -> Report {
     run(config, &Caller::new()).await.expect("a socket")
 }
 
-fn addresses(servers: &[MrcpServer]) -> Vec<SocketAddr> {
+pub(crate) fn addresses(servers: &[MrcpServer]) -> Vec<SocketAddr> {
     servers.iter().map(MrcpServer::address).collect()
 }
 
@@ -106,6 +106,7 @@ async fn bad_rows_leave_the_sets_and_a_start_falls_back_on_the_last_good_ones() 
         tokio::task::spawn_blocking(move || http(http_address, "POST", "/reload")).await.expect("no panic");
     assert_eq!(status, 422, "{body}");
     assert!(body.contains("dispatcher row 2: destination is"), "{body}");
+    assert_eq!(body.matches("tel:nowhere").count(), 1, "it is told once: {body}");
     assert_eq!(calls(node.server().addresses()[0], 2, 100.0).await.answered, 2);
     let (status, body) =
         tokio::task::spawn_blocking(move || http(http_address, "GET", "/ready")).await.expect("no panic");

@@ -61,6 +61,13 @@ pub(crate) fn config_text(more: &str) -> String {
     )
 }
 
+/// An address of this machine that nobody else is given, with any free port: a port of it that is closed stays closed.
+pub(crate) fn own_address() -> SocketAddr {
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+    let [.., high, low] = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    SocketAddr::from(([127, 19, high, low], 0))
+}
+
 /// The article's statement, with these destinations.
 pub(crate) fn insert(addresses: &[SocketAddr]) -> String {
     let rows: Vec<_> =
@@ -71,11 +78,20 @@ pub(crate) fn insert(addresses: &[SocketAddr]) -> String {
     )
 }
 
-/// One HTTP request: the status and the body.
+/// One HTTP request without a body: the status and the body of the answer.
 pub(crate) fn http(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    http_with(address, method, path, "")
+}
+
+/// One HTTP request with a body.
+pub(crate) fn http_with(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("the surface listens");
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-        .expect("written");
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .expect("written");
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("an answer");
     let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");

@@ -91,8 +91,11 @@ async fn two_hundred_calls_over_every_bridge_and_none_is_lost() {
             (200, 0, 0),
             "{caller:?} to {destination:?}: {report}"
         );
-        let counts = server.counts();
-        assert_eq!((counts.acks, counts.byes, counts.sessions), (200, 200, 0), "{counts:?}");
+        // The server counts a message a moment after it has answered it.
+        let mut seen = server.watch();
+        let all = seen.wait_for(|counts| (counts.acks, counts.byes, counts.sessions) == (200, 200, 0));
+        let all = tokio::time::timeout(Duration::from_secs(10), all).await.map(drop);
+        assert!(all.is_ok(), "{:?}", server.counts());
         let streams = node.server().edge_counters().streams;
         // One connection carries all calls of a caller, and one all that go to a server.
         assert_eq!(streams.accepted, u64::from(caller == Tcp), "{caller:?} to {destination:?}");

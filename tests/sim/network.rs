@@ -114,6 +114,11 @@ impl Network {
         }
     }
 
+    /// From now on nothing is lost, doubled or slow.
+    pub(crate) fn heal(&mut self) {
+        (self.lost_in_100, self.doubled_in_100, self.slowest) = (0, 0, Duration::from_millis(1));
+    }
+
     /// Puts something `after` from now.
     pub(crate) fn after(&mut self, after: Duration, what: Happening) {
         self.number += 1;

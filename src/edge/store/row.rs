@@ -12,6 +12,8 @@ use crate::engine::sip::{BadUri, Host, Scheme, Uri};
 
 /// The largest weight: OpenSIPS keeps it in 16 bits.
 const MAX_WEIGHT: u32 = 65_535;
+/// The largest setid that a rule can name: OpenSIPS keeps it as a signed number.
+const MAX_SET: u32 = i32::MAX as u32;
 /// Characters of a value that a fault shows.
 const SHOWN: usize = 200;
 
@@ -180,7 +182,7 @@ struct Judge<'a> {
 impl Judge<'_> {
     /// The set and the row; a column with a fault holds any value.
     fn row(&mut self) -> (Option<SetId>, Row) {
-        let set = self.number(Column::SetId, 0, 0..=u32::MAX, "19").map(SetId);
+        let set = self.number(Column::SetId, 0, 0..=MAX_SET, "19").map(SetId);
         let uri = self.text(Column::Destination);
         let target = self.destination(&uri);
         let (transport, address) = target.map_or((Transport::Udp, None), |target| (target.transport, target.address));
@@ -223,15 +225,11 @@ impl Judge<'_> {
             }
         };
         if parsed.scheme != Scheme::Sip {
-            self.fault(column, "not a sip: URI", "begin with sip: (for TLS add ;transport=tls)");
+            self.fault(column, "not a sip: URI", "begin with sip:");
             return None;
         }
         let Some(transport) = parsed.transport() else {
-            self.fault(
-                column,
-                "with a transport that we do not speak",
-                "give ;transport=udp, tcp or tls, or leave it out",
-            );
+            self.fault(column, "with a transport that we do not speak", "give ;transport=udp or tcp, or leave it out");
             return None;
         };
         let address = parsed.address();
@@ -242,11 +240,11 @@ impl Judge<'_> {
         let mut spoken = self.context.listeners.iter().filter(|listener| listener.transport == transport).peekable();
         if spoken.peek().is_none() {
             let name = transport.name();
-            self.fault(
-                column,
-                format!("and no listener speaks {name}"),
-                format!("add a {name} listener, or give another transport"),
-            );
+            let remedy = match transport {
+                Transport::Udp | Transport::Tcp => format!("add a {name} listener, or give another transport"),
+                Transport::Tls => "give ;transport=tcp to what terminates TLS".to_owned(),
+            };
+            self.fault(column, format!("and no listener speaks {name}"), remedy);
             return None;
         }
         // A name's addresses are judged when they are known: today's may be of a kind that tomorrow's are not.
@@ -511,12 +509,12 @@ mod tests {
     fn every_bad_value_is_a_fault_with_a_remedy() {
         for (column, value, words) in [
             (0, "-1", "out of range"),
-            (0, "4294967296", "out of range"),
+            (0, "2147483648", "out of range"),
             (0, "nineteen", "setid is"),
             (1, "", "empty: give a URI"),
             (1, "10.0.0.9:7010", "no scheme: give a URI, e.g. sip:"),
             (1, "localhost:7010", "begin with sip:"),
-            (1, "sips:10.0.0.9", "add ;transport=tls"),
+            (1, "sips:10.0.0.9", "begin with sip:"),
             (1, "sip:10.0.0.9 ", "a character"),
             (1, "sip:10.0.0.9\r\nX: y", "a character"),
             (1, "sip:10.0.0.9:70100", "valid port"),
@@ -525,9 +523,9 @@ mod tests {
             (1, "sip:224.0.1.75", "where no server can be"),
             (1, "sip:10.0.0.300", "valid host"),
             (1, "sip:mrcp.example.com:0", "where no server can be"),
-            (1, "sip:mrcp.example.com;transport=tls", "no listener speaks tls: add a tls listener"),
-            (1, "sip:10.0.0.9;transport=sctp", "udp, tcp or tls"),
-            (1, "sip:10.0.0.9;transport=tls", "no listener speaks tls: add a tls listener"),
+            (1, "sip:mrcp.example.com;transport=tls", "no listener speaks tls: give ;transport=tcp"),
+            (1, "sip:10.0.0.9;transport=sctp", "udp or tcp"),
+            (1, "sip:10.0.0.9;transport=tls", "no listener speaks tls: give ;transport=tcp"),
             (1, "sip:[2001:db8::1];transport=tcp", "no tcp listener has an IPv6 address"),
             (
                 2,

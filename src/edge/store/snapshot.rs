@@ -1,13 +1,13 @@
 //! The last good load on disk: what a start falls back to when the database can't be read or holds bad rows.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::file::{self, ReadFault};
 use super::row::socket_name;
 use crate::edge::resolve::{Address, Question};
 use crate::engine::dispatch::{Row, RowState, Set, SetId, Sets};
@@ -28,7 +28,7 @@ pub enum SnapshotError {
         source: io::Error,
     },
     /// The file can't be read; there may be none yet.
-    #[error("snapshot {}: can't read it: {source}", path.display())]
+    #[error("snapshot {}: {}", path.display(), unread(source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -69,6 +69,24 @@ pub enum SnapshotError {
     },
 }
 
+fn unread(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is none yet".to_owned(),
+        _ => format!("can't read it: {error}: give it to the user that runs this"),
+    }
+}
+
+impl SnapshotError {
+    fn of(path: &Path, fault: ReadFault) -> Self {
+        let path = path.to_owned();
+        match fault {
+            ReadFault::Read(source) => SnapshotError::Read { path, source },
+            ReadFault::Content(source) => SnapshotError::Content { path, source },
+            ReadFault::Format(found) => SnapshotError::Format { path, found },
+        }
+    }
+}
+
 /// What a start falls back to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastGood {
@@ -89,8 +107,7 @@ pub fn save(path: &Path, last_good: &LastGood, listeners: &[Listener]) -> Result
         sets: sets.0.iter().map(|set| StoredSet::of(set, listeners)).collect(),
         names: names.iter().map(StoredName::of).collect(),
     };
-    let written = serde_json::to_vec_pretty(&stored).map_err(io::Error::other).and_then(|text| replace(path, &text));
-    written.map_err(|source| SnapshotError::Write { path: path.to_owned(), source })
+    file::save(path, &stored).map_err(|source| SnapshotError::Write { path: path.to_owned(), source })
 }
 
 /// Reads what [`save`] wrote. Listeners are found again by transport and address, so their order may have changed.
@@ -98,34 +115,9 @@ pub fn save(path: &Path, last_good: &LastGood, listeners: &[Listener]) -> Result
 /// # Errors
 /// [`SnapshotError`] if the file is not there, is cut, is something else, or names a listener that is gone.
 pub fn read(path: &Path, listeners: &[Listener]) -> Result<LastGood, SnapshotError> {
-    let text = fs::read(path).map_err(|source| SnapshotError::Read { path: path.to_owned(), source })?;
-    let content = |source| SnapshotError::Content { path: path.to_owned(), source };
-    // The format first: what follows may look otherwise in another one.
-    let StoredFormat { format } = serde_json::from_slice(&text).map_err(content)?;
-    if format != FORMAT {
-        return Err(SnapshotError::Format { path: path.to_owned(), found: format });
-    }
-    let stored: StoredSets = serde_json::from_slice(&text).map_err(content)?;
+    let stored: StoredSets = file::read(path, FORMAT).map_err(|fault| SnapshotError::of(path, fault))?;
     let sets = stored.sets.into_iter().map(|set| set.into_set(path, listeners)).collect::<Result<_, _>>()?;
     Ok(LastGood { sets: Sets(sets), names: stored.names.into_iter().map(StoredName::into_name).collect() })
-}
-
-/// Writes beside the file and renames, so that a reader sees the old text or the new one, after a power cut too.
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".new");
-    let draft = PathBuf::from(draft);
-    let mut file = File::create(&draft)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
-}
-
-#[derive(Deserialize)]
-struct StoredFormat {
-    format: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -180,9 +172,9 @@ enum StoredTransport {
     Tls,
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum StoredState {
+pub(super) enum StoredState {
     Active,
     Inactive,
     Probing,
@@ -202,6 +194,24 @@ impl StoredTransport {
             StoredTransport::Udp => Transport::Udp,
             StoredTransport::Tcp => Transport::Tcp,
             StoredTransport::Tls => Transport::Tls,
+        }
+    }
+}
+
+impl StoredState {
+    pub(super) fn of(state: RowState) -> Self {
+        match state {
+            RowState::Active => StoredState::Active,
+            RowState::Inactive => StoredState::Inactive,
+            RowState::Probing => StoredState::Probing,
+        }
+    }
+
+    pub(super) fn into_state(self) -> RowState {
+        match self {
+            StoredState::Active => RowState::Active,
+            StoredState::Inactive => RowState::Inactive,
+            StoredState::Probing => RowState::Probing,
         }
     }
 }
@@ -248,11 +258,7 @@ impl StoredRow {
             socket,
             weight: row.weight,
             priority: row.priority,
-            state: match row.state {
-                RowState::Active => StoredState::Active,
-                RowState::Inactive => StoredState::Inactive,
-                RowState::Probing => StoredState::Probing,
-            },
+            state: StoredState::of(row.state),
             attrs: row.attrs.clone(),
             description: row.description.clone(),
         }
@@ -274,11 +280,7 @@ impl StoredRow {
             socket,
             weight: self.weight,
             priority: self.priority,
-            state: match self.state {
-                StoredState::Active => RowState::Active,
-                StoredState::Inactive => RowState::Inactive,
-                StoredState::Probing => RowState::Probing,
-            },
+            state: self.state.into_state(),
             attrs: self.attrs,
             description: self.description,
         })
@@ -287,6 +289,8 @@ impl StoredRow {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::edge::scratch::Folder;
     use crate::engine::flow::{ListenerId, Role};

@@ -45,6 +45,11 @@ impl Sqlite {
         self.path.exists()
     }
 
+    /// Whether there is a folder to make the file in.
+    pub(super) fn has_folder(&self) -> bool {
+        self.path.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder.is_dir())
+    }
+
     /// Runs statements as they are.
     pub(super) async fn execute(&self, sql: &str) -> Result<(), StoreError> {
         let mut connection = self.connect(false).await?;
@@ -137,6 +142,18 @@ impl Sqlite {
 
     fn query_failed(&self, doing: &'static str, source: sqlx::Error) -> StoreError {
         StoreError::Query { database: self.to_string(), doing, source }
+    }
+}
+
+/// What to do when the file can't be read or written: by SQLite's primary result code, the lowest byte of an extended one.
+pub(super) fn remedy(error: &sqlx::Error) -> &'static str {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    match code.map(|code| code & 0xff) {
+        Some(5 | 6) => "another program has locked it: let it end its transaction",
+        Some(8) => "let the user that runs this write to the file and its folder",
+        Some(13) => "make room on its disk",
+        Some(26) => "it is no SQLite file: correct the database's url",
+        Some(_) | None => "check the file with the sqlite3 command",
     }
 }
 

@@ -8,7 +8,7 @@ use slotmap::new_key_type;
 use super::Policy;
 use super::capacity::{Limits, Pace};
 use super::fitness::Fitness;
-use super::health::{Condition, Health, Judgement};
+use super::health::{Condition, Health, Judgement, Meaning};
 use super::order::{Order, Standing};
 use crate::engine::clock::{Instant, Now};
 use crate::engine::flow::{ListenerId, Transport};
@@ -109,6 +109,7 @@ pub(super) struct Counts {
     pub(super) responses: [u64; 6],
     pub(super) falls: u64,
     pub(super) ejections: u64,
+    pub(super) probes: [u64; Meaning::ALL.len()],
 }
 
 impl Destination {
@@ -162,7 +163,8 @@ impl Destination {
 }
 
 impl Destination {
-    fn has_room(&self, judgement: &Judgement, sessions: u64, now: Instant) -> bool {
+    /// Whether it may have one more call beside so many sessions.
+    pub(super) fn has_room(&self, judgement: &Judgement, sessions: u64, now: Instant) -> bool {
         let share = || self.condition.share(judgement, now);
         (self.limits == Limits::default())
             || self.limits.have_room(sessions, share()) && self.pace.has_room(&self.limits, now)

@@ -175,8 +175,7 @@ pub(crate) struct Condition {
     /// What traffic alone says before anything else: whether it ever answered.
     answered: bool,
     record: Record,
-    /// Since when and until when it has no room.
-    busy: Option<(Instant, Instant)>,
+    busy: Option<NoRoom>,
     penalty: Penalty,
     /// The health that was told last, and since when.
     pub(crate) told: Health,
@@ -190,6 +189,15 @@ pub(crate) struct Condition {
     heard: Option<Instant>,
     /// When its health is looked at again.
     pub(crate) scheduled: Option<Instant>,
+}
+
+/// It said that it has no room.
+#[derive(Clone, Copy, Debug)]
+struct NoRoom {
+    /// To whom; none: to a process before this one.
+    witness: Option<Witness>,
+    since: Instant,
+    until: Instant,
 }
 
 /// Health that was kept over a restart.
@@ -226,6 +234,8 @@ impl Condition {
             InitState::Unknown => Level::Unknown,
             InitState::Down => Level::Down,
         });
+        // What it begins with is no news: only what is seen is.
+        condition.told = condition.health(&Judgement::default(), now.mono);
         condition
     }
 
@@ -261,7 +271,7 @@ impl Condition {
         match (probes, self.record.trust(now)) {
             (Some(Level::Down), _) | (_, Trust::Ejected { .. }) => Health::Down,
             _ if damped() => Health::Down,
-            _ if self.busy.is_some_and(|(_, until)| until > now) => Health::Busy,
+            _ if self.busy.is_some_and(|busy| busy.until > now) => Health::Busy,
             (_, Trust::HalfOpen { .. }) | (Some(Level::Unknown), _) => Health::Unknown,
             (Some(Level::Up), Trust::Trusted { .. }) => Health::Up,
             (None, Trust::Trusted { .. }) if self.answered => Health::Up,
@@ -295,7 +305,7 @@ impl Condition {
             return Why::Flapping { penalty: self.penalty.value(&damping, now) as u32, left: until.since(now) };
         }
         match (self.busy, self.record.trust(now)) {
-            (Some((_, until)), _) if until > now => Why::NoRoom { left: until.since(now) },
+            (Some(NoRoom { until, .. }), _) if until > now => Why::NoRoom { left: until.since(now) },
             (_, Trust::HalfOpen { trial, .. }) => Why::HalfOpen { trial: trial.is_some() },
             _ if self.history.iter().next().is_none() => Why::Started,
             _ => Why::Works,
@@ -321,6 +331,11 @@ impl Condition {
         !matches!(self.record.trust(now), Trust::Trusted { .. })
     }
 
+    /// Whether an ejection that lasts still holds it out.
+    pub(crate) fn sits_out(&self, now: Instant) -> bool {
+        matches!(self.record.trust(now), Trust::Ejected { .. })
+    }
+
     /// Takes what was seen.
     pub(crate) fn see(&mut self, seen: Seen, judgement: &Judgement, terms: &Terms<'_>, now: Now) -> Observation {
         let Seen { witness, check, outcome, sent } = seen;
@@ -341,12 +356,20 @@ impl Condition {
         }
         match verdict {
             Verdict::Busy(time) => {
-                let (since, until) = self.busy.filter(|(_, until)| *until > now.mono).unwrap_or((now.mono, now.mono));
-                self.busy = Some((since, until.max(now.mono + time)));
+                let now = now.mono;
+                let new = NoRoom { witness: Some(witness), since: now, until: now + time };
+                let before = self.busy.filter(|busy| busy.until > now);
+                self.busy = Some(before.map_or(new, |busy| NoRoom { until: busy.until.max(new.until), ..busy }));
             }
-            // Whoever takes a request that came after it had no room has room.
-            Verdict::Alive if self.busy.is_some_and(|(since, _)| sent >= since) => self.busy = None,
-            Verdict::Alive | Verdict::Fall | Verdict::Neutral => {}
+            // Whoever takes a call that came after it had no room has room; a probe needs none, and takes back only what a
+            // probe was told.
+            Verdict::Alive => {
+                let takes_back = |busy: &NoRoom| {
+                    sent >= busy.since && (witness == Witness::Traffic || busy.witness == Some(witness))
+                };
+                self.busy = self.busy.filter(|busy| !takes_back(busy));
+            }
+            Verdict::Fall | Verdict::Neutral => {}
         }
         self.answered |= matches!(verdict, Verdict::Alive | Verdict::Busy(_));
         if matches!(outcome, Outcome::Answered { .. } | Outcome::Connected) {
@@ -372,8 +395,9 @@ impl Condition {
         {
             self.penalty.fall(&damping, now.mono);
         }
-        // A process that starts is no destination that comes back.
-        let came_back = new == Health::Up && (old == Health::Down || self.is_returning());
+        // A process that starts is no destination that comes back, nor is one that had no room.
+        let came_back = matches!(new, Health::Up | Health::Busy)
+            && (old == Health::Down || old == Health::Unknown && self.is_returning());
         self.risen = if came_back { Some(now.mono) } else { self.risen.filter(|_| new != Health::Down) };
         new = self.health(judgement, now.mono);
         self.told = new;
@@ -405,7 +429,7 @@ impl Condition {
     /// When its health may change by time alone.
     pub(crate) fn deadline(&self, judgement: &Judgement, now: Instant) -> Option<Instant> {
         let damped = judgement.damping.and_then(|damping| self.penalty.until(&damping, now));
-        let busy = self.busy.map(|(_, until)| until).filter(|until| *until > now);
+        let busy = self.busy.map(|busy| busy.until).filter(|until| *until > now);
         let record = self.record.deadline().filter(|at| *at > now);
         [damped, busy, record].into_iter().flatten().min()
     }
@@ -429,19 +453,22 @@ impl Condition {
                 Trust::HalfOpen { times, .. } => Some((Duration::ZERO, times)),
                 Trust::Trusted { .. } => None,
             },
-            busy: self.busy.map(|(_, until)| until.since(now)).filter(|left| !left.is_zero()),
+            busy: self.busy.map(|busy| busy.until.since(now)).filter(|left| !left.is_zero()),
         }
     }
 
-    /// Takes what was kept.
-    pub(crate) fn restore(&mut self, kept: Kept, now: Instant) {
+    /// Takes what was kept, as far as the set's policy has a use for it now.
+    pub(crate) fn restore(&mut self, kept: Kept, judgement: &Judgement, now: Instant) {
         if kept.probes_down {
             self.begin(Level::Down);
         }
-        if let Some((left, times)) = kept.ejected {
+        // Nobody could find that it has come back, if nobody watches.
+        if let Some((left, times)) = kept.ejected.filter(|_| judgement.observe.enabled) {
+            let left = left.min(judgement.observe.longest_ejection());
             self.record.trust = Trust::Ejected { since: now, until: now + left, times };
         }
-        self.busy = kept.busy.map(|left| (now, now + left.min(LONGEST_RETRY_AFTER))).or(self.busy);
+        let busy = |left: Duration| NoRoom { witness: None, since: now, until: now + left.min(LONGEST_RETRY_AFTER) };
+        self.busy = kept.busy.map(busy).or(self.busy);
     }
 
     /// The last observations, oldest first.

@@ -48,9 +48,22 @@ pub struct Standing {
     pub deadline: Option<SystemTime>,
 }
 
+/// Who gives the orders of the `state` column.
+const TABLE: &str = "table";
+
 impl Standing {
+    /// Whether somebody gave it, and not the table.
+    pub fn is_by_hand(&self) -> bool {
+        self.by != TABLE
+    }
+
+    /// Whether it is the same but for when it was given.
+    pub(super) fn says_the_same(&self, other: &Standing) -> bool {
+        *self == Standing { at: self.at, ..other.clone() }
+    }
+
     /// What the table's `state` column says.
     pub(super) fn of_table(order: Order, at: SystemTime) -> Self {
-        Standing { order, by: "table".to_owned(), reason: String::new(), at, deadline: None }
+        Standing { order, by: TABLE.to_owned(), reason: String::new(), at, deadline: None }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::{Destination, DestinationId, Dispatch, Row, RowState, SetId, Sets, canonical};
+use super::{Destination, DestinationId, Dispatch, Row, RowState, SetId, Sets, Standing, canonical};
 use crate::engine::clock::Now;
 use crate::engine::event::Changes;
 
@@ -17,6 +17,7 @@ impl Dispatch {
         let mut old: HashMap<Identity, DestinationId> =
             self.destinations.iter().map(|(id, found)| (identity(found.set, &found.row), id)).collect();
         let mut loaded: HashMap<Identity, DestinationId> = HashMap::new();
+        let by_hand = self.given_by_hand();
         self.sets.values_mut().for_each(|state| state.members.clear());
         for set in sets.0 {
             let policy = self.policy(set.id).clone();
@@ -39,7 +40,12 @@ impl Dispatch {
                     None => {
                         changes.added += 1;
                         let failed = row.state == RowState::Probing;
-                        let id = self.destinations.insert(Destination::new(set.id, row, &policy, now));
+                        let standing = by_hand.get(&(set.id, row.uri.clone())).filter(|(state, _)| *state == row.state);
+                        let mut destination = Destination::new(set.id, row, &policy, now);
+                        if let Some((_, standing)) = standing {
+                            destination.standing = standing.clone();
+                        }
+                        let id = self.destinations.insert(destination);
                         if failed {
                             self.begin_down(id, now);
                         }
@@ -59,6 +65,13 @@ impl Dispatch {
         self.sets.retain(|_, state| state.configured || state.empty > 0 || !state.members.is_empty());
         self.index();
         changes
+    }
+
+    /// Orders given by hand, with the row's state at that time: they are for every address of a name, also for those that
+    /// it gets later.
+    fn given_by_hand(&self) -> HashMap<(SetId, String), (RowState, Standing)> {
+        let by_hand = self.destinations.values().filter(|found| found.standing.is_by_hand());
+        by_hand.map(|found| ((found.set, found.row.uri.clone()), (found.row.state, found.standing.clone()))).collect()
     }
 
     fn index(&mut self) {

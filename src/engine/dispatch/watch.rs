@@ -1,5 +1,6 @@
 //! What is seen of destinations, what operators want of them, and what time brings: everything that makes one fit or not.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -45,7 +46,7 @@ pub struct Remembered {
 pub(super) struct Draining {
     pub(super) id: DestinationId,
     /// When people heard last how far it is.
-    told: Instant,
+    told: Option<Instant>,
     /// Until when it should be empty.
     deadline: Option<SystemTime>,
 }
@@ -60,8 +61,8 @@ impl Draining {
             return false;
         }
         let late = self.deadline.is_some_and(|deadline| deadline <= now.wall);
-        if late || now.mono.since(self.told) >= PROGRESS {
-            self.told = now.mono;
+        if late || self.told.is_none_or(|told| now.mono.since(told) >= PROGRESS) {
+            self.told = Some(now.mono);
             self.deadline = self.deadline.filter(|_| !late);
             out.push(Output::Event(Event::Draining { set, uri, address, sessions, late }));
         }
@@ -78,9 +79,12 @@ impl Dispatch {
         let Some(found) = destinations.get_mut(id) else { return };
         let judgement = &sets.get(&found.set).map_or(&**unknown, |state| &state.policy).judgement;
         let terms = Terms { observe: &judgement.observe, may_eject, chance };
-        let before = found.condition.is_ejected(now.mono);
+        let before = found.condition.sits_out(now.mono);
         let observation = found.condition.see(seen, judgement, &terms, now);
-        found.counts.ejections += u64::from(!before && found.condition.is_ejected(now.mono));
+        found.counts.ejections += u64::from(!before && found.condition.sits_out(now.mono));
+        if seen.check.is_some() {
+            found.counts.probes[observation.meaning as usize] += 1;
+        }
         self.note(id, Some(observation), now, out);
     }
 
@@ -101,10 +105,13 @@ impl Dispatch {
         let Dispatch { destinations, sets, unknown, changing, .. } = self;
         let Some(found) = destinations.get_mut(id) else { return };
         let judgement = &sets.get(&found.set).map_or(&**unknown, |state| &state.policy).judgement;
+        let since = found.condition.since;
         if let Some((old, new, why)) = found.condition.turn(judgement, now) {
             found.counts.falls += u64::from(new == Health::Down);
             let Destination { set, row, .. } = found;
-            let change = HealthChange { set: *set, uri: row.uri.clone(), address: row.address, old, new, why, cause };
+            let (set, uri, address) = (*set, row.uri.clone(), row.address);
+            let lasted = now.wall.duration_since(since).unwrap_or_default();
+            let change = HealthChange { set, uri, address, old, new, lasted, why, cause };
             out.push(Output::Event(Event::Health(Box::new(change))));
         }
         // One entry of the wheel that is early enough serves; what it finds then is looked at anew.
@@ -149,7 +156,8 @@ impl Dispatch {
         self.destinations.get(id).is_some_and(|found| found.condition.probing().checks.iter().any(asks))
     }
 
-    /// Gives an order to all addresses of a destination. The same order again changes nothing but its giver.
+    /// Gives an order to all addresses of a destination. The same order by the same for the same reason changes nothing, not
+    /// even when it was given.
     ///
     /// # Errors
     /// [`NoSuchDestination`].
@@ -164,8 +172,13 @@ impl Dispatch {
         let mut known = false;
         for (id, found) in self.destinations.iter_mut().filter(|(_, found)| found.set == set && found.row.uri == uri) {
             known = true;
+            if found.standing.says_the_same(standing) {
+                continue;
+            }
             let old = std::mem::replace(&mut found.standing, standing.clone()).order;
             if old == standing.order {
+                let drains = self.draining.iter_mut().filter(|one| one.id == id);
+                drains.for_each(|one| one.deadline = standing.deadline);
                 continue;
             }
             let sessions = load.sessions(id);
@@ -180,7 +193,7 @@ impl Dispatch {
             }));
             self.draining.retain(|one| one.id != id);
             if standing.order != Order::Ready {
-                let (told, deadline) = (Instant::ZERO, standing.deadline);
+                let (told, deadline) = (None, standing.deadline);
                 self.draining.push(Draining { id, told, deadline });
             }
         }
@@ -192,17 +205,18 @@ impl Dispatch {
 
     /// Takes what was known before a restart.
     pub(crate) fn remember(&mut self, all: &[Remembered], now: Now, out: &mut Vec<Output>) {
+        let known: HashMap<_, _> = all.iter().map(|one| ((one.set, one.uri.as_str(), one.address), one)).collect();
         let ids: Vec<_> = self.destinations.keys().collect();
         for id in ids {
-            let found = &mut self.destinations[id];
-            let row = &found.row;
-            let same = |one: &&Remembered| (one.set, &one.uri, one.address) == (found.set, &row.uri, row.address);
-            let Some(one) = all.iter().find(same) else { continue };
+            let Dispatch { destinations, sets, unknown, .. } = self;
+            let found = &mut destinations[id];
+            let Some(one) = known.get(&(found.set, found.row.uri.as_str(), found.row.address)) else { continue };
             if let Some(standing) = &one.standing {
                 found.standing = standing.clone();
             }
             if let Some(kept) = one.kept {
-                found.condition.restore(kept, now.mono);
+                let policy = sets.get(&found.set).map_or(&**unknown, |state| &state.policy);
+                found.condition.restore(kept, &policy.judgement, now.mono);
             }
             self.note(id, None, now, out);
         }
@@ -242,5 +256,76 @@ impl Dispatch {
     /// Every destination with how it is probed.
     pub(crate) fn probed(&self) -> impl Iterator<Item = (DestinationId, &Probing)> {
         self.destinations.iter().map(|(id, found)| (id, &**found.condition.probing()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::dispatch::{Row, RowState, Set, Sets};
+    use crate::engine::flow::Transport;
+
+    const SET: SetId = SetId(19);
+    const URI: &str = "sip:10.0.0.1:7010";
+
+    /// One session everywhere.
+    struct One;
+
+    impl Load for One {
+        fn sessions(&self, _: DestinationId) -> u64 {
+            1
+        }
+
+        fn sessions_peak(&self, _: DestinationId) -> u64 {
+            1
+        }
+    }
+
+    fn at(seconds: u64) -> Now {
+        let since = Duration::from_secs(seconds);
+        Now { mono: Instant::ZERO + since, wall: SystemTime::UNIX_EPOCH + since }
+    }
+
+    fn loaded() -> Dispatch {
+        let row = Row {
+            row: 1,
+            uri: URI.to_owned(),
+            address: "10.0.0.1:7010".parse().expect("an address"),
+            transport: Transport::Udp,
+            socket: None,
+            weight: 1,
+            priority: 0,
+            state: RowState::Active,
+            attrs: String::new(),
+            description: String::new(),
+        };
+        let mut dispatch = Dispatch::new(Vec::new(), 0);
+        dispatch.replace(Sets(vec![Set { id: SET, rows: vec![row] }]), at(0));
+        dispatch
+    }
+
+    fn drain(seconds: u64, deadline: u64) -> Standing {
+        let (by, reason) = ("alice".to_owned(), "new model".to_owned());
+        Standing { order: Order::Drain, by, reason, at: at(seconds).wall, deadline: Some(at(deadline).wall) }
+    }
+
+    #[test]
+    fn the_same_order_again_changes_nothing_not_even_when_it_was_given() {
+        let (mut dispatch, mut out) = (loaded(), Vec::new());
+        for seconds in [1, 2] {
+            dispatch.order(SET, URI, &drain(seconds, 60), &One, &mut out).expect("it is loaded");
+        }
+        let views = dispatch.view(&One, at(3));
+        assert_eq!((&views[0].destinations[0].standing, out.len()), (&drain(1, 60), 1));
+    }
+
+    #[test]
+    fn another_deadline_for_one_that_drains_already_holds() {
+        let (mut dispatch, mut out) = (loaded(), Vec::new());
+        dispatch.order(SET, URI, &drain(1, 60), &One, &mut out).expect("it is loaded");
+        dispatch.order(SET, URI, &drain(2, 5), &One, &mut out).expect("it is loaded");
+        out.clear();
+        dispatch.wake(&One, at(5), &mut out);
+        assert!(matches!(out[..], [Output::Event(Event::Draining { late: true, sessions: 1, .. })]), "{out:?}");
     }
 }

@@ -216,10 +216,7 @@ impl Keys {
     /// A hash that nobody outside can steer, for this start's tables.
     pub(crate) fn table_hash(&self, parts: &[&[u8]]) -> u128 {
         let mut hasher = SipHasher13x128::new_with_key(&self.table);
-        for part in parts {
-            hasher.write(&(part.len() as u32).to_be_bytes());
-            hasher.write(part);
-        }
+        parts.iter().for_each(|part| feed(&mut hasher, part));
         hasher.finish128().as_u128()
     }
 
@@ -227,14 +224,16 @@ impl Keys {
     pub(crate) fn route_hash<'p>(&self, fixed: &[&[u8]], routes: impl Iterator<Item = &'p [u8]>) -> u32 {
         let key = self.branch.first_chunk().expect("16 of 32 bytes");
         let mut hasher = SipHasher13::new_with_key(key);
-        let mut add = |part: &[u8]| {
-            hasher.write(&(part.len() as u32).to_be_bytes());
-            hasher.write(part);
-        };
-        fixed.iter().for_each(|part| add(part));
-        routes.for_each(&mut add);
+        fixed.iter().for_each(|part| feed(&mut hasher, part));
+        routes.for_each(|part| feed(&mut hasher, part));
         hasher.finish() as u32
     }
+}
+
+/// Hashes one part with its length, so that no two lists of parts are the same bytes.
+fn feed(hasher: &mut impl Hasher, part: &[u8]) {
+    hasher.write(&(part.len() as u32).to_be_bytes());
+    hasher.write(part);
 }
 
 impl Branch {

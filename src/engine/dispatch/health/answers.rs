@@ -18,6 +18,21 @@ pub enum Meaning {
     Neutral,
 }
 
+impl Meaning {
+    /// Each of them, in the order of `as usize`.
+    pub const ALL: [Meaning; 4] = [Meaning::Alive, Meaning::Busy, Meaning::Fall, Meaning::Neutral];
+
+    /// As in the interface and in a metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Meaning::Alive => "alive",
+            Meaning::Busy => "busy",
+            Meaning::Fall => "fall",
+            Meaning::Neutral => "neutral",
+        }
+    }
+}
+
 /// An outcome judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {

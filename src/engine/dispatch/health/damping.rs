@@ -43,11 +43,13 @@ impl Penalty {
 
     /// The destination has fallen.
     pub(crate) fn fall(&mut self, damping: &Damping, now: Instant) {
+        // Whether it stays out, before this fall makes more of a penalty that has worn off.
+        let out = self.is_suppressed(damping, now);
         // Not above twelve half-lives of waiting, whatever it does.
         let most = f64::from(damping.reuse) * 4096.0;
         self.value = (self.value(damping, now) + FALL).min(most);
         self.at = now;
-        self.suppressed = self.is_suppressed(damping, now) || self.value > f64::from(damping.suppress);
+        self.suppressed = out || self.value > f64::from(damping.suppress);
     }
 
     /// Whether the destination stays out for it.
@@ -86,6 +88,17 @@ mod tests {
         assert!(until > at(60) && until < at(120), "{until:?}");
         assert!(penalty.is_suppressed(&damping, at(60)) && !penalty.is_suppressed(&damping, until));
         assert_eq!(penalty.until(&damping, until), None);
+    }
+
+    #[test]
+    fn who_was_out_once_is_out_again_only_above_the_bound() {
+        let (damping, mut penalty) = (Damping::default(), Penalty::default());
+        (0..4).for_each(|second| penalty.fall(&damping, at(second)));
+        assert!(penalty.is_suppressed(&damping, at(3)));
+        for (fall, out) in [(0, false), (1, false), (2, false), (3, true)] {
+            penalty.fall(&damping, at(3600 + fall));
+            assert_eq!(penalty.is_suppressed(&damping, at(3600 + fall)), out, "{fall}");
+        }
     }
 
     #[test]

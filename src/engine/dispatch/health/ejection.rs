@@ -42,6 +42,13 @@ impl Default for Observe {
     }
 }
 
+impl Observe {
+    /// The longest that one is out, whatever chance says.
+    pub(super) fn longest_ejection(&self) -> Duration {
+        self.max_ejection_time.max(self.base_ejection_time).mul_f64(1.25)
+    }
+}
+
 /// What traffic says of one destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
@@ -123,6 +130,9 @@ impl Record {
     pub(crate) fn hear(&mut self, verdict: Verdict, sent: Instant, terms: &Terms<'_>, now: Instant) {
         self.trust = self.trust(now);
         match (self.trust, verdict) {
+            // What was sent before tells of the time before.
+            (Trust::Trusted { since, .. } | Trust::Ejected { since, .. } | Trust::HalfOpen { since, .. }, _)
+                if sent < since => {}
             (Trust::Trusted { since, times }, Verdict::Fall) => {
                 self.failures = self.failures.saturating_add(1);
                 let is_bad =
@@ -130,19 +140,17 @@ impl Record {
                 if is_bad && terms.may_eject {
                     // One that has long been good begins anew.
                     let forgotten = now.since(since) > terms.observe.max_ejection_time;
-                    self.eject(if forgotten { 1 } else { times + 1 }, terms, now);
+                    self.eject(if forgotten { 1 } else { times.saturating_add(1) }, terms, now);
                 }
             }
             (Trust::Trusted { .. }, Verdict::Alive | Verdict::Busy(_)) => {
                 self.failures = 0;
                 self.window.add(false, terms.observe, now);
             }
-            // What was sent before tells of the time before.
-            (Trust::Ejected { since, .. } | Trust::HalfOpen { since, .. }, _) if sent < since => {}
             (Trust::Ejected { times, .. } | Trust::HalfOpen { times, .. }, Verdict::Alive | Verdict::Busy(_)) => {
                 *self = Record { trust: Trust::Trusted { since: now, times }, ..Record::default() };
             }
-            (Trust::HalfOpen { times, .. }, Verdict::Fall) => self.eject(times + 1, terms, now),
+            (Trust::HalfOpen { times, .. }, Verdict::Fall) => self.eject(times.saturating_add(1), terms, now),
             (Trust::HalfOpen { since, times, .. }, Verdict::Neutral) => {
                 self.trust = Trust::HalfOpen { since, times, trial: None };
             }

@@ -188,7 +188,7 @@ mod tests {
         let by_policy = begin(InitState::Down);
         let (mut by_table, mut by_disk) = (begin(InitState::Up), begin(InitState::Up));
         by_table.begin_down(&terms, now.mono);
-        by_disk.restore(Kept { probes_down: true, ..Kept::default() }, now.mono);
+        by_disk.restore(Kept { probes_down: true, ..Kept::default() }, &Judgement::default(), now.mono);
         for mut condition in [by_policy, by_table, by_disk] {
             let levels: Vec<_> = (0..2).filter_map(|check| Some(condition.count(check)?.level)).collect();
             assert_eq!((levels, condition.health(&judgement, now.mono)), (vec![Down, Unknown], Health::Down));
@@ -200,6 +200,26 @@ mod tests {
             }
             assert!(condition.takes_calls(&judgement, now.mono));
         }
+    }
+
+    #[test]
+    fn a_first_failure_does_not_tell_that_it_is_up() {
+        let now = Now { mono: Instant::ZERO, wall: std::time::SystemTime::UNIX_EPOCH };
+        let probing = Probing { checks: vec![Check::new(CheckKind::Sip(SipProbe::default()))], ..Probing::default() };
+        let judgement = Judgement::default();
+        let terms = Terms { observe: &judgement.observe, may_eject: true, chance: 0.5 };
+        let told = |outcomes: &[Outcome]| {
+            let mut condition = Condition::new(probing.clone().into(), now);
+            let mut turn = |&outcome| {
+                let seen = Seen { witness: Witness::Options, check: Some(0), outcome, sent: now.mono };
+                condition.see(seen, &judgement, &terms, now);
+                condition.turn(&judgement, now).map(|(old, new, _)| (old, new))
+            };
+            outcomes.iter().map(&mut turn).collect::<Vec<_>>()
+        };
+        let down = Some((Health::Up, Health::Down));
+        assert_eq!(told(&[Outcome::Refused, Outcome::TimedOut]), [None, down]);
+        assert_eq!(told(&[Outcome::Refused, Outcome::answered(200)]), [None, None]);
     }
 
     #[test]

@@ -1,0 +1,140 @@
+//! `tandem set`: an operator's order to a destination.
+
+use std::time::{Duration, SystemTime};
+
+use clap::ValueEnum;
+use serde_json::json;
+
+use super::surface::{Surface, Told, Where, find_set, find_uri, path_of, title};
+use super::{Failure, block_on, duration, show, term};
+use crate::edge::http::{DestinationStory, Moment, SetsReport};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The set, by its number or name.
+    set: String,
+    /// The destination, by its URI, its host and port, or any part that only one has.
+    destination: String,
+    /// What it is to do.
+    #[arg(value_enum)]
+    order: Order,
+    /// Why, for those who will wonder.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Who says so [default: the user, before sudo].
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    /// With drain: how soon it should be empty; the log tells if it is not.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    deadline: Option<Duration>,
+    /// Print the node's JSON instead.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    node: Where,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Order {
+    /// Be in service.
+    Ready,
+    /// Keep the sessions, take no new one.
+    Drain,
+    /// Be out of service: as drain, and not probed either.
+    Maint,
+}
+
+pub(super) fn main(args: &Args) -> Result<(), Failure> {
+    let by = match &args.by {
+        Some(by) => by.clone(),
+        None => {
+            user(|name| std::env::var(name).ok()).ok_or_else(|| Failure::usage("who gives the order? Add --by NAME"))?
+        }
+    };
+    let surface = args.node.surface()?;
+    block_on(order(args, &by, surface))
+}
+
+/// Who sits there.
+fn user(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    ["SUDO_USER", "LOGNAME", "USER"].into_iter().filter_map(variable).find(|name| !name.is_empty())
+}
+
+async fn order(args: &Args, by: &str, surface: Surface) -> Result<(), Failure> {
+    let all: Told<SetsReport> = surface.get("/sets").await?;
+    let set = find_set(&all.said.sets, &args.set)?;
+    let uri = find_uri(set, &args.destination)?;
+    let order = args.order.to_possible_value().expect("no order is hidden");
+    let deadline = args.deadline.map(|deadline| Moment(SystemTime::now() + deadline));
+    let body = json!({ "order": order.get_name(), "reason": args.reason, "by": by, "deadline": deadline });
+    let path = path_of(set.set, &uri, "/order");
+    let told: Told<DestinationStory> = surface.put(&path, body.to_string().into_bytes()).await?;
+    term::line(if args.json { told.json } else { said(&told.said) }.as_str());
+    Ok(())
+}
+
+/// What holds now.
+fn said(story: &DestinationStory) -> String {
+    let DestinationStory { set, name, uri, addresses, .. } = story;
+    let all = || addresses.iter().map(|one| &one.destination);
+    let title = title(*set, name);
+    let order = all().next().map_or("", |one| one.order.order.as_str());
+    let fit = all().filter(|one| one.fit).count();
+    let state = match (order, fit) {
+        ("ready", 0) => {
+            let reasons: Vec<_> = all().map(|one| format!("{}, {}", one.health, show::why(one))).collect();
+            format!("ready, but not fit: {}", reasons.join("; "))
+        }
+        ("ready", fit) if fit < addresses.len() => format!("ready, {fit} of {} addresses fit", addresses.len()),
+        ("ready", _) => "ready, and fit".to_owned(),
+        _ => match all().map(|one| one.sessions).sum() {
+            0 => format!("{order}; no session is left"),
+            1 => format!("{order}; 1 session is left"),
+            sessions => format!("{order}; {sessions} sessions are left"),
+        },
+    };
+    format!("{uri} of set {title}: {state}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::show::tests::destination;
+    use super::*;
+    use crate::edge::http::AddressStory;
+
+    fn story(order: &str, sessions: &[u64], fit: bool) -> DestinationStory {
+        let address = |&sessions: &u64| {
+            let mut one = destination("sip:10.0.0.1:7010", "10.0.0.1:7010");
+            (one.sessions, one.fit, one.order.order) = (sessions, fit, order.to_owned());
+            AddressStory { destination: one, observations: Vec::new() }
+        };
+        let addresses = sessions.iter().map(address).collect();
+        DestinationStory { node: "a".into(), set: 19, name: "tts".into(), uri: "sip:10.0.0.1:7010".into(), addresses }
+    }
+
+    #[test]
+    fn an_order_tells_how_many_sessions_are_left_or_whether_it_is_fit() {
+        let mut half = story("ready", &[0, 0], true);
+        half.addresses[0].destination.fit = false;
+        for (story, text) in [
+            (story("drain", &[3, 4], false), "drain; 7 sessions are left"),
+            (story("maint", &[1], false), "maint; 1 session is left"),
+            (story("maint", &[0], false), "maint; no session is left"),
+            (story("ready", &[3], true), "ready, and fit"),
+            (story("ready", &[3], false), "ready, but not fit: up, it answers"),
+            (half, "ready, 1 of 2 addresses fit"),
+        ] {
+            assert_eq!(said(&story), format!("sip:10.0.0.1:7010 of set 19 (tts): {text}"));
+        }
+    }
+
+    #[test]
+    fn the_user_before_sudo_gives_the_order() {
+        let env = |set: &'static [(&str, &str)]| {
+            user(move |wanted| set.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned()))
+        };
+        assert_eq!(env(&[("SUDO_USER", "alice"), ("USER", "root")]), Some("alice".to_owned()));
+        assert_eq!(env(&[("SUDO_USER", ""), ("USER", "root")]), Some("root".to_owned()));
+        assert_eq!(env(&[]), None);
+    }
+}

@@ -1,0 +1,307 @@
+//! `tandem show`: what is held of each destination, and why.
+
+use std::time::{Duration, SystemTime};
+
+use super::surface::{Surface, Told, Where, find_set, find_uri, path_of, title};
+use super::table::{self, Cell, Tone};
+use super::{Failure, block_on, term};
+use crate::edge::http::{
+    AddressStory, DestinationReport, DestinationStory, Moment, ObservationReport, OrderReport, SetReport, SetsReport,
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A set, by its number or name; without it all.
+    set: Option<String>,
+    /// One of its destinations, by its URI, its host and port, or any part that only one has: everything of it.
+    destination: Option<String>,
+    /// Print the node's JSON instead.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    node: Where,
+}
+
+pub(super) fn main(args: &Args) -> Result<(), Failure> {
+    let surface = args.node.surface()?;
+    block_on(show(args, surface))
+}
+
+async fn show(args: &Args, surface: Surface) -> Result<(), Failure> {
+    let all: Told<SetsReport> = surface.get("/sets").await?;
+    let Some(set) = &args.set else {
+        if args.json {
+            term::line(&all.json);
+        } else {
+            print_sets(&all.said.sets.iter().collect::<Vec<_>>());
+        }
+        return Ok(());
+    };
+    let set = find_set(&all.said.sets, set)?;
+    match &args.destination {
+        None if args.json => {
+            let told: Told<SetReport> = surface.get(&format!("/sets/{}", set.set)).await?;
+            term::line(&told.json);
+        }
+        None => {
+            print_sets(&[set]);
+            print_summary(set);
+        }
+        Some(wanted) => {
+            let uri = find_uri(set, wanted)?;
+            let story: Told<DestinationStory> = surface.get(&path_of(set.set, &uri, "")).await?;
+            if args.json {
+                term::line(&story.json);
+            } else {
+                print_story(&story.said);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One line for each destination.
+fn print_sets(sets: &[&SetReport]) {
+    let texts = |texts: &[&str]| texts.iter().map(Cell::text).collect::<Vec<_>>();
+    let mut head = texts(&["SET", "DESTINATION", "ORDER", "HEALTH", "FIT", "SINCE"]);
+    head.extend([Cell::number("SESSIONS"), Cell::number("SHARE"), Cell::text("WHY")]);
+    let mut rows = vec![head];
+    let now = SystemTime::now();
+    for set in sets {
+        rows.extend(set.destinations.iter().map(|one| row(set, one, now)));
+        if set.destinations.is_empty() {
+            rows.push(texts(&[&set.set.to_string(), "none is loaded"]));
+        }
+    }
+    table::print("", &rows);
+}
+
+fn row(set: &SetReport, one: &DestinationReport, now: SystemTime) -> Vec<Cell> {
+    vec![
+        Cell::text(set.set),
+        Cell::text(name_of(one)),
+        Cell::text(&one.order.order).toned(if one.order.order == "ready" { Tone::Plain } else { Tone::Doubtful }),
+        Cell::text(&one.health).toned(tone_of(&one.health)),
+        Cell::text(if one.fit { "yes" } else { "no" }).toned(if one.fit { Tone::Good } else { Tone::Bad }),
+        Cell::text(ago(one.since, now)),
+        Cell::number(one.sessions),
+        Cell::number(if one.fit { format!("{}%", one.share_percent) } else { "-".to_owned() }),
+        Cell::text(why(one)),
+    ]
+}
+
+/// The URI; with the address if it does not name that.
+fn name_of(one: &DestinationReport) -> String {
+    match one.address {
+        Some(address) if !one.uri.contains(&address.to_string()) => format!("{} ({address})", one.uri),
+        Some(_) | None => one.uri.clone(),
+    }
+}
+
+fn tone_of(health: &str) -> Tone {
+    match health {
+        "up" => Tone::Good,
+        "down" => Tone::Bad,
+        _ => Tone::Doubtful,
+    }
+}
+
+/// Why it gets calls, or gets none.
+pub(super) fn why(one: &DestinationReport) -> String {
+    let OrderReport { order, by, reason, .. } = &one.order;
+    if order != "ready" {
+        let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        return format!("{order} by {by}{reason}");
+    }
+    if one.address.is_none() {
+        return "its name has no address".to_owned();
+    }
+    match (one.fit, one.weight) {
+        (true, 0) => format!("{}; weight 0 gets nothing while others have more", one.why),
+        _ => one.why.clone(),
+    }
+}
+
+fn print_summary(set: &SetReport) {
+    let count = set.destinations.len();
+    let panics = if set.panicking { "; too few are fit: it panics" } else { "" };
+    term::line(&format!(
+        "\nset {}, {}: {} of {count} fit{panics}\n{} failovers, {} requests whose every try failed, {} that found nobody fit",
+        title(set.set, &set.name),
+        set.algorithm,
+        set.fit,
+        set.failovers,
+        set.exhausted,
+        set.empty,
+    ));
+}
+
+fn print_story(story: &DestinationStory) {
+    let now = SystemTime::now();
+    for (nth, one) in story.addresses.iter().enumerate() {
+        if nth > 0 {
+            term::line("");
+        }
+        term::line(&format!("{} of set {}", name_of(&one.destination), title(story.set, &story.name)));
+        table::print("  ", &facts(&one.destination, now));
+        print_observations(one, &story.node);
+    }
+}
+
+/// What is held of it, a line each.
+fn facts(one: &DestinationReport, now: SystemTime) -> Vec<Vec<Cell>> {
+    let mut facts = Vec::new();
+    let mut fact = |name: &str, text: String, tone| facts.push(vec![Cell::text(name), Cell::text(text).toned(tone)]);
+    let when = |moment: Moment| format!("{moment} ({})", ago(moment, now));
+    fact("fit", one.fitness.clone(), if one.fit { Tone::Good } else { Tone::Bad });
+    let health = format!("{} since {}: {}", one.health, when(one.since), one.why);
+    fact("health", health, tone_of(&one.health));
+    let OrderReport { order, by, at, reason, deadline } = &one.order;
+    let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    fact("order", format!("{order} by {by} at {}{reason}", when(*at)), Tone::Plain);
+    if let Some(deadline) = deadline {
+        fact("deadline", deadline.to_string(), Tone::Plain);
+    }
+    let text = |count: u64| if count == 1 { "session".to_owned() } else { "sessions".to_owned() };
+    let (sessions, peak) = (one.sessions, one.sessions_peak);
+    fact("calls", format!("{sessions} {} now, {peak} at most, {} in all", text(sessions), one.selections), Tone::Plain);
+    fact("share", format!("{}% of weight {}, priority {}", one.share_percent, one.weight, one.priority), Tone::Plain);
+    let penalty = if one.penalty > 0 { format!(", penalty {}", one.penalty) } else { String::new() };
+    fact("falls", format!("{}, ejections {}{penalty}", one.falls, one.ejections), Tone::Plain);
+    let means: Vec<_> =
+        one.latency.iter().map(|(by, all)| format!("{by} {:.1} ms of {}", all.mean_ms, all.count)).collect();
+    fact("latency", if means.is_empty() { "not seen yet".to_owned() } else { means.join(", ") }, Tone::Plain);
+    fact("probed", if one.probed { "yes" } else { "no: calls alone tell of it" }.to_owned(), Tone::Plain);
+    if !one.description.is_empty() {
+        fact("row", one.description.clone(), Tone::Plain);
+    }
+    facts
+}
+
+fn print_observations(one: &AddressStory, node: &str) {
+    if one.observations.is_empty() {
+        return term::line(&format!("  node {node} has seen nothing of it yet"));
+    }
+    term::line(&format!("\n  last {} observations, newest last", one.observations.len()));
+    let mut head: Vec<_> = ["AT", "NODE", "BY", "OUTCOME", "MEANING"].map(Cell::text).to_vec();
+    head.push(Cell::number("MS"));
+    let mut rows = vec![head];
+    rows.extend(one.observations.iter().map(observation));
+    table::print("  ", &rows);
+}
+
+fn observation(seen: &ObservationReport) -> Vec<Cell> {
+    let tone = match seen.meaning.as_str() {
+        "alive" => Tone::Good,
+        "fall" => Tone::Bad,
+        _ => Tone::Doubtful,
+    };
+    vec![
+        Cell::text(seen.at),
+        Cell::text(&seen.node),
+        Cell::text(&seen.witness),
+        Cell::text(&seen.outcome),
+        Cell::text(&seen.meaning).toned(tone),
+        Cell::number(format!("{:.1}", seen.latency_ms)),
+    ]
+}
+
+/// How long ago, to two figures or so.
+fn ago(moment: Moment, now: SystemTime) -> String {
+    let seconds = now.duration_since(moment.0).unwrap_or(Duration::ZERO).as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s ago"),
+        (0, 0, _) => format!("{minutes}m {}s ago", seconds % 60),
+        (0, ..) => format!("{hours}h {}m ago", minutes % 60),
+        _ => format!("{days}d {}h ago", hours % 24),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const EPOCH: Moment = Moment(SystemTime::UNIX_EPOCH);
+
+    /// A destination in service.
+    pub(in crate::cli) fn destination(uri: &str, address: &str) -> DestinationReport {
+        DestinationReport {
+            uri: uri.to_owned(),
+            address: address.parse().ok(),
+            description: String::new(),
+            weight: 1,
+            priority: 100,
+            order: OrderReport {
+                order: "ready".to_owned(),
+                by: "table".to_owned(),
+                at: EPOCH,
+                reason: String::new(),
+                deadline: None,
+            },
+            health: "up".to_owned(),
+            since: EPOCH,
+            why: "it answers".to_owned(),
+            fit: true,
+            fitness: "fit".to_owned(),
+            probed: true,
+            share_percent: 100,
+            penalty: 0,
+            sessions: 0,
+            sessions_peak: 0,
+            selections: 0,
+            falls: 0,
+            ejections: 0,
+            latency: BTreeMap::new(),
+        }
+    }
+
+    /// Set 19 with these.
+    pub(in crate::cli) fn set(destinations: Vec<DestinationReport>) -> SetReport {
+        SetReport {
+            set: 19,
+            name: "tts".to_owned(),
+            algorithm: "round_robin".to_owned(),
+            fit: destinations.len(),
+            panicking: false,
+            empty: 0,
+            failovers: 0,
+            exhausted: 0,
+            destinations,
+        }
+    }
+
+    #[test]
+    fn why_tells_first_what_keeps_calls_away() {
+        let fit = destination("sip:10.0.0.1:7010", "10.0.0.1:7010");
+        assert_eq!(why(&fit), "it answers");
+        let idle = DestinationReport { weight: 0, ..fit.clone() };
+        assert_eq!(why(&idle), "it answers; weight 0 gets nothing while others have more");
+        let nowhere = DestinationReport { address: None, fit: false, ..fit.clone() };
+        assert_eq!(why(&nowhere), "its name has no address");
+        let mut ordered = DestinationReport { fit: false, health: "down".to_owned(), ..fit };
+        ordered.order.order = "maint".to_owned();
+        assert_eq!(why(&ordered), "maint by table");
+        (ordered.order.by, ordered.order.reason) = ("alice".to_owned(), "new model".to_owned());
+        assert_eq!(why(&ordered), "maint by alice: new model");
+    }
+
+    #[test]
+    fn a_destination_is_named_with_the_address_that_its_uri_lacks() {
+        assert_eq!(name_of(&destination("sip:10.0.0.1:7010", "10.0.0.1:7010")), "sip:10.0.0.1:7010");
+        assert_eq!(name_of(&destination("sip:tts.test", "10.0.0.1:5060")), "sip:tts.test (10.0.0.1:5060)");
+        assert_eq!(name_of(&destination("sip:tts.test", "")), "sip:tts.test");
+    }
+
+    #[test]
+    fn ages_are_short_and_never_negative() {
+        for (seconds, text) in
+            [(0, "0s ago"), (59, "59s ago"), (61, "1m 1s ago"), (7260, "2h 1m ago"), (180_000, "2d 2h ago")]
+        {
+            assert_eq!(ago(EPOCH, EPOCH.0 + Duration::from_secs(seconds)), text);
+        }
+        assert_eq!(ago(Moment(EPOCH.0 + Duration::from_secs(5)), EPOCH.0), "0s ago");
+    }
+}

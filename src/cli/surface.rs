@@ -1,0 +1,244 @@
+//! How commands speak to a running node: by its HTTP surface.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::Failure;
+use crate::config::Config;
+use crate::edge::client::{Request, ask};
+use crate::edge::http::{DestinationReport, SetReport};
+
+/// Where a node is that was told nothing else.
+const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9060);
+/// Where `tandem run` looks for its configuration.
+const USUAL_FILE: &str = "config/tandem.toml";
+/// How long an answer may take: longer than the surface itself waits for its node.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Which node is asked.
+#[derive(Debug, clap::Args)]
+pub(super) struct Where {
+    /// The node's HTTP surface [default: as the configuration says, else 127.0.0.1:9060].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    http: Option<SocketAddr>,
+    /// The node's configuration file [default: config/tandem.toml if it is there].
+    #[arg(long, value_name = "FILE", conflicts_with = "http")]
+    config: Option<PathBuf>,
+}
+
+/// A node's HTTP surface.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Surface(SocketAddr);
+
+/// An answer: as it came, and what it says.
+pub(super) struct Told<T> {
+    pub(super) json: String,
+    pub(super) said: T,
+}
+
+/// What the surface says when it refuses.
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+}
+
+impl Where {
+    pub(super) fn surface(&self) -> Result<Surface, Failure> {
+        let address = match (self.http, &self.config) {
+            (Some(address), _) => address,
+            (None, Some(file)) => configured(file)?,
+            (None, None) if Path::new(USUAL_FILE).exists() => configured(Path::new(USUAL_FILE))?,
+            (None, None) => USUAL,
+        };
+        Ok(Surface(reachable(address)))
+    }
+}
+
+fn configured(file: &Path) -> Result<SocketAddr, Failure> {
+    let remedy = "give the node's address with --http";
+    let config = Config::load(file).map_err(|fault| Failure::new(format!("{fault}\nor {remedy}")))?;
+    match config.http {
+        Some(address) if address.port() != 0 => Ok(address),
+        Some(_) => Err(Failure::new(format!("{}: http.listen has no port of its own: {remedy}", file.display()))),
+        None => Err(Failure::new(format!("{}: http.listen is \"off\": turn it on, or {remedy}", file.display()))),
+    }
+}
+
+/// Who listens on all addresses is reached at this machine's own.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
+    }
+}
+
+impl Surface {
+    pub(super) async fn get<T: DeserializeOwned>(self, path: &str) -> Result<Told<T>, Failure> {
+        self.ask(Request { method: "GET", path, json: Vec::new() }).await
+    }
+
+    pub(super) async fn put<T: DeserializeOwned>(self, path: &str, json: Vec<u8>) -> Result<Told<T>, Failure> {
+        self.ask(Request { method: "PUT", path, json }).await
+    }
+
+    async fn ask<T: DeserializeOwned>(self, request: Request<'_>) -> Result<Told<T>, Failure> {
+        let answer = ask(self.0, request, PATIENCE).await.map_err(|fault| {
+            Failure::new(format!("{fault}: is `tandem run` there? Else give its address with --http"))
+        })?;
+        let json = String::from_utf8_lossy(&answer.body).into_owned();
+        if answer.status == 200 {
+            return match serde_json::from_str(&json) {
+                Ok(said) => Ok(Told { json, said }),
+                Err(fault) => Err(self.is_no_node(&fault.to_string())),
+            };
+        }
+        match serde_json::from_str::<Refusal>(&json) {
+            Ok(refusal) => Err(Failure::new(refusal.error)),
+            Err(_) => Err(self.is_no_node(&format!("status {}", answer.status))),
+        }
+    }
+
+    fn is_no_node(self, fault: &str) -> Failure {
+        Failure::new(format!("{} answers, but not as this version's node ({fault}): check --http", self.0))
+    }
+}
+
+/// The set of that number or name.
+pub(super) fn find_set<'s>(sets: &'s [SetReport], wanted: &str) -> Result<&'s SetReport, Failure> {
+    let number = sets.iter().find(|set| set.set.to_string() == wanted);
+    let mut named = sets.iter().filter(|set| set.name == wanted && !wanted.is_empty());
+    match (number, named.next(), named.next()) {
+        (Some(set), ..) | (None, Some(set), None) => Ok(set),
+        (None, Some(_), Some(_)) => Err(Failure::new(format!("several sets are named {wanted}: give the number"))),
+        (None, None, _) => {
+            let there: Vec<_> = sets.iter().map(set_title).collect();
+            Err(Failure::new(format!("no set {wanted}: there are {}", some_of(&there))))
+        }
+    }
+}
+
+/// A set for people.
+pub(super) fn set_title(set: &SetReport) -> String {
+    title(set.set, &set.name)
+}
+
+pub(super) fn title(set: u32, name: &str) -> String {
+    if name.is_empty() { set.to_string() } else { format!("{set} ({name})") }
+}
+
+/// The URI of the set's destination that is meant: by its URI, else by its host and port, else by any part that only one
+/// has.
+pub(super) fn find_uri(set: &SetReport, wanted: &str) -> Result<String, Failure> {
+    let host_port = |one: &DestinationReport| {
+        let uri = one.uri.split_once(':').map_or(one.uri.as_str(), |(_, rest)| rest);
+        let uri = uri.split_once('@').map_or(uri, |(_, host)| host);
+        uri.split([';', '?']).next() == Some(wanted)
+    };
+    let address = |one: &DestinationReport| one.address.is_some_and(|address| address.to_string() == wanted);
+    let part = |one: &DestinationReport| {
+        one.uri.contains(wanted) || one.address.is_some_and(|address| address.to_string().contains(wanted))
+    };
+    let uris = |is_meant: &dyn Fn(&DestinationReport) -> bool| {
+        let mut uris: Vec<_> = set.destinations.iter().filter(|one| is_meant(one)).map(|one| one.uri.clone()).collect();
+        uris.dedup();
+        uris
+    };
+    let exact = |one: &DestinationReport| host_port(one) || address(one);
+    let tries = [uris(&|one| one.uri == wanted), uris(&exact), uris(&part)];
+    match tries.iter().find(|uris| !uris.is_empty()).map(Vec::as_slice) {
+        Some([uri]) => Ok(uri.clone()),
+        Some(several) => {
+            let several = some_of(several);
+            Err(Failure::new(format!("{wanted} may be each of {several}: give more of it")))
+        }
+        None => {
+            let there = some_of(&uris(&|_| true));
+            Err(Failure::new(format!("set {} has no destination {wanted}: it has {there}", set_title(set))))
+        }
+    }
+}
+
+fn some_of(all: &[String]) -> String {
+    const NAMED: usize = 10;
+    match all {
+        [] => "none".to_owned(),
+        all if all.len() > NAMED => format!("{} and {} more", all[..NAMED].join(", "), all.len() - NAMED),
+        all => all.join(", "),
+    }
+}
+
+/// The path of a destination.
+pub(super) fn path_of(set: u32, uri: &str, what: &str) -> String {
+    let uri: String = form_urlencoded::byte_serialize(uri.as_bytes()).collect();
+    format!("/sets/{set}/destination{what}?uri={uri}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::show::tests::{destination, set};
+    use super::*;
+
+    fn two() -> SetReport {
+        set(vec![
+            destination("sip:10.0.0.1:701;transport=tcp", "10.0.0.1:701"),
+            destination("sip:10.0.0.1:7010", "10.0.0.1:7010"),
+            destination("sip:tts.example.net", "10.0.0.9:5060"),
+            destination("sip:tts.example.net", "10.0.0.8:5060"),
+        ])
+    }
+
+    #[test]
+    fn a_destination_is_found_by_uri_address_or_any_part_that_only_one_has() {
+        for (wanted, uri) in [
+            ("sip:10.0.0.1:7010", "sip:10.0.0.1:7010"),
+            ("10.0.0.1:7010", "sip:10.0.0.1:7010"),
+            // The other has it as a part only.
+            ("10.0.0.1:701", "sip:10.0.0.1:701;transport=tcp"),
+            ("7010", "sip:10.0.0.1:7010"),
+            ("tcp", "sip:10.0.0.1:701;transport=tcp"),
+            ("tts", "sip:tts.example.net"),
+            ("10.0.0.8:5060", "sip:tts.example.net"),
+        ] {
+            assert_eq!(find_uri(&two(), wanted).map_err(|failure| failure.text), Ok(uri.to_owned()), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_or_ambiguous_destination_is_told_what_is_there() {
+        let failure = |wanted| find_uri(&two(), wanted).expect_err(wanted);
+        let all = "sip:10.0.0.1:701;transport=tcp, sip:10.0.0.1:7010";
+        assert_eq!(failure("10.0.0.1").text, format!("10.0.0.1 may be each of {all}: give more of it"));
+        let none = failure("10.9");
+        let expected = format!("set 19 (tts) has no destination 10.9: it has {all}, sip:tts.example.net");
+        assert_eq!((none.status, none.text), (1, expected));
+    }
+
+    #[test]
+    fn a_set_is_found_by_number_or_name() {
+        let sets = [set(Vec::new()), SetReport { set: 20, name: String::new(), ..set(Vec::new()) }];
+        let found = |wanted| find_set(&sets, wanted).map(|set| set.set).map_err(|failure| failure.text);
+        assert_eq!((found("19"), found("tts"), found("20")), (Ok(19), Ok(19), Ok(20)));
+        assert_eq!(found("21"), Err("no set 21: there are 19 (tts), 20".to_owned()));
+        assert_eq!(found(""), Err("no set : there are 19 (tts), 20".to_owned()));
+    }
+
+    #[test]
+    fn who_listens_everywhere_is_asked_here() {
+        for (listen, asked) in [("0.0.0.0:9060", "127.0.0.1:9060"), ("[::]:1", "[::1]:1"), ("10.0.0.1:2", "10.0.0.1:2")]
+        {
+            let listen = listen.parse().expect("an address");
+            assert_eq!(reachable(listen).to_string(), asked);
+        }
+    }
+
+    #[test]
+    fn a_uri_is_encoded_for_its_path() {
+        let path = path_of(19, "sip:+49@10.0.0.1:7010;transport=tcp", "/order");
+        assert_eq!(path, "/sets/19/destination/order?uri=sip%3A%2B49%4010.0.0.1%3A7010%3Btransport%3Dtcp");
+    }
+}

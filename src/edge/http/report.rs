@@ -1,0 +1,246 @@
+//! What the surface tells of sets and destinations: the engine's snapshot in words, as JSON. Commands read the same types.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::moment::Moment;
+use crate::engine::dispatch::{Observation, Standing, Witness};
+use crate::engine::snapshot::{DestinationView, SetView};
+
+/// All sets: `GET /sets`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetsReport {
+    /// The node that tells this.
+    pub node: String,
+    /// Every set that is configured or loaded, by number.
+    pub sets: Vec<SetReport>,
+}
+
+/// One set: `GET /sets/{set}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetReport {
+    /// Its number.
+    pub set: u32,
+    /// Its configured name; "" if none.
+    pub name: String,
+    /// How it chooses.
+    pub algorithm: String,
+    /// How many of its destinations may get a new request.
+    pub fit: usize,
+    /// Whether so few were fit at the last request that its policy for that case held.
+    pub panicking: bool,
+    /// Requests that found it without a fit destination.
+    pub empty: u64,
+    /// Tries that failed and were followed by another.
+    pub failovers: u64,
+    /// Requests whose every try failed.
+    pub exhausted: u64,
+    /// Its destinations in the table's order; a name is one for each of its addresses.
+    pub destinations: Vec<DestinationReport>,
+}
+
+/// One address of a destination.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DestinationReport {
+    /// The `destination` column.
+    pub uri: String,
+    /// Where it is; none if its name is not resolved.
+    pub address: Option<SocketAddr>,
+    /// The `description` column.
+    pub description: String,
+    /// The weight that counts.
+    pub weight: u32,
+    /// The `priority` column.
+    pub priority: i32,
+    /// What the operator wants.
+    pub order: OrderReport,
+    /// `up`, `down`, `busy` or `unknown`.
+    pub health: String,
+    /// Since when.
+    pub since: Moment,
+    /// The rule behind it.
+    pub why: String,
+    /// Whether a new request may go there.
+    pub fit: bool,
+    /// The same in words: if not, why not.
+    pub fitness: String,
+    /// Whether it is probed; if not, only calls tell of it.
+    pub probed: bool,
+    /// How much of its weight it gets now.
+    pub share_percent: u32,
+    /// The penalty for flapping.
+    pub penalty: u32,
+    /// Live sessions, pending ones included.
+    pub sessions: u64,
+    /// The most at any time.
+    pub sessions_peak: u64,
+    /// Initial INVITEs sent there.
+    pub selections: u64,
+    /// How often it has gone down.
+    pub falls: u64,
+    /// How often its callers' failures have ejected it.
+    pub ejections: u64,
+    /// How long it takes, by `options`, `tcp`, `http`, `traffic`; without those that have seen nothing.
+    pub latency: BTreeMap<String, LatencyReport>,
+}
+
+/// An order with its giver.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OrderReport {
+    /// `ready`, `drain` or `maint`.
+    pub order: String,
+    /// Who gave it; `table` for the `state` column.
+    pub by: String,
+    /// When.
+    pub at: Moment,
+    /// Why; "" if nobody said.
+    pub reason: String,
+    /// Until when a destination that drains should be empty.
+    pub deadline: Option<Moment>,
+}
+
+/// Latencies of one witness.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LatencyReport {
+    /// The moving mean.
+    pub mean_ms: f64,
+    /// Samples.
+    pub count: u64,
+}
+
+/// Everything of one destination: `GET /sets/{set}/destination?uri=...`, and the answer to an order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DestinationStory {
+    /// The node that tells this.
+    pub node: String,
+    /// The set's number.
+    pub set: u32,
+    /// The set's configured name; "" if none.
+    pub name: String,
+    /// The `destination` column.
+    pub uri: String,
+    /// Each of its addresses.
+    pub addresses: Vec<AddressStory>,
+}
+
+/// Everything of one address of a destination.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AddressStory {
+    /// What it is held for.
+    #[serde(flatten)]
+    pub destination: DestinationReport,
+    /// What was seen of it last, oldest first.
+    pub observations: Vec<ObservationReport>,
+}
+
+/// One thing that was seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ObservationReport {
+    /// When it ended.
+    pub at: Moment,
+    /// By what: `options`, `tcp`, `http`, `traffic`.
+    pub witness: String,
+    /// How it ended: a status, `connected`, `timeout`, `refused`.
+    pub outcome: String,
+    /// What was made of it: `alive`, `busy`, `fall`, `neutral`.
+    pub meaning: String,
+    /// From the first packet to the end.
+    pub latency_ms: f64,
+    /// The node that saw it.
+    pub node: String,
+}
+
+impl SetReport {
+    pub(super) fn of(set: &SetView) -> Self {
+        SetReport {
+            set: set.id.0,
+            name: set.name.clone(),
+            algorithm: set.algorithm.to_owned(),
+            fit: set.destinations.iter().filter(|one| one.fitness.is_fit()).count(),
+            panicking: set.panicking,
+            empty: set.empty,
+            failovers: set.failovers,
+            exhausted: set.exhausted,
+            destinations: set.destinations.iter().map(DestinationReport::of).collect(),
+        }
+    }
+}
+
+impl DestinationReport {
+    fn of(one: &DestinationView) -> Self {
+        let latencies = Witness::ALL.iter().zip(&one.latencies);
+        let latency = |mean, count| LatencyReport { mean_ms: millis(mean), count };
+        DestinationReport {
+            uri: one.uri.clone(),
+            address: one.address,
+            description: one.description.clone(),
+            weight: one.weight,
+            priority: one.priority,
+            order: OrderReport::of(&one.standing),
+            health: one.health.name().to_owned(),
+            since: Moment(one.since),
+            why: one.why.to_string(),
+            fit: one.fitness.is_fit(),
+            fitness: one.fitness.to_string(),
+            probed: one.probed,
+            share_percent: one.share,
+            penalty: one.penalty,
+            sessions: one.sessions,
+            sessions_peak: one.sessions_peak,
+            selections: one.selections,
+            falls: one.falls,
+            ejections: one.ejections,
+            latency: latencies
+                .filter_map(|(witness, all)| Some((witness.name().to_owned(), latency(all.mean?, all.count))))
+                .collect(),
+        }
+    }
+}
+
+impl OrderReport {
+    fn of(standing: &Standing) -> Self {
+        let Standing { order, by, reason, at, deadline } = standing.clone();
+        OrderReport { order: order.name().to_owned(), by, at: Moment(at), reason, deadline: deadline.map(Moment) }
+    }
+}
+
+impl DestinationStory {
+    /// The story of the set's destination with that URI; none if it has none.
+    pub(super) fn of(node: &str, set: &SetView, uri: &str, history: &[(SocketAddr, Vec<Observation>)]) -> Option<Self> {
+        let story = |one: &DestinationView| {
+            let seen = history.iter().find(|(address, _)| Some(*address) == one.address);
+            let seen = seen.map_or(&[][..], |(_, seen)| seen);
+            let observations = seen.iter().map(|seen| ObservationReport::of(node, seen)).collect();
+            AddressStory { destination: DestinationReport::of(one), observations }
+        };
+        let addresses: Vec<_> = set.destinations.iter().filter(|one| one.uri == uri).map(story).collect();
+        (!addresses.is_empty()).then(|| DestinationStory {
+            node: node.to_owned(),
+            set: set.id.0,
+            name: set.name.clone(),
+            uri: uri.to_owned(),
+            addresses,
+        })
+    }
+}
+
+impl ObservationReport {
+    fn of(node: &str, seen: &Observation) -> Self {
+        ObservationReport {
+            at: Moment(seen.at),
+            witness: seen.witness.name().to_owned(),
+            outcome: seen.outcome.name(),
+            meaning: seen.meaning.name().to_owned(),
+            latency_ms: millis(seen.latency),
+            node: node.to_owned(),
+        }
+    }
+}
+
+/// To the microsecond.
+fn millis(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}

@@ -1,0 +1,234 @@
+//! `/sets`: what is held of each destination and why, and an operator's orders.
+
+use std::future::Future;
+use std::time::SystemTime;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use serde::Deserialize;
+use tokio::time;
+
+use super::moment::Moment;
+use super::report::{DestinationStory, SetReport, SetsReport};
+use super::{ANSWER, NOT_FROM_PAGES, Node, Shared, error, is_from_a_page};
+use crate::engine::Snapshot;
+use crate::engine::dispatch::{Order, SetId, Standing};
+use crate::engine::snapshot::SetView;
+
+/// The longest reason or name, in bytes.
+const LONGEST: usize = 256;
+/// So many sets or destinations are named where one was not found.
+const NAMED: usize = 10;
+
+pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
+    Router::new()
+        .route("/sets", get(all::<N>))
+        .route("/sets/{set}", get(one::<N>))
+        .route("/sets/{set}/destination", get(story::<N>))
+        .route("/sets/{set}/destination/order", put(order::<N>).post(order::<N>))
+}
+
+/// An answer that is none: the status, and what to do.
+#[derive(Debug, PartialEq, Eq)]
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        error(self.0, &self.1)
+    }
+}
+
+async fn all<N: Node>(State(shared): State<Shared<N>>) -> Result<Response, Refusal> {
+    let snapshot = in_time(shared.node.snapshot()).await?;
+    let sets = snapshot.sets.iter().map(SetReport::of).collect();
+    Ok(Json(SetsReport { node: shared.node.name().to_owned(), sets }).into_response())
+}
+
+async fn one<N: Node>(State(shared): State<Shared<N>>, Path(set): Path<String>) -> Result<Response, Refusal> {
+    let snapshot = in_time(shared.node.snapshot()).await?;
+    Ok(Json(SetReport::of(find(&snapshot, &set)?)).into_response())
+}
+
+async fn story<N: Node>(
+    State(shared): State<Shared<N>>,
+    Path(set): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refusal> {
+    let uri = uri_of(query)?;
+    let snapshot = in_time(shared.node.snapshot()).await?;
+    tell(&shared, &snapshot, &set, &uri).await
+}
+
+async fn order<N: Node>(
+    State(shared): State<Shared<N>>,
+    Path(set): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refusal> {
+    if is_from_a_page(&headers) {
+        return Err(Refusal(StatusCode::FORBIDDEN, NOT_FROM_PAGES.to_owned()));
+    }
+    let uri = uri_of(query)?;
+    let body = body.map_err(|fault| Refusal(fault.status(), fault.body_text()))?;
+    let standing = read(&body, SystemTime::now()).map_err(|fault| Refusal(StatusCode::BAD_REQUEST, fault))?;
+    let snapshot = in_time(shared.node.snapshot()).await?;
+    let view = find(&snapshot, &set)?;
+    if in_time(shared.node.give(view.id, &uri, standing)).await?.is_err() {
+        return Err(no_destination(view, &uri));
+    }
+    let snapshot = in_time(shared.node.snapshot()).await?;
+    tell(&shared, &snapshot, &set, &uri).await
+}
+
+async fn tell<N: Node>(shared: &Shared<N>, snapshot: &Snapshot, set: &str, uri: &str) -> Result<Response, Refusal> {
+    let view = find(snapshot, set)?;
+    let history = in_time(shared.node.history(view.id, uri)).await?;
+    match DestinationStory::of(shared.node.name(), view, uri, &history) {
+        Some(story) => Ok(Json(story).into_response()),
+        None => Err(no_destination(view, uri)),
+    }
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T, Refusal> {
+    let unavailable = |cause: String| Refusal(StatusCode::SERVICE_UNAVAILABLE, cause);
+    match time::timeout(ANSWER, answer).await {
+        Ok(answer) => answer.map_err(unavailable),
+        Err(_) => Err(unavailable("the node did not answer in time".to_owned())),
+    }
+}
+
+fn find<'s>(snapshot: &'s Snapshot, set: &str) -> Result<&'s SetView, Refusal> {
+    let number = set.parse().map(SetId);
+    snapshot.sets.iter().find(|view| number == Ok(view.id)).ok_or_else(|| {
+        let there = named(snapshot.sets.iter().map(|view| view.id.0.to_string()));
+        Refusal(StatusCode::NOT_FOUND, format!("no set {set}: there are {there}"))
+    })
+}
+
+fn no_destination(set: &SetView, uri: &str) -> Refusal {
+    let there = named(set.destinations.iter().map(|one| one.uri.clone()));
+    Refusal(StatusCode::NOT_FOUND, format!("set {} has no destination {uri}: it has {there}", set.id.0))
+}
+
+/// The first few of them.
+fn named(all: impl Iterator<Item = String>) -> String {
+    let mut all: Vec<_> = all.collect();
+    // Several addresses of one name stand side by side.
+    all.dedup();
+    match all.len() {
+        0 => "none".to_owned(),
+        count @ ..=NAMED => all[..count].join(", "),
+        count => format!("{} and {} more", all[..NAMED].join(", "), count - NAMED),
+    }
+}
+
+fn uri_of(query: Option<String>) -> Result<String, Refusal> {
+    let query = query.unwrap_or_default();
+    let uri = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "uri");
+    uri.map(|(_, uri)| uri.into_owned()).ok_or_else(|| {
+        let remedy = "no destination is named: add ?uri= and its URI, percent-encoded, as in the table";
+        Refusal(StatusCode::BAD_REQUEST, remedy.to_owned())
+    })
+}
+
+/// What an order's body says.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    #[serde(default)]
+    order: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    by: String,
+    /// Until when one that drains should be empty.
+    deadline: Option<Moment>,
+}
+
+fn read(body: &[u8], at: SystemTime) -> Result<Standing, String> {
+    let Body { order, reason, by, deadline } = serde_json::from_slice(body)
+        .map_err(|fault| format!(r#"{fault}: give {{"order": "drain", "reason": "new model", "by": "alice"}}"#))?;
+    let Some(order) = Order::from_name(&order) else {
+        return Err(format!("order is {order:?}: give ready, drain or maint"));
+    };
+    let text = |key: &str, text: &str, remedy: &str| match text.trim() {
+        "" => Err(format!("{key} is missing: {remedy}")),
+        text if text.len() > LONGEST => Err(format!("{key} has {} bytes: give {LONGEST} at most", text.len())),
+        text if text.contains(char::is_control) => Err(format!("{key} is {text:?}: give one line of plain text")),
+        text => Ok(text.to_owned()),
+    };
+    let reason = text("reason", &reason, "say why, for those who will wonder")?;
+    let by = text("by", &by, "say who gives the order")?;
+    if by == "table" {
+        return Err(r#"by is "table", as which the state column gives its orders: give a person's name"#.to_owned());
+    }
+    if deadline.is_some() && order != Order::Drain {
+        return Err(format!("deadline is for drain: leave it out for {}", order.name()));
+    }
+    Ok(Standing { order, by, reason, at, deadline: deadline.map(|deadline| deadline.0) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: SystemTime = SystemTime::UNIX_EPOCH;
+
+    #[test]
+    fn an_order_says_what_why_and_who() {
+        let body = br#"{"order": "drain", "reason": " new model ", "by": "alice"}"#;
+        let (by, reason) = ("alice".to_owned(), "new model".to_owned());
+        let standing = Standing { order: Order::Drain, by, reason, at: AT, deadline: None };
+        assert_eq!(read(body, AT), Ok(standing.clone()));
+        let body = br#"{"order": "drain", "reason": "new model", "by": "alice", "deadline": "1970-01-01T00:10:00Z"}"#;
+        let deadline = Some(AT + std::time::Duration::from_secs(600));
+        assert_eq!(read(body, AT), Ok(Standing { deadline, ..standing }));
+    }
+
+    #[test]
+    fn a_bad_order_is_told_what_to_give() {
+        for (body, words) in [
+            ("", r#"give {"order": "drain""#),
+            ("[]", r#"give {"order": "drain""#),
+            (r#"{"order": "drain", "why": "x"}"#, "unknown field `why`"),
+            ("{}", r#"order is "": give ready, drain or maint"#),
+            (r#"{"order": "down", "reason": "x", "by": "a"}"#, r#"order is "down": give ready, drain or maint"#),
+            (r#"{"order": "maint", "reason": " ", "by": "a"}"#, "reason is missing: say why"),
+            (r#"{"order": "maint", "reason": "x"}"#, "by is missing: say who"),
+            (r#"{"order": "maint", "reason": "x\ny", "by": "a"}"#, "one line of plain text"),
+            (
+                r#"{"order": "drain", "reason": "x", "by": "a", "deadline": "10m"}"#,
+                r#""10m" is no moment: give one as"#,
+            ),
+            (r#"{"order": "ready", "reason": "x", "by": "a", "deadline": "2026-01-01T00:00:00Z"}"#, "is for drain"),
+            (r#"{"order": "maint", "reason": "x", "by": "table"}"#, "a person's name"),
+        ] {
+            let fault = read(body.as_bytes(), AT).expect_err(body);
+            assert!(fault.contains(words), "{body}: {fault}");
+        }
+        let long = format!(r#"{{"order": "maint", "reason": "{}", "by": "a"}}"#, "x".repeat(257));
+        assert_eq!(read(long.as_bytes(), AT), Err("reason has 257 bytes: give 256 at most".to_owned()));
+    }
+
+    #[test]
+    fn what_is_there_is_named_but_not_all_of_ten_thousand() {
+        let numbers = |count: u32| named((0..count).map(|number| number.to_string()));
+        assert_eq!((numbers(0).as_str(), numbers(2).as_str()), ("none", "0, 1"));
+        assert_eq!(numbers(10_000), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 9990 more");
+        assert_eq!(named(["sip:a", "sip:a", "sip:b"].map(str::to_owned).into_iter()), "sip:a, sip:b");
+    }
+
+    #[test]
+    fn the_destination_is_named_in_the_query() {
+        let uri = |query: &str| uri_of(Some(query.to_owned()));
+        assert_eq!(uri("uri=sip%3A10.0.0.1%3A7010%3Btransport%3Dtcp"), Ok("sip:10.0.0.1:7010;transport=tcp".into()));
+        assert_eq!(uri("x=1&uri=sip:10.0.0.1:7010"), Ok("sip:10.0.0.1:7010".into()));
+        assert_eq!(uri_of(None).map_err(|refusal| refusal.0), Err(StatusCode::BAD_REQUEST));
+    }
+}

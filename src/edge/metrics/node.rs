@@ -1,0 +1,136 @@
+//! Metrics of the node as a whole: what it is, the messages of all, the loads of its sets.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{Kind, Row};
+use crate::engine::event::{Drain, DropCause};
+
+const FINAL: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "6xx"];
+
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        name: "tandem_build_info",
+        help: "Always 1; the label tells the version.",
+        kind: Kind::Gauge,
+        labels: &["version"],
+        values: |_, values| values.push((vec![env!("CARGO_PKG_VERSION").to_owned()], 1.0)),
+    },
+    Row {
+        name: "process_start_time_seconds",
+        help: "When the process started, in seconds since 1970.",
+        kind: Kind::Gauge,
+        labels: &[],
+        values: |view, values| values.one(seconds(view.started)),
+    },
+    Row {
+        name: "tandem_late_2xx_total",
+        help: "2xx to INVITEs whose caller had had another answer: their sessions were ended by ACK and BYE.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| values.push((Vec::new(), view.snapshot.totals.late_2xx as f64)),
+    },
+    Row {
+        name: "tandem_requests_total",
+        help: "Requests received, retransmissions included.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| values.one(view.snapshot.totals.requests as f64),
+    },
+    Row {
+        name: "tandem_received_responses_total",
+        help: "Responses received.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| values.one(view.snapshot.totals.responses as f64),
+    },
+    Row {
+        name: "tandem_retransmissions_total",
+        help: "Requests received that were retransmissions of one that we had.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| values.one(view.snapshot.totals.retransmissions as f64),
+    },
+    Row {
+        name: "tandem_replies_total",
+        help: "Final responses that this node made itself, by class.",
+        kind: Kind::Counter,
+        labels: &["class"],
+        values: |view, values| {
+            let counts = FINAL.iter().zip(view.snapshot.totals.replies);
+            values.extend(counts.map(|(class, count)| (vec![(*class).to_owned()], count as f64)));
+        },
+    },
+    Row {
+        name: "tandem_dropped_total",
+        help: "Messages received and thrown away, by cause.",
+        kind: Kind::Counter,
+        labels: &["cause"],
+        values: |view, values| {
+            let counts = DropCause::ALL.iter().zip(view.snapshot.totals.dropped);
+            values.extend(counts.map(|(cause, count)| (vec![cause.name().to_owned()], count as f64)));
+        },
+    },
+    Row {
+        name: "tandem_transactions",
+        help: "Transactions in being, client and server.",
+        kind: Kind::Gauge,
+        labels: &[],
+        values: |view, values| values.one(view.snapshot.transactions as f64),
+    },
+    Row {
+        name: "tandem_draining",
+        help: "Whether the node is leaving and refuses new calls.",
+        kind: Kind::Gauge,
+        labels: &[],
+        values: |view, values| values.one(f64::from(u8::from(view.snapshot.drain > Drain::No))),
+    },
+    Row {
+        name: "tandem_reloads_total",
+        help: "Loads of the sets by result: ok took effect, failed left the sets as they were.",
+        kind: Kind::Counter,
+        labels: &["result"],
+        values: |view, values| {
+            values.push((vec!["ok".to_owned()], view.store.loads as f64));
+            values.push((vec!["failed".to_owned()], view.store.failed_loads as f64));
+        },
+    },
+    Row {
+        name: "tandem_last_reload_success_timestamp_seconds",
+        help: "When the last load of the sets took effect, in seconds since 1970; absent if none did.",
+        kind: Kind::Gauge,
+        labels: &[],
+        values: |view, values| values.extend(view.store.last_load.map(|at| (Vec::new(), seconds(at)))),
+    },
+    Row {
+        name: "tandem_store_ok",
+        help: "Whether the last read of the store succeeded.",
+        kind: Kind::Gauge,
+        labels: &[],
+        values: |view, values| values.one(f64::from(view.store.ok)),
+    },
+    Row {
+        name: "tandem_events_dropped_total",
+        help: "Events that nobody took in time: log lines that are missing.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| values.one(view.edge.events_dropped as f64),
+    },
+    Row {
+        name: "tandem_check_faults_total",
+        help: "Checks of destinations by TCP and HTTP that could not be made, for reasons of our own: no evidence.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| values.one(view.edge.check_faults as f64),
+    },
+    Row {
+        name: "tandem_state_faults_total",
+        help: "Times that orders and health could not be written to disk.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| values.one(view.edge.state_faults as f64),
+    },
+];
+
+fn seconds(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}

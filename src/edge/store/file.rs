@@ -1,0 +1,53 @@
+//! Files of JSON that a node keeps for its next start: written whole or not at all, with their format's number in them.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Why a file can't be used.
+#[derive(Debug)]
+pub(super) enum ReadFault {
+    /// It can't be read.
+    Read(io::Error),
+    /// It is cut or something else.
+    Content(serde_json::Error),
+    /// Another version wrote it, in the format of this number.
+    Format(u32),
+}
+
+/// Writes `content` to `path`, whatever happens meanwhile: a former file is whole until the new one is.
+pub(super) fn save(path: &Path, content: &impl Serialize) -> io::Result<()> {
+    serde_json::to_vec_pretty(content).map_err(io::Error::other).and_then(|text| replace(path, &text))
+}
+
+/// Reads what [`save`] wrote, if its `format` is that.
+pub(super) fn read<T: DeserializeOwned>(path: &Path, expected: u32) -> Result<T, ReadFault> {
+    let text = fs::read(path).map_err(ReadFault::Read)?;
+    // The format first: what follows may look otherwise in another one.
+    let StoredFormat { format } = serde_json::from_slice(&text).map_err(ReadFault::Content)?;
+    if format != expected {
+        return Err(ReadFault::Format(format));
+    }
+    serde_json::from_slice(&text).map_err(ReadFault::Content)
+}
+
+#[derive(Deserialize)]
+struct StoredFormat {
+    format: u32,
+}
+
+/// Writes beside the file and renames, so that a reader sees the old text or the new one, after a power cut too.
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let draft = PathBuf::from(draft);
+    let mut file = File::create(&draft)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}

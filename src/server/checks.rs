@@ -1,0 +1,53 @@
+//! Checks of destinations by other means than SIP: many at once, each with its outcome or none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::Asked;
+use super::node::Shared;
+use crate::edge::check;
+
+/// Checks at once: each holds a descriptor.
+const CHECKS_AT_ONCE: usize = 1000;
+/// How long one waits for its turn: the engine grants a second beside the time that the destination has.
+const WAIT_FOR_TURN: Duration = Duration::from_millis(500);
+
+impl Shared {
+    /// Asks what the engine wants asked.
+    pub(super) async fn check(self: Arc<Self>, mut asked: mpsc::Receiver<Asked>, mut stopped: watch::Receiver<bool>) {
+        let turns = Arc::new(Semaphore::new(CHECKS_AT_ONCE));
+        loop {
+            let asked = tokio::select! {
+                asked = asked.recv() => asked,
+                _ = stopped.changed() => return,
+            };
+            let Some(asked) = asked else { return };
+            tokio::spawn(Arc::clone(&self).ask(asked, Arc::clone(&turns)));
+        }
+    }
+
+    async fn ask(self: Arc<Self>, asked: Asked, turns: Arc<Semaphore>) {
+        let Asked { id, target, timeout: patience } = asked;
+        // Whoever can't have its turn has not been asked: that says nothing of it.
+        let outcome = match timeout(WAIT_FOR_TURN, turns.acquire()).await {
+            Ok(Ok(_turn)) => check::ask(&target, patience).await.map_err(|error| error.to_string()),
+            Ok(Err(_)) | Err(_) => Err(format!("{CHECKS_AT_ONCE} others are under way")),
+        };
+        let _ = match outcome {
+            Ok(outcome) => self.handle.checked(id, outcome).await,
+            Err(cause) => {
+                let told = self.handle.unchecked(id).await;
+                // The first, the second, the fourth: as much as anybody wants to read.
+                let times = self.handle.edge_counters().check_faults;
+                if times.is_power_of_two() {
+                    warn!(?target, cause, times, "a destination could not be checked, for reasons of our own");
+                }
+                told
+            }
+        };
+    }
+}

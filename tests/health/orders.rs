@@ -1,0 +1,148 @@
+//! Orders by hand: another thing than health.
+
+use tandem::engine::dispatch::{Fitness, Health, Order, SetId};
+use tandem::engine::{Event, Input};
+
+use super::{EMPTY, eject, health, is_fit, live, mute, probed, probes, refused, sit_out, standing, to, view};
+use crate::harness::{Bench, CALLER, SERVERS, from_destination, in_dialog, lines, seconds, set_19};
+
+/// Gives an order to a destination of set 19.
+pub(super) fn order(bench: &mut Bench, address: &str, order: Order) {
+    bench.handle(Input::Order { set: SetId(19), uri: &format!("sip:{address}"), standing: &standing(order) });
+}
+
+/// `ordered OLD NEW SESSIONS` and `drained ADDRESS`, as they were told.
+fn told(bench: &Bench) -> Vec<String> {
+    let tell = |event: &Event| match event {
+        Event::Ordered { old, standing, sessions, .. } => {
+            Some(format!("ordered {} {} {sessions} by {}", old.name(), standing.order.name(), standing.by))
+        }
+        Event::Drained { address, .. } => Some(format!("drained {address}")),
+        Event::OrderedInVain(unknown) => Some(format!("in vain {} {}", unknown.set.0, unknown.uri)),
+        _ => None,
+    };
+    bench.events.iter().filter_map(tell).collect()
+}
+
+#[test]
+fn a_drained_one_keeps_its_sessions_takes_no_new_one_and_says_when_it_is_empty() {
+    let mut bench = Bench::new();
+    let (invite, ok) = bench.answered_call("1");
+    assert_eq!(invite.to.to_string(), SERVERS[0]);
+    order(&mut bench, SERVERS[0], Order::Drain);
+    bench.pass(seconds(1));
+    assert_eq!(told(&bench), ["ordered ready drain 1 by ada"]);
+    assert_eq!(view(&bench, SERVERS[0]).fitness, Fitness::Ordered(Order::Drain));
+    for call in 0..10 {
+        assert_eq!(bench.call(&format!("new-{call}")).to.to_string(), SERVERS[1]);
+    }
+    bench.pass(seconds(100));
+    // Both sides still speak in the session.
+    for (cseq, method) in [(2, "INFO"), (3, "INVITE")] {
+        let sent = bench.receive(CALLER, in_dialog(method, &ok, cseq));
+        assert!(!to(&sent, SERVERS[0]).is_empty(), "{method}");
+    }
+    assert!(!to(&bench.receive(SERVERS[0], from_destination("INFO", &invite, 1)), CALLER).is_empty());
+    assert_eq!(told(&bench).len(), 1);
+    let bye = bench.receive(CALLER, in_dialog("BYE", &ok, 4));
+    bench.receive(SERVERS[0], bye[0].answer(200, "OK", &[]));
+    assert_eq!(view(&bench, SERVERS[0]).sessions, 0);
+    bench.pass(seconds(1));
+    assert_eq!(told(&bench)[1..], [format!("drained {}", SERVERS[0])]);
+    bench.pass(seconds(100));
+    assert_eq!(told(&bench).len(), 2, "once");
+}
+
+#[test]
+fn one_without_sessions_is_drained_at_once() {
+    let mut bench = Bench::new();
+    order(&mut bench, SERVERS[0], Order::Drain);
+    bench.pass(super::STEP);
+    assert_eq!(told(&bench), ["ordered ready drain 0 by ada".to_owned(), format!("drained {}", SERVERS[0])]);
+}
+
+#[test]
+fn the_same_order_again_changes_nothing() {
+    let mut bench = Bench::new();
+    bench.answered_call("1");
+    for _ in 0..3 {
+        order(&mut bench, SERVERS[0], Order::Drain);
+        bench.pass(seconds(2));
+    }
+    assert_eq!(told(&bench), ["ordered ready drain 1 by ada"]);
+    for _ in 0..2 {
+        order(&mut bench, SERVERS[0], Order::Ready);
+    }
+    assert_eq!(told(&bench)[1..], ["ordered drain ready 1 by ada"]);
+    bench.pass(seconds(100));
+    assert_eq!(told(&bench).len(), 2, "who serves again is not drained");
+    assert!(is_fit(&bench, SERVERS[0]));
+}
+
+#[test]
+fn one_in_maintenance_is_neither_called_nor_probed_and_one_that_drains_is_probed() {
+    let mut bench = probed(|check| check.interval = seconds(1));
+    order(&mut bench, SERVERS[0], Order::Maint);
+    order(&mut bench, SERVERS[1], Order::Drain);
+    let sent = probes(&live(&mut bench, seconds(10), super::all(200)));
+    assert_eq!(to(&sent, SERVERS[0]).len(), 0);
+    assert!(to(&sent, SERVERS[1]).len() >= 9);
+    assert_eq!(refused(&mut bench, "1"), Some(EMPTY.into()));
+    order(&mut bench, SERVERS[0], Order::Ready);
+    let sent = probes(&live(&mut bench, seconds(10), super::all(200)));
+    assert!(to(&sent, SERVERS[0]).len() >= 9);
+    assert_eq!(bench.call("2").to.to_string(), SERVERS[0]);
+}
+
+#[test]
+fn an_order_says_nothing_of_health_and_health_nothing_of_the_order() {
+    let mut bench = super::alone(|_| ());
+    eject(&mut bench, "x");
+    order(&mut bench, SERVERS[0], Order::Drain);
+    let seen = view(&bench, SERVERS[0]);
+    assert_eq!((seen.health, seen.fitness), (Health::Down, Fitness::Ordered(Order::Drain)));
+    assert_eq!((seen.standing.by.as_str(), seen.standing.reason.as_str()), ("ada", "a test"));
+    order(&mut bench, SERVERS[0], Order::Ready);
+    assert_eq!(view(&bench, SERVERS[0]).fitness, Fitness::Unwell(Health::Down), "an order heals nobody");
+    order(&mut bench, SERVERS[0], Order::Maint);
+    sit_out(&mut bench);
+    assert_eq!(view(&bench, SERVERS[0]).fitness, Fitness::Ordered(Order::Maint));
+    let mut bench = probed(|check| check.interval = seconds(1));
+    order(&mut bench, SERVERS[0], Order::Drain);
+    live(&mut bench, seconds(10), mute);
+    assert_eq!(health(&bench, SERVERS[0]), Health::Down, "it is looked after while it drains");
+}
+
+#[test]
+fn an_order_for_nobody_is_told_and_changes_nothing() {
+    let mut bench = Bench::new();
+    for (set, uri) in [(19, "sip:10.0.0.1"), (20, "sip:10.129.39.88:7010"), (19, "SIP:10.129.39.88:7010"), (19, "")] {
+        bench.handle(Input::Order { set: SetId(set), uri, standing: &standing(Order::Maint) });
+    }
+    assert_eq!((told(&bench).len(), told(&bench)[0].as_str()), (4, "in vain 19 sip:10.0.0.1"));
+    assert!(SERVERS.iter().all(|one| is_fit(&bench, one)));
+}
+
+#[test]
+fn an_order_outlives_a_reload_until_the_rows_state_says_another() {
+    let mut bench = Bench::new();
+    order(&mut bench, SERVERS[0], Order::Drain);
+    bench.load(set_19(&SERVERS));
+    let mut sets = set_19(&SERVERS);
+    sets.0[0].rows[0].weight = 9;
+    bench.load(sets.clone());
+    assert_eq!(view(&bench, SERVERS[0]).standing, standing(Order::Drain));
+    sets.0[0].rows[0].state = tandem::engine::dispatch::RowState::Inactive;
+    bench.load(sets);
+    assert_eq!(view(&bench, SERVERS[0]).standing.order, Order::Maint);
+    assert_eq!(view(&bench, SERVERS[0]).standing.by, "table");
+}
+
+#[test]
+fn a_call_under_way_does_not_fail_over_to_one_that_drains_since() {
+    let mut bench = Bench::new();
+    let first = bench.call("1");
+    order(&mut bench, SERVERS[1], Order::Drain);
+    let sent = bench.receive(SERVERS[0], first.answer(503, "No", &[]));
+    assert_eq!(lines(&sent)[1], EMPTY);
+}
