@@ -123,8 +123,8 @@ impl Prober {
         };
         let heard = self.transactions.heard(client, status, message, scene.now.mono, scene.out);
         if let Some(id) = heard.filter(|_| status >= 200) {
-            if let (Some(probe), Some(port)) = (self.probes.get(id), mrcp_port(message.body())) {
-                scene.dispatch.note_mrcp_port(probe.destination, port);
+            if let Some(probe) = self.probes.get(id) {
+                scene.dispatch.note_probed_port(probe.destination, mrcp_port(message.body()));
             }
             self.conclude(scene, id, Outcome::Answered { status, retry_after: message.retry_after() });
         }

@@ -91,6 +91,8 @@ pub struct Destination {
     pub standing: Standing,
     /// Where it takes MRCP, as its last SDP said.
     pub mrcp_port: Option<u16>,
+    /// Whether the answers to its probes name that port, so that the next one will name another.
+    pub(super) probes_name_port: bool,
     pub(crate) condition: Condition,
     pub(super) counts: Counts,
     key: u32,
@@ -113,6 +115,7 @@ impl Destination {
             set,
             standing: Standing::of_table(row.state.order(), now.wall),
             mrcp_port: None,
+            probes_name_port: false,
             condition: Condition::new(Arc::clone(probing), now),
             counts: Counts::default(),
             key: key(set, &row),

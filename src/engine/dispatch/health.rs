@@ -246,6 +246,21 @@ impl Condition {
         self.counts = self.probing.checks.iter().map(begin).collect();
     }
 
+    /// Whether that check has found the port closed that the destination's SDP named.
+    pub(crate) fn lost_port(&self, check: usize) -> bool {
+        let kind = self.probing.checks.get(check).map(|check| &check.kind);
+        kind == Some(&CheckKind::Tcp { port: None }) && self.counts[check].level == Level::Down
+    }
+
+    /// That port is forgotten. If the destination is down for it, it is so as for calls that failed: for a while, then one
+    /// call tries it, whose answer names the port of then.
+    pub(crate) fn forget_port(&mut self, check: usize, terms: &Terms<'_>, now: Instant) {
+        if self.probes() == Some(Level::Down) && terms.observe.enabled {
+            self.record.fail(terms, now);
+        }
+        self.counts[check] = Count::new(Level::Unknown).since(now);
+    }
+
     /// How it is probed.
     pub(crate) fn probing(&self) -> &Arc<Probing> {
         &self.probing

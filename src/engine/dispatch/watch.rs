@@ -81,6 +81,11 @@ impl Dispatch {
         let terms = Terms { observe: &judgement.observe, may_eject, chance };
         let before = found.condition.sits_out(now.mono);
         let observation = found.condition.see(seen, judgement, &terms, now);
+        // Where only calls name the port, one that is closed would never be asked about again: no call, no other port.
+        if let Some(check) = seen.check.filter(|&check| !found.probes_name_port && found.condition.lost_port(check)) {
+            found.mrcp_port = None;
+            found.condition.forget_port(check, &terms, now.mono);
+        }
         found.counts.ejections += u64::from(!before && found.condition.sits_out(now.mono));
         if seen.check.is_some() {
             found.counts.probes[observation.meaning as usize] += 1;
@@ -142,10 +147,18 @@ impl Dispatch {
         found.condition.begin_call(now + policy.longest_try(), now);
     }
 
-    /// Where the destination takes MRCP, as its SDP says.
+    /// Where the destination takes MRCP, as the SDP of its answer to a call says.
     pub(crate) fn note_mrcp_port(&mut self, id: DestinationId, port: u16) {
         if let Some(found) = self.destinations.get_mut(id) {
             found.mrcp_port = Some(port);
+        }
+    }
+
+    /// The same as an answer to a probe says, or does not.
+    pub(crate) fn note_probed_port(&mut self, id: DestinationId, port: Option<u16>) {
+        if let Some(found) = self.destinations.get_mut(id) {
+            found.probes_name_port = port.is_some();
+            found.mrcp_port = port.or(found.mrcp_port);
         }
     }
 
