@@ -283,11 +283,15 @@ impl Prober {
     fn send_sip(&mut self, scene: &mut Scene<'_>, probe: Probe, sip: &SipProbe) -> Option<ProbeId> {
         let Prober { keys, transactions, probes, chance, listeners, .. } = self;
         let row = &scene.dispatch.destination(probe.destination)?.row;
-        let reaches = |listener: &&Listener| match sip.socket {
-            Some(socket) => listener.id == socket,
-            None => listener.transport == row.transport && listener.reaches(row.address),
+        let reaches = |listener: &&Listener| {
+            sip.socket.is_none_or(|socket| listener.id == socket)
+                && listener.transport == row.transport
+                && listener.reaches(row.address)
         };
-        let listener = listeners.iter().find(reaches)?;
+        let Some(listener) = listeners.iter().find(reaches) else {
+            scene.dispatch.note_no_way(probe.destination, probe.check, scene.now, scene.out);
+            return None;
+        };
         let flow = way(listener.id, listener.transport, row.address);
         let id = probes.insert(probe);
         let request = Request {

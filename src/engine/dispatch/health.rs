@@ -246,6 +246,12 @@ impl Condition {
         self.counts = self.probing.checks.iter().map(begin).collect();
     }
 
+    /// That check can't be made: it does not hold the destination for down. Whether it did.
+    pub(crate) fn lift(&mut self, check: usize, now: Instant) -> bool {
+        let down = self.counts.get_mut(check).filter(|count| count.level == Level::Down);
+        down.map(|count| *count = Count::new(Level::Unknown).since(now)).is_some()
+    }
+
     /// Whether that check has found the port closed that the destination's SDP named.
     pub(crate) fn lost_port(&self, check: usize) -> bool {
         let kind = self.probing.checks.get(check).map(|check| &check.kind);

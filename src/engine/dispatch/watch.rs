@@ -162,6 +162,13 @@ impl Dispatch {
         }
     }
 
+    /// No listener of the node's own reaches the destination for that check: what it was held for, nobody could take back.
+    pub(crate) fn note_no_way(&mut self, id: DestinationId, check: usize, now: Now, out: &mut Vec<Output>) {
+        if self.destinations.get_mut(id).is_some_and(|found| found.condition.lift(check, now.mono)) {
+            self.note(id, None, now, out);
+        }
+    }
+
     /// Whether anybody asks where it takes MRCP.
     pub(crate) fn wants_mrcp_port(&self, id: DestinationId) -> bool {
         let asks = |check: &super::Check| check.kind == super::CheckKind::Tcp { port: None };
