@@ -246,7 +246,9 @@ impl Prober {
             && match probing.when {
                 When::Always => true,
                 When::Down => found.condition.told != Health::Up,
-                When::Idle => !found.condition.heard_within(interval, scene.now.mono),
+                When::Idle => {
+                    found.condition.told != Health::Up || !found.condition.heard_within(interval, scene.now.mono)
+                }
             }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tandem::engine::dispatch::{Health, InitState, Kept, Probing, Remembered, RowState, SetId, Sets, When};
+use tandem::engine::dispatch::{Health, InitState, Kept, Probing, Remembered, RetryOn, RowState, SetId, Sets, When};
 use tandem::engine::flow::{Listener, ListenerId, Role, Transport};
 use tandem::engine::{Config, Input};
 
@@ -243,6 +243,39 @@ fn a_set_that_probes_when_idle_does_not_while_calls_speak() {
         assert_eq!(probes(&live(&mut bench, seconds(1), all(200))).len(), 0, "{second}");
     }
     assert_eq!(probes(&live(&mut bench, seconds(29), all(200))).len(), 2);
+}
+
+#[test]
+fn calls_that_fail_do_not_keep_a_set_from_being_probed_when_idle() {
+    // Nobody but its probes could find that the server is dead.
+    let mut bench = Bench::with(|config| {
+        let probing = Probing { checks: vec![options(|_| ())], when: When::Idle, ..Probing::default() };
+        config.sets[0].probing = probing.into();
+        config.sets[0].judgement.observe.enabled = false;
+        config.sets[0].failover.retry_on = RetryOn::NONE;
+    });
+    bench.load(set_19(&SERVERS[..1]));
+    live(&mut bench, seconds(1), all(200));
+    for second in 0..15 {
+        if refused(&mut bench, &format!("a{second}")).is_some() {
+            break;
+        }
+        live(&mut bench, seconds(1), |sent| (!sent.line().starts_with("OPTIONS")).then(|| sent.answer(500, "No", &[])));
+    }
+    assert_eq!(health(&bench, SERVERS[0]), Health::Down);
+}
+
+#[test]
+fn what_is_not_up_is_probed_though_calls_speak() {
+    let mut bench = Bench::with(|config| {
+        let init_state = InitState::Unknown;
+        let probing = Probing { checks: vec![options(|_| ())], when: When::Idle, init_state, ..Probing::default() };
+        config.sets[0].probing = probing.into();
+    });
+    bench.load(set_19(&SERVERS[..1]));
+    call_answered(&mut bench, "1", 200, &[]);
+    assert_eq!(probes(&live(&mut bench, seconds(1), all(200))).len(), 1);
+    assert_eq!(health(&bench, SERVERS[0]), Health::Up);
 }
 
 #[test]

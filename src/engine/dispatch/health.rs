@@ -183,7 +183,7 @@ pub(crate) struct Condition {
     risen: Option<Instant>,
     history: History,
     latencies: [Latency; Witness::ALL.len()],
-    /// When traffic said anything last.
+    /// When traffic showed last that it works.
     heard: Option<Instant>,
     /// When its health is looked at again.
     pub(crate) scheduled: Option<Instant>,
@@ -277,7 +277,7 @@ impl Condition {
         self.counts.get(check)
     }
 
-    /// Whether traffic has said anything within that time.
+    /// Whether traffic has shown within that time that it works.
     pub(crate) fn heard_within(&self, time: Duration, now: Instant) -> bool {
         self.heard.is_some_and(|heard| now.since(heard) < time)
     }
@@ -363,7 +363,9 @@ impl Condition {
         let latency = now.mono.since(sent);
         match check {
             None => {
-                self.heard = Some(now.mono);
+                if matches!(judged, Verdict::Alive | Verdict::Busy(_)) {
+                    self.heard = Some(now.mono);
+                }
                 self.record.hear(verdict, sent, terms, now.mono);
             }
             Some(check) => {

@@ -163,7 +163,7 @@ pub enum When {
     Always,
     /// Only while it is not up.
     Down,
-    /// Only if no call has said anything for an interval.
+    /// Only while it is not up, or if no call has shown for an interval that it works.
     Idle,
 }
 
