@@ -23,7 +23,7 @@ pub use latency::{BOUNDS, Latency};
 pub use observation::{KEPT, Observation, Outcome, Witness};
 pub use probing::{Check, CheckKind, Combine, InitState, Probing, SipProbe, When};
 
-use self::answers::Verdict;
+pub(super) use self::answers::Verdict;
 pub(crate) use self::count::Count;
 use self::damping::Penalty;
 use self::ejection::Record;

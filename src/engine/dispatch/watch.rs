@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 
-use super::health::{Kept, Observation, Probing, Seen, Terms};
+use super::health::{Kept, Observation, Probing, Seen, Terms, Verdict};
 use super::{Destination, DestinationId, Dispatch, Health, Load, Order, SetId, Standing};
 use crate::engine::clock::{Instant, Now};
 use crate::engine::event::{Event, HealthChange, Output};
@@ -73,7 +73,8 @@ impl Draining {
 impl Dispatch {
     /// Takes what was seen of a destination.
     pub(crate) fn see(&mut self, id: DestinationId, seen: Seen, now: Now, out: &mut Vec<Output>) {
-        let may_eject = self.may_eject(id, now.mono);
+        // Only calls that fail eject; whatever else is seen is not worth a walk over the set.
+        let may_eject = seen.check.is_some() || !self.is_fall(id, &seen) || self.may_eject(id, now.mono);
         let chance = self.chance.f64();
         let Dispatch { destinations, sets, unknown, .. } = self;
         let Some(found) = destinations.get_mut(id) else { return };
@@ -91,6 +92,11 @@ impl Dispatch {
             found.counts.probes[observation.meaning as usize] += 1;
         }
         self.note(id, Some(observation), now, out);
+    }
+
+    fn is_fall(&self, id: DestinationId, seen: &Seen) -> bool {
+        let answers = self.destinations.get(id).map(|found| &self.policy(found.set).judgement.answers);
+        answers.is_some_and(|answers| seen.outcome.judge(seen.witness, answers) == Verdict::Fall)
     }
 
     /// Whether one more of its set may be ejected; at least one may.
