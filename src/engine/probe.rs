@@ -28,6 +28,10 @@ new_key_type! {
 
 /// How much longer than its timeout a check of the edge's is waited for.
 const GRACE: Duration = Duration::from_secs(1);
+/// The most probes that leave in one turn; the others wait for another.
+const SENDS_A_TURN: u32 = 100;
+/// For so long.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What a probe is of.
 #[derive(Clone, Copy, Debug)]
@@ -209,15 +213,21 @@ impl Prober {
         self.take_happened(scene);
         let mut all = Vec::new();
         self.due.advance(now, &mut all);
+        let mut sends = 0;
         for (_, due) in all {
             match due {
+                // Those that a stall has made late together do not leave together.
+                Due::Send(..) if sends == SENDS_A_TURN => self.due.insert(now + PAUSE, due),
                 Due::TimeOut(id) => {
                     if let Some(client) = self.probes.get(id).and_then(|probe| probe.client) {
                         self.transactions.forget_client(client);
                     }
                     self.conclude(scene, id, Outcome::TimedOut);
                 }
-                Due::Send(id, check) => self.send_due(scene, id, check),
+                Due::Send(id, check) => {
+                    sends += 1;
+                    self.send_due(scene, id, check);
+                }
             }
         }
     }
