@@ -24,7 +24,7 @@ pub use destination::{Destination, DestinationId, Row, RowState, Set, SetId, Set
 pub use failover::{BadOutcome, Failover, RetryOn};
 pub use fitness::Fitness;
 pub use health::{
-    Answers, BOUNDS, BadAnswer, Check, CheckKind, Combine, Damping, Health, InitState, Judgement, KEPT, Kept,
+    Answers, BOUNDS, BadAnswer, Check, CheckKind, Combine, Damping, Health, InitState, Judgement, KEPT, Kept, KeptPenalty,
     LONGEST_RETRY_AFTER, Latency, Level, Meaning, Observation, Observe, Outcome, Probing, SipProbe, SlowStart, When,
     Why, Witness,
 };
@@ -387,7 +387,7 @@ fn view_destination(
         probed: !condition.probing().checks.is_empty(),
         share: condition.share(judgement, now.mono),
         penalty: condition.penalty(judgement, now.mono),
-        kept: condition.keep(now.mono),
+        kept: condition.keep(judgement, now.mono),
         latencies: *condition.latencies(),
         falls: counts.falls,
         ejections: counts.ejections,

@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 
 pub use answers::{Answers, BadAnswer, LONGEST_RETRY_AFTER, Meaning};
 pub use count::Level;
-pub use damping::Damping;
+pub use damping::{Damping, KeptPenalty};
 pub use ejection::Observe;
 pub use latency::{BOUNDS, Latency};
 pub use observation::{KEPT, Observation, Outcome, Witness};
@@ -207,6 +207,8 @@ pub struct Kept {
     pub ejected: Option<(Duration, u32)>,
     /// For how long it still has no room.
     pub busy: Option<Duration>,
+    /// The penalty for flapping, unless it has worn off.
+    pub penalty: Option<KeptPenalty>,
 }
 
 impl Condition {
@@ -457,7 +459,7 @@ impl Condition {
     }
 
     /// What is worth keeping over a restart.
-    pub(crate) fn keep(&self, now: Instant) -> Kept {
+    pub(crate) fn keep(&self, judgement: &Judgement, now: Instant) -> Kept {
         Kept {
             probes_down: self.probes() == Some(Level::Down),
             ejected: match self.record.trust {
@@ -466,6 +468,7 @@ impl Condition {
                 Trust::Trusted { .. } => None,
             },
             busy: self.busy.map(|busy| busy.until.since(now)).filter(|left| !left.is_zero()),
+            penalty: judgement.damping.and_then(|damping| self.penalty.keep(&damping, now)),
         }
     }
 
@@ -481,6 +484,11 @@ impl Condition {
         }
         let busy = |left: Duration| NoRoom { witness: None, since: now, until: now + left.min(LONGEST_RETRY_AFTER) };
         self.busy = kept.busy.map(busy).or(self.busy);
+        if let (Some(damping), Some(kept)) = (judgement.damping, kept.penalty) {
+            self.penalty = Penalty::restore(kept, &damping, now);
+        }
+        // What it was before the start is no news, and a destination that was down has not fallen again.
+        self.told = self.health(judgement, now);
     }
 
     /// The last observations, oldest first.
