@@ -219,10 +219,15 @@ impl Prober {
                 // Those that a stall has made late together do not leave together.
                 Due::Send(..) if sends == SENDS_A_TURN => self.due.insert(now + PAUSE, due),
                 Due::TimeOut(id) => {
-                    if let Some(client) = self.probes.get(id).and_then(|probe| probe.client) {
-                        self.transactions.forget_client(client);
+                    let Some(probe) = self.probes.get(id) else { continue };
+                    match probe.client {
+                        Some(client) => {
+                            self.transactions.forget_client(client);
+                            self.conclude(scene, id, Outcome::TimedOut);
+                        }
+                        // The edge ends its checks itself: who hears nothing of one knows nothing of the destination.
+                        None => drop(self.probes.remove(id)),
                     }
-                    self.conclude(scene, id, Outcome::TimedOut);
                 }
                 Due::Send(id, check) => {
                     sends += 1;
