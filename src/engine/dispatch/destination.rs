@@ -140,7 +140,7 @@ impl Destination {
         changed && self.row.state == RowState::Probing
     }
 
-    /// Whether a new request may go there, and if not, why not.
+    /// Whether a new request may go there, and if not, why not; one that only tries it must take the trial first.
     pub(super) fn fitness(&self, judgement: &Judgement, now: Instant) -> Fitness {
         if self.standing.order != Order::Ready {
             return Fitness::Ordered(self.standing.order);
@@ -148,10 +148,10 @@ impl Destination {
         if !self.row.is_resolved() {
             return Fitness::Unresolved;
         }
-        match self.condition.health(judgement, now) {
-            Health::Up | Health::Unknown if self.condition.takes_calls(judgement, now) => Fitness::Fit,
-            Health::Up | Health::Unknown => Fitness::OnTrial,
-            health @ (Health::Down | Health::Busy) => Fitness::Unwell(health),
+        match self.condition.health_and_trial(judgement, now) {
+            (Health::Unknown, true) => Fitness::OnTrial,
+            (Health::Up | Health::Unknown, _) => Fitness::Fit,
+            (health @ (Health::Down | Health::Busy), _) => Fitness::Unwell(health),
         }
     }
 }

@@ -286,9 +286,18 @@ impl Condition {
 
     /// The health, without its reason.
     pub(crate) fn health(&self, judgement: &Judgement, now: Instant) -> Health {
-        let probes = self.probes();
+        self.health_and_trial(judgement, now).0
+    }
+
+    /// The same, and whether a call tries it.
+    pub(crate) fn health_and_trial(&self, judgement: &Judgement, now: Instant) -> (Health, bool) {
+        let trust = self.record.trust(now);
+        (self.health_of(trust, judgement, now), matches!(trust, Trust::HalfOpen { trial: Some(_), .. }))
+    }
+
+    fn health_of(&self, trust: Trust, judgement: &Judgement, now: Instant) -> Health {
         let damped = || judgement.damping.is_some_and(|damping| self.penalty.is_suppressed(&damping, now));
-        match (probes, self.record.trust(now)) {
+        match (self.probes(), trust) {
             (Some(Level::Down), _) | (_, Trust::Ejected { .. }) => Health::Down,
             _ if damped() => Health::Down,
             _ if self.busy.is_some_and(|busy| busy.until > now) => Health::Busy,
@@ -329,15 +338,6 @@ impl Condition {
             (_, Trust::HalfOpen { trial, .. }) => Why::HalfOpen { trial: trial.is_some() },
             _ if self.history.iter().next().is_none() => Why::Started,
             _ => Why::Works,
-        }
-    }
-
-    /// Whether a call may go there as far as health goes; one that only tries it must take the trial first.
-    pub(crate) fn takes_calls(&self, judgement: &Judgement, now: Instant) -> bool {
-        match self.health(judgement, now) {
-            Health::Up => true,
-            Health::Unknown => !matches!(self.record.trust(now), Trust::HalfOpen { trial: Some(_), .. }),
-            Health::Down | Health::Busy => false,
         }
     }
 

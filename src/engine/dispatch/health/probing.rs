@@ -198,7 +198,7 @@ mod tests {
                 let seen = Seen { witness: Witness::Options, check: Some(0), outcome, sent: now.mono };
                 condition.see(seen, &judgement, &terms, now);
             }
-            assert!(condition.takes_calls(&judgement, now.mono));
+            assert_eq!(condition.health(&judgement, now.mono), Health::Unknown);
         }
     }
 
