@@ -413,12 +413,8 @@ mod tests {
         };
         let health = health(kept, at(0));
         assert_eq!(health.kept(at(0)), kept);
-        let later = Kept {
-            ejected: Some((SECOND * 2, 3)),
-            busy: Some(SECOND * 6),
-            penalty: penalty(SECOND * 10),
-            ..kept
-        };
+        let later =
+            Kept { ejected: Some((SECOND * 2, 3)), busy: Some(SECOND * 6), penalty: penalty(SECOND * 10), ..kept };
         assert_eq!(health.kept(at(3000)), later);
         let last = Kept { ejected: Some((Duration::ZERO, 3)), busy: None, penalty: penalty(SECOND * 67), ..kept };
         assert_eq!(health.kept(at(60_000)), last);
@@ -432,10 +428,7 @@ mod tests {
         assert_eq!(first.kept(at(100)).busy, Some(Duration::from_millis(5900)), "never sooner than it was");
         let trial = Kept { ejected: Some((Duration::ZERO, 1)), ..Kept::default() };
         assert_eq!(health(trial, at(0)), health(trial, at(9999)));
-        let fell = |age| Kept {
-            penalty: Some(KeptPenalty { value: 1000, age, suppressed: false }),
-            ..Kept::default()
-        };
+        let fell = |age| Kept { penalty: Some(KeptPenalty { value: 1000, age, suppressed: false }), ..Kept::default() };
         assert_eq!(health(fell(SECOND), at(0)), health(fell(SECOND * 5), at(4001)));
     }
 
