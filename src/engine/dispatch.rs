@@ -27,8 +27,8 @@ pub use failover::{BadOutcome, Failover, RetryOn};
 pub use fitness::Fitness;
 pub use health::{
     Answers, BOUNDS, BadAnswer, Check, CheckKind, Combine, Damping, Health, InitState, Judgement, KEPT, Kept,
-    LONGEST_RETRY_AFTER, Latency, Level, Meaning, Observation, Observe, Outcome, Probing, SipProbe, SlowStart, When,
-    Why, Witness,
+    KeptPenalty, LONGEST_RETRY_AFTER, Latency, Level, Meaning, Observation, Observe, Outcome, Probing, SipProbe,
+    SlowStart, When, Why, Witness,
 };
 pub use order::{Order, Standing};
 pub use panic::{Panic, PanicMode};
@@ -442,7 +442,7 @@ fn view_destination(
         probed: !condition.probing().checks.is_empty(),
         share: condition.share(judgement, now.mono),
         penalty: condition.penalty(judgement, now.mono),
-        kept: condition.keep(now.mono),
+        kept: condition.keep(judgement, now.mono),
         latencies: *condition.latencies(),
         falls: counts.falls,
         ejections: counts.ejections,

@@ -203,6 +203,7 @@ mod tests {
             probes_down: true,
             ejected: Some((2, Some(at(20)))),
             busy: Some(at(30)),
+            penalty: None,
         };
         Memory { written: at(10), orders: vec![given], health: vec![kept] }
     }
@@ -214,7 +215,7 @@ mod tests {
         let rows = vec![row("sip:a", 1, RowState::Active), row("sip:a", 2, RowState::Active)];
         let all = remembered(&memory(), &sets(rows), TTL, at(15));
         let left = Duration::from_secs;
-        let kept = Kept { probes_down: true, ejected: Some((left(5), 2)), busy: Some(left(15)) };
+        let kept = Kept { probes_down: true, ejected: Some((left(5), 2)), busy: Some(left(15)), ..Kept::default() };
         let found: Vec<_> = all.iter().map(|one| (one.address.port(), one.standing.clone(), one.kept)).collect();
         assert_eq!(found, [(1, Some(standing()), Some(kept)), (2, Some(standing()), None)]);
     }

@@ -93,6 +93,8 @@ pub struct Destination {
     pub standing: Standing,
     /// Where it takes MRCP, as its last SDP said.
     pub mrcp_port: Option<u16>,
+    /// Whether the answers to its probes name that port, so that the next one will name another.
+    pub(super) probes_name_port: bool,
     pub(crate) condition: Condition,
     pub(super) counts: Counts,
     /// What it may be given.
@@ -118,6 +120,7 @@ impl Destination {
             set,
             standing: Standing::of_table(row.state.order(), now.wall),
             mrcp_port: None,
+            probes_name_port: false,
             condition: Condition::new(Arc::clone(policy.probing_of(&row.uri)), now),
             limits: policy.capacity.limits(&row.attrs),
             pace: Pace::default(),
@@ -145,7 +148,7 @@ impl Destination {
         changed && self.row.state == RowState::Probing
     }
 
-    /// Whether a new request may go there, and if not, why not.
+    /// Whether a new request may go there, and if not, why not; one that only tries it must take the trial first.
     pub(super) fn fitness(&self, judgement: &Judgement, sessions: u64, now: Instant) -> Fitness {
         if self.standing.order != Order::Ready {
             return Fitness::Ordered(self.standing.order);
@@ -153,11 +156,11 @@ impl Destination {
         if !self.row.is_resolved() {
             return Fitness::Unresolved;
         }
-        match self.condition.health(judgement, now) {
-            Health::Up | Health::Unknown if !self.condition.takes_calls(judgement, now) => Fitness::OnTrial,
-            Health::Up | Health::Unknown if self.has_room(judgement, sessions, now) => Fitness::Fit,
-            Health::Up | Health::Unknown => Fitness::Full,
-            health @ (Health::Down | Health::Busy) => Fitness::Unwell(health),
+        match self.condition.health_and_trial(judgement, now) {
+            (Health::Unknown, true) => Fitness::OnTrial,
+            (Health::Up | Health::Unknown, _) if self.has_room(judgement, sessions, now) => Fitness::Fit,
+            (Health::Up | Health::Unknown, _) => Fitness::Full,
+            (health @ (Health::Down | Health::Busy), _) => Fitness::Unwell(health),
         }
     }
 }

@@ -293,10 +293,26 @@ impl World {
                 Out::HalfOpen(_) => Some((Duration::ZERO, one.times)),
             },
             busy: one.busy.filter(|busy| busy.2 > self.now).map(|busy| Duration::from_micros(busy.2 - self.now)),
+            penalty: None,
         };
-        let all: Vec<_> = self.all.iter().map(|one| (one.clone(), kept(one))).collect();
+        let mut all: Vec<_> = self.all.iter().map(|one| (one.clone(), kept(one))).collect();
         let view = dispatch.view(&Nobody, self.clock());
         let theirs: Vec<_> = view[0].destinations.iter().map(|one| one.kept).collect();
+        for ((one, kept), theirs) in all.iter_mut().zip(&theirs) {
+            // What is kept of it is a whole number; that is taken over.
+            let (Some(damping), Some(penalty)) = (&self.damping, theirs.penalty) else {
+                let worn = self.damping.is_none_or(|damping| one.penalty(&damping, self.now) < 1.5);
+                assert!(worn && theirs.penalty.is_none() && !one.suppressed, "{one:?} {theirs:?}");
+                one.falls.clear();
+                continue;
+            };
+            let half_lives = penalty.age.as_secs_f64() / damping.half_life.as_secs_f64();
+            let value = f64::from(penalty.value) * 0.5f64.powf(half_lives);
+            let close = (value - one.penalty(damping, self.now)).abs() < 1.5;
+            assert!(close && penalty.suppressed == one.suppressed, "{one:?} {theirs:?}");
+            one.falls = vec![(self.now, value)];
+            kept.penalty = theirs.penalty;
+        }
         assert_eq!(theirs, all.iter().map(|(_, kept)| *kept).collect::<Vec<_>>(), "what is kept");
         *dispatch = Dispatch::new(vec![self.policy()], seed);
         let rows: Vec<_> = all.iter().map(|(one, _)| Row { state: RowState::Active, ..one.row.clone() }).collect();
@@ -311,7 +327,7 @@ impl World {
         dispatch.remember(&all.iter().map(remembered).collect::<Vec<_>>(), self.clock(), &mut Vec::new());
         self.all.clear();
         for (one, kept) in all {
-            let mut new = Plain::new(Row { state: RowState::Active, ..one.row }, self);
+            let mut new = Plain::new(Row { state: RowState::Active, ..one.row.clone() }, self);
             if kept.probes_down {
                 new.probes_begin = Health::Down;
             }
@@ -319,7 +335,10 @@ impl World {
                 (new.out, new.out_since, new.times) = (Out::Until(self.now + micros(left)), self.now, times);
             }
             new.busy = kept.busy.map(|left| (None, self.now, self.now + micros(left)));
+            (new.falls, new.suppressed) = (one.falls, one.suppressed);
             new.time_passes(self);
+            // It is known from before, and no news.
+            new.said = new.health(self);
             new.say(self);
             self.all.push(new);
         }

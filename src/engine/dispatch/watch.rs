@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 
-use super::health::{Kept, Observation, Probing, Seen, Terms};
+use super::health::{Kept, Observation, Probing, Seen, Terms, Verdict};
 use super::{Destination, DestinationId, Dispatch, Health, Load, Order, SetId, Standing};
 use crate::engine::clock::{Instant, Now};
 use crate::engine::event::{Event, HealthChange, Output};
@@ -73,7 +73,8 @@ impl Draining {
 impl Dispatch {
     /// Takes what was seen of a destination.
     pub(crate) fn see(&mut self, id: DestinationId, seen: Seen, now: Now, out: &mut Vec<Output>) {
-        let may_eject = self.may_eject(id, now.mono);
+        // Only calls that fail eject; whatever else is seen is not worth a walk over the set.
+        let may_eject = seen.check.is_some() || !self.is_fall(id, &seen) || self.may_eject(id, now.mono);
         let chance = self.chance.f64();
         let Dispatch { destinations, sets, unknown, .. } = self;
         let Some(found) = destinations.get_mut(id) else { return };
@@ -81,11 +82,21 @@ impl Dispatch {
         let terms = Terms { observe: &judgement.observe, may_eject, chance };
         let before = found.condition.sits_out(now.mono);
         let observation = found.condition.see(seen, judgement, &terms, now);
+        // Where only calls name the port, one that is closed would never be asked about again: no call, no other port.
+        if let Some(check) = seen.check.filter(|&check| !found.probes_name_port && found.condition.lost_port(check)) {
+            found.mrcp_port = None;
+            found.condition.forget_port(check, &terms, now.mono);
+        }
         found.counts.ejections += u64::from(!before && found.condition.sits_out(now.mono));
         if seen.check.is_some() {
             found.counts.probes[observation.meaning as usize] += 1;
         }
         self.note(id, Some(observation), now, out);
+    }
+
+    fn is_fall(&self, id: DestinationId, seen: &Seen) -> bool {
+        let answers = self.destinations.get(id).map(|found| &self.policy(found.set).judgement.answers);
+        answers.is_some_and(|answers| seen.outcome.judge(seen.witness, answers) == Verdict::Fall)
     }
 
     /// Whether one more of its set may be ejected; at least one may.
@@ -143,10 +154,25 @@ impl Dispatch {
         found.pace.spend(&found.limits, now);
     }
 
-    /// Where the destination takes MRCP, as its SDP says.
+    /// Where the destination takes MRCP, as the SDP of its answer to a call says.
     pub(crate) fn note_mrcp_port(&mut self, id: DestinationId, port: u16) {
         if let Some(found) = self.destinations.get_mut(id) {
             found.mrcp_port = Some(port);
+        }
+    }
+
+    /// The same as an answer to a probe says, or does not.
+    pub(crate) fn note_probed_port(&mut self, id: DestinationId, port: Option<u16>) {
+        if let Some(found) = self.destinations.get_mut(id) {
+            found.probes_name_port = port.is_some();
+            found.mrcp_port = port.or(found.mrcp_port);
+        }
+    }
+
+    /// No listener of the node's own reaches the destination for that check: what it was held for, nobody could take back.
+    pub(crate) fn note_no_way(&mut self, id: DestinationId, check: usize, now: Now, out: &mut Vec<Output>) {
+        if self.destinations.get_mut(id).is_some_and(|found| found.condition.lift(check, now.mono)) {
+            self.note(id, None, now, out);
         }
     }
 

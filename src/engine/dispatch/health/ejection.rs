@@ -138,9 +138,7 @@ impl Record {
                 let is_bad =
                     self.window.add(true, terms.observe, now) || self.failures >= terms.observe.consecutive_failures;
                 if is_bad && terms.may_eject {
-                    // One that has long been good begins anew.
-                    let forgotten = now.since(since) > terms.observe.max_ejection_time;
-                    self.eject(if forgotten { 1 } else { times.saturating_add(1) }, terms, now);
+                    self.eject_again(since, times, terms, now);
                 }
             }
             (Trust::Trusted { .. }, Verdict::Alive | Verdict::Busy(_)) => {
@@ -156,6 +154,22 @@ impl Record {
             }
             (Trust::Trusted { .. }, Verdict::Neutral) | (Trust::Ejected { .. }, Verdict::Fall | Verdict::Neutral) => {}
         }
+    }
+
+    /// It has failed beyond doubt: it is out if it was not, whatever was heard of it before.
+    pub(crate) fn fail(&mut self, terms: &Terms<'_>, now: Instant) {
+        match self.trust(now) {
+            Trust::Trusted { since, times } => self.eject_again(since, times, terms, now),
+            Trust::HalfOpen { times, .. } => self.eject(times.saturating_add(1), terms, now),
+            Trust::Ejected { .. } => {}
+        }
+    }
+
+    /// Puts one out that was trusted since then.
+    fn eject_again(&mut self, since: Instant, times: u32, terms: &Terms<'_>, now: Instant) {
+        // One that has long been good begins anew.
+        let forgotten = now.since(since) > terms.observe.max_ejection_time;
+        self.eject(if forgotten { 1 } else { times.saturating_add(1) }, terms, now);
     }
 
     /// Puts it out for the first time, whatever it did: a start that finds it so.

@@ -163,7 +163,7 @@ pub enum When {
     Always,
     /// Only while it is not up.
     Down,
-    /// Only if no call has said anything for an interval.
+    /// Only while it is not up, or if no call has shown for an interval that it works.
     Idle,
 }
 
@@ -198,7 +198,7 @@ mod tests {
                 let seen = Seen { witness: Witness::Options, check: Some(0), outcome, sent: now.mono };
                 condition.see(seen, &judgement, &terms, now);
             }
-            assert!(condition.takes_calls(&judgement, now.mono));
+            assert_eq!(condition.health(&judgement, now.mono), Health::Unknown);
         }
     }
 
