@@ -26,7 +26,7 @@ use tokio::time;
 
 use crate::edge::metrics::CONTENT_TYPE;
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{NoSuchDestination, Observation, SetId, Standing};
+use crate::engine::dispatch::{Observation, SetId, Standing};
 
 use idle::IdleListener;
 
@@ -56,13 +56,13 @@ pub trait Node: Send + Sync + 'static {
     fn snapshot(&self) -> impl Future<Output = Result<Arc<Snapshot>, String>> + Send;
     /// What was seen last of a destination.
     fn history(&self, set: SetId, uri: &str) -> impl Future<Output = Result<History, String>> + Send;
-    /// Gives an operator's order to a destination.
+    /// Gives an operator's order to a destination, and puts it on disk.
     fn give(
         &self,
         set: SetId,
         uri: &str,
         standing: Standing,
-    ) -> impl Future<Output = Result<Result<(), NoSuchDestination>, String>> + Send;
+    ) -> impl Future<Output = Result<Given, String>> + Send;
     /// Whether the node can take calls, and what is wrong with it.
     fn readiness(&self) -> impl Future<Output = Readiness> + Send;
     /// The metrics as text ([`crate::edge::metrics::render`]).
@@ -80,6 +80,17 @@ pub struct Readiness {
     pub reasons: Vec<String>,
     /// What is wrong although it can: the store fails, a set is empty.
     pub degraded: Vec<String>,
+}
+
+/// What has become of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// It holds, and outlives a restart.
+    Kept,
+    /// It holds; why a restart would not know of it.
+    Unkept(String),
+    /// The set has no such destination.
+    InVain,
 }
 
 /// A reload that took effect.
@@ -282,7 +293,7 @@ mod tests {
             Err("no engine".to_owned())
         }
 
-        async fn give(&self, _: SetId, _: &str, _: Standing) -> Result<Result<(), NoSuchDestination>, String> {
+        async fn give(&self, _: SetId, _: &str, _: Standing) -> Result<Given, String> {
             panic!("nothing here is to be ordered")
         }
 
