@@ -126,15 +126,9 @@ impl Destination {
         self.key
     }
 
-    /// Takes a new load of the same row. An order that was given by hand stays until the row's state changes; whether that
-    /// says now that the destination has failed.
-    pub(super) fn reload(&mut self, row: Row, now: Now) -> bool {
-        let changed = row.state != self.row.state;
-        if changed {
-            self.standing = Standing::of_table(row.state.order(), now.wall);
-        }
-        self.row = row;
-        changed && self.row.state == RowState::Probing
+    /// Takes a new load of the same row; whether its state is another. An order that was given by hand stays until then.
+    pub(super) fn reload(&mut self, row: Row) -> bool {
+        std::mem::replace(&mut self.row, row).state != self.row.state
     }
 
     /// Whether a new request may go there, and if not, why not.
@@ -155,7 +149,7 @@ impl Destination {
 
 impl RowState {
     /// What the state says of the operator's will: a failed destination is wanted all the same.
-    fn order(self) -> Order {
+    pub(super) fn order(self) -> Order {
         match self {
             RowState::Active | RowState::Probing => Order::Ready,
             RowState::Inactive => Order::Maint,
@@ -216,22 +210,6 @@ mod tests {
             key(SetId(19), &row("sip:10.129.39.88:7010", "[2001:db8::1]:7010")),
         ];
         assert!(others.iter().all(|&other| other != KEY_OF_THE_ARTICLE), "{others:x?}");
-    }
-
-    #[test]
-    fn an_order_follows_the_row_only_when_its_state_changes() {
-        let loaded = |state| Row { state, ..row("sip:h", "10.0.0.1:5060") };
-        let now = Now { mono: Instant::ZERO, wall: std::time::SystemTime::UNIX_EPOCH };
-        let mut destination = Destination::new(SetId(1), loaded(RowState::Active), &Arc::default(), now);
-        let fitness = |destination: &Destination| destination.fitness(&Judgement::default(), now.mono);
-        assert!(fitness(&destination).is_fit());
-        destination.standing.order = Order::Drain;
-        assert!(!destination.reload(loaded(RowState::Active), now));
-        assert_eq!(destination.standing.order, Order::Drain, "given by hand, and the row says nothing new");
-        assert!(!destination.reload(loaded(RowState::Inactive), now));
-        assert_eq!(fitness(&destination), Fitness::Ordered(Order::Maint));
-        assert!(destination.reload(loaded(RowState::Probing), now));
-        assert_eq!(destination.standing.order, Order::Ready);
     }
 
     const KEY_OF_THE_ARTICLE: u32 = 3_833_702_464;
