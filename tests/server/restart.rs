@@ -157,7 +157,7 @@ async fn an_order_is_on_disk_while_the_node_runs() {
     assert_eq!(on_disk(&folder), Value::Null, "nothing is known yet");
     give(&node, addresses(&sockets)[0], drained()).await;
     until("it is written", async || (on_disk(&folder)["orders"][0]["by"] == "ann").then_some(())).await;
-    // The same order by somebody else makes no event, but it is the one that counts.
+    // The same order by somebody else is the one that counts.
     give(&node, addresses(&sockets)[0], Standing { by: "bob".to_owned(), ..drained() }).await;
     until("it is written", async || (on_disk(&folder)["orders"][0]["by"] == "bob").then_some(())).await;
     // As after a crash: nobody says good-bye.

@@ -155,8 +155,8 @@ impl Dispatch {
         self.destinations.get(id).is_some_and(|found| found.condition.probing().checks.iter().any(asks))
     }
 
-    /// Gives an order to all addresses of a destination. The same order by the same for the same reason changes nothing, not
-    /// even when it was given.
+    /// Gives an order to all addresses of a destination. The same order by the same for the same reason is no news; with the
+    /// same deadline it changes nothing, not even when it was given.
     ///
     /// # Errors
     /// [`NoSuchDestination`].
@@ -176,7 +176,7 @@ impl Dispatch {
                 continue;
             }
             let (old, address) = (found.standing.order, found.row.address);
-            if old != standing.order {
+            if !found.standing.means_the_same(standing) {
                 let (uri, standing, sessions) = (uri.to_owned(), standing.clone(), load.sessions(id));
                 out.push(Output::Event(Event::Ordered { set, uri, address, old, standing, sessions }));
             }
@@ -324,6 +324,27 @@ mod tests {
         }
         let views = dispatch.view(&One, at(3));
         assert_eq!((&views[0].destinations[0].standing, out.len()), (&drain(1, 60), 1));
+    }
+
+    #[test]
+    fn who_gives_an_order_and_why_is_news_and_its_deadline_is_not() {
+        let (mut dispatch, mut out) = (loaded(), Vec::new());
+        let orders = [
+            drain(1, 60),
+            drain(2, 90),
+            Standing { by: "bob".to_owned(), ..drain(3, 90) },
+            Standing { by: "bob".to_owned(), reason: "fire".to_owned(), ..drain(4, 90) },
+        ];
+        for standing in &orders {
+            dispatch.order(SET, URI, standing, &One, &mut out).expect("it is loaded");
+        }
+        let told = out.iter().filter_map(|output| match output {
+            Output::Event(Event::Ordered { old, standing, .. }) => Some((*old, standing.clone())),
+            _ => None,
+        });
+        let [first, _, third, fourth] = orders;
+        let news = [(Order::Ready, first), (Order::Drain, third), (Order::Drain, fourth)];
+        assert_eq!(told.collect::<Vec<_>>(), news);
     }
 
     #[test]
