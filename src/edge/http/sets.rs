@@ -16,7 +16,7 @@ use tokio::time;
 
 use super::moment::Moment;
 use super::report::{DestinationStory, SetReport, SetsReport};
-use super::{ANSWER, Given, NOT_FROM_PAGES, Node, Shared, error, is_from_a_page};
+use super::{ANSWER, Given, NOT_FROM_PAGES, Node, Shared, error, is_from_a_page, is_json};
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{Order, SetId, Standing};
 use crate::engine::snapshot::SetView;
@@ -74,6 +74,10 @@ async fn order<N: Node>(
 ) -> Result<Response, Refusal> {
     if is_from_a_page(&headers) {
         return Err(Refusal(StatusCode::FORBIDDEN, NOT_FROM_PAGES.to_owned()));
+    }
+    if !is_json(&headers) {
+        let remedy = "an order is JSON: say so, with Content-Type: application/json";
+        return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, remedy.to_owned()));
     }
     let uri = uri_of(query)?;
     let body = body.map_err(|fault| Refusal(fault.status(), fault.body_text()))?;
