@@ -208,7 +208,8 @@ impl Dispatch {
         let ids: Vec<_> = self.destinations.keys().collect();
         for id in ids {
             let found = &self.destinations[id];
-            let Some(one) = known.get(&(found.set, found.row.uri.as_str(), found.row.address)) else { continue };
+            let one = known.get(&(found.set, found.row.uri.as_str(), found.row.address)).copied();
+            let Some(one) = one else { continue };
             if let Some(standing) = &one.standing {
                 self.set_standing(id, standing.clone());
             }
