@@ -93,7 +93,8 @@ fn said(story: &DestinationStory) -> String {
             sessions => format!("{order}; {sessions} sessions are left"),
         },
     };
-    let unkept = unkept.as_ref().map_or_else(String::new, |cause| format!("\nbut a restart would not know of it: {cause}"));
+    let unkept =
+        unkept.as_ref().map_or_else(String::new, |cause| format!("\nbut a restart would not know of it: {cause}"));
     format!("{uri} of set {title}: {state}{unkept}")
 }
 

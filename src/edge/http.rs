@@ -59,12 +59,7 @@ pub trait Node: Send + Sync + 'static {
     /// What was seen last of a destination.
     fn history(&self, set: SetId, uri: &str) -> impl Future<Output = Result<History, String>> + Send;
     /// Gives an operator's order to a destination, and puts it on disk.
-    fn give(
-        &self,
-        set: SetId,
-        uri: &str,
-        standing: Standing,
-    ) -> impl Future<Output = Result<Given, String>> + Send;
+    fn give(&self, set: SetId, uri: &str, standing: Standing) -> impl Future<Output = Result<Given, String>> + Send;
     /// Whether the node can take calls, and what is wrong with it.
     fn readiness(&self) -> impl Future<Output = Readiness> + Send;
     /// The metrics as text ([`crate::edge::metrics::render`]).
