@@ -12,6 +12,9 @@ use crate::edge::{interfaces, log};
 use crate::engine::flow::{Listener, Role};
 use crate::server::Node;
 
+/// What is wrong with an HTTP surface that others than this machine reach.
+pub(super) const OPEN: &str = "whoever reaches the HTTP surface may give orders: let a firewall choose who does";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The configuration file.
@@ -47,6 +50,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
     })?;
     if let Some(address) = node.http() {
         info!(%address, "HTTP surface: /live /ready /metrics /sets, POST /reload /drain");
+        if !address.ip().is_loopback() {
+            warn!(%address, "{OPEN}");
+        }
     }
     let by_signal = loop {
         tokio::select! {

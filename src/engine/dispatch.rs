@@ -26,7 +26,7 @@ pub use destination::{Destination, DestinationId, Row, RowState, Set, SetId, Set
 pub use failover::{BadOutcome, Failover, RetryOn};
 pub use fitness::Fitness;
 pub use health::{
-    Answers, BOUNDS, BadAnswer, Check, CheckKind, Combine, Damping, Health, InitState, Judgement, KEPT, Kept,
+    Answers, BOUNDS, BadAnswer, Check, CheckKind, Codes, Combine, Damping, Health, InitState, Judgement, KEPT, Kept,
     KeptPenalty, LONGEST_RETRY_AFTER, Latency, Level, Meaning, Observation, Observe, Outcome, Probing, SipProbe,
     SlowStart, When, Why, Witness,
 };

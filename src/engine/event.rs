@@ -172,7 +172,7 @@ pub enum Event {
     SetsReplaced(Changes),
     /// A destination's health is another.
     Health(Box<HealthChange>),
-    /// An operator wants something else of a destination.
+    /// An operator wants something else of a destination, or another one does, or for another reason.
     Ordered {
         /// The set.
         set: SetId,

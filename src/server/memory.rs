@@ -3,16 +3,16 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::Gone;
 use super::node::Shared;
+use super::{Gone, SNAPSHOT_AGE};
 use crate::config::Config;
-use crate::edge::store::memory::{self, GivenOrder, KeptHealth, Memory};
+use crate::edge::store::memory::{self, GivenOrder, KeptHealth, Memory, MemoryError};
 use crate::engine::dispatch::{Remembered, SetId, Sets};
 use crate::engine::event::Event;
 
@@ -80,30 +80,38 @@ impl Shared {
                 () = sleep(LOOK.min(self.keeper.ttl / 4)) => {}
                 _ = stopped.changed() => return,
             }
-            if self.keep().await.is_err() {
+            let stirred = Instant::now();
+            tokio::select! {
+                // By then somebody else may have taken a snapshot that serves.
+                () = sleep(SNAPSHOT_AGE) => {}
+                _ = stopped.changed() => return,
+            }
+            if self.keep(stirred).await.is_err() {
                 return;
             }
             tokio::select! {
-                () = sleep(PAUSE) => {}
+                () = sleep(PAUSE - SNAPSHOT_AGE) => {}
                 _ = stopped.changed() => return,
             }
         }
     }
 
-    /// Writes what is known now, if the disk does not have it.
-    pub(super) async fn keep(&self) -> Result<(), Gone> {
+    /// Writes what is known since that time, if the disk does not have it. What can't be written is told, and tried again
+    /// later.
+    pub(super) async fn keep(&self, since: Instant) -> Result<Result<(), MemoryError>, Gone> {
         let Keeper { path, ttl, on_disk, .. } = &self.keeper;
         let mut on_disk = on_disk.lock().await;
-        let snapshot = self.handle.fresh_snapshot().await?;
+        let snapshot = self.handle.snapshot_since(since).await?;
         let memory = Memory::of(&snapshot, SystemTime::now());
         // Long before the file would be held for stale, it says again that all is as it was.
         let is_young = memory.written.duration_since(on_disk.written).is_ok_and(|age| age < *ttl / 4);
         if memory.agrees(&on_disk) && (is_young || memory.health.is_empty()) {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let (path, written) = (path.clone(), memory.clone());
         let saved = tokio::task::spawn_blocking(move || memory::save(&path, &written)).await;
-        match saved.expect("writing does not panic") {
+        let saved = saved.expect("writing does not panic");
+        match &saved {
             Ok(()) => {
                 *on_disk = memory;
                 if self.status().memory.take().is_some() {
@@ -117,7 +125,7 @@ impl Shared {
                 }
             }
         }
-        Ok(())
+        Ok(saved)
     }
 }
 

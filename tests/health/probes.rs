@@ -42,6 +42,17 @@ fn a_probe_leaves_from_a_listener_of_the_node_and_never_from_a_vip() {
 }
 
 #[test]
+fn an_answer_that_the_table_makes_nothing_of_raises_where_the_probe_accepts_it() {
+    for (accept, health_then) in [(vec![], Health::Down), (vec!["4xx".parse().expect("a class")], Health::Up)] {
+        let mut bench = Bench::with(probed_by(vec![probe(|sip| sip.accept = accept)]));
+        live(&mut bench, seconds(60), mute);
+        assert_eq!(health(&bench, SERVERS[0]), Health::Down);
+        live(&mut bench, seconds(60), all(480));
+        assert_eq!(health(&bench, SERVERS[0]), health_then);
+    }
+}
+
+#[test]
 fn a_probe_is_an_options_outside_a_dialog_to_the_destination() {
     let mut bench = probed(|_| ());
     let sent = probes(&bench.pass(seconds(1)));

@@ -136,16 +136,10 @@ impl Destination {
         self.key
     }
 
-    /// Takes a new load of the same row. An order that was given by hand stays until the row's state changes; whether that
-    /// says now that the destination has failed.
-    pub(super) fn reload(&mut self, row: Row, policy: &Policy, now: Now) -> bool {
-        let changed = row.state != self.row.state;
-        if changed {
-            self.standing = Standing::of_table(row.state.order(), now.wall);
-        }
+    /// Takes a new load of the same row; whether its state is another. An order that was given by hand stays until then.
+    pub(super) fn reload(&mut self, row: Row, policy: &Policy) -> bool {
         self.limits = policy.capacity.limits(&row.attrs);
-        self.row = row;
-        changed && self.row.state == RowState::Probing
+        std::mem::replace(&mut self.row, row).state != self.row.state
     }
 
     /// Whether a new request may go there, and if not, why not; one that only tries it must take the trial first.
@@ -176,7 +170,7 @@ impl Destination {
 
 impl RowState {
     /// What the state says of the operator's will: a failed destination is wanted all the same.
-    fn order(self) -> Order {
+    pub(super) fn order(self) -> Order {
         match self {
             RowState::Active | RowState::Probing => Order::Ready,
             RowState::Inactive => Order::Maint,
@@ -237,23 +231,6 @@ mod tests {
             key(SetId(19), &row("sip:10.129.39.88:7010", "[2001:db8::1]:7010")),
         ];
         assert!(others.iter().all(|&other| other != KEY_OF_THE_ARTICLE), "{others:x?}");
-    }
-
-    #[test]
-    fn an_order_follows_the_row_only_when_its_state_changes() {
-        let loaded = |state| Row { state, ..row("sip:h", "10.0.0.1:5060") };
-        let now = Now { mono: Instant::ZERO, wall: std::time::SystemTime::UNIX_EPOCH };
-        let policy = Policy::of(SetId(1));
-        let mut destination = Destination::new(SetId(1), loaded(RowState::Active), &policy, now);
-        let fitness = |destination: &Destination| destination.fitness(&Judgement::default(), 0, now.mono);
-        assert!(fitness(&destination).is_fit());
-        destination.standing.order = Order::Drain;
-        assert!(!destination.reload(loaded(RowState::Active), &policy, now));
-        assert_eq!(destination.standing.order, Order::Drain, "given by hand, and the row says nothing new");
-        assert!(!destination.reload(loaded(RowState::Inactive), &policy, now));
-        assert_eq!(fitness(&destination), Fitness::Ordered(Order::Maint));
-        assert!(destination.reload(loaded(RowState::Probing), &policy, now));
-        assert_eq!(destination.standing.order, Order::Ready);
     }
 
     const KEY_OF_THE_ARTICLE: u32 = 3_833_702_464;

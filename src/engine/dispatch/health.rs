@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use smallvec::SmallVec;
 
-pub use answers::{Answers, BadAnswer, LONGEST_RETRY_AFTER, Meaning};
+pub use answers::{Answers, BadAnswer, Codes, LONGEST_RETRY_AFTER, Meaning};
 pub use count::Level;
 pub use damping::{Damping, KeptPenalty};
 pub use ejection::Observe;
@@ -301,7 +301,10 @@ impl Condition {
     /// Takes what was seen.
     pub(crate) fn see(&mut self, seen: Seen, judgement: &Judgement, terms: &Terms<'_>, now: Now) -> Observation {
         let Seen { witness, check, outcome, sent } = seen;
-        let judged = outcome.judge(witness, &judgement.answers);
+        let judged = match check.and_then(|check| self.probing.checks.get(check)) {
+            Some(check) if check.accepts(outcome) => Verdict::Alive,
+            Some(_) | None => outcome.judge(witness, &judgement.answers),
+        };
         // A set that does not observe its traffic keeps what it saw, and makes nothing of it.
         let verdict = if check.is_none() && !judgement.observe.enabled { Verdict::Neutral } else { judged };
         let latency = now.mono.since(sent);

@@ -49,6 +49,8 @@ struct World {
     observe: Observe,
     damping: Option<Damping>,
     probing: Option<(u32, u32, InitState)>,
+    /// Whether its probes take 480 for alive, which says nothing by the table.
+    accepts_480: bool,
     longest_try: u64,
     all: Vec<Plain>,
 }
@@ -72,13 +74,15 @@ impl World {
         });
         let init = [InitState::Up, InitState::Unknown, InitState::Down][rng.usize(..3)];
         let probing = rng.bool().then(|| (rng.u32(1..4), rng.u32(1..4), init));
-        World { rng, now: SECOND, observe, damping, probing, longest_try: 33 * SECOND, all: Vec::new() }
+        let accepts_480 = rng.bool();
+        World { rng, now: SECOND, observe, damping, probing, accepts_480, longest_try: 33 * SECOND, all: Vec::new() }
     }
 
     fn policy(&self) -> Policy {
         let mut probing = Probing::default();
         if let Some((fall, rise, init_state)) = self.probing {
-            let check = Check { fall, rise, ..Check::new(CheckKind::Sip(SipProbe::default())) };
+            let accept = if self.accepts_480 { vec!["480".parse().expect("a code")] } else { Vec::new() };
+            let check = Check { fall, rise, ..Check::new(CheckKind::Sip(SipProbe { accept, ..SipProbe::default() })) };
             probing = Probing { checks: vec![check], init_state, ..probing };
         }
         let judgement = Judgement { observe: self.observe, damping: self.damping, ..Judgement::default() };
@@ -173,7 +177,10 @@ impl World {
         let share = self.all.len() * usize::from(self.observe.max_ejection_percent) / 100;
         let may_eject = self.observe.max_ejection_percent >= 100 || others < share.max(1);
         let mut one = self.all[at].clone();
-        let (meaning, time) = Self::meaning(outcome);
+        let (meaning, time) = match outcome {
+            Outcome::Answered { status: 480, .. } if by_probe && self.accepts_480 => (Meaning::Alive, 0),
+            _ => Self::meaning(outcome),
+        };
         if !by_probe && !self.observe.enabled {
             one.say(self);
             self.all[at] = one;

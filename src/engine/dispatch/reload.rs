@@ -31,8 +31,12 @@ impl Dispatch {
                         let destination = &mut self.destinations[id];
                         if destination.row != row {
                             changes.changed += 1;
-                            if destination.reload(row, &policy, now) {
-                                self.begin_down(id, now);
+                            if destination.reload(row, &policy) {
+                                let state = destination.row.state;
+                                self.set_standing(id, Standing::of_table(state.order(), now.wall));
+                                if state == RowState::Probing {
+                                    self.begin_down(id, now);
+                                }
                             }
                         }
                         id
@@ -41,11 +45,10 @@ impl Dispatch {
                         changes.added += 1;
                         let failed = row.state == RowState::Probing;
                         let standing = by_hand.get(&(set.id, row.uri.clone())).filter(|(state, _)| *state == row.state);
-                        let mut destination = Destination::new(set.id, row, &policy, now);
+                        let id = self.destinations.insert(Destination::new(set.id, row, &policy, now));
                         if let Some((_, standing)) = standing {
-                            destination.standing = standing.clone();
+                            self.set_standing(id, standing.clone());
                         }
-                        let id = self.destinations.insert(destination);
                         if failed {
                             self.begin_down(id, now);
                         }

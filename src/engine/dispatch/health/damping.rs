@@ -13,7 +13,7 @@ const FALL: f64 = 1000.0;
 pub struct Damping {
     /// The penalty halves in this time.
     pub half_life: Duration,
-    /// Above this the destination is out; a fall adds 1000.
+    /// Above this the destination is out; a fall adds 1000. Less than [`Damping::most`], which the penalty never exceeds.
     pub suppress: u32,
     /// Below this it is in again; less than `suppress`.
     pub reuse: u32,
@@ -23,6 +23,13 @@ impl Default for Damping {
     /// Out at the fourth fall in short order, in again after half a minute or two without one.
     fn default() -> Self {
         Damping { half_life: Duration::from_secs(60), suppress: 3000, reuse: 1500 }
+    }
+}
+
+impl Damping {
+    /// No penalty is more: nobody waits longer than twelve half-lives, whatever it does.
+    pub fn most(&self) -> f64 {
+        f64::from(self.reuse) * 4096.0
     }
 }
 
@@ -62,7 +69,7 @@ impl Penalty {
 
     /// Takes what was kept.
     pub(crate) fn restore(kept: KeptPenalty, damping: &Damping, now: Instant) -> Self {
-        let value = worn(f64::from(kept.value).min(most(damping)), kept.age, damping);
+        let value = worn(f64::from(kept.value).min(damping.most()), kept.age, damping);
         Penalty { value, at: now, suppressed: kept.suppressed }
     }
 
@@ -70,7 +77,7 @@ impl Penalty {
     pub(crate) fn fall(&mut self, damping: &Damping, now: Instant) {
         // Whether it stays out, before this fall makes more of a penalty that has worn off.
         let out = self.is_suppressed(damping, now);
-        self.value = (self.value(damping, now) + FALL).min(most(damping));
+        self.value = (self.value(damping, now) + FALL).min(damping.most());
         self.at = now;
         self.suppressed = out || self.value > f64::from(damping.suppress);
     }
@@ -88,11 +95,6 @@ impl Penalty {
             self.at + damping.half_life.mul_f64(half_lives) + Duration::from_millis(1)
         })
     }
-}
-
-/// Not above twelve half-lives of waiting, whatever it does.
-fn most(damping: &Damping) -> f64 {
-    f64::from(damping.reuse) * 4096.0
 }
 
 fn worn(value: f64, age: Duration, damping: &Damping) -> f64 {

@@ -21,7 +21,7 @@ pub struct Observe {
     pub interval: Duration,
     /// The first ejection; the next ones are twice as long each.
     pub base_ejection_time: Duration,
-    /// No ejection is longer, but for the fifth or quarter that chance adds.
+    /// No ejection is longer, but for the 5 to 25 % that chance adds.
     pub max_ejection_time: Duration,
     /// No more of the set's destinations are ejected at a time.
     pub max_ejection_percent: u8,
