@@ -40,7 +40,7 @@ pub(crate) use health::{Condition, Seen};
 use self::select::{Candidate, Turns};
 use self::watch::Draining;
 use crate::engine::clock::{Instant, Now};
-use crate::engine::sip::Reply;
+use crate::engine::sip::{Method, Reply};
 use crate::engine::snapshot::{DestinationView, SetView};
 use crate::engine::wheel::Wheel;
 
@@ -107,6 +107,24 @@ pub enum Turn {
     Session,
     /// Any other request's outside a dialog.
     Other,
+}
+
+impl Turn {
+    /// Whose turn a request outside a dialog takes.
+    pub(crate) fn of(method: Method<'_>) -> Self {
+        match method {
+            Method::Invite => Turn::Session,
+            Method::Ack | Method::Bye | Method::Cancel | Method::Options | Method::Other(_) => Turn::Other,
+        }
+    }
+
+    /// What its outcomes are witnesses of.
+    pub(crate) fn witness(self) -> Witness {
+        match self {
+            Turn::Session => Witness::Traffic,
+            Turn::Other => Witness::Other,
+        }
+    }
 }
 
 /// Where a request may go, best first; nobody stands in it twice.
@@ -204,7 +222,8 @@ impl Dispatch {
     }
 
     /// Puts the fit destinations of the set into `plan` in its algorithm's order, and steps the turn. An unknown set's
-    /// plan is empty.
+    /// plan is empty. One that is half open waits for the INVITE that tries it; other requests go there only if nobody
+    /// else is fit, so that who sends an OPTIONS before each INVITE is not shut out for ever.
     pub fn plan(&mut self, set: SetId, turn: Turn, now: Instant, plan: &mut Plan) {
         plan.0.clear();
         let Dispatch { destinations, sets, fit, .. } = self;
@@ -224,6 +243,12 @@ impl Dispatch {
         }
         if policy.panic.threshold > 0 {
             panic::check(state, destinations, fit);
+        }
+        if turn == Turn::Other && !state.panicking {
+            let trusted = |one: &Candidate| destinations.get(one.id).is_some_and(|it| !it.condition.is_ejected(now));
+            if fit.iter().any(trusted) {
+                fit.retain(trusted);
+            }
         }
         let turns = match turn {
             Turn::Session => &mut state.session,

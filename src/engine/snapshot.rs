@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Latency, Meaning, RowState, SetId, Standing, Why};
+use crate::engine::dispatch::{
+    DestinationId, Fitness, Health, Kept, Latency, Meaning, RowState, SetId, Standing, Why, Witness,
+};
 use crate::engine::event::{Drain, DropCause};
 
 /// The engine's state and counters at one moment.
@@ -81,8 +83,8 @@ pub struct DestinationView {
     pub penalty: u32,
     /// What is worth keeping over a restart.
     pub kept: Kept,
-    /// Latencies, in the order of [`Witness::ALL`](crate::engine::dispatch::Witness::ALL).
-    pub latencies: [Latency; 4],
+    /// Latencies, in the order of [`Witness::ALL`].
+    pub latencies: [Latency; Witness::ALL.len()],
     /// How often it has gone down.
     pub falls: u64,
     /// How often its callers' failures have ejected it.

@@ -283,7 +283,7 @@ fn a_487_after_a_cancel_and_a_call_given_up_in_silence_say_nothing() {
 }
 
 #[test]
-fn discovery_obeys_health_and_is_a_witness_too() {
+fn discovery_obeys_health_and_is_no_witness() {
     let mut bench = half_open(&SERVERS);
     eject(bench_alone(&mut bench), "again");
     bench.load(set_19(&SERVERS));
@@ -295,14 +295,52 @@ fn discovery_obeys_health_and_is_a_witness_too() {
         bench.receive(SERVERS[1], sent[0].answer(200, "OK", &[]));
     }
     sit_out(&mut bench);
-    let trials: Vec<_> = (0..10)
-        .filter_map(|call| {
-            let sent = bench.receive(CALLER, options(&format!("t{call}")));
-            (sent[0].to.to_string() == SERVERS[0]).then(|| sent[0].clone())
-        })
-        .collect();
-    assert_eq!(trials.len(), 1, "one at a time");
-    bench.receive(SERVERS[0], trials[0].answer(200, "OK", &[]));
+    // The trial is an INVITE's.
+    for call in 0..10 {
+        assert_eq!(bench.receive(CALLER, options(&format!("t{call}")))[0].to.to_string(), SERVERS[1], "{call}");
+    }
+    assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: false });
+    // Who has nobody else is asked, and what it says does not bring it back.
+    bench_alone(&mut bench);
+    for status in [200, 500] {
+        let sent = bench.receive(CALLER, options(&format!("alone-{status}")));
+        bench.receive(SERVERS[0], sent[0].answer(status, "Test", &[]));
+        assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: false }, "{status}");
+    }
+    let trial = bench.call("trial");
+    assert_eq!(lines(&bench.receive(CALLER, options("meanwhile"))), [EMPTY]);
+    bench.receive(SERVERS[0], trial.answer(200, "OK", &[]));
+    assert_eq!(health(&bench, SERVERS[0]), Health::Up);
+}
+
+#[test]
+fn who_answers_options_and_fails_every_call_is_ejected() {
+    let mut bench = alone(|_| ());
+    for call in 0..3 {
+        let options = request(
+            "OPTIONS",
+            &format!("sip:{INSIDE}"),
+            &format!("options-{call}"),
+            &["User-Agent: OPENSIPS_TTS_MRCP_CLIENT"],
+        );
+        let sent = bench.receive(CALLER, options);
+        bench.receive(SERVERS[0], sent[0].answer(200, "OK", &[]));
+        call_answered(&mut bench, &call.to_string(), 500, &[]);
+    }
+    assert_eq!(health(&bench, SERVERS[0]), Health::Down);
+    let last = bench.history(SERVERS[0])[4];
+    assert_eq!((last.witness.name(), last.meaning.name()), ("other", "neutral"));
+}
+
+#[test]
+fn who_fails_options_and_takes_every_call_stays() {
+    let mut bench = alone(|_| ());
+    for number in 0..10 {
+        let id = format!("options-{number}");
+        let options = request("OPTIONS", &format!("sip:{INSIDE}"), &id, &["User-Agent: OPENSIPS_TTS_MRCP_CLIENT"]);
+        let sent = bench.receive(CALLER, options);
+        bench.receive(SERVERS[0], sent[0].answer(500, "No", &[]));
+    }
     assert_eq!(health(&bench, SERVERS[0]), Health::Up);
 }
 

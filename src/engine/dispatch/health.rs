@@ -341,6 +341,7 @@ impl Condition {
         let verdict = if check.is_none() && !judgement.observe.enabled { Verdict::Neutral } else { judged };
         let latency = now.mono.since(sent);
         match check {
+            None if witness == Witness::Other => {}
             None => {
                 self.heard = Some(now.mono);
                 self.record.hear(verdict, sent, terms, now.mono);

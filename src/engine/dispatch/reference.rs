@@ -160,9 +160,14 @@ impl World {
     /// Something is seen of the destination at that place.
     fn see(&mut self, dispatch: &mut Dispatch, at: usize) {
         let (outcome, by_probe) = (self.outcome(), self.probing.is_some() && self.rng.bool());
+        let by_other = !by_probe && self.rng.u8(..4) == 0;
         let ago = [0, 1, SECOND / 2, 3 * SECOND, 20 * SECOND][self.rng.usize(..5)];
         let sent = self.now.saturating_sub(ago);
-        let witness = if by_probe { Witness::Options } else { Witness::Traffic };
+        let witness = match by_probe {
+            true => Witness::Options,
+            false if by_other => Witness::Other,
+            false => Witness::Traffic,
+        };
         let check = by_probe.then_some(0);
         let at_sent = Instant::after_start(Duration::from_micros(sent));
         let id = self.id(dispatch, at);
@@ -174,7 +179,8 @@ impl World {
         let may_eject = self.observe.max_ejection_percent >= 100 || others < share.max(1);
         let mut one = self.all[at].clone();
         let (meaning, time) = Self::meaning(outcome);
-        if !by_probe && !self.observe.enabled {
+        // Nor does it mean anything how another request than an INVITE ends.
+        if by_other || !by_probe && !self.observe.enabled {
             one.say(self);
             self.all[at] = one;
             return;
@@ -251,14 +257,19 @@ impl World {
         dispatch.sets[&SET].members[at]
     }
 
-    /// A call is planned and goes to the first.
+    /// A call, or another request, is planned and goes to the first.
     fn call(&mut self, dispatch: &mut Dispatch) {
+        let turn = if self.rng.u8(..4) > 0 { Turn::Session } else { Turn::Other };
         let mut plan = Plan::default();
-        dispatch.plan(SET, Turn::Session, self.clock().mono, &mut plan);
+        dispatch.plan(SET, turn, self.clock().mono, &mut plan);
         let mut planned: Vec<_> = plan.iter().map(|id| dispatch.destinations[id].row.uri.clone()).collect();
-        let mut fit: Vec<_> =
-            self.all.iter().filter(|one| one.fitness(self).is_fit()).map(|one| one.row.uri.clone()).collect();
-        let first = plan.first();
+        let mut fit: Vec<_> = self.all.iter().filter(|one| one.fitness(self).is_fit()).collect();
+        // What is no call tries nobody, unless there is nobody else.
+        if turn == Turn::Other && fit.iter().any(|one| one.out == Out::No) {
+            fit.retain(|one| one.out == Out::No);
+        }
+        let mut fit: Vec<_> = fit.into_iter().map(|one| one.row.uri.clone()).collect();
+        let first = plan.first().filter(|_| turn == Turn::Session);
         planned.sort();
         fit.sort();
         assert_eq!(planned, fit, "who is planned");

@@ -134,7 +134,7 @@ impl Dispatch {
         changing.insert(now.mono, id);
     }
 
-    /// A call goes to the destination: if that only tries it, no other does so meanwhile.
+    /// An INVITE goes to the destination: if that only tries it, no other does so meanwhile.
     pub(crate) fn begin_call(&mut self, id: DestinationId, now: Instant) {
         let Dispatch { destinations, sets, unknown, .. } = self;
         let Some(found) = destinations.get_mut(id) else { return };

@@ -102,10 +102,7 @@ impl Proxy {
         if incoming.routed.next.is_some() {
             return Decision::Refuse(Refusal::new(403, "Route Not Allowed"));
         }
-        let turn = match incoming.message.method() {
-            Method::Invite => Turn::Session,
-            _ => Turn::Other,
-        };
+        let turn = Turn::of(incoming.message.method());
         let mut plan = Plan::default();
         world.dispatch.plan(target.set, turn, world.now.mono, &mut plan);
         if plan.first().is_none() {

@@ -9,10 +9,10 @@ use super::context::{Branch, Context, Hop};
 use super::{Incoming, Proxy, World};
 use crate::engine::clock::Instant;
 use crate::engine::dialog::Seat;
-use crate::engine::dispatch::{DestinationId, Failover, Outcome, Plan, Seen, SetId, Turn, Witness};
+use crate::engine::dispatch::{DestinationId, Failover, Outcome, Plan, Seen, SetId, Turn};
 use crate::engine::flow::{Flow, Transport};
 use crate::engine::route::Target;
-use crate::engine::sip::{Message, Method, Reply, Uri};
+use crate::engine::sip::{Message, Reply, Uri};
 use crate::engine::transaction::ServerId;
 
 /// What is left of a plan.
@@ -20,6 +20,8 @@ use crate::engine::transaction::ServerId;
 pub(super) struct Search {
     /// What the rule says of the set.
     target: Arc<Target>,
+    /// Whose turn the plan took.
+    turn: Turn,
     plan: Plan,
     /// How many of the plan have been looked at.
     looked: usize,
@@ -127,6 +129,7 @@ impl Proxy {
         let mut context = Box::new(Context::new(incoming));
         let search = Search {
             target: Arc::clone(target),
+            turn: Turn::of(incoming.message.method()),
             plan,
             looked: 0,
             tries: 0,
@@ -155,8 +158,10 @@ impl Proxy {
 
     /// What has become of the branch that waits is noted of its destination.
     pub(super) fn witness(world: &mut World<'_>, context: &Context, outcome: Outcome) {
-        if let Some(Branch { destination: Some(destination), began, .. }) = context.branch {
-            let seen = Seen { witness: Witness::Traffic, check: None, outcome, sent: began };
+        if let Some(Branch { destination: Some(destination), began, .. }) = context.branch
+            && let Some(search) = &context.search
+        {
+            let seen = Seen { witness: search.turn.witness(), check: None, outcome, sent: began };
             world.dispatch.see(destination, seen, world.now, world.out);
         }
     }
@@ -237,10 +242,9 @@ impl Proxy {
             search.by_stream =
                 large && world.dispatch.destination(id).is_some_and(|it| it.row.transport != flow.transport);
             search.tries += 1;
-            let invite = incoming.message.method() == Method::Invite;
-            world.dispatch.begin_call(id, world.now.mono);
-            world.dispatch.note_selection(id, if invite { Turn::Session } else { Turn::Other });
-            if invite {
+            world.dispatch.note_selection(id, search.turn);
+            if search.turn == Turn::Session {
+                world.dispatch.begin_call(id, world.now.mono);
                 let seat = Seat {
                     destination: id,
                     key: world.dispatch.destination(id).map(|found| found.key()),
