@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use tandem::engine::Input;
 use tandem::engine::dispatch::{Fitness, Health, Why};
+use tandem::engine::flow::{ConnectionId, Flow, Listener, ListenerId, Transport};
 
 use super::{EMPTY, alone, call_answered, changes, eject, health, is_fit, refused, sit_out, to, view};
 use crate::harness::{Bench, CALLER, INSIDE, SERVERS, Sent, invite, lines, request, seconds, set_19};
@@ -229,6 +231,54 @@ fn a_trial_that_is_lost_without_a_trace_frees_its_place_by_itself() {
     assert!(is_fit(&bench, SERVERS[0]));
     call_answered(&mut bench, "next", 200, &[]);
     assert_eq!(health(&bench, SERVERS[0]), Health::Up);
+}
+
+/// The same with a stream to the servers; the INVITE by it that tries the first one after the second one did not take it.
+fn tried_by_stream() -> (Bench, Sent) {
+    let mut bench = alone(|config| {
+        let like = config.listeners[1].clone();
+        config.listeners.push(Listener { id: ListenerId(2), transport: Transport::Tcp, ..like });
+        config.sets[0].failover = Default::default();
+    });
+    eject(&mut bench, "x");
+    sit_out(&mut bench);
+    bench.load(set_19(&SERVERS));
+    let length = "Content-Length: 0\r\n\r\n";
+    for at in 0..2 {
+        let large = invite(&format!("large-{at}")).replace(length, &format!("X: {}\r\n{length}", "x".repeat(1300)));
+        let first = bench.receive(CALLER, large)[1].clone();
+        let answer = |status| first.answer(status, "Test", &[]);
+        match first.to.to_string() == SERVERS[1] {
+            true => {
+                let sent = bench.receive_by(by_stream(&first), answer(503));
+                return (bench, to(&sent, SERVERS[0])[0].clone());
+            }
+            false => drop(bench.receive_by(by_stream(&first), answer(480))),
+        }
+    }
+    panic!("nobody's turn is {}'s", SERVERS[1]);
+}
+
+fn by_stream(sent: &Sent) -> Flow {
+    assert_eq!(sent.by, 2, "{}", sent.line());
+    let connection = ConnectionId(sent.connection);
+    Flow { listener: ListenerId(2), transport: Transport::Tcp, peer: sent.to, connection }
+}
+
+#[test]
+fn a_trial_by_a_stream_that_nobody_takes_goes_on_by_a_datagram() {
+    for (status, health_then, told) in
+        [(200, Health::Up, "SIP/2.0 200 OK"), (503, Health::Down, EMPTY), (480, Health::Unknown, EMPTY)]
+    {
+        let (mut bench, trial) = tried_by_stream();
+        assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: true });
+        let sent = bench.handle(Input::Undelivered { flow: by_stream(&trial), bytes: &trial.bytes });
+        assert_eq!((sent[0].by, sent[0].to.to_string()), (1, SERVERS[0].into()), "{:?}", lines(&sent));
+        assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: true });
+        let sent = bench.receive(SERVERS[0], sent[0].answer(status, "OK", &[]));
+        assert_eq!(to(&sent, CALLER)[0].line(), told);
+        assert_eq!(health(&bench, SERVERS[0]), health_then);
+    }
 }
 
 #[test]

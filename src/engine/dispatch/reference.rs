@@ -284,6 +284,15 @@ impl World {
         }
     }
 
+    /// A call that tries somebody ends and says nothing.
+    fn leave(&mut self, dispatch: &mut Dispatch) {
+        let at = self.rng.usize(..self.all.len());
+        dispatch.free_trial(self.id(dispatch, at), self.clock().mono);
+        if let Out::HalfOpen(trial) = &mut self.all[at].out {
+            *trial = None;
+        }
+    }
+
     fn order(&mut self, dispatch: &mut Dispatch) {
         let order = Order::ALL[self.rng.usize(..3)];
         let at = self.rng.usize(..self.all.len());
@@ -391,6 +400,7 @@ fn run(seed: u64) {
             2 if world.rng.u8(..4) == 0 => world.restart(&mut dispatch, seed ^ step as u64),
             3..7 => world.pass(&mut dispatch),
             7..10 => world.call(&mut dispatch),
+            10 if !world.all.is_empty() => world.leave(&mut dispatch),
             _ if !world.all.is_empty() => {
                 let at = world.rng.usize(..world.all.len());
                 world.see(&mut dispatch, at);

@@ -151,8 +151,17 @@ impl Proxy {
     /// up, or only a stream was tried in vain.
     pub(super) fn blame(&self, world: &mut World<'_>, context: &Context, failed: Failed) {
         let by_stream = context.search.as_ref().is_some_and(|search| search.by_stream);
-        if !context.cancelled && !by_stream {
+        if by_stream {
+            Self::free_trial(world, context.branch);
+        } else if !context.cancelled {
             Self::witness(world, context, failed.outcome());
+        }
+    }
+
+    /// What has become of a branch says nothing of its destination: if it tried it, the next one may.
+    pub(super) fn free_trial(world: &mut World<'_>, branch: Option<Branch>) {
+        if let Some(Branch { destination: Some(destination), trial: true, .. }) = branch {
+            world.dispatch.free_trial(destination, world.now.mono);
         }
     }
 
@@ -175,32 +184,28 @@ impl Proxy {
         let Some(search) = &mut context.search else { return self.owe(world, server, context) };
         let set = search.target.set;
         let failover = world.dispatch.policy(set).failover;
-        if search.by_stream && !context.cancelled && !matches!(failed, Failed::Answered(_)) {
-            // Section 18.1.1: who does not take the stream gets a datagram after all; that is no failover.
+        // Section 18.1.1: who does not take the stream gets a datagram after all; that is no failover.
+        let once_more = search.by_stream && !context.cancelled && !matches!(failed, Failed::Answered(_));
+        if once_more {
             search.by_stream = false;
             search.datagram = true;
             search.looked -= 1;
             search.tries -= 1;
-            let incoming = self.reparse(world, &context, &message);
-            let sent = incoming.is_some_and(|incoming| self.next_try(world, &incoming, server, &mut context));
-            self.owe(world, server, context);
-            if !sent {
-                self.answer(world, server, (500, "Internal Server Error"), b"");
-            }
-            return;
         }
-        let may = !context.cancelled
-            && context.kept.is_none()
-            && failed.is_retried(&failover)
-            && search.tries <= failover.max_retries
-            && self.budgets.allow(search, &failover);
+        let may = once_more
+            || !context.cancelled
+                && context.kept.is_none()
+                && failed.is_retried(&failover)
+                && search.tries <= failover.max_retries
+                && self.budgets.allow(search, &failover);
         let sent = may
             && self
                 .reparse(world, &context, &message)
                 .is_some_and(|incoming| self.next_try(world, &incoming, server, &mut context));
-        let (cancelled, kept) = (context.cancelled, context.kept.take());
+        let (cancelled, kept) = (context.cancelled, context.kept.take_if(|_| !sent));
         self.owe(world, server, context);
         match (sent, cancelled, kept) {
+            (true, _, _) if once_more => {}
             (true, _, _) => world.dispatch.note_failover(set, true),
             (false, true, _) => self.answer(world, server, (487, "Request Terminated"), b""),
             (false, false, Some((status, bytes))) => self.pass_failure(world, server, status, Some(bytes)),
@@ -243,8 +248,9 @@ impl Proxy {
                 large && world.dispatch.destination(id).is_some_and(|it| it.row.transport != flow.transport);
             search.tries += 1;
             world.dispatch.note_selection(id, search.turn);
+            let mut trial = false;
             if search.turn == Turn::Session {
-                world.dispatch.begin_call(id, world.now.mono);
+                trial = world.dispatch.begin_call(id, world.now.mono);
                 let seat = Seat {
                     destination: id,
                     key: world.dispatch.destination(id).map(|found| found.key()),
@@ -255,7 +261,7 @@ impl Proxy {
             }
             let target = Arc::clone(&search.target);
             let client = self.send_branch(world, incoming, server, Hop { flow, chosen: Some((id, &target)) });
-            context.branch = Some(Branch { client, destination: Some(id), began: world.now.mono, heard: false });
+            context.branch = Some(Branch { client, destination: Some(id), began: world.now.mono, heard: false, trial });
             let failover = &world.dispatch.policy(target.set).failover;
             context.until = Some(world.now.mono + failover.first_response_timeout);
             return true;
