@@ -222,15 +222,33 @@ fn a_trial_whose_caller_gives_up_says_nothing_and_frees_the_place() {
 }
 
 #[test]
-fn a_trial_that_is_lost_without_a_trace_frees_its_place_by_itself() {
+fn a_trial_whose_caller_gives_up_in_silence_frees_its_place_when_its_time_is_over() {
     let mut bench = half_open(&SERVERS[..1]);
     bench.call("trial");
-    // Its caller gives up, and the destination never says a word.
+    // The destination never says a word.
     bench.receive(CALLER, cancel("trial"));
-    bench.pass(seconds(33) + Duration::from_millis(10));
-    assert!(is_fit(&bench, SERVERS[0]));
+    bench.pass(seconds(2) + Duration::from_millis(10));
+    assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: false });
     call_answered(&mut bench, "next", 200, &[]);
     assert_eq!(health(&bench, SERVERS[0]), Health::Up);
+}
+
+#[test]
+fn a_trial_that_an_earlier_try_overtakes_frees_its_place() {
+    let mut bench = half_open(&SERVERS);
+    // If it is the half-open one's turn, that call says nothing of it.
+    let mut first = bench.call("1");
+    if first.to.to_string() == SERVERS[0] {
+        bench.receive(SERVERS[0], first.answer(480, "Away", &[]));
+        first = bench.call("2");
+    }
+    assert_eq!(first.to.to_string(), SERVERS[1]);
+    let sent = bench.pass(seconds(2) + Duration::from_millis(10));
+    assert_eq!(to(&sent, SERVERS[0])[0].line(), "INVITE sip:10.129.39.88:7010 SIP/2.0");
+    assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: true });
+    let ok = bench.receive(SERVERS[1], first.answer(200, "OK", &[]));
+    assert_eq!(lines(&to(&ok, CALLER)), ["SIP/2.0 200 OK"]);
+    assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: false });
 }
 
 /// The same with a stream to the servers; the INVITE by it that tries the first one after the second one did not take it.

@@ -128,6 +128,7 @@ impl Proxy {
         let Some(context) = self.settle(server, Some(client)) else { return };
         if let Some(waiting) = context.branch.filter(|branch| branch.client != client) {
             world.transactions.abandon(waiting.client, world.now.mono, world.out);
+            Self::free_trial(world, Some(waiting));
         }
         if let Some(destination) = owner.destination.filter(|&id| world.dispatch.wants_mrcp_port(id))
             && let Some(port) = mrcp_port(message.body())
@@ -239,8 +240,11 @@ impl Proxy {
             Happened::Watched(server) => self.check_time(world, server),
             Happened::Quiet(server) => self.say_trying(world, server),
             Happened::Ended(server) => {
-                if let Some(dialog) = self.settle(server, None).and_then(|context| context.dialog) {
-                    world.dialogs.end_pending(dialog);
+                if let Some(context) = self.settle(server, None) {
+                    Self::free_trial(world, context.branch);
+                    if let Some(dialog) = context.dialog {
+                        world.dialogs.end_pending(dialog);
+                    }
                 }
                 self.owed.remove(server);
             }

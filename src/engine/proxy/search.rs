@@ -151,10 +151,9 @@ impl Proxy {
     /// up, or only a stream was tried in vain.
     pub(super) fn blame(&self, world: &mut World<'_>, context: &Context, failed: Failed) {
         let by_stream = context.search.as_ref().is_some_and(|search| search.by_stream);
-        if by_stream {
-            Self::free_trial(world, context.branch);
-        } else if !context.cancelled {
-            Self::witness(world, context, failed.outcome());
+        match context.cancelled || by_stream {
+            true => Self::free_trial(world, context.branch),
+            false => Self::witness(world, context, failed.outcome()),
         }
     }
 
