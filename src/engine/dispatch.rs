@@ -47,6 +47,9 @@ use crate::engine::wheel::Wheel;
 /// The most failovers that a plan names behind its first choice: nobody waits for more.
 pub const MOST_FAILOVERS: usize = 8;
 
+/// How much later than its call should have ended a trial counts as lost.
+const LATE: Duration = Duration::from_secs(1);
+
 /// How a set chooses and what it answers when it has nobody: one `[[set]]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -96,7 +99,7 @@ impl Policy {
 
     /// How long a call may take before its trial of a destination counts as lost.
     fn longest_try(&self) -> Duration {
-        self.failover.first_response_timeout + self.failover.final_timeout + Duration::from_secs(1)
+        self.failover.first_response_timeout + self.failover.final_timeout + LATE
     }
 }
 

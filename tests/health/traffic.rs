@@ -234,6 +234,19 @@ fn a_trial_whose_caller_gives_up_in_silence_frees_its_place_when_its_time_is_ove
 }
 
 #[test]
+fn a_trial_that_rings_for_long_is_the_only_one_all_the_time() {
+    let mut bench = half_open(&SERVERS[..1]);
+    let trial = bench.call("trial");
+    for call in 0..9 {
+        bench.receive(SERVERS[0], trial.answer(180, "Ringing", &[]));
+        bench.pass(seconds(20));
+        assert_eq!(refused(&mut bench, &call.to_string()), Some(EMPTY.into()), "{call}");
+    }
+    bench.receive(SERVERS[0], trial.answer(200, "OK", &[]));
+    assert_eq!(health(&bench, SERVERS[0]), Health::Up);
+}
+
+#[test]
 fn a_trial_that_an_earlier_try_overtakes_frees_its_place() {
     let mut bench = half_open(&SERVERS);
     // If it is the half-open one's turn, that call says nothing of it.

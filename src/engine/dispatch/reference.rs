@@ -284,12 +284,17 @@ impl World {
         }
     }
 
-    /// A call that tries somebody ends and says nothing.
-    fn leave(&mut self, dispatch: &mut Dispatch) {
+    /// A call that tries somebody ends and says nothing, or gets more time; a second later it is lost.
+    fn leave_or_prolong(&mut self, dispatch: &mut Dispatch) {
         let at = self.rng.usize(..self.all.len());
-        dispatch.free_trial(self.id(dispatch, at), self.clock().mono);
-        if let Out::HalfOpen(trial) = &mut self.all[at].out {
-            *trial = None;
+        let (id, now, more) = (self.id(dispatch, at), self.clock().mono, self.rng.u64(..60));
+        let lost = self.rng.bool().then_some(self.now + (more + 1) * SECOND);
+        match lost {
+            None => dispatch.free_trial(id, now),
+            Some(_) => dispatch.prolong_trial(id, now + Duration::from_secs(more), now),
+        }
+        if let Out::HalfOpen(Some(_)) = self.all[at].out {
+            self.all[at].out = Out::HalfOpen(lost);
         }
     }
 
@@ -400,7 +405,7 @@ fn run(seed: u64) {
             2 if world.rng.u8(..4) == 0 => world.restart(&mut dispatch, seed ^ step as u64),
             3..7 => world.pass(&mut dispatch),
             7..10 => world.call(&mut dispatch),
-            10 if !world.all.is_empty() => world.leave(&mut dispatch),
+            10 if !world.all.is_empty() => world.leave_or_prolong(&mut dispatch),
             _ if !world.all.is_empty() => {
                 let at = world.rng.usize(..world.all.len());
                 world.see(&mut dispatch, at);

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use thiserror::Error;
 
 use super::health::{Kept, Observation, Probing, Seen, Terms};
-use super::{Destination, DestinationId, Dispatch, Health, Load, Order, SetId, Standing};
+use super::{Destination, DestinationId, Dispatch, Health, LATE, Load, Order, SetId, Standing};
 use crate::engine::clock::{Instant, Now};
 use crate::engine::event::{Event, HealthChange, Output};
 
@@ -140,6 +140,13 @@ impl Dispatch {
         let Some(found) = destinations.get_mut(id) else { return false };
         let policy = sets.get(&found.set).map_or(&**unknown, |state| &state.policy);
         found.condition.begin_call(now + policy.longest_try(), now)
+    }
+
+    /// The INVITE that tries the destination has time until then.
+    pub(crate) fn prolong_trial(&mut self, id: DestinationId, until: Instant, now: Instant) {
+        if let Some(found) = self.destinations.get_mut(id) {
+            found.condition.set_trial(Some(until + LATE), now);
+        }
     }
 
     /// The INVITE that tries the destination has ended and says nothing of it: the next one may.
