@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tandem::engine::Input;
-use tandem::engine::dispatch::{Fitness, Health, Why};
+use tandem::engine::dispatch::{Fitness, Health, Outcome, Why};
 use tandem::engine::flow::{ConnectionId, Flow, Listener, ListenerId, Transport};
 
 use super::{EMPTY, alone, call_answered, changes, eject, health, is_fit, refused, sit_out, to, view};
@@ -423,6 +423,16 @@ fn who_fails_options_and_takes_every_call_stays() {
         bench.receive(SERVERS[0], sent[0].answer(500, "No", &[]));
     }
     assert_eq!(health(&bench, SERVERS[0]), Health::Up);
+}
+
+#[test]
+fn a_408_to_another_request_than_an_invite_is_noted_once() {
+    let mut bench = alone(|_| ());
+    let uri = format!("sip:{INSIDE}");
+    let sent = bench.receive(CALLER, request("OPTIONS", &uri, "1", &["User-Agent: OPENSIPS_TTS_MRCP_CLIENT"]));
+    bench.receive(SERVERS[0], sent[0].answer(408, "Request Timeout", &[]));
+    let outcomes: Vec<_> = bench.history(SERVERS[0]).iter().map(|one| one.outcome).collect();
+    assert_eq!(outcomes, [Outcome::answered(408)]);
 }
 
 /// The same with the first destination alone.

@@ -173,7 +173,7 @@ impl Proxy {
         let invite = message.method() == Method::Invite;
         if status == 408 && !invite {
             // RFC 4320 section 4.2: not even a destination's own goes on.
-            return self.no_answer(world, server, client, Failed::TimedOut);
+            return self.unanswered(world, server, Failed::TimedOut);
         }
         if !cancelled && retried {
             return self.try_again(world, server, Failed::Answered(status));
@@ -215,6 +215,11 @@ impl Proxy {
         if let Some(Owed::Answer(context)) = self.owed.get(server) {
             self.blame(world, context, failed);
         }
+        self.unanswered(world, server, failed);
+    }
+
+    /// The branch that waits has brought no answer that goes on.
+    fn unanswered(&mut self, world: &mut World<'_>, server: ServerId, failed: Failed) {
         let Some(context) = self.context(server) else { return };
         if context.search.is_some() {
             return self.try_again(world, server, failed);
