@@ -224,8 +224,8 @@ mod tests {
     }
 
     /// Three probes, one of which took longer than any bound.
-    fn latencies() -> [Latency; 4] {
-        let mut latencies = <[Latency; 4]>::default();
+    fn latencies() -> [Latency; Witness::ALL.len()] {
+        let mut latencies = <[Latency; Witness::ALL.len()]>::default();
         let options = &mut latencies[Witness::Options as usize];
         (options.buckets[0], options.buckets[3]) = (1, 1);
         (options.count, options.sum) = (3, Duration::from_millis(20_008));

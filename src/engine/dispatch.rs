@@ -42,12 +42,15 @@ pub(crate) use health::{Condition, Seen};
 use self::select::{Candidate, Turns};
 use self::watch::Draining;
 use crate::engine::clock::{Instant, Now};
-use crate::engine::sip::Reply;
+use crate::engine::sip::{Method, Reply};
 use crate::engine::snapshot::{DestinationView, SetView};
 use crate::engine::wheel::Wheel;
 
 /// The most failovers that a plan names behind its first choice: nobody waits for more.
 pub const MOST_FAILOVERS: usize = 8;
+
+/// How much later than its call should have ended a trial counts as lost.
+const LATE: Duration = Duration::from_secs(1);
 
 /// How a set chooses and what it answers when it has nobody: one `[[set]]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +104,7 @@ impl Policy {
 
     /// How long a call may take before its trial of a destination counts as lost.
     fn longest_try(&self) -> Duration {
-        self.failover.first_response_timeout + self.failover.final_timeout + Duration::from_secs(1)
+        self.failover.first_response_timeout + self.failover.final_timeout + LATE
     }
 }
 
@@ -112,6 +115,24 @@ pub enum Turn {
     Session,
     /// Any other request's outside a dialog.
     Other,
+}
+
+impl Turn {
+    /// Whose turn a request outside a dialog takes.
+    pub(crate) fn of(method: Method<'_>) -> Self {
+        match method {
+            Method::Invite => Turn::Session,
+            Method::Ack | Method::Bye | Method::Cancel | Method::Options | Method::Other(_) => Turn::Other,
+        }
+    }
+
+    /// What its outcomes are witnesses of.
+    pub(crate) fn witness(self) -> Witness {
+        match self {
+            Turn::Session => Witness::Traffic,
+            Turn::Other => Witness::Other,
+        }
+    }
 }
 
 /// Where a request may go, best first; nobody stands in it twice.
@@ -221,7 +242,8 @@ impl Dispatch {
     }
 
     /// Puts the fit destinations of the set into `plan` in its algorithm's order, and steps the turn. An unknown set's
-    /// plan is empty.
+    /// plan is empty. One that is half open waits for the INVITE that tries it; other requests go there only if nobody
+    /// else is fit, so that who sends an OPTIONS before each INVITE is not shut out for ever.
     pub fn plan(&mut self, set: SetId, turn: Turn, load: &dyn Load, now: Instant, plan: &mut Plan) -> Planned {
         plan.0.clear();
         let Dispatch { destinations, sets, fit, .. } = self;
@@ -266,6 +288,12 @@ impl Dispatch {
                 !calls || found.has_room(judgement, load.sessions(id), now)
             };
             panic::check(state, destinations, fit, full, has_room);
+        }
+        if turn == Turn::Other && !state.panicking {
+            let trusted = |one: &Candidate| destinations.get(one.id).is_some_and(|it| !it.condition.is_ejected(now));
+            if fit.iter().any(trusted) {
+                fit.retain(trusted);
+            }
         }
         let turns = match turn {
             Turn::Session => &mut state.session,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::engine::dispatch::{
-    DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why,
+    DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why, Witness,
 };
 use crate::engine::event::{Drain, DropCause};
 
@@ -87,8 +87,8 @@ pub struct DestinationView {
     pub penalty: u32,
     /// What is worth keeping over a restart.
     pub kept: Kept,
-    /// Latencies, in the order of [`Witness::ALL`](crate::engine::dispatch::Witness::ALL).
-    pub latencies: [Latency; 4],
+    /// Latencies, in the order of [`Witness::ALL`].
+    pub latencies: [Latency; Witness::ALL.len()],
     /// How often it has gone down.
     pub falls: u64,
     /// How often its callers' failures have ejected it.

@@ -120,7 +120,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "tandem_latency_seconds",
-        help: "How long the destination took, by who asked: options, tcp, http or traffic; absent for who never did.",
+        help: "How long the destination took, by who asked: options, tcp, http, traffic or other; absent for who never did.",
         kind: Kind::Histogram,
         labels: &["set", "destination", "witness"],
         values: |view, values| {

@@ -283,9 +283,14 @@ impl Condition {
         }
     }
 
-    /// A call goes there, which counts as lost without a trace at `lost`.
-    pub(crate) fn begin_call(&mut self, lost: Instant, now: Instant) {
-        self.record.take_trial(lost, now);
+    /// A call goes there, which counts as lost without a trace at `lost`; whether it tries it.
+    pub(crate) fn begin_call(&mut self, lost: Instant, now: Instant) -> bool {
+        self.record.take_trial(lost, now)
+    }
+
+    /// The call that tries it counts as lost at another time; none: it has ended and says nothing.
+    pub(crate) fn set_trial(&mut self, lost: Option<Instant>, now: Instant) {
+        self.record.set_trial(lost, now);
     }
 
     /// Whether traffic holds it out or on trial.
@@ -309,6 +314,7 @@ impl Condition {
         let verdict = if check.is_none() && !judgement.observe.enabled { Verdict::Neutral } else { judged };
         let latency = now.mono.since(sent);
         match check {
+            None if witness == Witness::Other => {}
             None => {
                 if matches!(judged, Verdict::Alive | Verdict::Busy(_)) {
                     self.heard = Some(now.mono);

@@ -164,9 +164,14 @@ impl World {
     /// Something is seen of the destination at that place.
     fn see(&mut self, dispatch: &mut Dispatch, at: usize) {
         let (outcome, by_probe) = (self.outcome(), self.probing.is_some() && self.rng.bool());
+        let by_other = !by_probe && self.rng.u8(..4) == 0;
         let ago = [0, 1, SECOND / 2, 3 * SECOND, 20 * SECOND][self.rng.usize(..5)];
         let sent = self.now.saturating_sub(ago);
-        let witness = if by_probe { Witness::Options } else { Witness::Traffic };
+        let witness = match by_probe {
+            true => Witness::Options,
+            false if by_other => Witness::Other,
+            false => Witness::Traffic,
+        };
         let check = by_probe.then_some(0);
         let at_sent = Instant::after_start(Duration::from_micros(sent));
         let id = self.id(dispatch, at);
@@ -181,7 +186,8 @@ impl World {
             Outcome::Answered { status: 480, .. } if by_probe && self.accepts_480 => (Meaning::Alive, 0),
             _ => Self::meaning(outcome),
         };
-        if !by_probe && !self.observe.enabled {
+        // Nor does it mean anything how another request than an INVITE ends.
+        if by_other || !by_probe && !self.observe.enabled {
             one.say(self);
             self.all[at] = one;
             return;
@@ -258,14 +264,19 @@ impl World {
         dispatch.sets[&SET].members[at]
     }
 
-    /// A call is planned and goes to the first.
+    /// A call, or another request, is planned and goes to the first.
     fn call(&mut self, dispatch: &mut Dispatch) {
+        let turn = if self.rng.u8(..4) > 0 { Turn::Session } else { Turn::Other };
         let mut plan = Plan::default();
-        dispatch.plan(SET, Turn::Session, &Nobody, self.clock().mono, &mut plan);
+        dispatch.plan(SET, turn, &Nobody, self.clock().mono, &mut plan);
         let mut planned: Vec<_> = plan.iter().map(|id| dispatch.destinations[id].row.uri.clone()).collect();
-        let mut fit: Vec<_> =
-            self.all.iter().filter(|one| one.fitness(self).is_fit()).map(|one| one.row.uri.clone()).collect();
-        let first = plan.first();
+        let mut fit: Vec<_> = self.all.iter().filter(|one| one.fitness(self).is_fit()).collect();
+        // What is no call tries nobody, unless there is nobody else.
+        if turn == Turn::Other && fit.iter().any(|one| one.out == Out::No) {
+            fit.retain(|one| one.out == Out::No);
+        }
+        let mut fit: Vec<_> = fit.into_iter().map(|one| one.row.uri.clone()).collect();
+        let first = plan.first().filter(|_| turn == Turn::Session);
         planned.sort();
         fit.sort();
         assert_eq!(planned, fit, "who is planned");
@@ -277,6 +288,20 @@ impl World {
             if one.out == Out::HalfOpen(None) {
                 one.out = Out::HalfOpen(Some(lost));
             }
+        }
+    }
+
+    /// A call that tries somebody ends and says nothing, or gets more time; a second later it is lost.
+    fn leave_or_prolong(&mut self, dispatch: &mut Dispatch) {
+        let at = self.rng.usize(..self.all.len());
+        let (id, now, more) = (self.id(dispatch, at), self.clock().mono, self.rng.u64(..60));
+        let lost = self.rng.bool().then_some(self.now + (more + 1) * SECOND);
+        match lost {
+            None => dispatch.free_trial(id, now),
+            Some(_) => dispatch.prolong_trial(id, now + Duration::from_secs(more), now),
+        }
+        if let Out::HalfOpen(Some(_)) = self.all[at].out {
+            self.all[at].out = Out::HalfOpen(lost);
         }
     }
 
@@ -406,6 +431,7 @@ fn run(seed: u64) {
             2 if world.rng.u8(..4) == 0 => world.restart(&mut dispatch, seed ^ step as u64),
             3..7 => world.pass(&mut dispatch),
             7..10 => world.call(&mut dispatch),
+            10 if !world.all.is_empty() => world.leave_or_prolong(&mut dispatch),
             _ if !world.all.is_empty() => {
                 let at = world.rng.usize(..world.all.len());
                 world.see(&mut dispatch, at);

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use thiserror::Error;
 
 use super::health::{Kept, Observation, Probing, Seen, Terms, Verdict};
-use super::{Destination, DestinationId, Dispatch, Health, Load, Order, SetId, Standing};
+use super::{Destination, DestinationId, Dispatch, Health, LATE, Load, Order, SetId, Standing};
 use crate::engine::clock::{Instant, Now};
 use crate::engine::event::{Event, HealthChange, Output};
 
@@ -145,13 +145,27 @@ impl Dispatch {
         changing.insert(now.mono, id);
     }
 
-    /// A call goes to the destination: if that only tries it, no other does so meanwhile.
-    pub(crate) fn begin_call(&mut self, id: DestinationId, now: Instant) {
+    /// An INVITE goes to the destination; whether that is the one that tries it, as no other does meanwhile.
+    pub(crate) fn begin_call(&mut self, id: DestinationId, now: Instant) -> bool {
         let Dispatch { destinations, sets, unknown, .. } = self;
-        let Some(found) = destinations.get_mut(id) else { return };
+        let Some(found) = destinations.get_mut(id) else { return false };
         let policy = sets.get(&found.set).map_or(&**unknown, |state| &state.policy);
-        found.condition.begin_call(now + policy.longest_try(), now);
         found.pace.spend(&found.limits, now);
+        found.condition.begin_call(now + policy.longest_try(), now)
+    }
+
+    /// The INVITE that tries the destination has time until then.
+    pub(crate) fn prolong_trial(&mut self, id: DestinationId, until: Instant, now: Instant) {
+        if let Some(found) = self.destinations.get_mut(id) {
+            found.condition.set_trial(Some(until + LATE), now);
+        }
+    }
+
+    /// The INVITE that tries the destination has ended and says nothing of it: the next one may.
+    pub(crate) fn free_trial(&mut self, id: DestinationId, now: Instant) {
+        if let Some(found) = self.destinations.get_mut(id) {
+            found.condition.set_trial(None, now);
+        }
     }
 
     /// Where the destination takes MRCP, as the SDP of its answer to a call says.

@@ -105,10 +105,7 @@ impl Proxy {
         if incoming.routed.next.is_some() {
             return Decision::Refuse(Refusal::new(403, "Route Not Allowed"));
         }
-        let turn = match incoming.message.method() {
-            Method::Invite => Turn::Session,
-            _ => Turn::Other,
-        };
+        let turn = Turn::of(incoming.message.method());
         let mut target = Arc::clone(target);
         let mut plan = Plan::default();
         let mut asked = 0;

@@ -126,6 +126,13 @@ impl Record {
         }
     }
 
+    /// The trial that runs counts as lost at another time; none: it is over, and says nothing.
+    pub(crate) fn set_trial(&mut self, lost: Option<Instant>, now: Instant) {
+        if let Trust::HalfOpen { since, times, trial: Some(_) } = self.trust(now) {
+            self.trust = Trust::HalfOpen { since, times, trial: lost };
+        }
+    }
+
     /// A request that was sent at `sent` has ended.
     pub(crate) fn hear(&mut self, verdict: Verdict, sent: Instant, terms: &Terms<'_>, now: Instant) {
         self.trust = self.trust(now);
