@@ -149,7 +149,8 @@ impl Proxy {
     pub(super) fn blame(&self, world: &mut World<'_>, context: &Context, failed: Failed) {
         let by_stream = context.search.as_ref().is_some_and(|search| search.by_stream);
         if !context.cancelled && !by_stream {
-            Self::witness(world, context, failed.outcome());
+            let unsent = context.branch.as_ref().is_some_and(|branch| world.transactions.is_unsent(branch.client));
+            Self::witness(world, context, if unsent { Outcome::Unsent } else { failed.outcome() });
         }
     }
 
