@@ -21,7 +21,7 @@ use bytes::Bytes;
 use self::dialog::Dialogs;
 use self::dispatch::Dispatch;
 use self::event::{Drain, DropCause};
-use self::flow::Flow;
+use self::flow::{Fault, Flow};
 use self::probe::{Prober, Scene};
 use self::proxy::{Owner, Proxy, World};
 use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
@@ -131,7 +131,7 @@ impl Engine {
                 prober.unreachable(&mut scene(&mut world), flow);
             }
             Input::Refused { flow, quoted } => refused(&mut world, prober, flow, quoted, happened),
-            Input::Undelivered { flow: _, bytes } => undelivered(&mut world, prober, bytes, happened),
+            Input::Undelivered { flow: _, bytes, fault } => undelivered(&mut world, prober, bytes, fault, happened),
             Input::Unframed { flow, head, fault } => proxy.unframed(&mut world, flow, head, fault),
             Input::Sets(sets) => {
                 let changes = world.dispatch.replace(sets, now);
@@ -197,15 +197,21 @@ fn scene<'s>(world: &'s mut World<'_>) -> Scene<'s> {
 
 /// A message that could not be sent ends the client transaction of its branch, if it has one. An answer has gone every way
 /// that there is, and an ACK or CANCEL that is lost is mended by the INVITE's own timers.
-fn undelivered(world: &mut World<'_>, prober: &mut Prober, bytes: &[u8], happened: &mut Vec<Happened<Owner>>) {
+fn undelivered(
+    world: &mut World<'_>,
+    prober: &mut Prober,
+    bytes: &[u8],
+    fault: Fault,
+    happened: &mut Vec<Happened<Owner>>,
+) {
     let Ok(message) = Message::parse(bytes) else { return };
     if let (Start::Request { method, .. }, Some(text)) = (message.start(), message.via().branch)
         && !matches!(method, Method::Ack | Method::Cancel)
-        && !prober.undelivered(&mut scene(world), text, method)
+        && !prober.undelivered(&mut scene(world), text, method, fault)
         && let Some(branch) = world.keys.read_branch(text)
         && let Some(client) = world.transactions.client(&branch, method)
     {
-        world.transactions.undelivered(client, world.now.mono, happened);
+        world.transactions.undelivered(client, fault, world.now.mono, happened);
     }
 }
 

@@ -14,7 +14,7 @@ use self::schedule::Schedule;
 use crate::engine::clock::{Instant, Now};
 use crate::engine::dispatch::{CheckKind, DestinationId, Dispatch, Health, Order, Outcome, Seen, SipProbe, When};
 use crate::engine::event::{CheckId, CheckTarget, DropCause, Event, Output};
-use crate::engine::flow::{ConnectionId, Flow, Listener, ListenerId, Role, Transport};
+use crate::engine::flow::{ConnectionId, Fault, Flow, Listener, ListenerId, Role, Transport};
 use crate::engine::sip::{Keys, Message, Method, Start, mrcp_port};
 use crate::engine::snapshot::Totals;
 use crate::engine::transaction::timing::Timing;
@@ -145,9 +145,15 @@ impl Prober {
     }
 
     /// A request could not be sent; whether it was a probe.
-    pub(crate) fn undelivered(&mut self, scene: &mut Scene<'_>, branch: &[u8], method: Method<'_>) -> bool {
+    pub(crate) fn undelivered(
+        &mut self,
+        scene: &mut Scene<'_>,
+        branch: &[u8],
+        method: Method<'_>,
+        fault: Fault,
+    ) -> bool {
         let Some(client) = self.client(branch, method) else { return false };
-        self.transactions.undelivered(client, scene.now.mono, &mut self.happened);
+        self.transactions.undelivered(client, fault, scene.now.mono, &mut self.happened);
         self.take_happened(scene);
         true
     }
@@ -182,7 +188,12 @@ impl Prober {
 
     /// A probe has ended: what it says is noted, and the next one may be due sooner for it.
     fn conclude(&mut self, scene: &mut Scene<'_>, id: ProbeId, outcome: Outcome) {
-        let Some(Probe { destination, check, sent, .. }) = self.probes.remove(id) else { return };
+        let Some(Probe { destination, check, sent, client }) = self.probes.remove(id) else { return };
+        // One that did not leave has not been asked: it is as if it had never been due.
+        let unsent = client.is_some_and(|client| self.transactions.is_unsent(client));
+        if unsent && matches!(outcome, Outcome::TimedOut | Outcome::Refused) {
+            return;
+        }
         let Some(kind) = self.check_of(scene.dispatch, destination, check) else { return };
         let seen = Seen { witness: kind.witness(), check: Some(check), outcome, sent };
         scene.dispatch.see(destination, seen, scene.now, scene.out);
@@ -222,8 +233,8 @@ impl Prober {
                     let Some(probe) = self.probes.get(id) else { continue };
                     match probe.client {
                         Some(client) => {
-                            self.transactions.forget_client(client);
                             self.conclude(scene, id, Outcome::TimedOut);
+                            self.transactions.forget_client(client);
                         }
                         // The edge ends its checks itself: who hears nothing of one knows nothing of the destination.
                         None => drop(self.probes.remove(id)),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tandem::engine::Input;
 use tandem::engine::dispatch::{Fitness, Health, Outcome, Why};
-use tandem::engine::flow::{ConnectionId, Flow, Listener, ListenerId, Transport};
+use tandem::engine::flow::{ConnectionId, Fault, Flow, Listener, ListenerId, Transport};
 
 use super::{EMPTY, alone, call_answered, changes, eject, health, is_fit, refused, sit_out, to, view};
 use crate::harness::{Bench, CALLER, INSIDE, SERVERS, Sent, invite, lines, request, seconds, set_19};
@@ -303,7 +303,8 @@ fn a_trial_by_a_stream_that_nobody_takes_goes_on_by_a_datagram() {
     {
         let (mut bench, trial) = tried_by_stream();
         assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: true });
-        let sent = bench.handle(Input::Undelivered { flow: by_stream(&trial), bytes: &trial.bytes });
+        let sent =
+            bench.handle(Input::Undelivered { flow: by_stream(&trial), bytes: &trial.bytes, fault: Fault::Theirs });
         assert_eq!((sent[0].by, sent[0].to.to_string()), (1, SERVERS[0].into()), "{:?}", lines(&sent));
         assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: true });
         let sent = bench.receive(SERVERS[0], sent[0].answer(status, "OK", &[]));

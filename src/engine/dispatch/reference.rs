@@ -139,6 +139,7 @@ impl World {
         match outcome {
             Outcome::Connected => (Meaning::Alive, 0),
             Outcome::TimedOut | Outcome::Refused => (Meaning::Fall, 0),
+            Outcome::Unsent => (Meaning::Neutral, 0),
             Outcome::Answered { status: 503, retry_after: Some(time) } => (Meaning::Busy, time.as_secs().clamp(1, 300)),
             Outcome::Answered { status: 486 | 600 | 603, retry_after } => {
                 (Meaning::Busy, retry_after.map_or(5, |time| time.as_secs().clamp(1, 300)))
@@ -151,9 +152,10 @@ impl World {
 
     fn outcome(&mut self) -> Outcome {
         let retry_after = (self.rng.u8(..3) == 0).then(|| Duration::from_secs(self.rng.u64(..400)));
-        match self.rng.u8(..10) {
+        match self.rng.u8(..11) {
             0 => Outcome::TimedOut,
             1 => Outcome::Refused,
+            10 => Outcome::Unsent,
             2..5 => Outcome::Answered { status: [500, 503, 503, 408, 504][self.rng.usize(..5)], retry_after },
             5 => Outcome::Answered { status: [486, 600, 603][self.rng.usize(..3)], retry_after },
             6 => Outcome::Answered { status: [480, 487, 491, 482][self.rng.usize(..4)], retry_after },

@@ -151,10 +151,11 @@ impl Proxy {
     /// up, or only a stream was tried in vain.
     pub(super) fn blame(&self, world: &mut World<'_>, context: &Context, failed: Failed) {
         let by_stream = context.search.as_ref().is_some_and(|search| search.by_stream);
-        match context.cancelled || by_stream {
-            true => Self::free_trial(world, context.branch),
-            false => Self::witness(world, context, failed.outcome()),
+        if context.cancelled || by_stream {
+            return Self::free_trial(world, context.branch);
         }
+        let unsent = context.branch.as_ref().is_some_and(|branch| world.transactions.is_unsent(branch.client));
+        Self::witness(world, context, if unsent { Outcome::Unsent } else { failed.outcome() });
     }
 
     /// What has become of a branch says nothing of its destination: if it tried it, the next one may.

@@ -52,6 +52,8 @@ pub enum Outcome {
     TimedOut,
     /// It could not be delivered: an ICMP error, a refused or a broken connection.
     Refused,
+    /// It did not leave, for reasons of our own: no route, too large, no descriptor.
+    Unsent,
 }
 
 impl Outcome {
@@ -71,16 +73,18 @@ impl Outcome {
             }
             (Outcome::Connected, _) => Verdict::Alive,
             (Outcome::TimedOut | Outcome::Refused, _) => Verdict::Fall,
+            (Outcome::Unsent, _) => Verdict::Neutral,
         }
     }
 
-    /// As a cause for people and labels: `503`, `timeout`, `refused`, `connected`.
+    /// As a cause for people and labels: `503`, `timeout`, `refused`, `connected`, `not sent by us`.
     pub fn name(self) -> String {
         match self {
             Outcome::Answered { status, .. } => status.to_string(),
             Outcome::Connected => "connected".to_owned(),
             Outcome::TimedOut => "timeout".to_owned(),
             Outcome::Refused => "refused".to_owned(),
+            Outcome::Unsent => "not sent by us".to_owned(),
         }
     }
 }
@@ -162,5 +166,6 @@ mod tests {
         assert_eq!(Outcome::Connected.judge(Witness::Tcp, &Answers::default()), Verdict::Alive);
         assert_eq!(Outcome::Refused.judge(Witness::Traffic, &Answers::default()), Verdict::Fall);
         assert_eq!((judge(200, Witness::Other), judge(500, Witness::Other)), (Verdict::Neutral, Verdict::Neutral));
+        assert_eq!(Outcome::Unsent.judge(Witness::Traffic, &Answers::default()), Verdict::Neutral);
     }
 }
