@@ -42,6 +42,12 @@ pub(super) enum Order {
 /// it for itself; RFC 3261's shortest is 500 ms. (Kamailio's grid is 62.5 ms.)
 const GRID: Duration = Duration::from_millis(10);
 
+/// A turn whose timers are later than that comes after a stall: the machine was paused, or the process starved. Answers that
+/// came in time wait in the sockets then, and go before the timers that would hold them for missing...
+const LATE: Duration = Duration::from_millis(200);
+/// ... as many as so many turns would take: a flood may not keep the timers for ever.
+const BATCHES_AFTER_A_STALL: usize = 16;
+
 /// A destination's last observations by address, oldest first.
 pub type History = Vec<(SocketAddr, Vec<Observation>)>;
 
@@ -182,16 +188,32 @@ impl Turns {
             if self.take_orders(now) == Next::Stop {
                 return;
             }
-            // Before the datagrams, so that no flood of them delays a timer by more than a turn.
-            if self.engine.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
-                self.engine.handle(Input::Wake, now, &mut self.out);
-                self.flush(now);
-            }
-            for nth in 0..self.wires.sockets.ready() {
-                self.receive(nth, now, &mut batch);
-                self.flush(now);
+            self.turn(now, &mut batch);
+        }
+    }
+
+    /// What time has brought, and what peers say.
+    fn turn(&mut self, now: Now, batch: &mut Batch) {
+        let overdue = self.engine.next_deadline().filter(|deadline| *deadline <= now.mono);
+        if overdue.is_some_and(|deadline| now.mono.since(deadline) > LATE) {
+            for _ in 0..BATCHES_AFTER_A_STALL {
+                self.take_datagrams(now, batch);
             }
             self.take_heard(now);
+        }
+        // Before the datagrams, so that no flood of them delays a timer by more than a turn.
+        if overdue.is_some() {
+            self.engine.handle(Input::Wake, now, &mut self.out);
+            self.flush(now);
+        }
+        self.take_datagrams(now, batch);
+        self.take_heard(now);
+    }
+
+    fn take_datagrams(&mut self, now: Now, batch: &mut Batch) {
+        for nth in 0..self.wires.sockets.ready() {
+            self.receive(nth, now, batch);
+            self.flush(now);
         }
     }
 
@@ -451,8 +473,7 @@ mod tests {
     fn turn(turns: &mut Turns, time: Duration) {
         turns.wires.sockets.wait(Some(Duration::from_secs(30))).expect("a wait");
         assert_eq!(turns.wires.sockets.ready(), 1, "a datagram within the time");
-        turns.receive(0, at(time), &mut Batch::default());
-        turns.flush(at(time));
+        turns.turn(at(time), &mut Batch::default());
     }
 
     fn invite(caller: &UdpSocket, call: &str, body: usize) -> String {
@@ -471,10 +492,14 @@ mod tests {
         socket
     }
 
-    fn line(socket: &UdpSocket) -> String {
+    fn text(socket: &UdpSocket) -> String {
         let mut buffer = vec![0; 1 << 16];
         let count = socket.recv(&mut buffer).expect("a datagram within the time");
-        String::from_utf8_lossy(&buffer[..count]).lines().next().unwrap_or_default().to_owned()
+        String::from_utf8_lossy(&buffer[..count]).into_owned()
+    }
+
+    fn line(socket: &UdpSocket) -> String {
+        text(socket).lines().next().unwrap_or_default().to_owned()
     }
 
     fn outcomes(turns: &Turns) -> Vec<Outcome> {
@@ -500,6 +525,31 @@ mod tests {
         caller.send_to(invite(&caller, "small", 0).as_bytes(), to).expect("sent");
         turn(&mut turns, Duration::from_millis(5));
         assert!(line(&server).starts_with("INVITE "), "it is fit");
+    }
+
+    #[test]
+    fn after_a_stall_the_answers_that_wait_come_before_the_timers() {
+        let (caller, server) = (peer(), peer());
+        let mut turns = serving(&server, Duration::from_secs(2));
+        let to = turns.wires.sockets.addresses()[0];
+        for call in 0..3 {
+            caller.send_to(invite(&caller, &call.to_string(), 0).as_bytes(), to).expect("sent");
+            turn(&mut turns, Duration::from_millis(call));
+            assert_eq!(line(&caller), "SIP/2.0 100 Trying");
+        }
+        for _ in 0..3 {
+            let invite = text(&server).replace("To: <sip:tts@127.0.0.1>", "To: <sip:tts@127.0.0.1>;tag=2");
+            let names = ["Via:", "Record-Route:", "From:", "To:", "Call-ID:", "CSeq:"];
+            let kept = invite.lines().filter(|line| names.iter().any(|name| line.starts_with(name)));
+            let kept: String = kept.map(|line| format!("{line}\r\n")).collect();
+            let answer = format!("SIP/2.0 200 OK\r\n{kept}Contact: <{SERVER}>\r\nContent-Length: 0\r\n\r\n");
+            server.send_to(answer.as_bytes(), to).expect("sent");
+        }
+        turn(&mut turns, Duration::from_secs(10));
+        assert_eq!(outcomes(&turns), [Outcome::answered(200); 3]);
+        for _ in 0..3 {
+            assert_eq!(line(&caller), "SIP/2.0 200 OK");
+        }
     }
 
     #[test]
