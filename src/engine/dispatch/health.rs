@@ -289,8 +289,8 @@ impl Condition {
     }
 
     /// The call that tries it counts as lost at another time; none: it has ended and says nothing.
-    pub(crate) fn set_trial(&mut self, lost: Option<Instant>, now: Instant) {
-        self.record.set_trial(lost, now);
+    pub(crate) fn set_trial(&mut self, began: Instant, lost: Option<Instant>, now: Instant) {
+        self.record.set_trial(began, lost, now);
     }
 
     /// Whether traffic holds it out or on trial.

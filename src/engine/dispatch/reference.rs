@@ -219,14 +219,14 @@ impl World {
             };
             one.probes.push((sent, good));
         } else if sent >= one.out_since {
-            self.hear(&mut one, meaning, may_eject);
+            self.hear(&mut one, meaning, sent, may_eject);
         }
         one.say(self);
         self.all[at] = one;
     }
 
     /// A call has ended that was sent since the last change of the traffic's mind.
-    fn hear(&self, one: &mut Plain, meaning: Meaning, may_eject: bool) {
+    fn hear(&self, one: &mut Plain, meaning: Meaning, sent: u64, may_eject: bool) {
         match (one.out, meaning) {
             (Out::No, Meaning::Neutral) | (Out::Until(_), Meaning::Fall | Meaning::Neutral) => {}
             (Out::No, Meaning::Fall) => {
@@ -245,7 +245,9 @@ impl World {
                 (one.out, one.out_since, one.in_row, one.interval) = (Out::No, self.now, 0, (0, 0, 0));
             }
             (Out::HalfOpen(_), Meaning::Fall) => one.eject(one.times + 1, self),
-            (Out::HalfOpen(_), Meaning::Neutral) => one.out = Out::HalfOpen(None),
+            (Out::HalfOpen(trial), Meaning::Neutral) => {
+                one.out = Out::HalfOpen(trial.filter(|(began, _)| *began != sent));
+            }
         }
     }
 
@@ -288,7 +290,7 @@ impl World {
             let uri = dispatch.destinations[id].row.uri.clone();
             let one = self.all.iter_mut().find(|one| one.row.uri == uri).expect("loaded");
             if one.out == Out::HalfOpen(None) {
-                one.out = Out::HalfOpen(Some(lost));
+                one.out = Out::HalfOpen(Some((self.now, lost)));
             }
         }
     }
@@ -298,12 +300,20 @@ impl World {
         let at = self.rng.usize(..self.all.len());
         let (id, now, more) = (self.id(dispatch, at), self.clock().mono, self.rng.u64(..60));
         let lost = self.rng.bool().then_some(self.now + (more + 1) * SECOND);
+        // Its own trial, or one that is none.
+        let began = match self.all[at].out {
+            Out::HalfOpen(Some((began, _))) if self.rng.u8(..4) > 0 => began,
+            _ => self.now,
+        };
+        let began_at = Instant::after_start(Duration::from_micros(began));
         match lost {
-            None => dispatch.free_trial(id, now),
-            Some(_) => dispatch.prolong_trial(id, now + Duration::from_secs(more), now),
+            None => dispatch.free_trial(id, began_at, now),
+            Some(_) => dispatch.prolong_trial(id, began_at, now + Duration::from_secs(more), now),
         }
-        if let Out::HalfOpen(Some(_)) = self.all[at].out {
-            self.all[at].out = Out::HalfOpen(lost);
+        if let Out::HalfOpen(Some((own, _))) = self.all[at].out
+            && own == began
+        {
+            self.all[at].out = Out::HalfOpen(lost.map(|lost| (own, lost)));
         }
     }
 

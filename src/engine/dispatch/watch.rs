@@ -154,17 +154,17 @@ impl Dispatch {
         found.condition.begin_call(now + policy.longest_try(), now)
     }
 
-    /// The INVITE that tries the destination has time until then.
-    pub(crate) fn prolong_trial(&mut self, id: DestinationId, until: Instant, now: Instant) {
+    /// The INVITE that was sent at `began` and tries the destination has time until then.
+    pub(crate) fn prolong_trial(&mut self, id: DestinationId, began: Instant, until: Instant, now: Instant) {
         if let Some(found) = self.destinations.get_mut(id) {
-            found.condition.set_trial(Some(until + LATE), now);
+            found.condition.set_trial(began, Some(until + LATE), now);
         }
     }
 
-    /// The INVITE that tries the destination has ended and says nothing of it: the next one may.
-    pub(crate) fn free_trial(&mut self, id: DestinationId, now: Instant) {
+    /// The INVITE that was sent at `began` and tries the destination has ended and says nothing of it: the next one may.
+    pub(crate) fn free_trial(&mut self, id: DestinationId, began: Instant, now: Instant) {
         if let Some(found) = self.destinations.get_mut(id) {
-            found.condition.set_trial(None, now);
+            found.condition.set_trial(began, None, now);
         }
     }
 

@@ -79,12 +79,13 @@ impl Proxy {
                 // Section 16.7 item 2: timer C begins anew with each provisional but 100; a try has the time of its set.
                 if context.until.is_some() && (status > 100 || !branch.heard && context.search.is_some()) {
                     branch.heard = true;
-                    let tried = branch.destination.filter(|_| branch.trial);
+                    let tried =
+                        branch.destination.filter(|_| branch.trial).map(|destination| (destination, branch.began));
                     let until = Self::final_until(world, context);
                     context.until = Some(until);
                     world.transactions.watch(server, until, world.now.mono);
-                    if let Some(destination) = tried {
-                        world.dispatch.prolong_trial(destination, until, world.now.mono);
+                    if let Some((destination, began)) = tried {
+                        world.dispatch.prolong_trial(destination, began, until, world.now.mono);
                     }
                 }
             }

@@ -160,8 +160,8 @@ impl Proxy {
 
     /// What has become of a branch says nothing of its destination: if it tried it, the next one may.
     pub(super) fn free_trial(world: &mut World<'_>, branch: Option<Branch>) {
-        if let Some(Branch { destination: Some(destination), trial: true, .. }) = branch {
-            world.dispatch.free_trial(destination, world.now.mono);
+        if let Some(Branch { destination: Some(destination), began, trial: true, .. }) = branch {
+            world.dispatch.free_trial(destination, began, world.now.mono);
         }
     }
 

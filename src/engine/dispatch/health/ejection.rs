@@ -65,9 +65,17 @@ pub(crate) enum Trust {
     HalfOpen {
         since: Instant,
         times: u32,
-        /// When the call that tries it counts as lost without a trace.
-        trial: Option<Instant>,
+        /// The call that tries it.
+        trial: Option<Trial>,
     },
+}
+
+/// A call that tries a destination, known by when it was sent: where a set panics, others are under way beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trial {
+    began: Instant,
+    /// When it counts as lost without a trace.
+    lost: Instant,
 }
 
 /// The traffic's witness of one destination.
@@ -108,7 +116,7 @@ impl Record {
     pub(crate) fn trust(&self, now: Instant) -> Trust {
         match self.trust {
             Trust::Ejected { until, times, .. } if until <= now => Trust::HalfOpen { since: until, times, trial: None },
-            Trust::HalfOpen { since, times, trial: Some(lost) } if lost <= now => {
+            Trust::HalfOpen { since, times, trial: Some(trial) } if trial.lost <= now => {
                 Trust::HalfOpen { since, times, trial: None }
             }
             trust => trust,
@@ -119,7 +127,7 @@ impl Record {
     pub(crate) fn take_trial(&mut self, lost: Instant, now: Instant) -> bool {
         match self.trust(now) {
             Trust::HalfOpen { since, times, trial: None } => {
-                self.trust = Trust::HalfOpen { since, times, trial: Some(lost) };
+                self.trust = Trust::HalfOpen { since, times, trial: Some(Trial { began: now, lost }) };
                 true
             }
             Trust::HalfOpen { .. } | Trust::Trusted { .. } | Trust::Ejected { .. } => false,
@@ -127,9 +135,11 @@ impl Record {
     }
 
     /// The trial that runs counts as lost at another time; none: it is over, and says nothing.
-    pub(crate) fn set_trial(&mut self, lost: Option<Instant>, now: Instant) {
-        if let Trust::HalfOpen { since, times, trial: Some(_) } = self.trust(now) {
-            self.trust = Trust::HalfOpen { since, times, trial: lost };
+    pub(crate) fn set_trial(&mut self, began: Instant, lost: Option<Instant>, now: Instant) {
+        if let Trust::HalfOpen { since, times, trial: Some(trial) } = self.trust(now)
+            && trial.began == began
+        {
+            self.trust = Trust::HalfOpen { since, times, trial: lost.map(|lost| Trial { began, lost }) };
         }
     }
 
@@ -156,9 +166,7 @@ impl Record {
                 *self = Record { trust: Trust::Trusted { since: now, times }, ..Record::default() };
             }
             (Trust::HalfOpen { times, .. }, Verdict::Fall) => self.eject(times.saturating_add(1), terms, now),
-            (Trust::HalfOpen { since, times, .. }, Verdict::Neutral) => {
-                self.trust = Trust::HalfOpen { since, times, trial: None };
-            }
+            (Trust::HalfOpen { .. }, Verdict::Neutral) => self.set_trial(sent, None, now),
             (Trust::Trusted { .. }, Verdict::Neutral) | (Trust::Ejected { .. }, Verdict::Fall | Verdict::Neutral) => {}
         }
     }
@@ -193,7 +201,7 @@ impl Record {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.trust {
             Trust::Ejected { until, .. } => Some(until),
-            Trust::HalfOpen { trial, .. } => trial,
+            Trust::HalfOpen { trial, .. } => trial.map(|trial| trial.lost),
             Trust::Trusted { .. } => None,
         }
     }

@@ -10,8 +10,8 @@ pub(super) enum Out {
     No,
     /// It comes back then, in microseconds.
     Until(u64),
-    /// One may try it; the end of the trial that runs.
-    HalfOpen(Option<u64>),
+    /// One may try it; the beginning and the end of the trial that runs.
+    HalfOpen(Option<(u64, u64)>),
 }
 
 /// What the plain reference holds of one destination. Times are microseconds.
@@ -104,7 +104,7 @@ impl Plain {
             self.out = Out::HalfOpen(None);
             self.out_since = until;
         }
-        if let Out::HalfOpen(Some(lost)) = self.out
+        if let Out::HalfOpen(Some((_, lost))) = self.out
             && lost <= world.now
         {
             self.out = Out::HalfOpen(None);
