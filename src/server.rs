@@ -112,16 +112,8 @@ struct Shared {
     /// An order was given.
     given: Notify,
     // Held while one is being fetched: others who ask meanwhile get the same.
-    snapshot: tokio::sync::Mutex<Option<Taken>>,
+    snapshot: tokio::sync::Mutex<Option<(Instant, Arc<Snapshot>)>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// A snapshot: when it was asked for, and when it came.
-#[derive(Debug)]
-struct Taken {
-    asked: Instant,
-    came: Instant,
-    snapshot: Arc<Snapshot>,
 }
 
 #[derive(Debug)]
@@ -172,27 +164,21 @@ impl Server {
 impl Handle {
     /// The engine's state, at most a quarter of a second old.
     pub async fn snapshot(&self) -> Result<Arc<Snapshot>, Gone> {
-        self.snapshot_if(|_| true).await
-    }
-
-    /// The same, but nothing is missing in it that had happened at that time.
-    async fn snapshot_since(&self, time: Instant) -> Result<Arc<Snapshot>, Gone> {
-        self.snapshot_if(|taken| taken.asked >= time).await
-    }
-
-    async fn snapshot_if(&self, serves: impl FnOnce(&Taken) -> bool) -> Result<Arc<Snapshot>, Gone> {
         let mut cached = self.0.snapshot.lock().await;
-        if let Some(taken) = &*cached
-            && taken.came.elapsed() < SNAPSHOT_AGE
+        if let Some((taken, snapshot)) = &*cached
+            && taken.elapsed() < SNAPSHOT_AGE
             && !self.0.orders.is_closed()
-            && serves(taken)
         {
-            return Ok(Arc::clone(&taken.snapshot));
+            return Ok(Arc::clone(snapshot));
         }
-        let asked = Instant::now();
         let snapshot = self.order(Order::Snapshot).await?;
-        *cached = Some(Taken { asked, came: Instant::now(), snapshot: Arc::clone(&snapshot) });
+        *cached = Some((Instant::now(), Arc::clone(&snapshot)));
         Ok(snapshot)
+    }
+
+    /// The engine's state now; nobody else is served it.
+    async fn fresh_snapshot(&self) -> Result<Arc<Snapshot>, Gone> {
+        self.order(Order::Snapshot).await
     }
 
     /// Puts `sets` in the place of all sets and tells what that changed.

@@ -3,14 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use super::Gone;
 use super::node::Shared;
-use super::{Gone, SNAPSHOT_AGE};
 use crate::config::Config;
 use crate::edge::store::memory::{self, GivenOrder, KeptHealth, Memory, MemoryError};
 use crate::engine::dispatch::{Remembered, SetId, Sets};
@@ -80,28 +80,21 @@ impl Shared {
                 () = sleep(LOOK.min(self.keeper.ttl / 4)) => {}
                 _ = stopped.changed() => return,
             }
-            let stirred = Instant::now();
-            tokio::select! {
-                // By then somebody else may have taken a snapshot that serves.
-                () = sleep(SNAPSHOT_AGE) => {}
-                _ = stopped.changed() => return,
-            }
-            if self.keep(stirred).await.is_err() {
+            if self.keep().await.is_err() {
                 return;
             }
             tokio::select! {
-                () = sleep(PAUSE - SNAPSHOT_AGE) => {}
+                () = sleep(PAUSE) => {}
                 _ = stopped.changed() => return,
             }
         }
     }
 
-    /// Writes what is known since that time, if the disk does not have it. What can't be written is told, and tried again
-    /// later.
-    pub(super) async fn keep(&self, since: Instant) -> Result<Result<(), MemoryError>, Gone> {
+    /// Writes what is known now, if the disk does not have it. What can't be written is told, and tried again later.
+    pub(super) async fn keep(&self) -> Result<Result<(), MemoryError>, Gone> {
         let Keeper { path, ttl, on_disk, .. } = &self.keeper;
         let mut on_disk = on_disk.lock().await;
-        let snapshot = self.handle.snapshot_since(since).await?;
+        let snapshot = self.handle.fresh_snapshot().await?;
         let memory = Memory::of(&snapshot, SystemTime::now());
         // Long before the file would be held for stale, it says again that all is as it was.
         let is_young = memory.written.duration_since(on_disk.written).is_ok_and(|age| age < *ttl / 4);

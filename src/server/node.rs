@@ -246,7 +246,7 @@ impl Node {
     /// Stops the node at once; what is to outlive it is on disk then.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
-        let _ = self.shared.keep(std::time::Instant::now()).await;
+        let _ = self.shared.keep().await;
         self.shared.handle.stop().await;
     }
 }
@@ -282,7 +282,7 @@ impl http::Node for Shared {
             return Ok(Given::InVain);
         }
         // Whoever is told that it holds may rely on it, whatever happens to the node next.
-        Ok(match self.keep(std::time::Instant::now()).await.map_err(gone)? {
+        Ok(match self.keep().await.map_err(gone)? {
             Ok(()) => Given::Kept,
             Err(fault) => Given::Unkept(fault.to_string()),
         })
