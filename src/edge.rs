@@ -3,6 +3,7 @@
 pub mod check;
 pub mod client;
 pub mod counters;
+pub mod descriptors;
 pub mod http;
 pub mod interfaces;
 pub mod key;

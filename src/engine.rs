@@ -21,7 +21,7 @@ use bytes::Bytes;
 use self::dialog::Dialogs;
 use self::dispatch::Dispatch;
 use self::event::{Drain, DropCause};
-use self::flow::Flow;
+use self::flow::{Fault, Flow};
 use self::probe::{Prober, Scene};
 use self::proxy::{Owner, Proxy, World};
 use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
@@ -56,7 +56,8 @@ pub struct Config {
 /// What bounds the engine's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Transactions in being, client and server; above it new requests get 503.
+    /// Transactions in being, client and server; above it new requests get 503. A call leaves about a hundred
+    /// transaction-seconds behind (four times 64*T1), so 2,000 calls a second hold 200,000.
     pub transactions: usize,
     /// Live sessions in the table; above it sessions are no longer counted, calls go on.
     pub sessions: usize,
@@ -71,7 +72,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            transactions: 200_000,
+            transactions: 500_000,
             sessions: 1_000_000,
             message: 65_535,
             header_lines: 256,
@@ -130,7 +131,7 @@ impl Engine {
                 prober.unreachable(&mut scene(&mut world), flow);
             }
             Input::Refused { flow, quoted } => refused(&mut world, prober, flow, quoted, happened),
-            Input::Undelivered { flow: _, bytes } => undelivered(&mut world, prober, bytes, happened),
+            Input::Undelivered { flow: _, bytes, fault } => undelivered(&mut world, prober, bytes, fault, happened),
             Input::Unframed { flow, head, fault } => proxy.unframed(&mut world, flow, head, fault),
             Input::Sets(sets) => {
                 let changes = world.dispatch.replace(sets, now);
@@ -196,15 +197,21 @@ fn scene<'s>(world: &'s mut World<'_>) -> Scene<'s> {
 
 /// A message that could not be sent ends the client transaction of its branch, if it has one. An answer has gone every way
 /// that there is, and an ACK or CANCEL that is lost is mended by the INVITE's own timers.
-fn undelivered(world: &mut World<'_>, prober: &mut Prober, bytes: &[u8], happened: &mut Vec<Happened<Owner>>) {
+fn undelivered(
+    world: &mut World<'_>,
+    prober: &mut Prober,
+    bytes: &[u8],
+    fault: Fault,
+    happened: &mut Vec<Happened<Owner>>,
+) {
     let Ok(message) = Message::parse(bytes) else { return };
     if let (Start::Request { method, .. }, Some(text)) = (message.start(), message.via().branch)
         && !matches!(method, Method::Ack | Method::Cancel)
-        && !prober.undelivered(&mut scene(world), text, method)
+        && !prober.undelivered(&mut scene(world), text, method, fault)
         && let Some(branch) = world.keys.read_branch(text)
         && let Some(client) = world.transactions.client(&branch, method)
     {
-        world.transactions.undelivered(client, world.now.mono, happened);
+        world.transactions.undelivered(client, fault, world.now.mono, happened);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The engine on virtual time, from outside: no socket is opened and nothing sleeps.
 
+mod capacity;
 mod captures;
 mod checks;
 mod failover;

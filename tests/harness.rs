@@ -287,6 +287,11 @@ impl Bench {
         sent
     }
 
+    /// Lets time pass without waking the engine: the process stands still.
+    pub(crate) fn stall(&mut self, time: Duration) {
+        self.now += time;
+    }
+
     fn now(&self) -> Now {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.now;
         Now { mono: Instant::after_start(self.now), wall }

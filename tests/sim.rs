@@ -72,7 +72,8 @@ impl Sim {
         let address = |text: String| text.parse::<SocketAddr>().expect("an address");
         let destinations: Vec<_> =
             (0..rng.u16(2..=5)).map(|number| address(format!("10.129.39.88:{}", 7010 + number))).collect();
-        let algorithm = if rng.bool() { Algorithm::RoundRobin } else { Algorithm::ALL[rng.usize(..3)] };
+        let algorithm =
+            if rng.bool() { Algorithm::RoundRobin } else { Algorithm::ALL[rng.usize(..Algorithm::ALL.len())] };
         // Most sessions end by BYE; in some runs lifetimes are so short that they end first.
         let lifetime = Duration::from_secs([3600, 3600, 3600, 20][rng.usize(..4)]);
         let late = Duration::from_millis([0, 0, 5, 300, 3000][rng.usize(..5)]);

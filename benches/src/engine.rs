@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::SystemTime;
 
 use divan::{AllocProfiler, Bencher};
-use tandem::engine::dispatch::{Algorithm, Dispatch, Plan, Policy, Row, RowState, Set, SetId, Sets, Turn};
+use tandem::engine::dispatch::{Algorithm, DestinationId, Dispatch, Load, Plan, Policy, Row, RowState, Set, SetId, Sets, Turn};
 use tandem::engine::flow::Transport;
 use tandem::engine::sip::Message;
 use tandem::engine::{Instant, Now};
@@ -51,7 +51,7 @@ fn forward_ack(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(args = [2, 10, 100], consts = [4, 6, 8])]
 fn plan<const ALGORITHM: u32>(bencher: Bencher<'_, '_>, destinations: u16) {
-    let algorithm = Algorithm::ALL.into_iter().find(|one| one.number() == ALGORITHM).expect("a number of ours");
+    let algorithm = Algorithm::ALL.into_iter().find(|one| one.number() == Some(ALGORITHM)).expect("a number of ours");
     let mut dispatch = Dispatch::new(vec![Policy { algorithm, ..Policy::of(SetId(19)) }], 1);
     let row = |port: u16| Row {
         row: i64::from(port),
@@ -70,7 +70,20 @@ fn plan<const ALGORITHM: u32>(bencher: Bencher<'_, '_>, destinations: u16) {
     let mut plan = Plan::default();
     // A plan's memory is used again; the first one gets it.
     dispatch.plan(SetId(19), Turn::Session, &mut plan);
-    bencher.bench_local(|| dispatch.plan(SetId(19), Turn::Session, now.mono, black_box(&mut plan)));
+    bencher.bench_local(|| dispatch.plan(SetId(19), Turn::Session, &Nobody, now.mono, black_box(&mut plan)));
+}
+
+/// No session anywhere.
+struct Nobody;
+
+impl Load for Nobody {
+    fn sessions(&self, _: DestinationId) -> u64 {
+        0
+    }
+
+    fn sessions_peak(&self, _: DestinationId) -> u64 {
+        0
+    }
 }
 
 /// The whole call, with the timers that fire meanwhile for those before it.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::run::foreign;
+use super::run::{OPEN, foreign};
 use super::{Failure, block_on, term};
 use crate::config::Config;
 use crate::edge::store::Load;
@@ -36,6 +36,11 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
         let Listener { transport, bind, advertise, role, .. } = listener;
         let here = if foreign.contains(&listener) { ", an address that this machine does not have now" } else { "" };
         term::line(&format!("  listener {}:{bind} as {advertise} ({}){here}", transport.name(), role.name()));
+    }
+    match config.http {
+        Some(address) if address.ip().is_loopback() => term::line(&format!("  HTTP surface {address}")),
+        Some(address) => term::line(&format!("  HTTP surface {address}: {OPEN}")),
+        None => term::line("  no HTTP surface"),
     }
     for rule in &config.route.rules {
         term::line(&format!("  rule {:?}", rule.name));

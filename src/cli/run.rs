@@ -12,6 +12,9 @@ use crate::edge::{interfaces, log};
 use crate::engine::flow::{Listener, Role};
 use crate::server::Node;
 
+/// What is wrong with an HTTP surface that others than this machine reach.
+pub(super) const OPEN: &str = "whoever reaches the HTTP surface may give orders: let a firewall choose who does";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The configuration file.
@@ -47,21 +50,30 @@ async fn serve(config: Config) -> Result<(), Failure> {
     })?;
     if let Some(address) = node.http() {
         info!(%address, "HTTP surface: /live /ready /metrics /sets, POST /reload /drain");
+        if !address.ip().is_loopback() {
+            warn!(%address, "{OPEN}");
+        }
     }
-    loop {
+    let by_signal = loop {
         tokio::select! {
             told = signals.next() => match told {
                 // Either way the node has told its log.
                 Told::Reload => drop(node.reload().await),
-                Told::Stop => break,
+                Told::Stop => break true,
             },
-            () = node.drain_ordered() => break,
+            () = node.drain_ordered() => break false,
         }
-    }
-    // A second signal does not wait.
+    };
+    // A second signal does not wait; after POST /drain the first one does, since a supervisor sends it to any node.
+    let hurry = async {
+        if !by_signal {
+            signals.stopped().await;
+        }
+        signals.stopped().await;
+    };
     tokio::select! {
         () = node.drain() => {}
-        () = signals.stopped() => {}
+        () = hurry => {}
     }
     info!("stopping");
     node.stop().await;

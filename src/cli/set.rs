@@ -75,7 +75,7 @@ async fn order(args: &Args, by: &str, surface: Surface) -> Result<(), Failure> {
 
 /// What holds now.
 fn said(story: &DestinationStory) -> String {
-    let DestinationStory { set, name, uri, addresses, .. } = story;
+    let DestinationStory { set, name, uri, addresses, unkept, .. } = story;
     let all = || addresses.iter().map(|one| &one.destination);
     let title = title(*set, name);
     let order = all().next().map_or("", |one| one.order.order.as_str());
@@ -93,7 +93,9 @@ fn said(story: &DestinationStory) -> String {
             sessions => format!("{order}; {sessions} sessions are left"),
         },
     };
-    format!("{uri} of set {title}: {state}")
+    let unkept =
+        unkept.as_ref().map_or_else(String::new, |cause| format!("\nbut a restart would not know of it: {cause}"));
+    format!("{uri} of set {title}: {state}{unkept}")
 }
 
 #[cfg(test)]
@@ -109,7 +111,8 @@ mod tests {
             AddressStory { destination: one, observations: Vec::new() }
         };
         let addresses = sessions.iter().map(address).collect();
-        DestinationStory { node: "a".into(), set: 19, name: "tts".into(), uri: "sip:10.0.0.1:7010".into(), addresses }
+        let uri = "sip:10.0.0.1:7010".into();
+        DestinationStory { node: "a".into(), set: 19, name: "tts".into(), uri, addresses, unkept: None }
     }
 
     #[test]
@@ -126,6 +129,13 @@ mod tests {
         ] {
             assert_eq!(said(&story), format!("sip:10.0.0.1:7010 of set 19 (tts): {text}"));
         }
+    }
+
+    #[test]
+    fn an_order_that_is_not_on_disk_is_told() {
+        let story = DestinationStory { unkept: Some("no room".to_owned()), ..story("drain", &[0], false) };
+        let words = "drain; no session is left\nbut a restart would not know of it: no room";
+        assert!(said(&story).ends_with(words), "{}", said(&story));
     }
 
     #[test]

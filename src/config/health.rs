@@ -126,6 +126,12 @@ fn read_damping(section: &Section<'_>) -> Option<Damping> {
         let problem = format!("reuse ({reuse}) is not below suppress ({suppress}): give less");
         section.fault_of(&["reuse", "suppress"], &problem);
     }
+    if f64::from(suppress) >= damping.most() {
+        let problem = format!(
+            "suppress ({suppress}) is never exceeded: no penalty is more than 4096 times reuse ({reuse}): give less"
+        );
+        section.fault_of(&["suppress", "reuse"], &problem);
+    }
     section.finish();
     section.is_present().then_some(damping)
 }
@@ -166,6 +172,15 @@ fn percent(section: &Section<'_>, key: &'static str, least: i64, otherwise: u8) 
 mod tests {
     use super::*;
     use crate::config::tests::{faults, policy};
+
+    #[test]
+    fn damping_that_no_penalty_could_reach_is_told() {
+        let text = |suppress| format!("[[set]]\nid = 19\n[set.damping]\nreuse = 2\nsuppress = {suppress}\n");
+        let told = "5: set 19.damping: suppress (8192) is never exceeded: no penalty is more than 4096 times reuse (2): give less";
+        assert_eq!(faults(&text(8192)), [told]);
+        let damping = policy("[set.damping]\nreuse = 2\nsuppress = 8191\n").judgement.damping;
+        assert_eq!(damping.map(|damping| damping.suppress), Some(8191));
+    }
 
     #[test]
     fn every_key_is_read() {

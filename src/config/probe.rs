@@ -13,7 +13,9 @@ use super::health::DAY;
 use super::listeners::Bound;
 use super::reader::Section;
 use super::values::{self, duration_within, one_of};
-use crate::engine::dispatch::{Check, CheckKind, Combine, InitState, Observe, Probing, SipProbe, When};
+use crate::engine::dispatch::{
+    BadAnswer, Check, CheckKind, Codes, Combine, InitState, Observe, Probing, SipProbe, When,
+};
 use crate::engine::flow::{Listener, ListenerId, Role};
 use crate::engine::sip::Uri;
 
@@ -175,6 +177,7 @@ struct Keys {
     socket: Option<ListenerId>,
     headers: Option<Vec<(String, String)>>,
     max_forwards: Option<u8>,
+    accept: Option<Vec<Codes>>,
     times: Times,
     tcp: Switch,
     /// None within: the one that the server's SDP names.
@@ -199,6 +202,7 @@ impl Keys {
             socket: self.socket.or(below.socket),
             headers: self.headers.or_else(|| below.headers.clone()),
             max_forwards: self.max_forwards.or(below.max_forwards),
+            accept: self.accept.or_else(|| below.accept.clone()),
             times: self.times.over(&below.times),
             tcp: self.tcp.over(below.tcp),
             tcp_port: self.tcp_port.or(below.tcp_port),
@@ -228,6 +232,7 @@ impl Keys {
                 socket: self.socket,
                 headers: self.headers.clone().unwrap_or_default(),
                 max_forwards: self.max_forwards.unwrap_or(usual.max_forwards),
+                accept: self.accept.clone().unwrap_or_default(),
             };
             checks.push(self.times.check(CheckKind::Sip(sip)));
         }
@@ -379,6 +384,7 @@ impl<'d> Tables<'d> {
             socket: probe.text("socket", |text| bound.of_node(text)),
             headers: read_headers(&probe.section("headers")),
             max_forwards: probe.number("max_forwards", 0..=255).and_then(|hops| u8::try_from(hops).ok()),
+            accept: probe.texts("accept", |text| text.parse().map_err(|bad: BadAnswer| bad.to_string())),
             times: Times::read(probe),
             init_state: probe.text(
                 "init_state",
@@ -473,6 +479,7 @@ mod tests {
             socket = "udp:127.0.0.1:8060"
             headers = { User-Agent = "t", X-Probe = "1, 2" }
             max_forwards = 1
+            accept = ["480", "4xx"]
             interval = "4s"
             fast_interval = "500ms"
             down_interval = "3s"
@@ -497,6 +504,7 @@ mod tests {
             socket: Some(ListenerId(0)),
             headers: vec![("User-Agent".to_owned(), "t".to_owned()), ("X-Probe".to_owned(), "1, 2".to_owned())],
             max_forwards: 1,
+            accept: ["480", "4xx"].map(|text| text.parse().expect("a code or a class")).to_vec(),
         };
         let first = Check {
             kind: CheckKind::Sip(sip),
@@ -553,6 +561,7 @@ mod tests {
             interval = "4s"
             rise = 5
             headers = { A = "b" }
+            accept = "480"
             [set.probe.tcp]
             port = 1544
             fall = 7
@@ -574,6 +583,20 @@ mod tests {
         assert_eq!(own.checks[1], expected);
         assert_eq!(policy.probing_of("sip:127.0.0.1:7011").checks, []);
         assert_eq!(policy.probing_of("sip:127.0.0.1:7012"), &policy.probing);
+    }
+
+    #[test]
+    fn a_destination_may_accept_other_answers_than_its_set() {
+        let own = "[[set.destination]]\nuri = \"sip:127.0.0.1:7010\"\nprobe = { accept = [\"404\", \"5xx\"] }\n";
+        let policy = policy(&format!("probe = {{ accept = \"480\" }}\n{own}"));
+        let accepted = |probing: &Probing| {
+            let CheckKind::Sip(sip) = &probing.checks[0].kind else { panic!("{probing:?}") };
+            [404, 480, 599].map(|status| sip.accept.iter().any(|codes| codes.has(status)))
+        };
+        assert_eq!(accepted(&policy.probing), [false, true, false]);
+        assert_eq!(accepted(policy.probing_of("sip:127.0.0.1:7010")), [true, false, true]);
+        let faults = faults("[[set]]\nid = 19\nprobe = { accept = \"200 OK\" }\n");
+        assert_eq!(faults, ["3: set 19.probe.accept is \"200 OK\": give a code from 200 to 699, or a class as 5xx"]);
     }
 
     #[test]
@@ -649,7 +672,7 @@ probe = { tcp = 1544 }
             "17: set 19.probe.when is \"never\": give one of always, down, idle",
             "18: set 19.probe.combine is 4: give \"all\", \"any\" or a whole number from 1 to 3",
             "19: set 19.probe.adress is no known key: give one of tcp, http, enabled, sip, method, from, socket, headers, \
-             max_forwards, interval, fast_interval, down_interval, timeout, jitter_percent, fall, rise, init_state, when, \
+             max_forwards, accept, interval, fast_interval, down_interval, timeout, jitter_percent, fall, rise, init_state, when, \
              combine",
             "21: set 19.probe.headers.Via: a probe has its own: leave it out",
             "22: set 19.probe.headers.A b: give a name of letters, digits and -.!%*_+`'~ only",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::listeners::Bound;
 use super::reader::Section;
-use super::{health, probe, values};
+use super::{capacity, health, probe, values};
 use crate::engine::dispatch::{Algorithm, Failover, MOST_FAILOVERS, Policy, PriorityOrder, RetryOn, SetId};
 use crate::engine::route::{Action, Condition, Config, Pattern, Rewrite, Rule, Target, UriPart};
 use crate::engine::sip::Reply;
@@ -34,7 +34,11 @@ pub(super) fn read_sets(root: &Section<'_>, bound: &Bound) -> Vec<Policy> {
 
 fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
     let algorithm = |text: &str| {
-        let all: Vec<_> = Algorithm::ALL.iter().map(|one| format!("{} ({})", one.name(), one.number())).collect();
+        let name = |one: &Algorithm| match one.number() {
+            Some(number) => format!("{} ({number})", one.name()),
+            None => one.name().to_owned(),
+        };
+        let all: Vec<_> = Algorithm::ALL.iter().map(name).collect();
         Algorithm::from_name_or_number(text).ok_or_else(|| format!("give one of {}", all.join(", ")))
     };
     let order = |text: &str| match text {
@@ -56,6 +60,7 @@ fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
         probing_instead,
         judgement,
         panic: health::read_panic(&section.section("panic")),
+        capacity: capacity::read(&section.section("capacity"), set),
     }
 }
 
@@ -78,7 +83,7 @@ fn read_failover(section: &Section<'_>, default: Failover) -> Failover {
     }
 }
 
-fn read_reply(section: &Section<'_>, default: Reply) -> Reply {
+pub(super) fn read_reply(section: &Section<'_>, default: Reply) -> Reply {
     let status = section.number("status", 300..=699).map(|status| status as u16);
     let reason = section.text("reason", values::reason);
     let retry_after = section.text("retry_after", values::duration_from(Duration::from_secs(1)));

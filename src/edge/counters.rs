@@ -39,6 +39,11 @@ impl SendFault {
         SendFault::Other,
     ];
 
+    /// Whether the same message may leave when it is sent again.
+    pub fn is_passing(self) -> bool {
+        matches!(self, SendFault::Full | SendFault::Refused | SendFault::NoBuffers)
+    }
+
     /// As in a metric's label.
     pub fn name(self) -> &'static str {
         match self {

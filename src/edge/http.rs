@@ -9,12 +9,14 @@ mod sets;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -26,7 +28,7 @@ use tokio::time;
 
 use crate::edge::metrics::CONTENT_TYPE;
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{NoSuchDestination, Observation, SetId, Standing};
+use crate::engine::dispatch::{Observation, SetId, Standing};
 
 use idle::IdleListener;
 
@@ -56,13 +58,8 @@ pub trait Node: Send + Sync + 'static {
     fn snapshot(&self) -> impl Future<Output = Result<Arc<Snapshot>, String>> + Send;
     /// What was seen last of a destination.
     fn history(&self, set: SetId, uri: &str) -> impl Future<Output = Result<History, String>> + Send;
-    /// Gives an operator's order to a destination.
-    fn give(
-        &self,
-        set: SetId,
-        uri: &str,
-        standing: Standing,
-    ) -> impl Future<Output = Result<Result<(), NoSuchDestination>, String>> + Send;
+    /// Gives an operator's order to a destination, and puts it on disk.
+    fn give(&self, set: SetId, uri: &str, standing: Standing) -> impl Future<Output = Result<Given, String>> + Send;
     /// Whether the node can take calls, and what is wrong with it.
     fn readiness(&self) -> impl Future<Output = Readiness> + Send;
     /// The metrics as text ([`crate::edge::metrics::render`]).
@@ -80,6 +77,17 @@ pub struct Readiness {
     pub reasons: Vec<String>,
     /// What is wrong although it can: the store fails, a set is empty.
     pub degraded: Vec<String>,
+}
+
+/// What has become of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// It holds, and outlives a restart.
+    Kept,
+    /// It holds; why a restart would not know of it.
+    Unkept(String),
+    /// The set has no such destination.
+    InVain,
 }
 
 /// A reload that took effect.
@@ -186,6 +194,7 @@ fn router<N: Node>(node: Arc<N>) -> Router {
             error(StatusCode::NOT_FOUND, "no such path: /live, /ready, /metrics, /sets, /reload, /drain")
         })
         .layer(DefaultBodyLimit::max(BODY))
+        .layer(middleware::from_fn(by_address))
         .with_state(Shared { node, reload: Arc::default() })
 }
 
@@ -232,9 +241,31 @@ async fn drain<N: Node>(State(shared): State<Shared<N>>, headers: HeaderMap) -> 
     (StatusCode::ACCEPTED, Json(json!({ "draining": true }))).into_response()
 }
 
+/// A page whose own name leads here (DNS rebinding) could read all and order anything; its browser tells that name in Host.
+/// Monitors ask by the names of hosts, and what they ask for orders nothing.
+async fn by_address(request: Request, next: Next) -> Response {
+    let monitored = matches!(request.uri().path(), "/live" | "/ready" | "/metrics");
+    match monitored || request.headers().get_all(header::HOST).iter().all(is_address) {
+        true => next.run(request).await,
+        false => error(StatusCode::FORBIDDEN, "asked by a name that may be anybody's: give an IP address or localhost"),
+    }
+}
+
+fn is_address(host: &HeaderValue) -> bool {
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+}
+
 /// A browser sends Origin with every request that a page makes to change something; no page has business here.
 fn is_from_a_page(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN)
+}
+
+/// A page may send text and forms anywhere unasked, but not this.
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
 fn too_late() -> Response {
@@ -282,7 +313,7 @@ mod tests {
             Err("no engine".to_owned())
         }
 
-        async fn give(&self, _: SetId, _: &str, _: Standing) -> Result<Result<(), NoSuchDestination>, String> {
+        async fn give(&self, _: SetId, _: &str, _: Standing) -> Result<Given, String> {
             panic!("nothing here is to be ordered")
         }
 
@@ -416,10 +447,46 @@ mod tests {
             let (status, ..) = answer(send(running.address, line, "Origin: http://evil.example\r\n").await).await;
             assert_eq!((status, running.node.reloads.load(SeqCst), running.node.drained.load(SeqCst)), (403, 0, false));
         }
-        let order = send(running.address, "PUT /sets/19/destination/order?uri=x", "Origin: http://evil.example\r\n");
-        assert_eq!(answer(order.await).await.0, 403);
+        let line = "PUT /sets/19/destination/order?uri=x";
+        for (header, expected) in [
+            ("Origin: http://evil.example\r\nContent-Type: application/json\r\n", 403),
+            ("", 415),
+            ("Content-Type: text/plain\r\n", 415),
+            ("Content-Type: application/x-www-form-urlencoded\r\n", 415),
+            // It is read, and is empty.
+            ("Content-Type: Application/JSON; charset=utf-8\r\n", 400),
+        ] {
+            assert_eq!(answer(send(running.address, line, header).await).await.0, expected, "{header}");
+        }
         assert_eq!(ask(running.address, "POST /drain").await.0, 202);
         assert!(running.node.drained.load(SeqCst));
+    }
+
+    #[tokio::test]
+    async fn who_came_by_a_name_that_may_be_anybodys_gets_nothing() {
+        let running = run().await;
+        for (hosts, expected) in [
+            (&["127.0.0.1:9060"][..], 200),
+            (&["[::1]:9060"], 200),
+            (&["[::1]"], 200),
+            (&["10.0.0.1"], 200),
+            (&["LOCALHOST:9060"], 200),
+            (&["evil.example:9060"], 403),
+            (&["localhost.evil.example"], 403),
+            (&["127.0.0.1.evil.example"], 403),
+            (&["127.0.0.1", "evil.example"], 403),
+            (&[""], 403),
+        ] {
+            let mut stream = TcpStream::connect(running.address).await.expect("listening");
+            let hosts: String = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
+            let request = |path| format!("GET {path} HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n");
+            stream.write_all(request("/sets").as_bytes()).await.expect("written");
+            let (status, ..) = answer(stream).await;
+            assert_eq!(status == 403, expected == 403, "{hosts}");
+            let mut stream = TcpStream::connect(running.address).await.expect("listening");
+            stream.write_all(request("/metrics").as_bytes()).await.expect("written");
+            assert_eq!(answer(stream).await.0, 200, "a monitor's: {hosts}");
+        }
     }
 
     #[tokio::test]

@@ -108,8 +108,12 @@ pub fn table() -> impl Iterator<Item = &'static Row> {
 /// The text that Prometheus reads ([`CONTENT_TYPE`]). A metric without a value, such as those of destinations while no
 /// set is loaded, is left out.
 pub fn render(view: &View<'_>) -> String {
-    let families: Vec<_> = table().filter_map(|row| family(row, view)).collect();
-    TextEncoder::new().encode_to_string(&families).expect("families with name and values go into a string")
+    let mut text = String::new();
+    // One after the other: of 10,000 destinations all at once would take a hundred megabytes more than their text.
+    for family in table().filter_map(|row| family(row, view)) {
+        TextEncoder::new().encode_utf8(&[family], &mut text).expect("a family with name and values goes into a string");
+    }
+    text
 }
 
 fn family(row: &Row, view: &View<'_>) -> Option<MetricFamily> {
@@ -177,7 +181,7 @@ mod tests {
     use super::*;
     use crate::edge::counters::SendFault;
     use crate::engine::dispatch::{
-        DestinationId, Fitness, Health, Kept, Order, RowState, SetId, Standing, Why, Witness,
+        DestinationId, Fitness, Health, Kept, Limits, Order, RowState, SetId, Standing, Why, Witness,
     };
     use crate::engine::snapshot::{DestinationView, SetView};
 
@@ -202,6 +206,7 @@ mod tests {
             since: UNIX_EPOCH,
             why: Why::Works,
             fitness: Fitness::Ordered(Order::Drain),
+            limits: Limits::default(),
             probed: true,
             share: 30,
             penalty: 0,
@@ -219,8 +224,8 @@ mod tests {
     }
 
     /// Three probes, one of which took longer than any bound.
-    fn latencies() -> [Latency; 4] {
-        let mut latencies = <[Latency; 4]>::default();
+    fn latencies() -> [Latency; Witness::ALL.len()] {
+        let mut latencies = <[Latency; Witness::ALL.len()]>::default();
         let options = &mut latencies[Witness::Options as usize];
         (options.buckets[0], options.buckets[3]) = (1, 1);
         (options.count, options.sum) = (3, Duration::from_millis(20_008));
@@ -234,6 +239,7 @@ mod tests {
             name: "tts".to_owned(),
             algorithm: "round_robin",
             empty: 5,
+            full: 2,
             failovers: 3,
             exhausted: 1,
             panicking: true,
@@ -311,6 +317,7 @@ mod tests {
             r#"tandem_responses_total{set="19",destination="sip:10.129.39.88:7010",class="6xx"} 6"#,
             r#"tandem_sessions{set="19",destination="sip:10.129.39.88:7010"} 4"#,
             r#"tandem_set_empty_total{set="19"} 5"#,
+            r#"tandem_set_full_total{set="19"} 2"#,
             r#"tandem_failovers_total{set="19"} 3"#,
             r#"tandem_exhausted_total{set="19"} 1"#,
             r#"tandem_set_panicking{set="19"} 1"#,

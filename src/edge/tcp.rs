@@ -21,7 +21,7 @@ use tracing::warn;
 use self::table::{NoPlace, Origin, Outgoing, Queue, Table, Waiting};
 use crate::edge::counters::Counters;
 use crate::edge::udp::Waker;
-use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
+use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
 use crate::engine::sip::{FrameFault, FrameLimits};
 
 pub use bind::BindError;
@@ -98,6 +98,8 @@ pub enum Heard {
         flow: Flow,
         /// The message.
         bytes: Bytes,
+        /// Whose doing it is.
+        fault: Fault,
     },
     /// A connection that we had made broke: whatever went that way and was not answered may be lost.
     Lost {
@@ -185,9 +187,10 @@ impl Streams {
     /// flow's peer, else by a new one to there. What can't be delivered later comes back as [`Heard::Undelivered`].
     ///
     /// # Errors
-    /// The message, if a queue is full, too much waits on all of them, or there are too many connections.
-    pub fn send(&self, flow: Flow, bytes: Bytes) -> Result<(), Bytes> {
-        self.shared.send(Outgoing { flow, bytes }).map_err(|message| message.bytes)
+    /// The message, if a queue is full, which is the peer's fault, or too much waits on all of them or there are too many
+    /// connections, which is ours.
+    pub fn send(&self, flow: Flow, bytes: Bytes) -> Result<(), (Fault, Bytes)> {
+        self.shared.send(Outgoing { flow, bytes }).map_err(|(fault, message)| (fault, message.bytes))
     }
 
     /// Closes a connection once what waits for it is written.
@@ -221,7 +224,7 @@ impl Shared {
     }
 
     /// See [`Streams::send`].
-    fn send(self: &Arc<Self>, message: Outgoing) -> Result<(), Outgoing> {
+    fn send(self: &Arc<Self>, message: Outgoing) -> Result<(), (Fault, Outgoing)> {
         let Flow { listener, peer, connection, .. } = message.flow;
         let mut table = self.table();
         let mut message = message;
@@ -230,23 +233,23 @@ impl Shared {
             message = match table.enqueue(id, message) {
                 Ok(()) => return Ok(()),
                 Err((NoPlace::Gone, message)) => message,
-                Err((NoPlace::Full, message)) => {
+                Err((place, message)) => {
                     self.counters.stream_full();
-                    return Err(message);
+                    return Err((fault_of(place), message));
                 }
             };
         }
         let local = self.listeners.iter().find(|(id, _)| *id == listener).map(|(_, address)| address.ip());
-        let Some(local) = local.filter(|_| peer.port() != 0) else { return Err(message) };
+        let Some(local) = local.filter(|_| peer.port() != 0) else { return Err((Fault::Ours, message)) };
         if !table.has_room(message.bytes.len()) {
             self.counters.stream_full();
-            return Err(message);
+            return Err((Fault::Ours, message));
         }
         let Some((id, queue)) = table.add_ours(listener, peer) else {
             self.counters.stream_refused();
-            return Err(message);
+            return Err((Fault::Ours, message));
         };
-        let queued = table.enqueue(id, message).map_err(|(_, message)| message);
+        let queued = table.enqueue(id, message).map_err(|(place, message)| (fault_of(place), message));
         self.counters.streams(table.len());
         drop(table);
         let flow = Flow { listener, transport: Transport::Tcp, peer, connection: id };
@@ -272,8 +275,9 @@ impl Shared {
         told
     }
 
-    /// Takes a connection out. What it left unsent goes another way if there is one, else back to the engine.
-    async fn end(self: &Arc<Self>, id: ConnectionId, mut queue: Queue, unsent: Option<Waiting>) {
+    /// Takes a connection out. What it left unsent goes another way if there is one, else back to the engine, with whose
+    /// fault the end was.
+    async fn end(self: &Arc<Self>, id: ConnectionId, mut queue: Queue, unsent: Option<Waiting>, fault: Fault) {
         let count = {
             let mut table = self.table();
             table.remove(id);
@@ -292,12 +296,19 @@ impl Shared {
                     let flow = Flow { connection: ConnectionId::default(), ..message.flow };
                     self.send(Outgoing { flow, bytes: message.bytes }).err()
                 }
-                false => Some(message),
+                false => Some((fault, message)),
             };
-            if let Some(Outgoing { flow, bytes }) = undelivered {
-                self.hear(Heard::Undelivered { flow, bytes }).await;
+            if let Some((fault, Outgoing { flow, bytes })) = undelivered {
+                self.hear(Heard::Undelivered { flow, bytes, fault }).await;
             }
         }
+    }
+}
+
+fn fault_of(place: NoPlace) -> Fault {
+    match place {
+        NoPlace::Full | NoPlace::Gone => Fault::Theirs,
+        NoPlace::Crowded => Fault::Ours,
     }
 }
 
@@ -406,7 +417,7 @@ mod tests {
             }
             tokio::task::yield_now().await;
         };
-        assert_eq!((back, counters.read().streams.full), (large, 1));
+        assert_eq!((back, counters.read().streams.full), ((Fault::Theirs, large), 1));
         assert!(sent >= 17, "{sent}");
         // Another peer is not concerned.
         let (other, address) = peer().await;
@@ -428,15 +439,26 @@ mod tests {
             streams.send(flow(nobody, 0), Bytes::from_static(MESSAGE)).expect("room");
         }
         for _ in 0..3 {
-            assert!(
-                matches!(heard(&mut streams).await, Heard::Undelivered { flow: lost, .. } if lost == flow(nobody, 0))
-            );
+            let Heard::Undelivered { flow: lost, fault, .. } = heard(&mut streams).await else { panic!("undelivered") };
+            assert_eq!((lost, fault), (flow(nobody, 0), Fault::Theirs));
         }
         assert_eq!(counters.read().streams.connect_failures, 1);
         // Two at once are more than may be; no port is nowhere.
         let ((_one, first), (_two, second)) = (peer().await, peer().await);
         streams.send(flow(first, 0), Bytes::from_static(MESSAGE)).expect("room");
-        assert!(streams.send(flow(second, 0), Bytes::from_static(MESSAGE)).is_err());
-        assert!(streams.send(flow(SocketAddr::from(([0; 4], 0)), 77), Bytes::from_static(MESSAGE)).is_err());
+        for nowhere in [flow(second, 0), flow(SocketAddr::from(([0; 4], 0)), 77)] {
+            let back = streams.send(nowhere, Bytes::from_static(MESSAGE));
+            assert_eq!(back, Err((Fault::Ours, Bytes::from_static(MESSAGE))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_we_can_not_even_ask_for_is_our_own_fault() {
+        let (mut streams, _, _) = streams(StreamLimits::default());
+        // No IPv6 address can be reached from the listener's.
+        let nowhere = flow("[::1]:9".parse().expect("an address"), 0);
+        streams.send(nowhere, Bytes::from_static(MESSAGE)).expect("room");
+        let Heard::Undelivered { flow: lost, fault, .. } = heard(&mut streams).await else { panic!("undelivered") };
+        assert_eq!((lost, fault), (nowhere, Fault::Ours));
     }
 }

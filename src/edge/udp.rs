@@ -156,11 +156,20 @@ impl Sockets {
         }
     }
 
-    /// Sends one datagram. What fails is counted by fault, logged once a second, and gone: UDP's own promise.
-    pub fn send(&mut self, listener: ListenerId, peer: SocketAddr, bytes: &[u8], counters: &Counters) {
+    /// Sends one datagram. What fails is counted by fault, logged once a second, and gone: the fault is returned.
+    pub fn send(
+        &mut self,
+        listener: ListenerId,
+        peer: SocketAddr,
+        bytes: &[u8],
+        counters: &Counters,
+    ) -> Option<SendFault> {
         let index = usize::from(listener.0);
         let fault = match self.sockets.get(index).map(|socket| send(socket, peer, bytes)) {
-            Some(Ok(())) => return counters.sent(bytes.len()),
+            Some(Ok(())) => {
+                counters.sent(bytes.len());
+                return None;
+            }
             Some(Err(error)) => fault_of(&error),
             None => SendFault::NoSocket,
         };
@@ -168,6 +177,7 @@ impl Sockets {
         if fault != SendFault::Refused {
             self.complaint.about(self.addresses.get(index).copied(), peer, fault);
         }
+        Some(fault)
     }
 }
 
@@ -300,9 +310,9 @@ mod tests {
     fn what_can_not_be_sent_is_counted_by_its_fault() {
         let (mut here, counters) = (sockets(), Counters::default());
         let [v4, v6] = [here.addresses()[0], here.addresses()[1]];
-        here.send(ListenerId(0), v6, b"x", &counters);
-        here.send(ListenerId(0), v4, &vec![0; 65_508], &counters);
-        here.send(ListenerId(2), v4, b"x", &counters);
+        assert_eq!(here.send(ListenerId(0), v6, b"x", &counters), Some(SendFault::BadAddress));
+        assert_eq!(here.send(ListenerId(0), v4, &vec![0; 65_508], &counters), Some(SendFault::TooLarge));
+        assert_eq!(here.send(ListenerId(2), v4, b"x", &counters), Some(SendFault::NoSocket));
         let faults = counters.read().send_faults;
         let count = |fault| faults[fault as usize];
         assert_eq!([SendFault::BadAddress, SendFault::TooLarge, SendFault::NoSocket].map(count), [1, 1, 1]);

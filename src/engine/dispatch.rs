@@ -1,5 +1,6 @@
 //! Destination sets: what was loaded, who is fit, and who is next.
 
+mod capacity;
 mod destination;
 mod failover;
 mod fitness;
@@ -20,13 +21,14 @@ use std::time::Duration;
 use slotmap::SlotMap;
 use smallvec::SmallVec;
 
+pub use capacity::{Capacity, Limits};
 pub use destination::{Destination, DestinationId, Row, RowState, Set, SetId, Sets};
 pub use failover::{BadOutcome, Failover, RetryOn};
 pub use fitness::Fitness;
 pub use health::{
-    Answers, BOUNDS, BadAnswer, Check, CheckKind, Combine, Damping, Health, InitState, Judgement, KEPT, Kept,
-    LONGEST_RETRY_AFTER, Latency, Level, Meaning, Observation, Observe, Outcome, Probing, SipProbe, SlowStart, When,
-    Why, Witness,
+    Answers, BOUNDS, BadAnswer, Check, CheckKind, Codes, Combine, Damping, Health, InitState, Judgement, KEPT, Kept,
+    KeptPenalty, LONGEST_RETRY_AFTER, Latency, Level, Meaning, Observation, Observe, Outcome, Probing, SipProbe,
+    SlowStart, When, Why, Witness,
 };
 pub use order::{Order, Standing};
 pub use panic::{Panic, PanicMode};
@@ -40,12 +42,15 @@ pub(crate) use health::{Condition, Seen};
 use self::select::{Candidate, Turns};
 use self::watch::Draining;
 use crate::engine::clock::{Instant, Now};
-use crate::engine::sip::Reply;
+use crate::engine::sip::{Method, Reply};
 use crate::engine::snapshot::{DestinationView, SetView};
 use crate::engine::wheel::Wheel;
 
 /// The most failovers that a plan names behind its first choice: nobody waits for more.
 pub const MOST_FAILOVERS: usize = 8;
+
+/// How much later than its call should have ended a trial counts as lost.
+const LATE: Duration = Duration::from_secs(1);
 
 /// How a set chooses and what it answers when it has nobody: one `[[set]]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +73,8 @@ pub struct Policy {
     pub probing_instead: Vec<(String, Arc<Probing>)>,
     /// How their health is judged.
     pub judgement: Judgement,
+    /// How much they may be given.
+    pub capacity: Capacity,
     /// What is done when too few are fit.
     pub panic: Panic,
 }
@@ -85,6 +92,7 @@ impl Policy {
             probing: Arc::default(),
             probing_instead: Vec::new(),
             judgement: Judgement::default(),
+            capacity: Capacity::default(),
             panic: Panic::default(),
         }
     }
@@ -96,7 +104,7 @@ impl Policy {
 
     /// How long a call may take before its trial of a destination counts as lost.
     fn longest_try(&self) -> Duration {
-        self.failover.first_response_timeout + self.failover.final_timeout + Duration::from_secs(1)
+        self.failover.first_response_timeout + self.failover.final_timeout + LATE
     }
 }
 
@@ -107,6 +115,24 @@ pub enum Turn {
     Session,
     /// Any other request's outside a dialog.
     Other,
+}
+
+impl Turn {
+    /// Whose turn a request outside a dialog takes.
+    pub(crate) fn of(method: Method<'_>) -> Self {
+        match method {
+            Method::Invite => Turn::Session,
+            Method::Ack | Method::Bye | Method::Cancel | Method::Options | Method::Other(_) => Turn::Other,
+        }
+    }
+
+    /// What its outcomes are witnesses of.
+    pub(crate) fn witness(self) -> Witness {
+        match self {
+            Turn::Session => Witness::Traffic,
+            Turn::Other => Witness::Other,
+        }
+    }
 }
 
 /// Where a request may go, best first; nobody stands in it twice.
@@ -127,6 +153,17 @@ impl Plan {
     fn is_full(&self) -> bool {
         self.0.len() > MOST_FAILOVERS
     }
+}
+
+/// What a plan has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planned {
+    /// Somebody is fit.
+    Somebody,
+    /// Somebody would be, and nobody has room.
+    Full,
+    /// Nobody is fit.
+    Empty,
 }
 
 /// The load of destinations, which is known elsewhere: dispatch keeps no count of sessions beside the table of them.
@@ -168,6 +205,7 @@ struct SetState {
     /// In the order of the table.
     members: Vec<DestinationId>,
     empty: u64,
+    full: u64,
     failovers: u64,
     exhausted: u64,
     session: Turns,
@@ -204,32 +242,69 @@ impl Dispatch {
     }
 
     /// Puts the fit destinations of the set into `plan` in its algorithm's order, and steps the turn. An unknown set's
-    /// plan is empty.
-    pub fn plan(&mut self, set: SetId, turn: Turn, now: Instant, plan: &mut Plan) {
+    /// plan is empty. One that is half open waits for the INVITE that tries it; other requests go there only if nobody
+    /// else is fit, so that who sends an OPTIONS before each INVITE is not shut out for ever.
+    pub fn plan(&mut self, set: SetId, turn: Turn, load: &dyn Load, now: Instant, plan: &mut Plan) -> Planned {
         plan.0.clear();
         let Dispatch { destinations, sets, fit, .. } = self;
-        let Some(state) = sets.get_mut(&set) else { return };
+        let Some(state) = sets.get_mut(&set) else { return Planned::Empty };
         let SetState { policy, members, .. } = state;
         fit.clear();
-        let mut slow = false;
-        let wanted = members.iter().filter_map(|&id| Some((id, destinations.get(id)?)));
-        for (id, found) in wanted.clone().filter(|(_, found)| found.fitness(&policy.judgement, now).is_fit()) {
-            let share = found.condition.share(&policy.judgement, now);
-            slow |= share < 100;
-            fit.push(Candidate { id, weight: found.row.weight, priority: found.row.priority, share });
+        let (mut slow, mut full, mut sessions) = (false, 0, 0);
+        for (id, found) in members.iter().filter_map(|&id| Some((id, destinations.get(id)?))) {
+            let has = load.sessions(id);
+            sessions += has;
+            // What is no call takes no room.
+            let fitness = match (found.fitness(&policy.judgement, has, now), turn) {
+                (Fitness::Full, Turn::Other) => Fitness::Fit,
+                (fitness, _) => fitness,
+            };
+            full += usize::from(fitness == Fitness::Full);
+            if fitness.is_fit() {
+                let share = found.condition.share(&policy.judgement, now);
+                slow |= share < 100;
+                fit.push(Candidate {
+                    id,
+                    weight: found.row.weight,
+                    priority: found.row.priority,
+                    share,
+                    load: has,
+                    capacity: found.limits.sessions,
+                    latency: found.condition.call_latency(now).as_secs_f64(),
+                });
+            }
+        }
+        if turn == Turn::Session && policy.capacity.set_max_sessions.is_some_and(|limit| sessions >= limit) {
+            full += fit.len();
+            fit.clear();
         }
         if slow {
             // Only then, so that weights stay what people wrote.
             fit.iter_mut().for_each(Candidate::weigh_by_share);
         }
         if policy.panic.threshold > 0 {
-            panic::check(state, destinations, fit);
+            let calls = turn == Turn::Session;
+            let has_room = |judgement: &Judgement, id, found: &Destination| {
+                !calls || found.has_room(judgement, load.sessions(id), now)
+            };
+            panic::check(state, destinations, fit, full, has_room);
+        }
+        if turn == Turn::Other && !state.panicking {
+            let trusted = |one: &Candidate| destinations.get(one.id).is_some_and(|it| !it.condition.is_ejected(now));
+            if fit.iter().any(trusted) {
+                fit.retain(trusted);
+            }
         }
         let turns = match turn {
             Turn::Session => &mut state.session,
             Turn::Other => &mut state.other,
         };
         turns.plan(&state.policy, fit, plan);
+        match (plan.first(), full) {
+            (Some(_), _) => Planned::Somebody,
+            (None, 1..) => Planned::Full,
+            (None, 0) => Planned::Empty,
+        }
     }
 
     /// A destination; none if it is no longer loaded.
@@ -249,15 +324,15 @@ impl Dispatch {
 
     /// Whether a new request may go there, and if not, why not; computed each time, nobody keeps the answer. None if it is
     /// no longer loaded.
-    pub fn fitness(&self, id: DestinationId, now: Instant) -> Option<Fitness> {
+    pub fn fitness(&self, id: DestinationId, load: &dyn Load, now: Instant) -> Option<Fitness> {
         let found = self.destinations.get(id)?;
-        Some(found.fitness(&self.policy(found.set).judgement, now))
+        Some(found.fitness(&self.policy(found.set).judgement, load.sessions(id), now))
     }
 
     /// Whether a request that another destination did not take may go there: if it is fit, or if its set panics and sends to
     /// it all the same.
-    pub(crate) fn may_try(&self, id: DestinationId, now: Instant) -> bool {
-        let Some(fitness) = self.fitness(id, now) else { return false };
+    pub(crate) fn may_try(&self, id: DestinationId, load: &dyn Load, now: Instant) -> bool {
+        let Some(fitness) = self.fitness(id, load, now) else { return false };
         match fitness {
             Fitness::Fit => true,
             Fitness::Unwell(_) | Fitness::OnTrial => {
@@ -268,7 +343,7 @@ impl Dispatch {
                     PanicMode::Fail => false,
                 })
             }
-            Fitness::Ordered(_) | Fitness::Unresolved => false,
+            Fitness::Ordered(_) | Fitness::Unresolved | Fitness::Full => false,
         }
     }
 
@@ -306,6 +381,11 @@ impl Dispatch {
         self.set_mut(set).empty += 1;
     }
 
+    /// Counts a request that found nobody with room.
+    pub(crate) fn note_full(&mut self, set: SetId) {
+        self.set_mut(set).full += 1;
+    }
+
     /// A try at a destination of the set has failed; whether another one has been made.
     pub(crate) fn note_failover(&mut self, set: SetId, tried_again: bool) {
         let state = self.set_mut(set);
@@ -325,6 +405,7 @@ impl Dispatch {
                 name: state.policy.name.clone(),
                 algorithm: state.policy.algorithm.name(),
                 empty: state.empty,
+                full: state.full,
                 failovers: state.failovers,
                 exhausted: state.exhausted,
                 panicking: state.panicking,
@@ -351,6 +432,7 @@ impl SetState {
             configured: false,
             members: Vec::new(),
             empty: 0,
+            full: 0,
             failovers: 0,
             exhausted: 0,
             session: Turns::new(seed),
@@ -383,11 +465,12 @@ fn view_destination(
         health: condition.health(judgement, now.mono),
         since: condition.since,
         why: condition.why(judgement, now.mono),
-        fitness: destination.fitness(judgement, now.mono),
+        fitness: destination.fitness(judgement, load.sessions(id), now.mono),
+        limits: destination.limits,
         probed: !condition.probing().checks.is_empty(),
         share: condition.share(judgement, now.mono),
         penalty: condition.penalty(judgement, now.mono),
-        kept: condition.keep(now.mono),
+        kept: condition.keep(judgement, now.mono),
         latencies: *condition.latencies(),
         falls: counts.falls,
         ejections: counts.ejections,
@@ -449,7 +532,7 @@ mod tests {
 
     fn plan(dispatch: &mut Dispatch, turn: Turn) -> Vec<u16> {
         let mut plan = Plan::default();
-        dispatch.plan(SET, turn, NOW.mono, &mut plan);
+        dispatch.plan(SET, turn, &Idle, NOW.mono, &mut plan);
         assert_eq!(plan.first(), plan.iter().next());
         plan.iter().map(|id| dispatch.destination(id).expect("loaded").row.address.port()).collect()
     }
@@ -545,7 +628,7 @@ mod tests {
             load(&mut dispatch, [Row { state: RowState::Inactive, ..row(1) }]);
             assert!(plan(&mut dispatch, Turn::Other).is_empty());
             let mut plan = Plan(SmallVec::from_elem(DestinationId::default(), 2));
-            dispatch.plan(SetId(77), Turn::Session, NOW.mono, &mut plan);
+            dispatch.plan(SetId(77), Turn::Session, &Idle, NOW.mono, &mut plan);
             assert_eq!(plan, Plan::default(), "an unknown set clears it too");
         }
     }
@@ -565,7 +648,9 @@ mod tests {
     fn an_algorithm_is_known_by_its_name_and_by_its_opensips_number() {
         for algorithm in Algorithm::ALL {
             assert_eq!(Algorithm::from_name_or_number(algorithm.name()), Some(algorithm));
-            assert_eq!(Algorithm::from_name_or_number(&algorithm.number().to_string()), Some(algorithm));
+            if let Some(number) = algorithm.number() {
+                assert_eq!(Algorithm::from_name_or_number(&number.to_string()), Some(algorithm));
+            }
         }
         assert_eq!(Algorithm::from_name_or_number("4"), Some(Algorithm::RoundRobin));
         assert!(
@@ -611,7 +696,7 @@ mod tests {
         assert_eq!(dispatch.view(&Idle, NOW)[0].destinations[0].selections, 1);
         assert_eq!(first(&mut dispatch), Some(7011), "the turn goes on");
         assert_eq!(load(&mut dispatch, [row(7011), row(7012)]), Changes { added: 1, removed: 1, changed: 0 });
-        assert!(dispatch.destination(before).is_none() && dispatch.fitness(before, NOW.mono).is_none());
+        assert!(dispatch.destination(before).is_none() && dispatch.fitness(before, &Idle, NOW.mono).is_none());
         assert_eq!(first(&mut dispatch), Some(7012));
     }
 
@@ -646,7 +731,7 @@ mod tests {
         assert_eq!(dispatch.view(&Idle, NOW)[0].destinations[1].health, Health::Down, "to begin with");
         let later = NOW.mono + Duration::from_secs(10);
         let mut healed = Plan::default();
-        dispatch.plan(SET, Turn::Session, later, &mut healed);
+        dispatch.plan(SET, Turn::Session, &Idle, later, &mut healed);
         assert_eq!(healed.iter().count(), 2, "it is tried again, whatever the table says");
     }
 
@@ -663,7 +748,7 @@ mod tests {
         };
         let ports = |dispatch: &mut Dispatch, set| {
             let mut plan = Plan::default();
-            dispatch.plan(SetId(set), Turn::Session, NOW.mono, &mut plan);
+            dispatch.plan(SetId(set), Turn::Session, &Idle, NOW.mono, &mut plan);
             plan.iter().map(|id| dispatch.destination(id).expect("loaded").row.address.port()).collect::<Vec<_>>()
         };
         let (mut alone, mut beside) = (two_sets(), two_sets());

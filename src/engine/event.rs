@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::engine::dispatch::{
     Health, NoSuchDestination, Observation, Order, Outcome, Remembered, SetId, Sets, Standing, Why,
 };
-use crate::engine::flow::{ConnectionId, Flow, Transport};
+use crate::engine::flow::{ConnectionId, Fault, Flow, Transport};
 use crate::engine::sip::FrameFault;
 
 /// What can happen to the engine.
@@ -34,12 +34,15 @@ pub enum Input<'a> {
         /// The start of the datagram as the error quotes it, maybe cut.
         quoted: &'a [u8],
     },
-    /// One message could not be sent: its connection could not be made, broke, or has too much to send already.
+    /// One message could not be sent: its connection could not be made, broke, or has too much to send already; or it could
+    /// not even leave.
     Undelivered {
         /// The way it was to go.
         flow: Flow,
         /// The message.
         bytes: &'a [u8],
+        /// Evidence against the peer only if it is the peer's.
+        fault: Fault,
     },
     /// A stream can't be followed any further.
     Unframed {
@@ -172,7 +175,7 @@ pub enum Event {
     SetsReplaced(Changes),
     /// A destination's health is another.
     Health(Box<HealthChange>),
-    /// An operator wants something else of a destination.
+    /// An operator wants something else of a destination, or another one does, or for another reason.
     Ordered {
         /// The set.
         set: SetId,

@@ -63,6 +63,17 @@ pub struct ListenerId(pub u16);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConnectionId(pub u64);
 
+/// Whose doing it is that a message did not get to its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The peer's: it refuses, broke off or does not read.
+    Theirs,
+    /// Ours: no route, no descriptor, too large. It says nothing of the peer.
+    Ours,
+    /// Ours, and maybe gone when the message is sent again: a buffer was full.
+    Passing,
+}
+
 /// The way of one message: our listener, the peer's address, and the connection if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {

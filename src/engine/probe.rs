@@ -14,7 +14,7 @@ use self::schedule::Schedule;
 use crate::engine::clock::{Instant, Now};
 use crate::engine::dispatch::{CheckKind, DestinationId, Dispatch, Health, Order, Outcome, Seen, SipProbe, When};
 use crate::engine::event::{CheckId, CheckTarget, DropCause, Event, Output};
-use crate::engine::flow::{ConnectionId, Flow, Listener, ListenerId, Role, Transport};
+use crate::engine::flow::{ConnectionId, Fault, Flow, Listener, ListenerId, Role, Transport};
 use crate::engine::sip::{Keys, Message, Method, Start, mrcp_port};
 use crate::engine::snapshot::Totals;
 use crate::engine::transaction::timing::Timing;
@@ -28,6 +28,10 @@ new_key_type! {
 
 /// How much longer than its timeout a check of the edge's is waited for.
 const GRACE: Duration = Duration::from_secs(1);
+/// The most probes that leave in one turn; the others wait for another.
+const SENDS_A_TURN: u32 = 100;
+/// For so long.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What a probe is of.
 #[derive(Clone, Copy, Debug)]
@@ -123,8 +127,8 @@ impl Prober {
         };
         let heard = self.transactions.heard(client, status, message, scene.now.mono, scene.out);
         if let Some(id) = heard.filter(|_| status >= 200) {
-            if let (Some(probe), Some(port)) = (self.probes.get(id), mrcp_port(message.body())) {
-                scene.dispatch.note_mrcp_port(probe.destination, port);
+            if let Some(probe) = self.probes.get(id) {
+                scene.dispatch.note_probed_port(probe.destination, mrcp_port(message.body()));
             }
             self.conclude(scene, id, Outcome::Answered { status, retry_after: message.retry_after() });
         }
@@ -141,9 +145,15 @@ impl Prober {
     }
 
     /// A request could not be sent; whether it was a probe.
-    pub(crate) fn undelivered(&mut self, scene: &mut Scene<'_>, branch: &[u8], method: Method<'_>) -> bool {
+    pub(crate) fn undelivered(
+        &mut self,
+        scene: &mut Scene<'_>,
+        branch: &[u8],
+        method: Method<'_>,
+        fault: Fault,
+    ) -> bool {
         let Some(client) = self.client(branch, method) else { return false };
-        self.transactions.undelivered(client, scene.now.mono, &mut self.happened);
+        self.transactions.undelivered(client, fault, scene.now.mono, &mut self.happened);
         self.take_happened(scene);
         true
     }
@@ -178,7 +188,12 @@ impl Prober {
 
     /// A probe has ended: what it says is noted, and the next one may be due sooner for it.
     fn conclude(&mut self, scene: &mut Scene<'_>, id: ProbeId, outcome: Outcome) {
-        let Some(Probe { destination, check, sent, .. }) = self.probes.remove(id) else { return };
+        let Some(Probe { destination, check, sent, client }) = self.probes.remove(id) else { return };
+        // One that did not leave has not been asked: it is as if it had never been due.
+        let unsent = client.is_some_and(|client| self.transactions.is_unsent(client));
+        if unsent && matches!(outcome, Outcome::TimedOut | Outcome::Refused) {
+            return;
+        }
         let Some(kind) = self.check_of(scene.dispatch, destination, check) else { return };
         let seen = Seen { witness: kind.witness(), check: Some(check), outcome, sent };
         scene.dispatch.see(destination, seen, scene.now, scene.out);
@@ -209,15 +224,26 @@ impl Prober {
         self.take_happened(scene);
         let mut all = Vec::new();
         self.due.advance(now, &mut all);
+        let mut sends = 0;
         for (_, due) in all {
             match due {
+                // Those that a stall has made late together do not leave together.
+                Due::Send(..) if sends == SENDS_A_TURN => self.due.insert(now + PAUSE, due),
                 Due::TimeOut(id) => {
-                    if let Some(client) = self.probes.get(id).and_then(|probe| probe.client) {
-                        self.transactions.forget_client(client);
+                    let Some(probe) = self.probes.get(id) else { continue };
+                    match probe.client {
+                        Some(client) => {
+                            self.conclude(scene, id, Outcome::TimedOut);
+                            self.transactions.forget_client(client);
+                        }
+                        // The edge ends its checks itself: who hears nothing of one knows nothing of the destination.
+                        None => drop(self.probes.remove(id)),
                     }
-                    self.conclude(scene, id, Outcome::TimedOut);
                 }
-                Due::Send(id, check) => self.send_due(scene, id, check),
+                Due::Send(id, check) => {
+                    sends += 1;
+                    self.send_due(scene, id, check);
+                }
             }
         }
     }
@@ -246,7 +272,9 @@ impl Prober {
             && match probing.when {
                 When::Always => true,
                 When::Down => found.condition.told != Health::Up,
-                When::Idle => !found.condition.heard_within(interval, scene.now.mono),
+                When::Idle => {
+                    found.condition.told != Health::Up || !found.condition.heard_within(interval, scene.now.mono)
+                }
             }
     }
 
@@ -283,11 +311,15 @@ impl Prober {
     fn send_sip(&mut self, scene: &mut Scene<'_>, probe: Probe, sip: &SipProbe) -> Option<ProbeId> {
         let Prober { keys, transactions, probes, chance, listeners, .. } = self;
         let row = &scene.dispatch.destination(probe.destination)?.row;
-        let reaches = |listener: &&Listener| match sip.socket {
-            Some(socket) => listener.id == socket,
-            None => listener.transport == row.transport && listener.reaches(row.address),
+        let reaches = |listener: &&Listener| {
+            sip.socket.is_none_or(|socket| listener.id == socket)
+                && listener.transport == row.transport
+                && listener.reaches(row.address)
         };
-        let listener = listeners.iter().find(reaches)?;
+        let Some(listener) = listeners.iter().find(reaches) else {
+            scene.dispatch.note_no_way(probe.destination, probe.check, scene.now, scene.out);
+            return None;
+        };
         let flow = way(listener.id, listener.transport, row.address);
         let id = probes.insert(probe);
         let request = Request {

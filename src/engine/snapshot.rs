@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use crate::engine::dispatch::{DestinationId, Fitness, Health, Kept, Latency, Meaning, RowState, SetId, Standing, Why};
+use crate::engine::dispatch::{
+    DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why, Witness,
+};
 use crate::engine::event::{Drain, DropCause};
 
 /// The engine's state and counters at one moment.
@@ -34,6 +36,8 @@ pub struct SetView {
     pub algorithm: &'static str,
     /// Requests that found it without a fit destination.
     pub empty: u64,
+    /// Calls that found nobody with room.
+    pub full: u64,
     /// Tries that failed and were followed by another.
     pub failovers: u64,
     /// Requests whose every try failed.
@@ -73,6 +77,8 @@ pub struct DestinationView {
     pub why: Why,
     /// Whether a new request may go there.
     pub fitness: Fitness,
+    /// What it may be given.
+    pub limits: Limits,
     /// Whether it is probed.
     pub probed: bool,
     /// How much of its weight it gets now, in percent.
@@ -81,8 +87,8 @@ pub struct DestinationView {
     pub penalty: u32,
     /// What is worth keeping over a restart.
     pub kept: Kept,
-    /// Latencies, in the order of [`Witness::ALL`](crate::engine::dispatch::Witness::ALL).
-    pub latencies: [Latency; 4],
+    /// Latencies, in the order of [`Witness::ALL`].
+    pub latencies: [Latency; Witness::ALL.len()],
     /// How often it has gone down.
     pub falls: u64,
     /// How often its callers' failures have ejected it.

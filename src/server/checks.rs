@@ -9,17 +9,17 @@ use tracing::warn;
 
 use super::Asked;
 use super::node::Shared;
-use crate::edge::check;
+use crate::edge::{check, descriptors};
 
-/// Checks at once: each holds a descriptor.
-const CHECKS_AT_ONCE: usize = 1000;
+/// Checks at once, at most: each holds a descriptor.
+const MOST_AT_ONCE: usize = 1000;
 /// How long one waits for its turn: the engine grants a second beside the time that the destination has.
 const WAIT_FOR_TURN: Duration = Duration::from_millis(500);
 
 impl Shared {
     /// Asks what the engine wants asked.
     pub(super) async fn check(self: Arc<Self>, mut asked: mpsc::Receiver<Asked>, mut stopped: watch::Receiver<bool>) {
-        let turns = Arc::new(Semaphore::new(CHECKS_AT_ONCE));
+        let turns = Arc::new(Semaphore::new(at_once(descriptors::limit())));
         loop {
             let asked = tokio::select! {
                 asked = asked.recv() => asked,
@@ -35,7 +35,7 @@ impl Shared {
         // Whoever can't have its turn has not been asked: that says nothing of it.
         let outcome = match timeout(WAIT_FOR_TURN, turns.acquire()).await {
             Ok(Ok(_turn)) => check::ask(&target, patience).await.map_err(|error| error.to_string()),
-            Ok(Err(_)) | Err(_) => Err(format!("{CHECKS_AT_ONCE} others are under way")),
+            Ok(Err(_)) | Err(_) => Err("as many others are under way as may be (ulimit -n)".to_owned()),
         };
         let _ = match outcome {
             Ok(outcome) => self.handle.checked(id, outcome).await,
@@ -49,5 +49,22 @@ impl Shared {
                 told
             }
         };
+    }
+}
+
+/// Calls, connections and the store need descriptors too: three quarters are theirs.
+fn at_once(descriptors: u64) -> usize {
+    usize::try_from(descriptors / 4).unwrap_or(usize::MAX).clamp(1, MOST_AT_ONCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_never_take_the_descriptors_that_calls_need() {
+        for (descriptors, checks) in [(0, 1), (64, 16), (1024, 256), (4096, 1000), (u64::MAX, 1000)] {
+            assert_eq!(at_once(descriptors), checks, "{descriptors}");
+        }
     }
 }

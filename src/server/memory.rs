@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::Gone;
 use super::node::Shared;
 use crate::config::Config;
-use crate::edge::store::memory::{self, GivenOrder, KeptHealth, Memory};
+use crate::edge::store::memory::{self, GivenOrder, KeptHealth, Memory, MemoryError};
 use crate::engine::dispatch::{Remembered, SetId, Sets};
 use crate::engine::event::Event;
 
@@ -90,8 +90,8 @@ impl Shared {
         }
     }
 
-    /// Writes what is known now, if the disk does not have it.
-    pub(super) async fn keep(&self) -> Result<(), Gone> {
+    /// Writes what is known now, if the disk does not have it. What can't be written is told, and tried again later.
+    pub(super) async fn keep(&self) -> Result<Result<(), MemoryError>, Gone> {
         let Keeper { path, ttl, on_disk, .. } = &self.keeper;
         let mut on_disk = on_disk.lock().await;
         let snapshot = self.handle.fresh_snapshot().await?;
@@ -99,11 +99,12 @@ impl Shared {
         // Long before the file would be held for stale, it says again that all is as it was.
         let is_young = memory.written.duration_since(on_disk.written).is_ok_and(|age| age < *ttl / 4);
         if memory.agrees(&on_disk) && (is_young || memory.health.is_empty()) {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let (path, written) = (path.clone(), memory.clone());
         let saved = tokio::task::spawn_blocking(move || memory::save(&path, &written)).await;
-        match saved.expect("writing does not panic") {
+        let saved = saved.expect("writing does not panic");
+        match &saved {
             Ok(()) => {
                 *on_disk = memory;
                 if self.status().memory.take().is_some() {
@@ -117,7 +118,7 @@ impl Shared {
                 }
             }
         }
-        Ok(())
+        Ok(saved)
     }
 }
 
@@ -203,6 +204,7 @@ mod tests {
             probes_down: true,
             ejected: Some((2, Some(at(20)))),
             busy: Some(at(30)),
+            penalty: None,
         };
         Memory { written: at(10), orders: vec![given], health: vec![kept] }
     }
@@ -214,7 +216,7 @@ mod tests {
         let rows = vec![row("sip:a", 1, RowState::Active), row("sip:a", 2, RowState::Active)];
         let all = remembered(&memory(), &sets(rows), TTL, at(15));
         let left = Duration::from_secs;
-        let kept = Kept { probes_down: true, ejected: Some((left(5), 2)), busy: Some(left(15)) };
+        let kept = Kept { probes_down: true, ejected: Some((left(5), 2)), busy: Some(left(15)), ..Kept::default() };
         let found: Vec<_> = all.iter().map(|one| (one.address.port(), one.standing.clone(), one.kept)).collect();
         assert_eq!(found, [(1, Some(standing()), Some(kept)), (2, Some(standing()), None)]);
     }

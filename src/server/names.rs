@@ -215,7 +215,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::engine::dispatch::{Algorithm, Dispatch, Plan, Policy, RowState, SetId, Turn};
+    use crate::engine::dispatch::{Algorithm, DestinationId, Dispatch, Load, Plan, Policy, RowState, SetId, Turn};
     use crate::engine::flow::Transport;
     use crate::engine::{Instant, Now};
 
@@ -252,6 +252,19 @@ mod tests {
     }
 
     const A: (u16, u32) = (0, 1);
+
+    /// No session anywhere.
+    struct Nobody;
+
+    impl Load for Nobody {
+        fn sessions(&self, _: DestinationId) -> u64 {
+            0
+        }
+
+        fn sessions_peak(&self, _: DestinationId) -> u64 {
+            0
+        }
+    }
 
     const NOW: Now = Now { mono: Instant::ZERO, wall: SystemTime::UNIX_EPOCH };
 
@@ -302,7 +315,7 @@ mod tests {
         let (mut by_name, mut by_address) = (BTreeMap::new(), BTreeMap::new());
         for _ in 0..360 {
             let mut plan = Plan::default();
-            dispatch.plan(SetId(1), Turn::Session, NOW.mono, &mut plan);
+            dispatch.plan(SetId(1), Turn::Session, &Nobody, NOW.mono, &mut plan);
             let row = &dispatch.destination(plan.first().expect("somebody is fit")).expect("loaded").row;
             *by_name.entry(row.row).or_insert(0) += 1;
             *by_address.entry(row.address).or_insert(0) += 1;
@@ -319,7 +332,7 @@ mod tests {
         let mut dispatch = Dispatch::new(Vec::new(), 1);
         assert_eq!(dispatch.replace(Sets(vec![Set { id: SetId(1), rows }]), NOW).added, 3);
         let mut plan = Plan::default();
-        dispatch.plan(SetId(1), Turn::Session, NOW.mono, &mut plan);
+        dispatch.plan(SetId(1), Turn::Session, &Nobody, NOW.mono, &mut plan);
         assert_eq!(plan.iter().count(), 2);
         assert!(!dispatch.is_destination(Row::UNRESOLVED));
     }

@@ -18,14 +18,14 @@ use super::names::Names;
 use super::sets::{Current, First, Status, first_sets};
 use super::{Gone, Handle, History, Server, ServerConfig, ServerError};
 use crate::config::{Config, Drained};
-use crate::edge::http::{self, HttpError, Readiness, ReloadFailed, Reloaded, Surface};
+use crate::edge::http::{self, Given, HttpError, Readiness, ReloadFailed, Reloaded, Surface};
 use crate::edge::key::{self, KeyError};
 use crate::edge::metrics;
 use crate::edge::store::snapshot::{LastGood, SnapshotError};
 use crate::edge::store::{Store, StoreError};
 use crate::edge::{interfaces, log};
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{NoSuchDestination, SetId, Standing};
+use crate::engine::dispatch::{SetId, Standing};
 use crate::engine::event::{Drain, Event};
 use crate::engine::flow::Role;
 
@@ -276,8 +276,16 @@ impl http::Node for Shared {
         self.handle.history(set, uri).await.map_err(|gone| gone.to_string())
     }
 
-    async fn give(&self, set: SetId, uri: &str, standing: Standing) -> Result<Result<(), NoSuchDestination>, String> {
-        self.handle.give(set, uri, standing).await.map_err(|gone| gone.to_string())
+    async fn give(&self, set: SetId, uri: &str, standing: Standing) -> Result<Given, String> {
+        let gone = |gone: Gone| gone.to_string();
+        if self.handle.give(set, uri, standing).await.map_err(gone)?.is_err() {
+            return Ok(Given::InVain);
+        }
+        // Whoever is told that it holds may rely on it, whatever happens to the node next.
+        Ok(match self.keep().await.map_err(gone)? {
+            Ok(()) => Given::Kept,
+            Err(fault) => Given::Unkept(fault.to_string()),
+        })
     }
 
     async fn readiness(&self) -> Readiness {

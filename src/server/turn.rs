@@ -18,7 +18,7 @@ use crate::edge::tcp::{Heard, Streams};
 use crate::edge::udp::{Batch, Sockets};
 use crate::engine::dispatch::{NoSuchDestination, Observation, Outcome, SetId, Sets, Standing};
 use crate::engine::event::{Changes, CheckId, CheckTarget, Drain, Event, Input, LookupId, Output};
-use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
+use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
 use crate::engine::{self, Engine, Now, Snapshot};
 use crate::server::Lookup;
 
@@ -42,6 +42,12 @@ pub(super) enum Order {
 /// it for itself; RFC 3261's shortest is 500 ms. (Kamailio's grid is 62.5 ms.)
 const GRID: Duration = Duration::from_millis(10);
 
+/// A turn whose timers are later than that comes after a stall: the machine was paused, or the process starved. Answers that
+/// came in time wait in the sockets then, and go before the timers that would hold them for missing...
+const LATE: Duration = Duration::from_millis(200);
+/// ... as many as so many turns would take: a flood may not keep the timers for ever.
+const BATCHES_AFTER_A_STALL: usize = 16;
+
 /// A destination's last observations by address, oldest first.
 pub type History = Vec<(SocketAddr, Vec<Observation>)>;
 
@@ -59,13 +65,30 @@ pub(super) struct Wires {
 }
 
 impl Wires {
-    /// Sends one message by UDP.
-    fn send_datagram(&mut self, flow: Flow, bytes: &[u8], counters: &Counters) {
-        match self.udp.iter().position(|&id| id == flow.listener) {
-            Some(nth) => self.sockets.send(ListenerId(nth as u16), flow.peer, bytes, counters),
-            None => counters.not_sent(SendFault::NoSocket),
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// The message, if it has not left, with whose fault that is.
+    fn send(&mut self, flow: Flow, bytes: Bytes, counters: &Counters) -> Result<(), (Fault, Bytes)> {
+        let fault = match (flow.transport, &self.streams) {
+            (Transport::Udp, _) => match self.udp.iter().position(|&id| id == flow.listener) {
+                Some(nth) => self.sockets.send(ListenerId(nth as u16), flow.peer, &bytes, counters),
+                None => no_socket(counters),
+            },
+            (Transport::Tcp, Some(streams)) => return streams.send(flow, bytes),
+            (Transport::Tcp | Transport::Tls, _) => no_socket(counters),
+        };
+        match fault {
+            None => Ok(()),
+            Some(fault) if fault.is_passing() => Err((Fault::Passing, bytes)),
+            Some(_) => Err((Fault::Ours, bytes)),
         }
     }
+}
+
+fn no_socket(counters: &Counters) -> Option<SendFault> {
+    counters.not_sent(SendFault::NoSocket);
+    Some(SendFault::NoSocket)
 }
 
 /// All that the thread owns.
@@ -79,7 +102,7 @@ pub(super) struct Turns {
     counters: Arc<Counters>,
     start: Instant,
     out: Vec<Output>,
-    unsent: Vec<(Flow, Bytes)>,
+    unsent: Vec<(Flow, Fault, Bytes)>,
     unasked: Vec<CheckId>,
 }
 
@@ -165,16 +188,32 @@ impl Turns {
             if self.take_orders(now) == Next::Stop {
                 return;
             }
-            // Before the datagrams, so that no flood of them delays a timer by more than a turn.
-            if self.engine.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
-                self.engine.handle(Input::Wake, now, &mut self.out);
-                self.flush(now);
-            }
-            for nth in 0..self.wires.sockets.ready() {
-                self.receive(nth, now, &mut batch);
-                self.flush(now);
+            self.turn(now, &mut batch);
+        }
+    }
+
+    /// What time has brought, and what peers say.
+    fn turn(&mut self, now: Now, batch: &mut Batch) {
+        let overdue = self.engine.next_deadline().filter(|deadline| *deadline <= now.mono);
+        if overdue.is_some_and(|deadline| now.mono.since(deadline) > LATE) {
+            for _ in 0..BATCHES_AFTER_A_STALL {
+                self.take_datagrams(now, batch);
             }
             self.take_heard(now);
+        }
+        // Before the datagrams, so that no flood of them delays a timer by more than a turn.
+        if overdue.is_some() {
+            self.engine.handle(Input::Wake, now, &mut self.out);
+            self.flush(now);
+        }
+        self.take_datagrams(now, batch);
+        self.take_heard(now);
+    }
+
+    fn take_datagrams(&mut self, now: Now, batch: &mut Batch) {
+        for nth in 0..self.wires.sockets.ready() {
+            self.receive(nth, now, batch);
+            self.flush(now);
         }
     }
 
@@ -253,7 +292,7 @@ impl Turns {
             let input = match &heard {
                 Heard::Message { flow, bytes } => Input::Received { flow: *flow, bytes },
                 Heard::Unframed { flow, head, fault } => Input::Unframed { flow: *flow, head, fault: *fault },
-                Heard::Undelivered { flow, bytes } => Input::Undelivered { flow: *flow, bytes },
+                Heard::Undelivered { flow, bytes, fault } => Input::Undelivered { flow: *flow, bytes, fault: *fault },
                 Heard::Lost { flow } => Input::Unreachable { flow: *flow },
             };
             self.engine.handle(input, now, &mut self.out);
@@ -268,8 +307,8 @@ impl Turns {
     fn flush(&mut self, now: Now) {
         self.carry_out();
         loop {
-            if let Some((flow, bytes)) = self.unsent.pop() {
-                self.engine.handle(Input::Undelivered { flow, bytes: &bytes }, now, &mut self.out);
+            if let Some((flow, fault, bytes)) = self.unsent.pop() {
+                self.engine.handle(Input::Undelivered { flow, bytes: &bytes, fault }, now, &mut self.out);
             } else if let Some(id) = self.unasked.pop() {
                 self.engine.handle(Input::Unchecked(id), now, &mut self.out);
             } else {
@@ -282,13 +321,11 @@ impl Turns {
     fn carry_out(&mut self) {
         for output in self.out.drain(..) {
             match output {
-                Output::Send { flow, bytes } => match (flow.transport, &self.wires.streams) {
-                    (Transport::Udp, _) => self.wires.send_datagram(flow, &bytes, &self.counters),
-                    (Transport::Tcp, Some(streams)) => {
-                        self.unsent.extend(streams.send(flow, bytes).err().map(|bytes| (flow, bytes)));
+                Output::Send { flow, bytes } => {
+                    if let Err((fault, bytes)) = self.wires.send(flow, bytes, &self.counters) {
+                        self.unsent.push((flow, fault, bytes));
                     }
-                    (Transport::Tcp | Transport::Tls, _) => self.counters.not_sent(SendFault::NoSocket),
-                },
+                }
                 Output::Close(connection) => {
                     if let Some(streams) = &self.wires.streams {
                         streams.close(connection);
@@ -331,7 +368,9 @@ mod tests {
 
     use super::*;
     use crate::edge::counters::EdgeCounters;
-    use crate::engine::route;
+    use crate::engine::dispatch::{Policy, Row, RowState, Set};
+    use crate::engine::flow::{Listener, Role};
+    use crate::engine::route::{self, Action, Condition, Rewrite, Rule, Target};
 
     const CHILD: &str = "TANDEM_TEST_PANIC";
 
@@ -376,6 +415,141 @@ mod tests {
         let mut expected = EdgeCounters { sent: 1, sent_bytes: 5, events_dropped: 1, ..EdgeCounters::default() };
         expected.send_faults[SendFault::NoSocket as usize] = 1;
         assert_eq!(turns.counters.read(), expected);
+    }
+
+    /// One UDP listener, and a set with one server: a socket that this test holds.
+    fn serving(server: &UdpSocket, timeout: Duration) -> Turns {
+        let (mut turns, _) = turns();
+        let bind = turns.wires.sockets.addresses()[0];
+        let address = server.local_addr().expect("bound");
+        let listener = Listener {
+            id: ListenerId(0),
+            transport: Transport::Udp,
+            bind,
+            advertise: bind.into(),
+            role: Role::Node,
+            sources: Default::default(),
+        };
+        let target = Target { set: SetId(19), rewrite: Rewrite::Article, record_route_params: String::new() };
+        let when = vec![Condition::Method(vec!["INVITE".to_owned()])];
+        let rule = Rule { name: "all".to_owned(), when, action: Action::Set(Arc::new(target)) };
+        let mut policy = Policy::of(SetId(19));
+        policy.failover.first_response_timeout = timeout;
+        let config = engine::Config {
+            node: "a".to_owned(),
+            key: [7; 32],
+            listeners: vec![listener],
+            timing: Default::default(),
+            route: route::Config { rules: vec![rule], ..route::Config::default() },
+            sets: vec![policy],
+            limits: Default::default(),
+            call_events: false,
+        };
+        turns.engine = Engine::new(config, [1; 32]);
+        let row = Row {
+            row: 1,
+            uri: SERVER.to_owned(),
+            address,
+            transport: Transport::Udp,
+            socket: None,
+            weight: 1,
+            priority: 0,
+            state: RowState::Active,
+            attrs: String::new(),
+            description: String::new(),
+        };
+        let sets = Sets(vec![Set { id: SetId(19), rows: vec![row] }]);
+        turns.engine.handle(Input::Sets(sets), at(Duration::ZERO), &mut turns.out);
+        turns
+    }
+
+    const SERVER: &str = "sip:server";
+
+    fn at(time: Duration) -> Now {
+        Now { mono: engine::Instant::after_start(time), wall: SystemTime::UNIX_EPOCH + time }
+    }
+
+    /// One turn, once a datagram is there.
+    fn turn(turns: &mut Turns, time: Duration) {
+        turns.wires.sockets.wait(Some(Duration::from_secs(30))).expect("a wait");
+        assert_eq!(turns.wires.sockets.ready(), 1, "a datagram within the time");
+        turns.turn(at(time), &mut Batch::default());
+    }
+
+    fn invite(caller: &UdpSocket, call: &str, body: usize) -> String {
+        let from = caller.local_addr().expect("bound");
+        format!(
+            "INVITE sip:tts@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK-{call}\r\nMax-Forwards: 70\r\n\
+             From: <sip:a@{from}>;tag=1\r\nTo: <sip:tts@127.0.0.1>\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\n\
+             Contact: <sip:a@{from}>\r\nContent-Length: {body}\r\n\r\n{}",
+            "x".repeat(body)
+        )
+    }
+
+    fn peer() -> UdpSocket {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket");
+        socket
+    }
+
+    fn text(socket: &UdpSocket) -> String {
+        let mut buffer = vec![0; 1 << 16];
+        let count = socket.recv(&mut buffer).expect("a datagram within the time");
+        String::from_utf8_lossy(&buffer[..count]).into_owned()
+    }
+
+    fn line(socket: &UdpSocket) -> String {
+        text(socket).lines().next().unwrap_or_default().to_owned()
+    }
+
+    fn outcomes(turns: &Turns) -> Vec<Outcome> {
+        let history = turns.engine.history(SetId(19), SERVER);
+        history.into_iter().flat_map(|(_, all)| all).map(|one| one.outcome).collect()
+    }
+
+    #[test]
+    fn calls_that_grow_too_large_for_a_datagram_are_refused_at_once_and_put_no_server_out() {
+        const LARGEST: usize = 65_507;
+        let (caller, server) = (peer(), peer());
+        let mut turns = serving(&server, Duration::from_secs(2));
+        let to = turns.wires.sockets.addresses()[0];
+        for call in 0..5 {
+            let head = invite(&caller, &call.to_string(), 10_000).len() - 10_000;
+            caller.send_to(invite(&caller, &call.to_string(), LARGEST - head).as_bytes(), to).expect("sent");
+            turn(&mut turns, Duration::from_millis(call));
+            assert_eq!(line(&caller), "SIP/2.0 100 Trying");
+            assert!(line(&caller).starts_with("SIP/2.0 480 "), "at once");
+        }
+        assert_eq!(outcomes(&turns), [Outcome::Unsent; 5]);
+        assert_eq!(turns.counters.read().send_faults[SendFault::TooLarge as usize], 5);
+        caller.send_to(invite(&caller, "small", 0).as_bytes(), to).expect("sent");
+        turn(&mut turns, Duration::from_millis(5));
+        assert!(line(&server).starts_with("INVITE "), "it is fit");
+    }
+
+    #[test]
+    fn after_a_stall_the_answers_that_wait_come_before_the_timers() {
+        let (caller, server) = (peer(), peer());
+        let mut turns = serving(&server, Duration::from_secs(2));
+        let to = turns.wires.sockets.addresses()[0];
+        for call in 0..3 {
+            caller.send_to(invite(&caller, &call.to_string(), 0).as_bytes(), to).expect("sent");
+            turn(&mut turns, Duration::from_millis(call));
+            assert_eq!(line(&caller), "SIP/2.0 100 Trying");
+        }
+        for _ in 0..3 {
+            let invite = text(&server).replace("To: <sip:tts@127.0.0.1>", "To: <sip:tts@127.0.0.1>;tag=2");
+            let names = ["Via:", "Record-Route:", "From:", "To:", "Call-ID:", "CSeq:"];
+            let kept = invite.lines().filter(|line| names.iter().any(|name| line.starts_with(name)));
+            let kept: String = kept.map(|line| format!("{line}\r\n")).collect();
+            let answer = format!("SIP/2.0 200 OK\r\n{kept}Contact: <{SERVER}>\r\nContent-Length: 0\r\n\r\n");
+            server.send_to(answer.as_bytes(), to).expect("sent");
+        }
+        turn(&mut turns, Duration::from_secs(10));
+        assert_eq!(outcomes(&turns), [Outcome::answered(200); 3]);
+        for _ in 0..3 {
+            assert_eq!(line(&caller), "SIP/2.0 200 OK");
+        }
     }
 
     #[test]

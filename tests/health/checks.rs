@@ -65,13 +65,13 @@ fn a_tcp_check_asks_the_given_port_and_counts_connected_refused_and_nothing() {
 }
 
 #[test]
-fn a_check_that_nobody_ends_has_timed_out() {
+fn a_check_that_nobody_ends_says_nothing() {
     let mut bench = bench(vec![tcp(Some(1544))], Combine::All);
-    (0..3).for_each(|_| second(&mut bench, |_| None));
-    assert_eq!(health(&bench, SERVERS[0]), Health::Up);
-    second(&mut bench, |_| None);
+    (0..10).for_each(|_| second(&mut bench, |_| None));
+    assert_eq!((health(&bench, SERVERS[0]), bench.history(SERVERS[0]).len()), (Health::Up, 0));
+    second(&mut bench, |_| Some(Outcome::Refused));
     assert_eq!(health(&bench, SERVERS[0]), Health::Down);
-    // What is told after that is too late.
+    // What is told of one that is long over is too late.
     let (id, history) = (bench.checks[0].0, bench.history(SERVERS[0]).len());
     bench.handle(Input::Checked { id, outcome: Outcome::Connected });
     bench.handle(Input::Checked { id: CheckId(u64::MAX), outcome: Outcome::Connected });
@@ -158,6 +158,72 @@ fn without_a_port_the_one_that_a_calls_answer_names_is_asked() {
     bench.receive(SERVERS[0], with_body(call.answer(200, "OK", &[]), &sdp(1544)));
     bench.pass(seconds(2));
     assert_eq!(bench.checks[0].1, CheckTarget::Tcp("10.129.39.88:1544".parse().expect("one")));
+}
+
+/// A call that is answered with that SDP.
+fn call_named(bench: &mut Bench, id: &str, port: u16) {
+    let call = bench.call(id);
+    bench.receive(SERVERS[0], with_body(call.answer(200, "OK", &[]), &sdp(port)));
+}
+
+/// What asks a port.
+fn asks(port: u16) -> impl Fn(&CheckTarget) -> Option<Outcome> {
+    move |target| {
+        let CheckTarget::Tcp(address) = target else { return None };
+        Some(if address.port() == port { Outcome::Connected } else { Outcome::Refused })
+    }
+}
+
+#[test]
+fn a_server_whose_calls_alone_name_the_port_comes_back_with_another_one() {
+    // By TCP alone, and beside an OPTIONS whose answers name none.
+    for beside in [vec![], vec![quick(CheckKind::Sip(Default::default()))] as Vec<Check>] {
+        let by_sip = !beside.is_empty();
+        let mut bench = bench([beside, vec![tcp(None)]].concat(), Combine::All);
+        let live_second = |bench: &mut Bench, port| {
+            let seen = bench.checks.len();
+            live(bench, seconds(1), |sent| sent.line().starts_with("OPTIONS").then(|| sent.answer(200, "OK", &[])));
+            let new: Vec<_> = bench.checks[seen..].iter().map(|(id, target, _)| (*id, target.clone())).collect();
+            for (id, target) in new {
+                let outcome = asks(port)(&target).expect("TCP");
+                bench.handle(Input::Checked { id, outcome });
+            }
+        };
+        call_named(&mut bench, "before", 1544);
+        (0..3).for_each(|_| live_second(&mut bench, 1544));
+        assert_eq!(health(&bench, SERVERS[0]), Health::Up);
+        // It has been started anew, and takes MRCP elsewhere.
+        (0..2).for_each(|_| live_second(&mut bench, 1600));
+        assert_eq!(super::refused(&mut bench, "down"), Some(super::EMPTY.into()), "{by_sip}");
+        (0..7).for_each(|_| live_second(&mut bench, 1600));
+        assert_eq!(health(&bench, SERVERS[0]), Health::Unknown, "{by_sip}");
+        call_named(&mut bench, "after", 1600);
+        (0..3).for_each(|_| live_second(&mut bench, 1600));
+        assert_eq!(health(&bench, SERVERS[0]), Health::Up, "{by_sip}");
+        // One whose port stays closed is held out longer.
+        (0..2).for_each(|_| live_second(&mut bench, 0));
+        let (left, times) = super::view(&bench, SERVERS[0]).kept.ejected.expect("out");
+        assert!(times == 2 && left > seconds(7), "{times} {left:?}");
+    }
+}
+
+#[test]
+fn a_port_that_the_servers_options_names_is_asked_until_it_is_open() {
+    let sip = quick(CheckKind::Sip(Default::default()));
+    let mut bench = bench(vec![sip, tcp(None)], Combine::All);
+    let live_second = |bench: &mut Bench, named, open| {
+        let seen = bench.checks.len();
+        live(bench, seconds(1), |sent| Some(with_body(sent.answer(200, "OK", &[]), &sdp(named))));
+        let new: Vec<_> = bench.checks[seen..].iter().map(|(id, target, _)| (*id, target.clone())).collect();
+        for (id, target) in new {
+            let outcome = asks(open)(&target).expect("TCP");
+            bench.handle(Input::Checked { id, outcome });
+        }
+    };
+    (0..30).for_each(|_| live_second(&mut bench, 1544, 0));
+    assert_eq!(health(&bench, SERVERS[0]), Health::Down, "and gets no call meanwhile");
+    (0..3).for_each(|_| live_second(&mut bench, 1600, 1600));
+    assert_eq!(health(&bench, SERVERS[0]), Health::Up);
 }
 
 #[test]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tandem::engine::dispatch::{Health, Outcome, RetryOn};
 use tandem::engine::event::DropCause;
-use tandem::engine::flow::{ConnectionId, Flow, Listener, ListenerId, Transport};
+use tandem::engine::flow::{ConnectionId, Fault, Flow, Listener, ListenerId, Transport};
 use tandem::engine::{Config, Input};
 
-use super::{all, health, is_fit, live, probed, probes, way};
+use super::{EMPTY, all, eject, health, is_fit, live, mute, probed, probes, sit_out, to, way};
 use crate::harness::{Bench, SERVERS, Sent, seconds, set_19, set_19_by_tcp};
 
 /// One destination and the probe that it has just got; one bad one brings it down.
@@ -140,7 +140,10 @@ fn history(bench: &Bench) -> Vec<Outcome> {
 type Loss = fn(&mut Bench, &Sent);
 
 const LOSSES: [Loss; 2] = [
-    |bench, sent| drop(bench.handle(Input::Undelivered { flow: by_stream(sent), bytes: &sent.bytes })),
+    |bench, sent| {
+        let (flow, fault) = (by_stream(sent), Fault::Theirs);
+        bench.handle(Input::Undelivered { flow, bytes: &sent.bytes, fault });
+    },
     |bench, sent| drop(bench.handle(Input::Unreachable { flow: by_stream(sent) })),
 ];
 
@@ -180,6 +183,82 @@ fn a_call_that_an_icmp_error_ends_counts_as_a_failure_of_its_destination() {
         bench.handle(Input::Refused { flow: way(&sent), quoted: &sent.bytes });
     }
     assert_eq!((outcomes(&bench), health(&bench, SERVERS[0])), (vec![Outcome::Refused; 3], Health::Down));
+}
+
+/// The edge could not send that.
+fn unsent(bench: &mut Bench, sent: &Sent, fault: Fault) -> Vec<Sent> {
+    bench.handle(Input::Undelivered { flow: way(sent), bytes: &sent.bytes, fault })
+}
+
+#[test]
+fn a_probe_that_does_not_leave_is_as_if_it_had_never_been_due() {
+    for fault in [Fault::Ours, Fault::Passing] {
+        let (mut bench, sent) = asked();
+        unsent(&mut bench, &sent, fault);
+        live(&mut bench, seconds(3), mute);
+        assert_eq!((outcomes(&bench), health(&bench, SERVERS[0])), (vec![], Health::Up), "{fault:?}");
+        live(&mut bench, seconds(8), all(200));
+        assert_eq!(outcomes(&bench), [Outcome::answered(200)], "the next one comes at its time");
+    }
+    // One that was sent again in time is a probe as any other.
+    let (mut bench, sent) = asked();
+    unsent(&mut bench, &sent, Fault::Passing);
+    bench.handle(Input::Refused { flow: way(&sent), quoted: &sent.bytes });
+    assert_eq!((outcomes(&bench), health(&bench, SERVERS[0])), (vec![Outcome::Refused], Health::Down));
+}
+
+#[test]
+fn calls_that_do_not_leave_go_on_to_the_next_at_once_and_put_nobody_out() {
+    let mut bench = Bench::new();
+    for call in 0..20 {
+        let first = bench.call(&call.to_string());
+        let second = unsent(&mut bench, &first, Fault::Ours);
+        assert_eq!((second.len(), to(&second, &first.to.to_string()).len()), (1, 0), "another server");
+        let told = unsent(&mut bench, &second[0], Fault::Ours);
+        assert_eq!((told.len(), told[0].line().as_str()), (1, EMPTY));
+    }
+    for server in SERVERS {
+        assert_eq!(health(&bench, server), Health::Up);
+        assert!(bench.history(server).iter().all(|one| one.outcome == Outcome::Unsent));
+    }
+}
+
+#[test]
+fn a_full_buffer_costs_no_try_and_silence_after_it_says_nothing() {
+    let mut bench = super::alone(|_| ());
+    let first = bench.call("answered");
+    assert_eq!(unsent(&mut bench, &first, Fault::Passing).len(), 0);
+    let again = bench.pass(Duration::from_millis(500));
+    assert_eq!(again[0].bytes, first.bytes);
+    bench.receive(SERVERS[0], first.answer(486, "Busy Here", &["Retry-After: 1"]));
+    bench.pass(seconds(2));
+    for call in 0..4 {
+        let first = bench.call(&call.to_string());
+        unsent(&mut bench, &first, Fault::Passing);
+        let told = to(&bench.pass(seconds(2)), crate::harness::CALLER);
+        assert!(told.iter().any(|one| one.header("Call-ID") == call.to_string() && one.line() == EMPTY), "{call}");
+    }
+    assert_eq!(outcomes(&bench)[1..], [Outcome::Unsent; 4]);
+    assert!(is_fit(&bench, SERVERS[0]));
+    // What the server's host itself refuses counts all the same.
+    let first = bench.call("refused");
+    unsent(&mut bench, &first, Fault::Passing);
+    bench.handle(Input::Refused { flow: way(&first), quoted: &first.bytes });
+    assert_eq!(outcomes(&bench)[5..], [Outcome::Refused]);
+}
+
+#[test]
+fn a_trial_that_does_not_leave_is_given_back() {
+    let mut bench = super::alone(|_| ());
+    eject(&mut bench, "fall");
+    sit_out(&mut bench);
+    for call in 0..3 {
+        let trial = bench.call(&call.to_string());
+        unsent(&mut bench, &trial, Fault::Ours);
+        assert_eq!(health(&bench, SERVERS[0]), Health::Unknown);
+    }
+    super::call_answered(&mut bench, "works", 486, &[]);
+    assert_eq!(outcomes(&bench)[3..6], [Outcome::Unsent; 3]);
 }
 
 #[test]

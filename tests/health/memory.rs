@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tandem::engine::Input;
-use tandem::engine::dispatch::{Health, Order, Remembered, RowState, SetId, Sets};
+use tandem::engine::dispatch::{Damping, Health, Order, Remembered, RowState, SetId, Sets, Why};
 
 use super::{
-    EMPTY, all, alone, call_answered, dead, eject, health, id, is_fit, live, mute, probed, refused, standing, view,
+    EMPTY, all, alone, call_answered, changes, dead, eject, health, id, is_fit, live, mute, options, probed, probed_by,
+    refused, standing, view,
 };
 use crate::harness::{Bench, SERVERS, seconds, set_19};
 
@@ -95,6 +96,63 @@ fn busy_goes_on_after_a_restart() {
     assert_eq!(health(&bench, SERVERS[0]), Health::Busy);
     bench.pass(seconds(21));
     assert_eq!(health(&bench, SERVERS[0]), Health::Up);
+}
+
+#[test]
+fn who_was_down_before_a_restart_has_not_fallen_again() {
+    let damped = || {
+        let check = options(|check| check.interval = seconds(1));
+        Bench::with(|config| {
+            probed_by(vec![check])(config);
+            config.sets[0].judgement.damping = Some(Damping::default());
+        })
+    };
+    let mut before = damped();
+    live(&mut before, seconds(10), mute);
+    let first = view(&before, SERVERS[0]);
+    assert_eq!((first.falls, first.health), (1, Health::Down));
+    // However often it is started.
+    for start in 0..6 {
+        let mut bench = damped();
+        bench.handle(Input::Remembered(&kept(&before)));
+        let now = view(&bench, SERVERS[0]);
+        assert_eq!((now.falls, now.health, now.penalty <= first.penalty), (0, Health::Down, true), "{start}");
+        assert!(changes(&bench).is_empty(), "{start}: it is no news");
+        bench.pass(Duration::from_millis(10));
+        assert!(changes(&bench).is_empty(), "{start}: nor a moment later");
+        before = bench;
+    }
+    live(&mut before, seconds(10), all(200));
+    let told: Vec<_> = changes(&before).iter().map(|one| (one.old, one.new)).collect();
+    assert_eq!(told, [(Health::Down, Health::Up); 2], "both come back, and that is");
+}
+
+#[test]
+fn who_flapped_before_a_restart_stays_out_for_the_rest_of_its_penalty() {
+    let damped = || {
+        let check = options(|check| {
+            (check.interval, check.fast_interval, check.down_interval) = (seconds(1), seconds(1), seconds(1));
+            (check.fall, check.rise) = (1, 1);
+        });
+        Bench::with(|config| {
+            probed_by(vec![check])(config);
+            config.sets[0].judgement.damping = Some(Damping::default());
+        })
+    };
+    let mut before = damped();
+    for _ in 0..4 {
+        live(&mut before, seconds(4), dead(SERVERS[0]));
+        live(&mut before, seconds(2), all(200));
+    }
+    let Why::Flapping { left, penalty } = view(&before, SERVERS[0]).why else { panic!("it flaps") };
+    let mut bench = damped();
+    bench.handle(Input::Remembered(&kept(&before)));
+    let Why::Flapping { left: still, penalty: now } = view(&bench, SERVERS[0]).why else { panic!("it still does") };
+    assert!(penalty.abs_diff(now) <= 1 && left.abs_diff(still) < Duration::from_millis(200), "{left:?} {still:?}");
+    live(&mut bench, still - Duration::from_millis(200), all(200));
+    assert!(!is_fit(&bench, SERVERS[0]));
+    live(&mut bench, Duration::from_millis(300), all(200));
+    assert_eq!([0, 1].map(|at| is_fit(&bench, SERVERS[at])), [true, true]);
 }
 
 #[test]

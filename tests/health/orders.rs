@@ -1,6 +1,6 @@
 //! Orders by hand: another thing than health.
 
-use tandem::engine::dispatch::{Fitness, Health, Order, SetId};
+use tandem::engine::dispatch::{Fitness, Health, Order, Remembered, RowState, SetId};
 use tandem::engine::{Event, Input};
 
 use super::{EMPTY, eject, health, is_fit, live, mute, probed, probes, refused, sit_out, standing, to, view};
@@ -51,6 +51,73 @@ fn a_drained_one_keeps_its_sessions_takes_no_new_one_and_says_when_it_is_empty()
     assert_eq!(told(&bench)[1..], [format!("drained {}", SERVERS[0])]);
     bench.pass(seconds(100));
     assert_eq!(told(&bench).len(), 2, "once");
+}
+
+/// `ADDRESS SESSIONS` of each that was told to drain and is not empty, `ADDRESS empty` of each that is, since the last time.
+fn progress(bench: &mut Bench) -> Vec<String> {
+    let tell = |event: Event| match event {
+        Event::Draining { address, sessions, .. } => Some(format!("{address} {sessions}")),
+        Event::Drained { address, .. } => Some(format!("{address} empty")),
+        _ => None,
+    };
+    std::mem::take(&mut bench.events).into_iter().filter_map(tell).collect()
+}
+
+/// Puts set 19 in place with its first row in this state.
+fn load(bench: &mut Bench, state: RowState) {
+    let mut sets = set_19(&SERVERS);
+    sets.0[0].rows[0].state = state;
+    bench.load(sets);
+}
+
+#[test]
+fn a_row_that_is_switched_off_tells_how_it_drains_as_an_order_by_hand_does() {
+    let mut bench = Bench::new();
+    let (invite, ok) = bench.answered_call("1");
+    assert_eq!(invite.to.to_string(), SERVERS[0]);
+    load(&mut bench, RowState::Inactive);
+    bench.pass(seconds(11));
+    assert_eq!(progress(&mut bench), [format!("{} 1", SERVERS[0]), format!("{} 1", SERVERS[0])]);
+    let bye = bench.receive(CALLER, in_dialog("BYE", &ok, 2));
+    bench.receive(SERVERS[0], bye[0].answer(200, "OK", &[]));
+    bench.pass(seconds(2));
+    assert_eq!(progress(&mut bench), [format!("{} empty", SERVERS[0])]);
+}
+
+#[test]
+fn one_whose_row_puts_it_in_service_again_drains_no_longer() {
+    let mut bench = Bench::new();
+    let (_, ok) = bench.answered_call("1");
+    order(&mut bench, SERVERS[0], Order::Drain);
+    bench.pass(seconds(1));
+    assert_eq!(progress(&mut bench), [format!("{} 1", SERVERS[0])]);
+    load(&mut bench, RowState::Probing);
+    assert_eq!(view(&bench, SERVERS[0]).standing.order, Order::Ready);
+    bench.pass(seconds(60));
+    let bye = bench.receive(CALLER, in_dialog("BYE", &ok, 2));
+    bench.receive(SERVERS[0], bye[0].answer(200, "OK", &[]));
+    bench.pass(seconds(60));
+    assert_eq!(progress(&mut bench), [""; 0]);
+}
+
+#[test]
+fn an_order_that_is_remembered_or_comes_with_a_name_tells_how_it_drains_too() {
+    let mut bench = Bench::new();
+    bench.handle(Input::Remembered(&[Remembered {
+        set: SetId(19),
+        uri: format!("sip:{}", SERVERS[0]),
+        address: SERVERS[0].parse().expect("an address"),
+        standing: Some(standing(Order::Drain)),
+        kept: None,
+    }]));
+    bench.pass(seconds(1));
+    assert_eq!(progress(&mut bench), [format!("{} empty", SERVERS[0])]);
+    // The name that it is gets one more address.
+    let mut sets = set_19(&SERVERS);
+    sets.0[0].rows[1].uri = sets.0[0].rows[0].uri.clone();
+    bench.load(sets);
+    bench.pass(seconds(1));
+    assert_eq!(progress(&mut bench), [format!("{} empty", SERVERS[1])]);
 }
 
 #[test]
@@ -132,7 +199,7 @@ fn an_order_outlives_a_reload_until_the_rows_state_says_another() {
     sets.0[0].rows[0].weight = 9;
     bench.load(sets.clone());
     assert_eq!(view(&bench, SERVERS[0]).standing, standing(Order::Drain));
-    sets.0[0].rows[0].state = tandem::engine::dispatch::RowState::Inactive;
+    sets.0[0].rows[0].state = RowState::Inactive;
     bench.load(sets);
     assert_eq!(view(&bench, SERVERS[0]).standing.order, Order::Maint);
     assert_eq!(view(&bench, SERVERS[0]).standing.by, "table");

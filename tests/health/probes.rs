@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use tandem::engine::dispatch::{Health, InitState, Probing, When};
-use tandem::engine::flow::{Listener, ListenerId, Role};
+use tandem::engine::dispatch::{Health, InitState, Kept, Probing, Remembered, RetryOn, RowState, SetId, Sets, When};
+use tandem::engine::flow::{Listener, ListenerId, Role, Transport};
 use tandem::engine::{Config, Input};
 
 use super::{
     EMPTY, all, call_answered, dead, eject, health, is_fit, live, mute, options, probe, probed, probed_by, probes,
     refused, to, view, way,
 };
-use crate::harness::{Bench, OUTSIDE, SERVERS, Sent, seconds, set_19, times};
+use crate::harness::{Bench, OUTSIDE, SERVERS, Sent, seconds, set_19, set_19_by_tcp, times};
 
 /// A third listener on the servers' side.
 fn third(role: Role) -> impl Fn(&mut Config) {
@@ -39,6 +39,17 @@ fn a_probe_leaves_from_a_listener_of_the_node_and_never_from_a_vip() {
         probed_by(vec![options(|_| ())])(config);
     });
     assert_eq!(bench.pass(seconds(60)).len(), 0);
+}
+
+#[test]
+fn an_answer_that_the_table_makes_nothing_of_raises_where_the_probe_accepts_it() {
+    for (accept, health_then) in [(vec![], Health::Down), (vec!["4xx".parse().expect("a class")], Health::Up)] {
+        let mut bench = Bench::with(probed_by(vec![probe(|sip| sip.accept = accept)]));
+        live(&mut bench, seconds(60), mute);
+        assert_eq!(health(&bench, SERVERS[0]), Health::Down);
+        live(&mut bench, seconds(60), all(480));
+        assert_eq!(health(&bench, SERVERS[0]), health_then);
+    }
 }
 
 #[test]
@@ -78,6 +89,47 @@ fn method_from_headers_max_forwards_and_socket_are_the_sets_own() {
     assert!(one.header("CSeq").ends_with(" INFO"));
     let headers = ["Max-Forwards", "User-Agent", "X-Zone"].map(|name| one.header(name));
     assert_eq!(headers, ["1", "probe 1", "b"]);
+}
+
+#[test]
+fn a_socket_of_another_transport_or_side_probes_nobody() {
+    for (socket, sets) in [(1, set_19_by_tcp(&SERVERS[..1])), (0, set_19(&SERVERS[..1])), (2, set_19(&SERVERS[..1]))] {
+        let mut bench = Bench::with(|config| {
+            let tcp = Listener { transport: Transport::Tcp, id: ListenerId(2), ..config.listeners[1].clone() };
+            config.listeners.push(tcp);
+            probed_by(vec![probe(|sip| sip.socket = Some(ListenerId(socket)))])(config);
+        });
+        bench.load(sets);
+        assert_eq!(bench.pass(seconds(60)).len(), 0, "{socket}");
+        assert_eq!(health(&bench, SERVERS[0]), Health::Up, "{socket}");
+    }
+}
+
+#[test]
+fn what_nobody_can_probe_is_not_down_for_ever() {
+    let unreached = |init_state| {
+        let mut bench = Bench::with(|config| {
+            config.listeners.iter_mut().for_each(|one| one.role = Role::Vip);
+            let probing = Probing { checks: vec![options(|_| ())], init_state, ..Probing::default() };
+            config.sets[0].probing = probing.into();
+        });
+        bench.load(set_19(&SERVERS[..1]));
+        bench
+    };
+    let by_init_state = unreached(InitState::Down);
+    let (mut by_table, mut by_disk) = (unreached(InitState::Up), unreached(InitState::Up));
+    let Sets(mut sets) = set_19(&SERVERS[..1]);
+    sets[0].rows[0].state = RowState::Probing;
+    by_table.load(Sets(sets));
+    let kept = Some(Kept { probes_down: true, ..Kept::default() });
+    let (uri, address) = (format!("sip:{}", SERVERS[0]), SERVERS[0].parse().expect("an address"));
+    by_disk.handle(Input::Remembered(&[Remembered { set: SetId(19), uri, address, standing: None, kept }]));
+    for mut bench in [by_init_state, by_table, by_disk] {
+        assert_eq!(health(&bench, SERVERS[0]), Health::Down);
+        // When the first probe would be due.
+        bench.pass(seconds(10));
+        assert_eq!((health(&bench, SERVERS[0]), is_fit(&bench, SERVERS[0])), (Health::Unknown, true));
+    }
 }
 
 #[test]
@@ -202,6 +254,39 @@ fn a_set_that_probes_when_idle_does_not_while_calls_speak() {
         assert_eq!(probes(&live(&mut bench, seconds(1), all(200))).len(), 0, "{second}");
     }
     assert_eq!(probes(&live(&mut bench, seconds(29), all(200))).len(), 2);
+}
+
+#[test]
+fn calls_that_fail_do_not_keep_a_set_from_being_probed_when_idle() {
+    // Nobody but its probes could find that the server is dead.
+    let mut bench = Bench::with(|config| {
+        let probing = Probing { checks: vec![options(|_| ())], when: When::Idle, ..Probing::default() };
+        config.sets[0].probing = probing.into();
+        config.sets[0].judgement.observe.enabled = false;
+        config.sets[0].failover.retry_on = RetryOn::NONE;
+    });
+    bench.load(set_19(&SERVERS[..1]));
+    live(&mut bench, seconds(1), all(200));
+    for second in 0..15 {
+        if refused(&mut bench, &format!("a{second}")).is_some() {
+            break;
+        }
+        live(&mut bench, seconds(1), |sent| (!sent.line().starts_with("OPTIONS")).then(|| sent.answer(500, "No", &[])));
+    }
+    assert_eq!(health(&bench, SERVERS[0]), Health::Down);
+}
+
+#[test]
+fn what_is_not_up_is_probed_though_calls_speak() {
+    let mut bench = Bench::with(|config| {
+        let init_state = InitState::Unknown;
+        let probing = Probing { checks: vec![options(|_| ())], when: When::Idle, init_state, ..Probing::default() };
+        config.sets[0].probing = probing.into();
+    });
+    bench.load(set_19(&SERVERS[..1]));
+    call_answered(&mut bench, "1", 200, &[]);
+    assert_eq!(probes(&live(&mut bench, seconds(1), all(200))).len(), 1);
+    assert_eq!(health(&bench, SERVERS[0]), Health::Up);
 }
 
 #[test]

@@ -42,6 +42,20 @@ fn ten_thousand_destinations_show_no_burst_in_any_interval() {
 }
 
 #[test]
+fn a_stall_makes_no_burst_and_leaves_each_at_its_place() {
+    let mut bench = many(10_000);
+    live(&mut bench, seconds(20), all(200));
+    bench.stall(seconds(25));
+    let end = bench.time();
+    let sent = live(&mut bench, seconds(40), all(200));
+    // Each that is late is asked once, a hundred in ten milliseconds and no more, and all are asked in a second or two.
+    let at_once = |sent: &[Sent]| sent.iter().filter(|one| one.at - end < Duration::from_millis(10)).count();
+    assert!(at_once(&probes(&sent)) <= 200, "{}", at_once(&probes(&sent)));
+    let (p99, mean) = p99_and_mean(&sent, end + seconds(2), end + seconds(40));
+    assert!(p99 as f64 <= 2.0 * mean && mean > 90.0, "p99 {p99}, mean {mean}");
+}
+
+#[test]
 fn a_hundred_destinations_are_all_known_after_a_second() {
     let mut bench = many(100);
     let sent = probes(&live(&mut bench, seconds(1) + SLICE, all(200)));

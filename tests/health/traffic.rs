@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tandem::engine::dispatch::{Fitness, Health, Why};
+use tandem::engine::Input;
+use tandem::engine::dispatch::{Fitness, Health, Outcome, Why};
+use tandem::engine::flow::{ConnectionId, Fault, Flow, Listener, ListenerId, Transport};
 
 use super::{EMPTY, alone, call_answered, changes, eject, health, is_fit, refused, sit_out, to, view};
 use crate::harness::{Bench, CALLER, INSIDE, SERVERS, Sent, invite, lines, request, seconds, set_19};
@@ -220,15 +222,95 @@ fn a_trial_whose_caller_gives_up_says_nothing_and_frees_the_place() {
 }
 
 #[test]
-fn a_trial_that_is_lost_without_a_trace_frees_its_place_by_itself() {
+fn a_trial_whose_caller_gives_up_in_silence_frees_its_place_when_its_time_is_over() {
     let mut bench = half_open(&SERVERS[..1]);
     bench.call("trial");
-    // Its caller gives up, and the destination never says a word.
+    // The destination never says a word.
     bench.receive(CALLER, cancel("trial"));
-    bench.pass(seconds(33) + Duration::from_millis(10));
-    assert!(is_fit(&bench, SERVERS[0]));
+    bench.pass(seconds(2) + Duration::from_millis(10));
+    assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: false });
     call_answered(&mut bench, "next", 200, &[]);
     assert_eq!(health(&bench, SERVERS[0]), Health::Up);
+}
+
+#[test]
+fn a_trial_that_rings_for_long_is_the_only_one_all_the_time() {
+    let mut bench = half_open(&SERVERS[..1]);
+    let trial = bench.call("trial");
+    for call in 0..9 {
+        bench.receive(SERVERS[0], trial.answer(180, "Ringing", &[]));
+        bench.pass(seconds(20));
+        assert_eq!(refused(&mut bench, &call.to_string()), Some(EMPTY.into()), "{call}");
+    }
+    bench.receive(SERVERS[0], trial.answer(200, "OK", &[]));
+    assert_eq!(health(&bench, SERVERS[0]), Health::Up);
+}
+
+#[test]
+fn a_trial_that_an_earlier_try_overtakes_frees_its_place() {
+    let mut bench = half_open(&SERVERS);
+    // If it is the half-open one's turn, that call says nothing of it.
+    let mut first = bench.call("1");
+    if first.to.to_string() == SERVERS[0] {
+        bench.receive(SERVERS[0], first.answer(480, "Away", &[]));
+        first = bench.call("2");
+    }
+    assert_eq!(first.to.to_string(), SERVERS[1]);
+    let sent = bench.pass(seconds(2) + Duration::from_millis(10));
+    assert_eq!(to(&sent, SERVERS[0])[0].line(), "INVITE sip:10.129.39.88:7010 SIP/2.0");
+    assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: true });
+    let ok = bench.receive(SERVERS[1], first.answer(200, "OK", &[]));
+    assert_eq!(lines(&to(&ok, CALLER)), ["SIP/2.0 200 OK"]);
+    assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: false });
+}
+
+/// The same with a stream to the servers; the INVITE by it that tries the first one after the second one did not take it.
+fn tried_by_stream() -> (Bench, Sent) {
+    let mut bench = alone(|config| {
+        let like = config.listeners[1].clone();
+        config.listeners.push(Listener { id: ListenerId(2), transport: Transport::Tcp, ..like });
+        config.sets[0].failover = Default::default();
+    });
+    eject(&mut bench, "x");
+    sit_out(&mut bench);
+    bench.load(set_19(&SERVERS));
+    let length = "Content-Length: 0\r\n\r\n";
+    for at in 0..2 {
+        let large = invite(&format!("large-{at}")).replace(length, &format!("X: {}\r\n{length}", "x".repeat(1300)));
+        let first = bench.receive(CALLER, large)[1].clone();
+        let answer = |status| first.answer(status, "Test", &[]);
+        match first.to.to_string() == SERVERS[1] {
+            true => {
+                let sent = bench.receive_by(by_stream(&first), answer(503));
+                return (bench, to(&sent, SERVERS[0])[0].clone());
+            }
+            false => drop(bench.receive_by(by_stream(&first), answer(480))),
+        }
+    }
+    panic!("nobody's turn is {}'s", SERVERS[1]);
+}
+
+fn by_stream(sent: &Sent) -> Flow {
+    assert_eq!(sent.by, 2, "{}", sent.line());
+    let connection = ConnectionId(sent.connection);
+    Flow { listener: ListenerId(2), transport: Transport::Tcp, peer: sent.to, connection }
+}
+
+#[test]
+fn a_trial_by_a_stream_that_nobody_takes_goes_on_by_a_datagram() {
+    for (status, health_then, told) in
+        [(200, Health::Up, "SIP/2.0 200 OK"), (503, Health::Down, EMPTY), (480, Health::Unknown, EMPTY)]
+    {
+        let (mut bench, trial) = tried_by_stream();
+        assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: true });
+        let sent =
+            bench.handle(Input::Undelivered { flow: by_stream(&trial), bytes: &trial.bytes, fault: Fault::Theirs });
+        assert_eq!((sent[0].by, sent[0].to.to_string()), (1, SERVERS[0].into()), "{:?}", lines(&sent));
+        assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: true });
+        let sent = bench.receive(SERVERS[0], sent[0].answer(status, "OK", &[]));
+        assert_eq!(to(&sent, CALLER)[0].line(), told);
+        assert_eq!(health(&bench, SERVERS[0]), health_then);
+    }
 }
 
 #[test]
@@ -283,7 +365,7 @@ fn a_487_after_a_cancel_and_a_call_given_up_in_silence_say_nothing() {
 }
 
 #[test]
-fn discovery_obeys_health_and_is_a_witness_too() {
+fn discovery_obeys_health_and_is_no_witness() {
     let mut bench = half_open(&SERVERS);
     eject(bench_alone(&mut bench), "again");
     bench.load(set_19(&SERVERS));
@@ -295,15 +377,63 @@ fn discovery_obeys_health_and_is_a_witness_too() {
         bench.receive(SERVERS[1], sent[0].answer(200, "OK", &[]));
     }
     sit_out(&mut bench);
-    let trials: Vec<_> = (0..10)
-        .filter_map(|call| {
-            let sent = bench.receive(CALLER, options(&format!("t{call}")));
-            (sent[0].to.to_string() == SERVERS[0]).then(|| sent[0].clone())
-        })
-        .collect();
-    assert_eq!(trials.len(), 1, "one at a time");
-    bench.receive(SERVERS[0], trials[0].answer(200, "OK", &[]));
+    // The trial is an INVITE's.
+    for call in 0..10 {
+        assert_eq!(bench.receive(CALLER, options(&format!("t{call}")))[0].to.to_string(), SERVERS[1], "{call}");
+    }
+    assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: false });
+    // Who has nobody else is asked, and what it says does not bring it back.
+    bench_alone(&mut bench);
+    for status in [200, 500] {
+        let sent = bench.receive(CALLER, options(&format!("alone-{status}")));
+        bench.receive(SERVERS[0], sent[0].answer(status, "Test", &[]));
+        assert_eq!(view(&bench, SERVERS[0]).why, Why::HalfOpen { trial: false }, "{status}");
+    }
+    let trial = bench.call("trial");
+    assert_eq!(lines(&bench.receive(CALLER, options("meanwhile"))), [EMPTY]);
+    bench.receive(SERVERS[0], trial.answer(200, "OK", &[]));
     assert_eq!(health(&bench, SERVERS[0]), Health::Up);
+}
+
+#[test]
+fn who_answers_options_and_fails_every_call_is_ejected() {
+    let mut bench = alone(|_| ());
+    for call in 0..3 {
+        let options = request(
+            "OPTIONS",
+            &format!("sip:{INSIDE}"),
+            &format!("options-{call}"),
+            &["User-Agent: OPENSIPS_TTS_MRCP_CLIENT"],
+        );
+        let sent = bench.receive(CALLER, options);
+        bench.receive(SERVERS[0], sent[0].answer(200, "OK", &[]));
+        call_answered(&mut bench, &call.to_string(), 500, &[]);
+    }
+    assert_eq!(health(&bench, SERVERS[0]), Health::Down);
+    let last = bench.history(SERVERS[0])[4];
+    assert_eq!((last.witness.name(), last.meaning.name()), ("other", "neutral"));
+}
+
+#[test]
+fn who_fails_options_and_takes_every_call_stays() {
+    let mut bench = alone(|_| ());
+    for number in 0..10 {
+        let id = format!("options-{number}");
+        let options = request("OPTIONS", &format!("sip:{INSIDE}"), &id, &["User-Agent: OPENSIPS_TTS_MRCP_CLIENT"]);
+        let sent = bench.receive(CALLER, options);
+        bench.receive(SERVERS[0], sent[0].answer(500, "No", &[]));
+    }
+    assert_eq!(health(&bench, SERVERS[0]), Health::Up);
+}
+
+#[test]
+fn a_408_to_another_request_than_an_invite_is_noted_once() {
+    let mut bench = alone(|_| ());
+    let uri = format!("sip:{INSIDE}");
+    let sent = bench.receive(CALLER, request("OPTIONS", &uri, "1", &["User-Agent: OPENSIPS_TTS_MRCP_CLIENT"]));
+    bench.receive(SERVERS[0], sent[0].answer(408, "Request Timeout", &[]));
+    let outcomes: Vec<_> = bench.history(SERVERS[0]).iter().map(|one| one.outcome).collect();
+    assert_eq!(outcomes, [Outcome::answered(408)]);
 }
 
 /// The same with the first destination alone.

@@ -1,7 +1,7 @@
 //! TCP: section 18 of RFC 3261 where the transport is a stream, and the bridge between it and UDP (RFC 5658).
 
 use tandem::engine::Input;
-use tandem::engine::flow::Flow;
+use tandem::engine::flow::{Fault, Flow};
 use tandem::engine::sip::FrameFault;
 
 use crate::harness::{
@@ -30,7 +30,7 @@ fn call(bench: &mut Bench) -> Sent {
 
 fn undelivered(bench: &mut Bench, sent: &Sent) -> Vec<Sent> {
     let flow = Flow { peer: sent.to, ..Bench::stream(&sent.to.to_string(), sent.connection) };
-    bench.handle(Input::Undelivered { flow, bytes: &sent.bytes })
+    bench.handle(Input::Undelivered { flow, bytes: &sent.bytes, fault: Fault::Theirs })
 }
 
 #[test]

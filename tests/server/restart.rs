@@ -13,7 +13,7 @@ use tandem::lab::caller::run;
 use tandem::lab::{Behaviour, Caller, CallerConfig, MrcpServer, Report};
 use tandem::server::Node;
 
-use crate::scratch::{Folder, http, insert, own_address};
+use crate::scratch::{Folder, http, http_with, insert, own_address};
 
 /// Longer than anything takes on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -157,13 +157,42 @@ async fn an_order_is_on_disk_while_the_node_runs() {
     assert_eq!(on_disk(&folder), Value::Null, "nothing is known yet");
     give(&node, addresses(&sockets)[0], drained()).await;
     until("it is written", async || (on_disk(&folder)["orders"][0]["by"] == "ann").then_some(())).await;
-    // The same order by somebody else makes no event, but it is the one that counts.
+    // The same order by somebody else is the one that counts.
     give(&node, addresses(&sockets)[0], Standing { by: "bob".to_owned(), ..drained() }).await;
     until("it is written", async || (on_disk(&folder)["orders"][0]["by"] == "bob").then_some(())).await;
     // As after a crash: nobody says good-bye.
     drop(node);
     let node = Node::start(&config).await.expect("it starts");
     assert_eq!(destinations(&node).await[0].standing.by, "bob");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_is_on_disk_when_it_is_answered_or_the_answer_says_that_it_is_not() {
+    let folder = Folder::new();
+    let config = folder.config("");
+    let sockets = mute(1);
+    let node = node_with(&config, &addresses(&sockets)).await;
+    let http = node.http().expect("it is on");
+    let path = format!("/sets/19/destination/order?uri=sip:{}", addresses(&sockets)[0]);
+    let order = async |order: &str| {
+        let body = json!({ "order": order, "reason": "a new disk", "by": "ann" }).to_string();
+        let path = path.clone();
+        let asked = tokio::task::spawn_blocking(move || http_with(http, "PUT", &path, &body));
+        let (status, text) = asked.await.expect("no panic");
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str::<Value>(&text).expect("JSON")
+    };
+    for name in ["drain", "maint", "ready", "drain"] {
+        let told = order(name).await;
+        assert_eq!((&told["unkept"], &on_disk(&folder)["orders"][0]["order"]), (&Value::Null, &json!(name)));
+    }
+    // Even root can't write a file where a folder is.
+    fs::create_dir(file(&folder).with_extension("json.new")).expect("the test's folder");
+    let told = order("maint").await;
+    assert_eq!(told["addresses"][0]["order"]["order"], "maint", "it holds");
+    assert!(told["unkept"].as_str().is_some_and(|cause| cause.contains("can't write them")), "{told}");
+    assert_eq!(on_disk(&folder)["orders"][0]["order"], "drain");
     node.stop().await;
 }
 

@@ -83,13 +83,14 @@ pub(crate) fn http(address: SocketAddr, method: &str, path: &str) -> (u16, Strin
     http_with(address, method, path, "")
 }
 
-/// One HTTP request with a body.
+/// One HTTP request with a body of JSON.
 pub(crate) fn http_with(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("the surface listens");
     let length = body.len();
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
     )
     .expect("written");
     let mut text = String::new();

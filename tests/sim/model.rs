@@ -249,7 +249,10 @@ impl Model {
                 self.late_2xx.1 += u64::from(!known);
                 one.ended |= known;
                 let (id, tag, to) = (id.to_owned(), text.to_tag().to_owned(), one.to);
-                let surely = known || has_request && one.known.is_some_and(|until| now > until + self.late);
+                // While a load has left nobody there, it may be a stranger's.
+                let is_ours = self.rows.iter().any(|row| row.address.ip() == one.to.ip());
+                let forgotten = one.known.is_some_and(|until| now > until + self.late);
+                let surely = known || has_request && is_ours && forgotten;
                 self.unwanted = Some(Unwanted { id, tag, to, acked: false, ended: false, bye, surely });
             }
             _ => {}
@@ -519,7 +522,8 @@ impl Model {
         let by_weight = fit().any(|row| row.weight > 0);
         let right = match self.algorithm {
             Algorithm::Priority => row.priority == highest,
-            Algorithm::RoundRobin | Algorithm::Random => !by_weight || row.weight > 0,
+            Algorithm::RoundRobin | Algorithm::Random | Algorithm::LeastLoadP2c => !by_weight || row.weight > 0,
+            Algorithm::LeastLoad | Algorithm::LeastLoadRelative | Algorithm::PeakEwma => !by_weight || row.weight > 0,
         };
         self.hold(right || !first, "priority or weight 0 is not respected");
         self.selections += u64::from(invite);

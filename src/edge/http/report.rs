@@ -124,6 +124,9 @@ pub struct DestinationStory {
     pub uri: String,
     /// Each of its addresses.
     pub addresses: Vec<AddressStory>,
+    /// In the answer to an order: why a restart would not know of it. None if it is on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unkept: Option<String>,
 }
 
 /// Everything of one address of a destination.
@@ -223,6 +226,7 @@ impl DestinationStory {
             name: set.name.clone(),
             uri: uri.to_owned(),
             addresses,
+            unkept: None,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! `/sets`: what is held of each destination and why, and an operator's orders.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::body::Bytes;
@@ -15,7 +16,7 @@ use tokio::time;
 
 use super::moment::Moment;
 use super::report::{DestinationStory, SetReport, SetsReport};
-use super::{ANSWER, NOT_FROM_PAGES, Node, Shared, error, is_from_a_page};
+use super::{ANSWER, Given, NOT_FROM_PAGES, Node, Shared, error, is_from_a_page, is_json};
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{Order, SetId, Standing};
 use crate::engine::snapshot::SetView;
@@ -61,7 +62,7 @@ async fn story<N: Node>(
 ) -> Result<Response, Refusal> {
     let uri = uri_of(query)?;
     let snapshot = in_time(shared.node.snapshot()).await?;
-    tell(&shared, &snapshot, &set, &uri).await
+    Ok(Json(tell(&shared, &snapshot, &set, &uri).await?).into_response())
 }
 
 async fn order<N: Node>(
@@ -74,25 +75,41 @@ async fn order<N: Node>(
     if is_from_a_page(&headers) {
         return Err(Refusal(StatusCode::FORBIDDEN, NOT_FROM_PAGES.to_owned()));
     }
+    if !is_json(&headers) {
+        let remedy = "an order is JSON: say so, with Content-Type: application/json";
+        return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, remedy.to_owned()));
+    }
     let uri = uri_of(query)?;
     let body = body.map_err(|fault| Refusal(fault.status(), fault.body_text()))?;
     let standing = read(&body, SystemTime::now()).map_err(|fault| Refusal(StatusCode::BAD_REQUEST, fault))?;
     let snapshot = in_time(shared.node.snapshot()).await?;
     let view = find(&snapshot, &set)?;
-    if in_time(shared.node.give(view.id, &uri, standing)).await?.is_err() {
-        return Err(no_destination(view, &uri));
-    }
+    let unkept = match in_time(give(&shared, view.id, &uri, standing)).await? {
+        Given::Kept => None,
+        Given::Unkept(cause) => Some(cause),
+        Given::InVain => return Err(no_destination(view, &uri)),
+    };
     let snapshot = in_time(shared.node.snapshot()).await?;
-    tell(&shared, &snapshot, &set, &uri).await
+    let story = tell(&shared, &snapshot, &set, &uri).await?;
+    Ok(Json(DestinationStory { unkept, ..story }).into_response())
 }
 
-async fn tell<N: Node>(shared: &Shared<N>, snapshot: &Snapshot, set: &str, uri: &str) -> Result<Response, Refusal> {
+/// In a task of its own, so that a client that hangs up does not leave it half done.
+async fn give<N: Node>(shared: &Shared<N>, set: SetId, uri: &str, standing: Standing) -> Result<Given, String> {
+    let (node, uri) = (Arc::clone(&shared.node), uri.to_owned());
+    let task = tokio::spawn(async move { node.give(set, &uri, standing).await });
+    task.await.unwrap_or_else(|_| Err("the order broke off; the log tells why".to_owned()))
+}
+
+async fn tell<N: Node>(
+    shared: &Shared<N>,
+    snapshot: &Snapshot,
+    set: &str,
+    uri: &str,
+) -> Result<DestinationStory, Refusal> {
     let view = find(snapshot, set)?;
     let history = in_time(shared.node.history(view.id, uri)).await?;
-    match DestinationStory::of(shared.node.name(), view, uri, &history) {
-        Some(story) => Ok(Json(story).into_response()),
-        None => Err(no_destination(view, uri)),
-    }
+    DestinationStory::of(shared.node.name(), view, uri, &history).ok_or_else(|| no_destination(view, uri))
 }
 
 async fn in_time<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T, Refusal> {

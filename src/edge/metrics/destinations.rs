@@ -120,7 +120,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "tandem_latency_seconds",
-        help: "How long the destination took, by who asked: options, tcp, http or traffic; absent for who never did.",
+        help: "How long the destination took, by who asked: options, tcp, http, traffic or other; absent for who never did.",
         kind: Kind::Histogram,
         labels: &["set", "destination", "witness"],
         values: |view, values| {
@@ -148,6 +148,15 @@ pub(super) const ROWS: &[Row] = &[
         labels: &["set"],
         values: |view, values| {
             values.extend(view.snapshot.sets.iter().map(|set| (vec![number(set)], set.empty as f64)));
+        },
+    },
+    Row {
+        name: "tandem_set_full_total",
+        help: "Calls for which destinations of the set were fit, and none had room.",
+        kind: Kind::Counter,
+        labels: &["set"],
+        values: |view, values| {
+            values.extend(view.snapshot.sets.iter().map(|set| (vec![number(set)], set.full as f64)));
         },
     },
     Row {

@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::file::{self, ReadFault};
 use super::snapshot::StoredState;
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{Kept, Order, RowState, SetId, Standing};
+use crate::engine::dispatch::{Kept, KeptPenalty, Order, RowState, SetId, Standing};
 use crate::engine::snapshot::DestinationView;
 
 /// The form that this version writes and reads.
@@ -105,6 +105,8 @@ pub struct KeptHealth {
     pub ejected: Option<(u32, Option<SystemTime>)>,
     /// Until when it has no room.
     pub busy: Option<SystemTime>,
+    /// The penalty for flapping after its last fall, when that was, and whether it holds the destination out.
+    pub penalty: Option<(u32, SystemTime, bool)>,
 }
 
 impl Default for Memory {
@@ -145,11 +147,14 @@ impl Memory {
 
 impl KeptHealth {
     fn of(set: SetId, uri: &str, address: SocketAddr, kept: Kept, now: SystemTime) -> Self {
-        let Kept { probes_down, ejected, busy } = kept;
+        let Kept { probes_down, ejected, busy, penalty } = kept;
         // Up, so that nothing ends sooner for having been kept.
         let end = |left: Duration| from_millis(millis(now + left).div_ceil(1000) * 1000);
         let ejected = ejected.map(|(left, times)| (times, (!left.is_zero()).then(|| end(left))));
-        KeptHealth { set, uri: uri.to_owned(), address, probes_down, ejected, busy: busy.map(end) }
+        // To the nearest second, so that the clock's own breath makes no new memory.
+        let fell = |age: Duration| from_millis((millis(now - age) + 500) / 1000 * 1000);
+        let penalty = penalty.map(|KeptPenalty { value, age, suppressed }| (value, fell(age), suppressed));
+        KeptHealth { set, uri: uri.to_owned(), address, probes_down, ejected, busy: busy.map(end), penalty }
     }
 
     /// What of it is left.
@@ -159,6 +164,11 @@ impl KeptHealth {
             probes_down: self.probes_down,
             ejected: self.ejected.map(|(times, end)| (end.map_or(Duration::ZERO, left), times)),
             busy: self.busy.map(left).filter(|left| !left.is_zero()),
+            penalty: self.penalty.map(|(value, at, suppressed)| KeptPenalty {
+                value,
+                age: now.duration_since(at).unwrap_or_default(),
+                suppressed,
+            }),
         }
     }
 }
@@ -249,6 +259,15 @@ struct StoredHealth {
     probes_down: bool,
     ejected: Option<StoredEjection>,
     busy_until: Option<u64>,
+    /// Not there in what earlier versions wrote.
+    penalty: Option<StoredPenalty>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPenalty {
+    value: u32,
+    at: u64,
+    suppressed: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -301,7 +320,7 @@ impl StoredOrder {
 
 impl StoredHealth {
     fn of(kept: &KeptHealth) -> Self {
-        let KeptHealth { set, uri, address, probes_down, ejected, busy } = kept;
+        let KeptHealth { set, uri, address, probes_down, ejected, busy, penalty } = kept;
         StoredHealth {
             set: set.0,
             destination: uri.clone(),
@@ -309,11 +328,12 @@ impl StoredHealth {
             probes_down: *probes_down,
             ejected: ejected.map(|(times, until)| StoredEjection { times, until: until.map(millis) }),
             busy_until: busy.map(millis),
+            penalty: penalty.map(|(value, at, suppressed)| StoredPenalty { value, at: millis(at), suppressed }),
         }
     }
 
     fn into_health(self) -> KeptHealth {
-        let StoredHealth { set, destination, address, probes_down, ejected, busy_until } = self;
+        let StoredHealth { set, destination, address, probes_down, ejected, busy_until, penalty } = self;
         KeptHealth {
             set: SetId(set),
             uri: destination,
@@ -321,6 +341,7 @@ impl StoredHealth {
             probes_down,
             ejected: ejected.map(|StoredEjection { times, until }| (times, until.map(from_millis))),
             busy: busy_until.map(from_millis),
+            penalty: penalty.map(|StoredPenalty { value, at, suppressed }| (value, from_millis(at), suppressed)),
         }
     }
 }
@@ -357,6 +378,7 @@ mod tests {
             Kept { probes_down: true, ..Kept::default() },
             Kept { ejected: Some((SECOND, 3)), ..Kept::default() },
             Kept { ejected: Some((Duration::ZERO, 2)), busy: Some(SECOND * 9), ..Kept::default() },
+            Kept { penalty: Some(KeptPenalty { value: 3500, age: SECOND * 7, suppressed: true }), ..Kept::default() },
         ];
         Memory {
             written: at(0),
@@ -382,12 +404,19 @@ mod tests {
 
     #[test]
     fn what_time_ends_goes_on_ending_while_nobody_runs() {
-        let kept = Kept { probes_down: true, ejected: Some((SECOND * 5, 3)), busy: Some(SECOND * 9) };
+        let penalty = |age| Some(KeptPenalty { value: 3500, age, suppressed: true });
+        let kept = Kept {
+            probes_down: true,
+            ejected: Some((SECOND * 5, 3)),
+            busy: Some(SECOND * 9),
+            penalty: penalty(SECOND * 7),
+        };
         let health = health(kept, at(0));
         assert_eq!(health.kept(at(0)), kept);
-        let later = Kept { ejected: Some((SECOND * 2, 3)), busy: Some(SECOND * 6), ..kept };
+        let later =
+            Kept { ejected: Some((SECOND * 2, 3)), busy: Some(SECOND * 6), penalty: penalty(SECOND * 10), ..kept };
         assert_eq!(health.kept(at(3000)), later);
-        let last = Kept { ejected: Some((Duration::ZERO, 3)), busy: None, ..kept };
+        let last = Kept { ejected: Some((Duration::ZERO, 3)), busy: None, penalty: penalty(SECOND * 67), ..kept };
         assert_eq!(health.kept(at(60_000)), last);
     }
 
@@ -399,6 +428,8 @@ mod tests {
         assert_eq!(first.kept(at(100)).busy, Some(Duration::from_millis(5900)), "never sooner than it was");
         let trial = Kept { ejected: Some((Duration::ZERO, 1)), ..Kept::default() };
         assert_eq!(health(trial, at(0)), health(trial, at(9999)));
+        let fell = |age| Kept { penalty: Some(KeptPenalty { value: 1000, age, suppressed: false }), ..Kept::default() };
+        assert_eq!(health(fell(SECOND), at(0)), health(fell(SECOND * 5), at(4001)));
     }
 
     #[test]

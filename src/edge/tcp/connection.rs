@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::table::{Origin, Queue, Waiting};
 use super::{Heard, Shared, bind};
-use crate::engine::flow::{ConnectionId, Flow};
+use crate::engine::flow::{ConnectionId, Fault, Flow};
 use crate::engine::sip::{Frame, Framer, PING};
 
 /// A peer must take one message within this time.
@@ -70,10 +70,23 @@ pub(super) async fn make(shared: Arc<Shared>, flow: Flow, local: IpAddr, queue: 
     };
     match made.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(stream) => serve(shared, flow, Origin::Us, stream, queue).await,
-        Err(_) => {
+        Err(error) => {
             shared.counters.connect_failed();
-            shared.end(flow.connection, queue, None).await;
+            shared.end(flow.connection, queue, None, blame(&error)).await;
         }
+    }
+}
+
+/// Whose fault it is that a connection could not be made. What is not known to be the peer's is ours: no descriptor, no
+/// port, no route.
+fn blame(error: &io::Error) -> Fault {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::TimedOut => Fault::Theirs,
+        _ => Fault::Ours,
     }
 }
 
@@ -107,7 +120,7 @@ pub(super) async fn serve(shared: Arc<Shared>, flow: Flow, origin: Origin, strea
     if end == End::Closed {
         let _ = timeout(LAST_WORDS, part(&mut input, &mut output)).await;
     }
-    shared.end(flow.connection, queue, unsent).await;
+    shared.end(flow.connection, queue, unsent, Fault::Theirs).await;
 }
 
 /// Cuts what comes into messages.

@@ -106,8 +106,10 @@ pub(super) struct Table {
 /// Why a message finds no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoPlace {
-    /// Its connection's queue is full, or all of them together hold as much as they may.
+    /// Its connection's queue is full: the peer takes too little.
     Full,
+    /// All queues together hold as much as they may.
+    Crowded,
     /// There is no such connection (any more).
     Gone,
 }
@@ -138,8 +140,11 @@ impl Table {
         let entrance = self.connections.get(&id.0).and_then(|connection| connection.entrance.as_ref());
         let Some(Entrance { queue, bytes }) = entrance else { return Err((NoPlace::Gone, message)) };
         let length = message.bytes.len();
-        if bytes.load(Relaxed) + length > QUEUE_BYTES || !self.has_room(length) {
+        if bytes.load(Relaxed) + length > QUEUE_BYTES {
             return Err((NoPlace::Full, message));
+        }
+        if !self.has_room(length) {
+            return Err((NoPlace::Crowded, message));
         }
         let waiting = Waiting { message, _room: Room::take(length, [bytes, &self.queued]) };
         queue.try_send(waiting).map_err(|error| match error {
@@ -313,7 +318,7 @@ mod tests {
         table.enqueue(one, message(600)).expect("room");
         table.enqueue(other, message(400)).expect("room");
         for id in [one, other] {
-            assert_eq!(table.enqueue(id, message(1)).expect_err("full").0, NoPlace::Full);
+            assert_eq!(table.enqueue(id, message(1)).expect_err("full").0, NoPlace::Crowded);
         }
         // What is being written still takes room.
         let writing = first.waiting.try_recv().expect("queued");

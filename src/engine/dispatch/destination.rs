@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use slotmap::new_key_type;
 
+use super::Policy;
+use super::capacity::{Limits, Pace};
 use super::fitness::Fitness;
-use super::health::{Condition, Health, Judgement, Meaning, Probing};
+use super::health::{Condition, Health, Judgement, Meaning};
 use super::order::{Order, Standing};
 use crate::engine::clock::{Instant, Now};
 use crate::engine::flow::{ListenerId, Transport};
@@ -91,8 +93,13 @@ pub struct Destination {
     pub standing: Standing,
     /// Where it takes MRCP, as its last SDP said.
     pub mrcp_port: Option<u16>,
+    /// Whether the answers to its probes name that port, so that the next one will name another.
+    pub(super) probes_name_port: bool,
     pub(crate) condition: Condition,
     pub(super) counts: Counts,
+    /// What it may be given.
+    pub limits: Limits,
+    pub(super) pace: Pace,
     key: u32,
 }
 
@@ -108,12 +115,15 @@ pub(super) struct Counts {
 }
 
 impl Destination {
-    pub(super) fn new(set: SetId, row: Row, probing: &Arc<Probing>, now: Now) -> Self {
+    pub(super) fn new(set: SetId, row: Row, policy: &Policy, now: Now) -> Self {
         Destination {
             set,
             standing: Standing::of_table(row.state.order(), now.wall),
             mrcp_port: None,
-            condition: Condition::new(Arc::clone(probing), now),
+            probes_name_port: false,
+            condition: Condition::new(Arc::clone(policy.probing_of(&row.uri)), now),
+            limits: policy.capacity.limits(&row.attrs),
+            pace: Pace::default(),
             counts: Counts::default(),
             key: key(set, &row),
             row,
@@ -126,36 +136,41 @@ impl Destination {
         self.key
     }
 
-    /// Takes a new load of the same row. An order that was given by hand stays until the row's state changes; whether that
-    /// says now that the destination has failed.
-    pub(super) fn reload(&mut self, row: Row, now: Now) -> bool {
-        let changed = row.state != self.row.state;
-        if changed {
-            self.standing = Standing::of_table(row.state.order(), now.wall);
-        }
-        self.row = row;
-        changed && self.row.state == RowState::Probing
+    /// Takes a new load of the same row; whether its state is another. An order that was given by hand stays until then.
+    pub(super) fn reload(&mut self, row: Row, policy: &Policy) -> bool {
+        self.limits = policy.capacity.limits(&row.attrs);
+        std::mem::replace(&mut self.row, row).state != self.row.state
     }
 
-    /// Whether a new request may go there, and if not, why not.
-    pub(super) fn fitness(&self, judgement: &Judgement, now: Instant) -> Fitness {
+    /// Whether a new request may go there, and if not, why not; one that only tries it must take the trial first.
+    pub(super) fn fitness(&self, judgement: &Judgement, sessions: u64, now: Instant) -> Fitness {
         if self.standing.order != Order::Ready {
             return Fitness::Ordered(self.standing.order);
         }
         if !self.row.is_resolved() {
             return Fitness::Unresolved;
         }
-        match self.condition.health(judgement, now) {
-            Health::Up | Health::Unknown if self.condition.takes_calls(judgement, now) => Fitness::Fit,
-            Health::Up | Health::Unknown => Fitness::OnTrial,
-            health @ (Health::Down | Health::Busy) => Fitness::Unwell(health),
+        match self.condition.health_and_trial(judgement, now) {
+            (Health::Unknown, true) => Fitness::OnTrial,
+            (Health::Up | Health::Unknown, _) if self.has_room(judgement, sessions, now) => Fitness::Fit,
+            (Health::Up | Health::Unknown, _) => Fitness::Full,
+            (health @ (Health::Down | Health::Busy), _) => Fitness::Unwell(health),
         }
+    }
+}
+
+impl Destination {
+    /// Whether it may have one more call beside so many sessions.
+    pub(super) fn has_room(&self, judgement: &Judgement, sessions: u64, now: Instant) -> bool {
+        let share = || self.condition.share(judgement, now);
+        (self.limits == Limits::default())
+            || self.limits.have_room(sessions, share()) && self.pace.has_room(&self.limits, now)
     }
 }
 
 impl RowState {
     /// What the state says of the operator's will: a failed destination is wanted all the same.
-    fn order(self) -> Order {
+    pub(super) fn order(self) -> Order {
         match self {
             RowState::Active | RowState::Probing => Order::Ready,
             RowState::Inactive => Order::Maint,
@@ -216,22 +231,6 @@ mod tests {
             key(SetId(19), &row("sip:10.129.39.88:7010", "[2001:db8::1]:7010")),
         ];
         assert!(others.iter().all(|&other| other != KEY_OF_THE_ARTICLE), "{others:x?}");
-    }
-
-    #[test]
-    fn an_order_follows_the_row_only_when_its_state_changes() {
-        let loaded = |state| Row { state, ..row("sip:h", "10.0.0.1:5060") };
-        let now = Now { mono: Instant::ZERO, wall: std::time::SystemTime::UNIX_EPOCH };
-        let mut destination = Destination::new(SetId(1), loaded(RowState::Active), &Arc::default(), now);
-        let fitness = |destination: &Destination| destination.fitness(&Judgement::default(), now.mono);
-        assert!(fitness(&destination).is_fit());
-        destination.standing.order = Order::Drain;
-        assert!(!destination.reload(loaded(RowState::Active), now));
-        assert_eq!(destination.standing.order, Order::Drain, "given by hand, and the row says nothing new");
-        assert!(!destination.reload(loaded(RowState::Inactive), now));
-        assert_eq!(fitness(&destination), Fitness::Ordered(Order::Maint));
-        assert!(destination.reload(loaded(RowState::Probing), now));
-        assert_eq!(destination.standing.order, Order::Ready);
     }
 
     const KEY_OF_THE_ARTICLE: u32 = 3_833_702_464;

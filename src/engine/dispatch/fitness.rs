@@ -16,6 +16,8 @@ pub enum Fitness {
     Unresolved,
     /// Its health says no.
     Unwell(Health),
+    /// It has all the sessions, or all the calls of this second, that it may have.
+    Full,
     /// One call tries it; the next one may when that has ended.
     OnTrial,
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Fitness {
             Fitness::Ordered(order) => write!(f, "unfit: order {}", order.name()),
             Fitness::Unresolved => write!(f, "unfit: no address"),
             Fitness::Unwell(health) => write!(f, "unfit: {}", health.name()),
+            Fitness::Full => write!(f, "unfit: at its limit"),
             Fitness::OnTrial => write!(f, "unfit: one call tries it"),
         }
     }

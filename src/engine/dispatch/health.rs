@@ -8,22 +8,24 @@ mod ejection;
 mod latency;
 mod observation;
 mod probing;
+mod why;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use smallvec::SmallVec;
 
-pub use answers::{Answers, BadAnswer, LONGEST_RETRY_AFTER, Meaning};
+pub use answers::{Answers, BadAnswer, Codes, LONGEST_RETRY_AFTER, Meaning};
 pub use count::Level;
-pub use damping::Damping;
+pub use damping::{Damping, KeptPenalty};
 pub use ejection::Observe;
+use latency::Peak;
 pub use latency::{BOUNDS, Latency};
 pub use observation::{KEPT, Observation, Outcome, Witness};
 pub use probing::{Check, CheckKind, Combine, InitState, Probing, SipProbe, When};
+pub use why::Why;
 
-use self::answers::Verdict;
+pub(super) use self::answers::Verdict;
 pub(crate) use self::count::Count;
 use self::damping::Penalty;
 use self::ejection::Record;
@@ -56,68 +58,6 @@ impl Health {
             Health::Down => "down",
             Health::Busy => "busy",
             Health::Unknown => "unknown",
-        }
-    }
-}
-
-/// The rule behind a health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// Nothing has been seen yet.
-    Started,
-    /// It answers.
-    Works,
-    /// So many probes in a row were bad; the last outcome, if this start has seen it.
-    ProbesFailed {
-        /// Which probe.
-        witness: Witness,
-        /// How many in a row.
-        failures: u32,
-    },
-    /// Callers' requests failed: it is out for a while.
-    Ejected {
-        /// How often in short order.
-        times: u32,
-        /// For how much longer.
-        left: Duration,
-    },
-    /// It has sat its time out: one call may try it.
-    HalfOpen {
-        /// Whether one does.
-        trial: bool,
-    },
-    /// It goes up and down too often.
-    Flapping {
-        /// The penalty; a fall adds 1000.
-        penalty: u32,
-        /// For how much longer it is out.
-        left: Duration,
-    },
-    /// It said that it has no room.
-    NoRoom {
-        /// For how much longer it is held out.
-        left: Duration,
-    },
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tenths = |time: &Duration| format!("{:.1} s", time.as_secs_f64());
-        match self {
-            Why::Started => write!(f, "nothing seen yet"),
-            Why::Works => write!(f, "it answers"),
-            Why::ProbesFailed { witness, failures } => {
-                write!(f, "{failures} probes in a row failed ({})", witness.name())
-            }
-            Why::Ejected { times, left } => {
-                write!(f, "calls failed: ejected (time {times}), one call tries it in {}", tenths(left))
-            }
-            Why::HalfOpen { trial: false } => write!(f, "calls failed before: the next call tries it"),
-            Why::HalfOpen { trial: true } => write!(f, "calls failed before: one call tries it now"),
-            Why::Flapping { penalty, left } => {
-                write!(f, "up and down too often: penalty {penalty}, out for {}", tenths(left))
-            }
-            Why::NoRoom { left } => write!(f, "it has no room: asked again in {}", tenths(left)),
         }
     }
 }
@@ -183,7 +123,8 @@ pub(crate) struct Condition {
     risen: Option<Instant>,
     history: History,
     latencies: [Latency; Witness::ALL.len()],
-    /// When traffic said anything last.
+    peak: Peak,
+    /// When traffic showed last that it works.
     heard: Option<Instant>,
     /// When its health is looked at again.
     pub(crate) scheduled: Option<Instant>,
@@ -207,6 +148,8 @@ pub struct Kept {
     pub ejected: Option<(Duration, u32)>,
     /// For how long it still has no room.
     pub busy: Option<Duration>,
+    /// The penalty for flapping, unless it has worn off.
+    pub penalty: Option<KeptPenalty>,
 }
 
 impl Condition {
@@ -223,6 +166,7 @@ impl Condition {
             risen: None,
             history: History::default(),
             latencies: Default::default(),
+            peak: Peak::default(),
             heard: None,
             scheduled: None,
         };
@@ -246,6 +190,27 @@ impl Condition {
         self.counts = self.probing.checks.iter().map(begin).collect();
     }
 
+    /// That check can't be made: it does not hold the destination for down. Whether it did.
+    pub(crate) fn lift(&mut self, check: usize, now: Instant) -> bool {
+        let down = self.counts.get_mut(check).filter(|count| count.level == Level::Down);
+        down.map(|count| *count = Count::new(Level::Unknown).since(now)).is_some()
+    }
+
+    /// Whether that check has found the port closed that the destination's SDP named.
+    pub(crate) fn lost_port(&self, check: usize) -> bool {
+        let kind = self.probing.checks.get(check).map(|check| &check.kind);
+        kind == Some(&CheckKind::Tcp { port: None }) && self.counts[check].level == Level::Down
+    }
+
+    /// That port is forgotten. If the destination is down for it, it is so as for calls that failed: for a while, then one
+    /// call tries it, whose answer names the port of then.
+    pub(crate) fn forget_port(&mut self, check: usize, terms: &Terms<'_>, now: Instant) {
+        if self.probes() == Some(Level::Down) && terms.observe.enabled {
+            self.record.fail(terms, now);
+        }
+        self.counts[check] = Count::new(Level::Unknown).since(now);
+    }
+
     /// How it is probed.
     pub(crate) fn probing(&self) -> &Arc<Probing> {
         &self.probing
@@ -256,16 +221,25 @@ impl Condition {
         self.counts.get(check)
     }
 
-    /// Whether traffic has said anything within that time.
+    /// Whether traffic has shown within that time that it works.
     pub(crate) fn heard_within(&self, time: Duration, now: Instant) -> bool {
         self.heard.is_some_and(|heard| now.since(heard) < time)
     }
 
     /// The health, without its reason.
     pub(crate) fn health(&self, judgement: &Judgement, now: Instant) -> Health {
-        let probes = self.probes();
+        self.health_and_trial(judgement, now).0
+    }
+
+    /// The same, and whether a call tries it.
+    pub(crate) fn health_and_trial(&self, judgement: &Judgement, now: Instant) -> (Health, bool) {
+        let trust = self.record.trust(now);
+        (self.health_of(trust, judgement, now), matches!(trust, Trust::HalfOpen { trial: Some(_), .. }))
+    }
+
+    fn health_of(&self, trust: Trust, judgement: &Judgement, now: Instant) -> Health {
         let damped = || judgement.damping.is_some_and(|damping| self.penalty.is_suppressed(&damping, now));
-        match (probes, self.record.trust(now)) {
+        match (self.probes(), trust) {
             (Some(Level::Down), _) | (_, Trust::Ejected { .. }) => Health::Down,
             _ if damped() => Health::Down,
             _ if self.busy.is_some_and(|busy| busy.until > now) => Health::Busy,
@@ -309,18 +283,14 @@ impl Condition {
         }
     }
 
-    /// Whether a call may go there as far as health goes; one that only tries it must take the trial first.
-    pub(crate) fn takes_calls(&self, judgement: &Judgement, now: Instant) -> bool {
-        match self.health(judgement, now) {
-            Health::Up => true,
-            Health::Unknown => !matches!(self.record.trust(now), Trust::HalfOpen { trial: Some(_), .. }),
-            Health::Down | Health::Busy => false,
-        }
+    /// A call goes there, which counts as lost without a trace at `lost`; whether it tries it.
+    pub(crate) fn begin_call(&mut self, lost: Instant, now: Instant) -> bool {
+        self.record.take_trial(lost, now)
     }
 
-    /// A call goes there, which counts as lost without a trace at `lost`.
-    pub(crate) fn begin_call(&mut self, lost: Instant, now: Instant) {
-        self.record.take_trial(lost, now);
+    /// The call that tries it counts as lost at another time; none: it has ended and says nothing.
+    pub(crate) fn set_trial(&mut self, began: Instant, lost: Option<Instant>, now: Instant) {
+        self.record.set_trial(began, lost, now);
     }
 
     /// Whether traffic holds it out or on trial.
@@ -336,13 +306,19 @@ impl Condition {
     /// Takes what was seen.
     pub(crate) fn see(&mut self, seen: Seen, judgement: &Judgement, terms: &Terms<'_>, now: Now) -> Observation {
         let Seen { witness, check, outcome, sent } = seen;
-        let judged = outcome.judge(witness, &judgement.answers);
+        let judged = match check.and_then(|check| self.probing.checks.get(check)) {
+            Some(check) if check.accepts(outcome) => Verdict::Alive,
+            Some(_) | None => outcome.judge(witness, &judgement.answers),
+        };
         // A set that does not observe its traffic keeps what it saw, and makes nothing of it.
         let verdict = if check.is_none() && !judgement.observe.enabled { Verdict::Neutral } else { judged };
         let latency = now.mono.since(sent);
         match check {
+            None if witness == Witness::Other => {}
             None => {
-                self.heard = Some(now.mono);
+                if matches!(judged, Verdict::Alive | Verdict::Busy(_)) {
+                    self.heard = Some(now.mono);
+                }
                 self.record.hear(verdict, sent, terms, now.mono);
             }
             Some(check) => {
@@ -371,6 +347,9 @@ impl Condition {
         self.answered |= matches!(verdict, Verdict::Alive | Verdict::Busy(_));
         if matches!(outcome, Outcome::Answered { .. } | Outcome::Connected) {
             self.latencies[witness as usize].add(latency);
+            if witness == Witness::Traffic {
+                self.peak.add(latency, now.mono);
+            }
         }
         let observation = Observation { at: now.wall, witness, outcome, meaning: judged.into(), latency };
         self.history.push(observation);
@@ -415,6 +394,11 @@ impl Condition {
         percent.clamp(u32::from(slow.min_weight_percent).clamp(1, 100), 100)
     }
 
+    /// How long it takes to answer a call, at worst of late: a slow answer counts at once and is forgotten in ten seconds.
+    pub(crate) fn call_latency(&self, now: Instant) -> Duration {
+        self.peak.at(now)
+    }
+
     /// When its health may change by time alone.
     pub(crate) fn deadline(&self, judgement: &Judgement, now: Instant) -> Option<Instant> {
         let damped = judgement.damping.and_then(|damping| self.penalty.until(&damping, now));
@@ -434,7 +418,7 @@ impl Condition {
     }
 
     /// What is worth keeping over a restart.
-    pub(crate) fn keep(&self, now: Instant) -> Kept {
+    pub(crate) fn keep(&self, judgement: &Judgement, now: Instant) -> Kept {
         Kept {
             probes_down: self.probes() == Some(Level::Down),
             ejected: match self.record.trust {
@@ -443,6 +427,7 @@ impl Condition {
                 Trust::Trusted { .. } => None,
             },
             busy: self.busy.map(|busy| busy.until.since(now)).filter(|left| !left.is_zero()),
+            penalty: judgement.damping.and_then(|damping| self.penalty.keep(&damping, now)),
         }
     }
 
@@ -458,6 +443,11 @@ impl Condition {
         }
         let busy = |left: Duration| NoRoom { witness: None, since: now, until: now + left.min(LONGEST_RETRY_AFTER) };
         self.busy = kept.busy.map(busy).or(self.busy);
+        if let (Some(damping), Some(kept)) = (judgement.damping, kept.penalty) {
+            self.penalty = Penalty::restore(kept, &damping, now);
+        }
+        // What it was before the start is no news, and a destination that was down has not fallen again.
+        self.told = self.health(judgement, now);
     }
 
     /// The last observations, oldest first.

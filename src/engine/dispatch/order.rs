@@ -62,6 +62,11 @@ impl Standing {
         *self == Standing { at: self.at, ..other.clone() }
     }
 
+    /// Whether it is the same order by the same for the same reason: a deadline is a date, and no news.
+    pub(super) fn means_the_same(&self, other: &Standing) -> bool {
+        self.says_the_same(&Standing { deadline: self.deadline, ..other.clone() })
+    }
+
     /// What the table's `state` column says.
     pub(super) fn of_table(order: Order, at: SystemTime) -> Self {
         Standing { order, by: TABLE.to_owned(), reason: String::new(), at, deadline: None }

@@ -3,7 +3,7 @@
 use slotmap::SlotMap;
 
 use super::select::Candidate;
-use super::{Destination, DestinationId, Order, SetState};
+use super::{Destination, DestinationId, Judgement, Order, Row, SetState};
 
 /// When and how a set panics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,11 +41,14 @@ impl PanicMode {
     }
 }
 
-/// Puts others in place of the fit ones if there are too few.
+/// Puts others in place of the fit ones if there are too few. `full` of them would be fit and are at their limit: they count as
+/// fit, since panic makes no room, and get no call, which `has_room` says of each.
 pub(super) fn check(
     state: &mut SetState,
     destinations: &SlotMap<DestinationId, Destination>,
     fit: &mut Vec<Candidate>,
+    full: usize,
+    has_room: impl Fn(&Judgement, DestinationId, &Destination) -> bool,
 ) {
     let SetState { policy, members, known_good, panicking, .. } = state;
     let in_service = |id: &DestinationId| {
@@ -53,15 +56,16 @@ pub(super) fn check(
         (found.standing.order == Order::Ready && found.row.is_resolved()).then_some(found)
     };
     let all = members.iter().filter(|id| in_service(id).is_some()).count();
-    *panicking = fit.len() * 100 < all * usize::from(policy.panic.threshold);
+    *panicking = (fit.len() + full) * 100 < all * usize::from(policy.panic.threshold);
     if !*panicking {
         known_good.clear();
         known_good.extend(fit.iter().map(|candidate| candidate.id));
         return;
     }
     let candidate = |id: &DestinationId| {
-        let row = &in_service(id)?.row;
-        Some(Candidate { id: *id, weight: row.weight, priority: row.priority, share: 100 })
+        let found = in_service(id).filter(|found| has_room(&policy.judgement, *id, found))?;
+        let Row { weight, priority, .. } = found.row;
+        Some(Candidate { id: *id, weight, priority, share: 100, ..Candidate::default() })
     };
     fit.clear();
     match policy.panic.mode {

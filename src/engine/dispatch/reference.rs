@@ -49,6 +49,8 @@ struct World {
     observe: Observe,
     damping: Option<Damping>,
     probing: Option<(u32, u32, InitState)>,
+    /// Whether its probes take 480 for alive, which says nothing by the table.
+    accepts_480: bool,
     longest_try: u64,
     all: Vec<Plain>,
 }
@@ -72,13 +74,15 @@ impl World {
         });
         let init = [InitState::Up, InitState::Unknown, InitState::Down][rng.usize(..3)];
         let probing = rng.bool().then(|| (rng.u32(1..4), rng.u32(1..4), init));
-        World { rng, now: SECOND, observe, damping, probing, longest_try: 33 * SECOND, all: Vec::new() }
+        let accepts_480 = rng.bool();
+        World { rng, now: SECOND, observe, damping, probing, accepts_480, longest_try: 33 * SECOND, all: Vec::new() }
     }
 
     fn policy(&self) -> Policy {
         let mut probing = Probing::default();
         if let Some((fall, rise, init_state)) = self.probing {
-            let check = Check { fall, rise, ..Check::new(CheckKind::Sip(SipProbe::default())) };
+            let accept = if self.accepts_480 { vec!["480".parse().expect("a code")] } else { Vec::new() };
+            let check = Check { fall, rise, ..Check::new(CheckKind::Sip(SipProbe { accept, ..SipProbe::default() })) };
             probing = Probing { checks: vec![check], init_state, ..probing };
         }
         let judgement = Judgement { observe: self.observe, damping: self.damping, ..Judgement::default() };
@@ -135,6 +139,7 @@ impl World {
         match outcome {
             Outcome::Connected => (Meaning::Alive, 0),
             Outcome::TimedOut | Outcome::Refused => (Meaning::Fall, 0),
+            Outcome::Unsent => (Meaning::Neutral, 0),
             Outcome::Answered { status: 503, retry_after: Some(time) } => (Meaning::Busy, time.as_secs().clamp(1, 300)),
             Outcome::Answered { status: 486 | 600 | 603, retry_after } => {
                 (Meaning::Busy, retry_after.map_or(5, |time| time.as_secs().clamp(1, 300)))
@@ -147,9 +152,10 @@ impl World {
 
     fn outcome(&mut self) -> Outcome {
         let retry_after = (self.rng.u8(..3) == 0).then(|| Duration::from_secs(self.rng.u64(..400)));
-        match self.rng.u8(..10) {
+        match self.rng.u8(..11) {
             0 => Outcome::TimedOut,
             1 => Outcome::Refused,
+            10 => Outcome::Unsent,
             2..5 => Outcome::Answered { status: [500, 503, 503, 408, 504][self.rng.usize(..5)], retry_after },
             5 => Outcome::Answered { status: [486, 600, 603][self.rng.usize(..3)], retry_after },
             6 => Outcome::Answered { status: [480, 487, 491, 482][self.rng.usize(..4)], retry_after },
@@ -160,9 +166,14 @@ impl World {
     /// Something is seen of the destination at that place.
     fn see(&mut self, dispatch: &mut Dispatch, at: usize) {
         let (outcome, by_probe) = (self.outcome(), self.probing.is_some() && self.rng.bool());
+        let by_other = !by_probe && self.rng.u8(..4) == 0;
         let ago = [0, 1, SECOND / 2, 3 * SECOND, 20 * SECOND][self.rng.usize(..5)];
         let sent = self.now.saturating_sub(ago);
-        let witness = if by_probe { Witness::Options } else { Witness::Traffic };
+        let witness = match by_probe {
+            true => Witness::Options,
+            false if by_other => Witness::Other,
+            false => Witness::Traffic,
+        };
         let check = by_probe.then_some(0);
         let at_sent = Instant::after_start(Duration::from_micros(sent));
         let id = self.id(dispatch, at);
@@ -173,8 +184,12 @@ impl World {
         let share = self.all.len() * usize::from(self.observe.max_ejection_percent) / 100;
         let may_eject = self.observe.max_ejection_percent >= 100 || others < share.max(1);
         let mut one = self.all[at].clone();
-        let (meaning, time) = Self::meaning(outcome);
-        if !by_probe && !self.observe.enabled {
+        let (meaning, time) = match outcome {
+            Outcome::Answered { status: 480, .. } if by_probe && self.accepts_480 => (Meaning::Alive, 0),
+            _ => Self::meaning(outcome),
+        };
+        // Nor does it mean anything how another request than an INVITE ends.
+        if by_other || !by_probe && !self.observe.enabled {
             one.say(self);
             self.all[at] = one;
             return;
@@ -204,14 +219,14 @@ impl World {
             };
             one.probes.push((sent, good));
         } else if sent >= one.out_since {
-            self.hear(&mut one, meaning, may_eject);
+            self.hear(&mut one, meaning, sent, may_eject);
         }
         one.say(self);
         self.all[at] = one;
     }
 
     /// A call has ended that was sent since the last change of the traffic's mind.
-    fn hear(&self, one: &mut Plain, meaning: Meaning, may_eject: bool) {
+    fn hear(&self, one: &mut Plain, meaning: Meaning, sent: u64, may_eject: bool) {
         match (one.out, meaning) {
             (Out::No, Meaning::Neutral) | (Out::Until(_), Meaning::Fall | Meaning::Neutral) => {}
             (Out::No, Meaning::Fall) => {
@@ -230,7 +245,9 @@ impl World {
                 (one.out, one.out_since, one.in_row, one.interval) = (Out::No, self.now, 0, (0, 0, 0));
             }
             (Out::HalfOpen(_), Meaning::Fall) => one.eject(one.times + 1, self),
-            (Out::HalfOpen(_), Meaning::Neutral) => one.out = Out::HalfOpen(None),
+            (Out::HalfOpen(trial), Meaning::Neutral) => {
+                one.out = Out::HalfOpen(trial.filter(|(began, _)| *began != sent));
+            }
         }
     }
 
@@ -251,14 +268,19 @@ impl World {
         dispatch.sets[&SET].members[at]
     }
 
-    /// A call is planned and goes to the first.
+    /// A call, or another request, is planned and goes to the first.
     fn call(&mut self, dispatch: &mut Dispatch) {
+        let turn = if self.rng.u8(..4) > 0 { Turn::Session } else { Turn::Other };
         let mut plan = Plan::default();
-        dispatch.plan(SET, Turn::Session, self.clock().mono, &mut plan);
+        dispatch.plan(SET, turn, &Nobody, self.clock().mono, &mut plan);
         let mut planned: Vec<_> = plan.iter().map(|id| dispatch.destinations[id].row.uri.clone()).collect();
-        let mut fit: Vec<_> =
-            self.all.iter().filter(|one| one.fitness(self).is_fit()).map(|one| one.row.uri.clone()).collect();
-        let first = plan.first();
+        let mut fit: Vec<_> = self.all.iter().filter(|one| one.fitness(self).is_fit()).collect();
+        // What is no call tries nobody, unless there is nobody else.
+        if turn == Turn::Other && fit.iter().any(|one| one.out == Out::No) {
+            fit.retain(|one| one.out == Out::No);
+        }
+        let mut fit: Vec<_> = fit.into_iter().map(|one| one.row.uri.clone()).collect();
+        let first = plan.first().filter(|_| turn == Turn::Session);
         planned.sort();
         fit.sort();
         assert_eq!(planned, fit, "who is planned");
@@ -268,8 +290,30 @@ impl World {
             let uri = dispatch.destinations[id].row.uri.clone();
             let one = self.all.iter_mut().find(|one| one.row.uri == uri).expect("loaded");
             if one.out == Out::HalfOpen(None) {
-                one.out = Out::HalfOpen(Some(lost));
+                one.out = Out::HalfOpen(Some((self.now, lost)));
             }
+        }
+    }
+
+    /// A call that tries somebody ends and says nothing, or gets more time; a second later it is lost.
+    fn leave_or_prolong(&mut self, dispatch: &mut Dispatch) {
+        let at = self.rng.usize(..self.all.len());
+        let (id, now, more) = (self.id(dispatch, at), self.clock().mono, self.rng.u64(..60));
+        let lost = self.rng.bool().then_some(self.now + (more + 1) * SECOND);
+        // Its own trial, or one that is none.
+        let began = match self.all[at].out {
+            Out::HalfOpen(Some((began, _))) if self.rng.u8(..4) > 0 => began,
+            _ => self.now,
+        };
+        let began_at = Instant::after_start(Duration::from_micros(began));
+        match lost {
+            None => dispatch.free_trial(id, began_at, now),
+            Some(_) => dispatch.prolong_trial(id, began_at, now + Duration::from_secs(more), now),
+        }
+        if let Out::HalfOpen(Some((own, _))) = self.all[at].out
+            && own == began
+        {
+            self.all[at].out = Out::HalfOpen(lost.map(|lost| (own, lost)));
         }
     }
 
@@ -293,10 +337,26 @@ impl World {
                 Out::HalfOpen(_) => Some((Duration::ZERO, one.times)),
             },
             busy: one.busy.filter(|busy| busy.2 > self.now).map(|busy| Duration::from_micros(busy.2 - self.now)),
+            penalty: None,
         };
-        let all: Vec<_> = self.all.iter().map(|one| (one.clone(), kept(one))).collect();
+        let mut all: Vec<_> = self.all.iter().map(|one| (one.clone(), kept(one))).collect();
         let view = dispatch.view(&Nobody, self.clock());
         let theirs: Vec<_> = view[0].destinations.iter().map(|one| one.kept).collect();
+        for ((one, kept), theirs) in all.iter_mut().zip(&theirs) {
+            // What is kept of it is a whole number; that is taken over.
+            let (Some(damping), Some(penalty)) = (&self.damping, theirs.penalty) else {
+                let worn = self.damping.is_none_or(|damping| one.penalty(&damping, self.now) < 1.5);
+                assert!(worn && theirs.penalty.is_none() && !one.suppressed, "{one:?} {theirs:?}");
+                one.falls.clear();
+                continue;
+            };
+            let half_lives = penalty.age.as_secs_f64() / damping.half_life.as_secs_f64();
+            let value = f64::from(penalty.value) * 0.5f64.powf(half_lives);
+            let close = (value - one.penalty(damping, self.now)).abs() < 1.5;
+            assert!(close && penalty.suppressed == one.suppressed, "{one:?} {theirs:?}");
+            one.falls = vec![(self.now, value)];
+            kept.penalty = theirs.penalty;
+        }
         assert_eq!(theirs, all.iter().map(|(_, kept)| *kept).collect::<Vec<_>>(), "what is kept");
         *dispatch = Dispatch::new(vec![self.policy()], seed);
         let rows: Vec<_> = all.iter().map(|(one, _)| Row { state: RowState::Active, ..one.row.clone() }).collect();
@@ -311,7 +371,7 @@ impl World {
         dispatch.remember(&all.iter().map(remembered).collect::<Vec<_>>(), self.clock(), &mut Vec::new());
         self.all.clear();
         for (one, kept) in all {
-            let mut new = Plain::new(Row { state: RowState::Active, ..one.row }, self);
+            let mut new = Plain::new(Row { state: RowState::Active, ..one.row.clone() }, self);
             if kept.probes_down {
                 new.probes_begin = Health::Down;
             }
@@ -319,7 +379,10 @@ impl World {
                 (new.out, new.out_since, new.times) = (Out::Until(self.now + micros(left)), self.now, times);
             }
             new.busy = kept.busy.map(|left| (None, self.now, self.now + micros(left)));
+            (new.falls, new.suppressed) = (one.falls, one.suppressed);
             new.time_passes(self);
+            // It is known from before, and no news.
+            new.said = new.health(self);
             new.say(self);
             self.all.push(new);
         }
@@ -380,6 +443,7 @@ fn run(seed: u64) {
             2 if world.rng.u8(..4) == 0 => world.restart(&mut dispatch, seed ^ step as u64),
             3..7 => world.pass(&mut dispatch),
             7..10 => world.call(&mut dispatch),
+            10 if !world.all.is_empty() => world.leave_or_prolong(&mut dispatch),
             _ if !world.all.is_empty() => {
                 let at = world.rng.usize(..world.all.len());
                 world.see(&mut dispatch, at);

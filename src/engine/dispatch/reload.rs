@@ -22,7 +22,6 @@ impl Dispatch {
         for set in sets.0 {
             let policy = self.policy(set.id).clone();
             for row in set.rows {
-                let probing = policy.probing_of(&row.uri);
                 let identity = identity(set.id, &row);
                 if loaded.contains_key(&identity) {
                     continue;
@@ -32,8 +31,12 @@ impl Dispatch {
                         let destination = &mut self.destinations[id];
                         if destination.row != row {
                             changes.changed += 1;
-                            if destination.reload(row, now) {
-                                self.begin_down(id, now);
+                            if destination.reload(row, &policy) {
+                                let state = destination.row.state;
+                                self.set_standing(id, Standing::of_table(state.order(), now.wall));
+                                if state == RowState::Probing {
+                                    self.begin_down(id, now);
+                                }
                             }
                         }
                         id
@@ -42,11 +45,10 @@ impl Dispatch {
                         changes.added += 1;
                         let failed = row.state == RowState::Probing;
                         let standing = by_hand.get(&(set.id, row.uri.clone())).filter(|(state, _)| *state == row.state);
-                        let mut destination = Destination::new(set.id, row, probing, now);
+                        let id = self.destinations.insert(Destination::new(set.id, row, &policy, now));
                         if let Some((_, standing)) = standing {
-                            destination.standing = standing.clone();
+                            self.set_standing(id, standing.clone());
                         }
-                        let id = self.destinations.insert(destination);
                         if failed {
                             self.begin_down(id, now);
                         }

@@ -1,5 +1,6 @@
 //! The algorithms that choose the next destination: one file each.
 
+mod least_load;
 mod priority;
 mod random;
 mod round_robin;
@@ -19,11 +20,27 @@ pub enum Algorithm {
     Random,
     /// 8: the first fit one in the order of priority.
     Priority,
+    /// The fewest live sessions by weight (Kamailio's 10).
+    LeastLoad,
+    /// The fewest live sessions against the capacity.
+    LeastLoadRelative,
+    /// The less loaded of two drawn by weight.
+    LeastLoadP2c,
+    /// The one that answers soonest: latency of late times sessions (Kamailio's 13 is alike).
+    PeakEwma,
 }
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Algorithm; 3] = [Algorithm::RoundRobin, Algorithm::Random, Algorithm::Priority];
+    pub const ALL: [Algorithm; 7] = [
+        Algorithm::RoundRobin,
+        Algorithm::Random,
+        Algorithm::Priority,
+        Algorithm::LeastLoad,
+        Algorithm::LeastLoadRelative,
+        Algorithm::LeastLoadP2c,
+        Algorithm::PeakEwma,
+    ];
 
     /// As in the configuration.
     pub fn name(self) -> &'static str {
@@ -31,21 +48,27 @@ impl Algorithm {
             Algorithm::RoundRobin => "round_robin",
             Algorithm::Random => "random",
             Algorithm::Priority => "priority",
+            Algorithm::LeastLoad => "least_load",
+            Algorithm::LeastLoadRelative => "least_load_relative",
+            Algorithm::LeastLoadP2c => "least_load_p2c",
+            Algorithm::PeakEwma => "peak_ewma",
         }
     }
 
-    /// OpenSIPS's number for it.
-    pub fn number(self) -> u32 {
+    /// OpenSIPS's number for it; none where OpenSIPS has nothing like it (its 10 is a script's score, not a load).
+    pub fn number(self) -> Option<u32> {
         match self {
-            Algorithm::RoundRobin => 4,
-            Algorithm::Random => 6,
-            Algorithm::Priority => 8,
+            Algorithm::RoundRobin => Some(4),
+            Algorithm::Random => Some(6),
+            Algorithm::Priority => Some(8),
+            Algorithm::LeastLoad | Algorithm::LeastLoadRelative | Algorithm::LeastLoadP2c | Algorithm::PeakEwma => None,
         }
     }
 
     /// The algorithm of that name, or of that OpenSIPS number in digits.
     pub fn from_name_or_number(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| text == algorithm.name() || text == algorithm.number().to_string())
+        let numbered = |algorithm: &Algorithm| algorithm.number().is_some_and(|number| text == number.to_string());
+        Self::ALL.into_iter().find(|algorithm| text == algorithm.name() || numbered(algorithm))
     }
 }
 
@@ -60,13 +83,19 @@ pub enum PriorityOrder {
 }
 
 /// A fit destination, as the algorithms see it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Candidate {
     pub(super) id: DestinationId,
     pub(super) weight: u32,
     pub(super) priority: i32,
     /// How much of its weight it gets now, in percent.
     pub(super) share: u32,
+    /// Its live sessions.
+    pub(super) load: u64,
+    /// How many it may have.
+    pub(super) capacity: Option<u32>,
+    /// How long it takes to answer a call, in seconds.
+    pub(super) latency: f64,
 }
 
 impl Candidate {
@@ -100,6 +129,10 @@ impl Turns {
             }
             Algorithm::Random => fill(fit, plan, |fit| random::draw(&mut self.rng, fit)),
             Algorithm::Priority => fill(fit, plan, |fit| priority::best(policy.priority_order, fit)),
+            Algorithm::LeastLoad => fill(fit, plan, |fit| least_load::least(&mut self.rng, fit)),
+            Algorithm::LeastLoadRelative => fill(fit, plan, |fit| least_load::least_relative(&mut self.rng, fit)),
+            Algorithm::LeastLoadP2c => fill(fit, plan, |fit| least_load::of_two(&mut self.rng, fit)),
+            Algorithm::PeakEwma => fill(fit, plan, |fit| least_load::soonest(&mut self.rng, fit)),
         }
     }
 }

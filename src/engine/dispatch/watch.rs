@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 
-use super::health::{Kept, Observation, Probing, Seen, Terms};
-use super::{Destination, DestinationId, Dispatch, Health, Load, Order, SetId, Standing};
+use super::health::{Kept, Observation, Probing, Seen, Terms, Verdict};
+use super::{Destination, DestinationId, Dispatch, Health, LATE, Load, Order, SetId, Standing};
 use crate::engine::clock::{Instant, Now};
 use crate::engine::event::{Event, HealthChange, Output};
 
@@ -73,7 +73,8 @@ impl Draining {
 impl Dispatch {
     /// Takes what was seen of a destination.
     pub(crate) fn see(&mut self, id: DestinationId, seen: Seen, now: Now, out: &mut Vec<Output>) {
-        let may_eject = self.may_eject(id, now.mono);
+        // Only calls that fail eject; whatever else is seen is not worth a walk over the set.
+        let may_eject = seen.check.is_some() || !self.is_fall(id, &seen) || self.may_eject(id, now.mono);
         let chance = self.chance.f64();
         let Dispatch { destinations, sets, unknown, .. } = self;
         let Some(found) = destinations.get_mut(id) else { return };
@@ -81,11 +82,21 @@ impl Dispatch {
         let terms = Terms { observe: &judgement.observe, may_eject, chance };
         let before = found.condition.sits_out(now.mono);
         let observation = found.condition.see(seen, judgement, &terms, now);
+        // Where only calls name the port, one that is closed would never be asked about again: no call, no other port.
+        if let Some(check) = seen.check.filter(|&check| !found.probes_name_port && found.condition.lost_port(check)) {
+            found.mrcp_port = None;
+            found.condition.forget_port(check, &terms, now.mono);
+        }
         found.counts.ejections += u64::from(!before && found.condition.sits_out(now.mono));
         if seen.check.is_some() {
             found.counts.probes[observation.meaning as usize] += 1;
         }
         self.note(id, Some(observation), now, out);
+    }
+
+    fn is_fall(&self, id: DestinationId, seen: &Seen) -> bool {
+        let answers = self.destinations.get(id).map(|found| &self.policy(found.set).judgement.answers);
+        answers.is_some_and(|answers| seen.outcome.judge(seen.witness, answers) == Verdict::Fall)
     }
 
     /// Whether one more of its set may be ejected; at least one may.
@@ -134,18 +145,48 @@ impl Dispatch {
         changing.insert(now.mono, id);
     }
 
-    /// A call goes to the destination: if that only tries it, no other does so meanwhile.
-    pub(crate) fn begin_call(&mut self, id: DestinationId, now: Instant) {
+    /// An INVITE goes to the destination; whether that is the one that tries it, as no other does meanwhile.
+    pub(crate) fn begin_call(&mut self, id: DestinationId, now: Instant) -> bool {
         let Dispatch { destinations, sets, unknown, .. } = self;
-        let Some(found) = destinations.get_mut(id) else { return };
+        let Some(found) = destinations.get_mut(id) else { return false };
         let policy = sets.get(&found.set).map_or(&**unknown, |state| &state.policy);
-        found.condition.begin_call(now + policy.longest_try(), now);
+        found.pace.spend(&found.limits, now);
+        found.condition.begin_call(now + policy.longest_try(), now)
     }
 
-    /// Where the destination takes MRCP, as its SDP says.
+    /// The INVITE that was sent at `began` and tries the destination has time until then.
+    pub(crate) fn prolong_trial(&mut self, id: DestinationId, began: Instant, until: Instant, now: Instant) {
+        if let Some(found) = self.destinations.get_mut(id) {
+            found.condition.set_trial(began, Some(until + LATE), now);
+        }
+    }
+
+    /// The INVITE that was sent at `began` and tries the destination has ended and says nothing of it: the next one may.
+    pub(crate) fn free_trial(&mut self, id: DestinationId, began: Instant, now: Instant) {
+        if let Some(found) = self.destinations.get_mut(id) {
+            found.condition.set_trial(began, None, now);
+        }
+    }
+
+    /// Where the destination takes MRCP, as the SDP of its answer to a call says.
     pub(crate) fn note_mrcp_port(&mut self, id: DestinationId, port: u16) {
         if let Some(found) = self.destinations.get_mut(id) {
             found.mrcp_port = Some(port);
+        }
+    }
+
+    /// The same as an answer to a probe says, or does not.
+    pub(crate) fn note_probed_port(&mut self, id: DestinationId, port: Option<u16>) {
+        if let Some(found) = self.destinations.get_mut(id) {
+            found.probes_name_port = port.is_some();
+            found.mrcp_port = port.or(found.mrcp_port);
+        }
+    }
+
+    /// No listener of the node's own reaches the destination for that check: what it was held for, nobody could take back.
+    pub(crate) fn note_no_way(&mut self, id: DestinationId, check: usize, now: Now, out: &mut Vec<Output>) {
+        if self.destinations.get_mut(id).is_some_and(|found| found.condition.lift(check, now.mono)) {
+            self.note(id, None, now, out);
         }
     }
 
@@ -155,8 +196,8 @@ impl Dispatch {
         self.destinations.get(id).is_some_and(|found| found.condition.probing().checks.iter().any(asks))
     }
 
-    /// Gives an order to all addresses of a destination. The same order by the same for the same reason changes nothing, not
-    /// even when it was given.
+    /// Gives an order to all addresses of a destination. The same order by the same for the same reason is no news; with the
+    /// same deadline it changes nothing, not even when it was given.
     ///
     /// # Errors
     /// [`NoSuchDestination`].
@@ -168,38 +209,38 @@ impl Dispatch {
         load: &dyn Load,
         out: &mut Vec<Output>,
     ) -> Result<(), NoSuchDestination> {
-        let mut known = false;
-        for (id, found) in self.destinations.iter_mut().filter(|(_, found)| found.set == set && found.row.uri == uri) {
-            known = true;
+        let meant = self.destinations.iter().filter(|(_, found)| found.set == set && found.row.uri == uri);
+        let meant: Vec<_> = meant.map(|(id, _)| id).collect();
+        for &id in &meant {
+            let found = &self.destinations[id];
             if found.standing.says_the_same(standing) {
                 continue;
             }
-            let old = std::mem::replace(&mut found.standing, standing.clone()).order;
-            if old == standing.order {
-                let drains = self.draining.iter_mut().filter(|one| one.id == id);
-                drains.for_each(|one| one.deadline = standing.deadline);
-                continue;
+            let (old, address) = (found.standing.order, found.row.address);
+            if !found.standing.means_the_same(standing) {
+                let (uri, standing, sessions) = (uri.to_owned(), standing.clone(), load.sessions(id));
+                out.push(Output::Event(Event::Ordered { set, uri, address, old, standing, sessions }));
             }
-            let sessions = load.sessions(id);
-            let address = found.row.address;
-            out.push(Output::Event(Event::Ordered {
-                set,
-                uri: uri.to_owned(),
-                address,
-                old,
-                standing: standing.clone(),
-                sessions,
-            }));
-            self.draining.retain(|one| one.id != id);
-            if standing.order != Order::Ready {
-                let (told, deadline) = (None, standing.deadline);
-                self.draining.push(Draining { id, told, deadline });
-            }
+            self.set_standing(id, standing.clone());
         }
-        if !self.draining.is_empty() {
-            self.next_look = self.next_look.or(Some(Instant::ZERO));
+        (!meant.is_empty()).then_some(()).ok_or_else(|| NoSuchDestination { set, uri: uri.to_owned() })
+    }
+
+    /// Puts an order in place, whoever gave it. One that is not to take calls from now on is looked at until it is empty, one
+    /// that is ready no longer.
+    pub(super) fn set_standing(&mut self, id: DestinationId, standing: Standing) {
+        let Dispatch { destinations, draining, next_look, .. } = self;
+        let Some(found) = destinations.get_mut(id) else { return };
+        let (order, deadline) = (standing.order, standing.deadline);
+        if std::mem::replace(&mut found.standing, standing).order == order {
+            draining.iter_mut().filter(|one| one.id == id).for_each(|one| one.deadline = deadline);
+            return;
         }
-        known.then_some(()).ok_or_else(|| NoSuchDestination { set, uri: uri.to_owned() })
+        draining.retain(|one| one.id != id);
+        if order != Order::Ready {
+            draining.push(Draining { id, told: None, deadline });
+            *next_look = next_look.or(Some(Instant::ZERO));
+        }
     }
 
     /// Takes what was known before a restart.
@@ -207,13 +248,15 @@ impl Dispatch {
         let known: HashMap<_, _> = all.iter().map(|one| ((one.set, one.uri.as_str(), one.address), one)).collect();
         let ids: Vec<_> = self.destinations.keys().collect();
         for id in ids {
-            let Dispatch { destinations, sets, unknown, .. } = self;
-            let found = &mut destinations[id];
-            let Some(one) = known.get(&(found.set, found.row.uri.as_str(), found.row.address)) else { continue };
+            let found = &self.destinations[id];
+            let one = known.get(&(found.set, found.row.uri.as_str(), found.row.address)).copied();
+            let Some(one) = one else { continue };
             if let Some(standing) = &one.standing {
-                found.standing = standing.clone();
+                self.set_standing(id, standing.clone());
             }
             if let Some(kept) = one.kept {
+                let Dispatch { destinations, sets, unknown, .. } = self;
+                let found = &mut destinations[id];
                 let policy = sets.get(&found.set).map_or(&**unknown, |state| &state.policy);
                 found.condition.restore(kept, &policy.judgement, now.mono);
             }
@@ -285,8 +328,8 @@ mod tests {
         Now { mono: Instant::ZERO + since, wall: SystemTime::UNIX_EPOCH + since }
     }
 
-    fn loaded() -> Dispatch {
-        let row = Row {
+    fn row(state: RowState) -> Row {
+        Row {
             row: 1,
             uri: URI.to_owned(),
             address: "10.0.0.1:7010".parse().expect("an address"),
@@ -294,12 +337,19 @@ mod tests {
             socket: None,
             weight: 1,
             priority: 0,
-            state: RowState::Active,
+            state,
             attrs: String::new(),
             description: String::new(),
-        };
+        }
+    }
+
+    fn load(dispatch: &mut Dispatch, state: RowState, seconds: u64) {
+        dispatch.replace(Sets(vec![Set { id: SET, rows: vec![row(state)] }]), at(seconds));
+    }
+
+    fn loaded() -> Dispatch {
         let mut dispatch = Dispatch::new(Vec::new(), 0);
-        dispatch.replace(Sets(vec![Set { id: SET, rows: vec![row] }]), at(0));
+        load(&mut dispatch, RowState::Active, 0);
         dispatch
     }
 
@@ -316,6 +366,41 @@ mod tests {
         }
         let views = dispatch.view(&One, at(3));
         assert_eq!((&views[0].destinations[0].standing, out.len()), (&drain(1, 60), 1));
+    }
+
+    #[test]
+    fn who_gives_an_order_and_why_is_news_and_its_deadline_is_not() {
+        let (mut dispatch, mut out) = (loaded(), Vec::new());
+        let orders = [
+            drain(1, 60),
+            drain(2, 90),
+            Standing { by: "bob".to_owned(), ..drain(3, 90) },
+            Standing { by: "bob".to_owned(), reason: "fire".to_owned(), ..drain(4, 90) },
+        ];
+        for standing in &orders {
+            dispatch.order(SET, URI, standing, &One, &mut out).expect("it is loaded");
+        }
+        let told = out.iter().filter_map(|output| match output {
+            Output::Event(Event::Ordered { old, standing, .. }) => Some((*old, standing.clone())),
+            _ => None,
+        });
+        let [first, _, third, fourth] = orders;
+        let news = [(Order::Ready, first), (Order::Drain, third), (Order::Drain, fourth)];
+        assert_eq!(told.collect::<Vec<_>>(), news);
+    }
+
+    #[test]
+    fn an_order_follows_the_row_only_when_its_state_changes() {
+        let (mut dispatch, mut out) = (loaded(), Vec::new());
+        let order = |dispatch: &Dispatch| dispatch.view(&One, at(1))[0].destinations[0].standing.order;
+        assert_eq!(order(&dispatch), Order::Ready);
+        dispatch.order(SET, URI, &drain(1, 60), &One, &mut out).expect("it is loaded");
+        load(&mut dispatch, RowState::Active, 2);
+        assert_eq!(order(&dispatch), Order::Drain, "given by hand, and the row says nothing new");
+        load(&mut dispatch, RowState::Inactive, 3);
+        assert_eq!(order(&dispatch), Order::Maint);
+        load(&mut dispatch, RowState::Probing, 4);
+        assert_eq!(order(&dispatch), Order::Ready);
     }
 
     #[test]

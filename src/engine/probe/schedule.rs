@@ -58,10 +58,13 @@ impl Schedule {
         if place.at > now {
             return early.then_some(place.at);
         }
-        let step = step(what, condition, check, chance);
-        // From where it was due, so that lateness does not add up; a long sleep is not made up for.
-        let next = place.at + step;
-        place.at = if next > now { next } else { now + step };
+        let interval = interval(what, condition, check);
+        // From where it was due, so that lateness does not add up. A long sleep is not made up for, and those that it has
+        // made late together do not stay together: each goes on at its own place in the interval.
+        let next = place.at + jittered(what, interval, chance.f64());
+        let missed = now.since(next).as_micros() / interval.as_micros().max(1);
+        let missed = u32::try_from(missed + 1).unwrap_or(u32::MAX);
+        place.at = if next > now { next } else { next + interval.saturating_mul(missed) };
         Some(place.at)
     }
 
@@ -84,11 +87,6 @@ impl Schedule {
         place.at = (sent + jittered(what, interval, chance.f64())).max(now);
         Some(place.at)
     }
-}
-
-/// The time to the next probe, with its jitter.
-fn step(what: &Check, condition: &Condition, check: usize, chance: &mut Rng) -> Duration {
-    jittered(what, interval(what, condition, check), chance.f64())
 }
 
 /// The time from one probe to the next, as things stand.

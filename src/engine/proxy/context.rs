@@ -80,6 +80,8 @@ pub(super) struct Branch {
     pub(super) began: Instant,
     /// Whether anything has been heard of it.
     pub(super) heard: bool,
+    /// Whether it tries a destination that is half open.
+    pub(super) trial: bool,
 }
 
 /// Where one branch goes.
@@ -139,7 +141,8 @@ impl Proxy {
             context.until = Some(world.transactions.timer_c(world.now.mono));
         }
         let client = self.send_branch(world, incoming, server, Hop { flow, chosen: None });
-        context.branch = Some(Branch { client, destination: None, began: world.now.mono, heard: false });
+        let began = world.now.mono;
+        context.branch = Some(Branch { client, destination: None, began, heard: false, trial: false });
         self.owe(world, server, Box::new(context));
     }
 

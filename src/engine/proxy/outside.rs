@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::names::{Detour, Errand, Name};
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World, retry_after};
-use crate::engine::dispatch::{DestinationId, Plan, Turn};
+use crate::engine::dispatch::{DestinationId, Plan, Planned, Turn};
 use crate::engine::event::{Call, Drain, Event, Output};
 use crate::engine::flow::Flow;
 use crate::engine::route::{Action, RequestView, Rule, Target};
@@ -17,10 +17,13 @@ const CAPABILITIES: &[u8] =
     b"Accept: application/sdp\r\nAllow: INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, MESSAGE, \
     SUBSCRIBE, NOTIFY, REFER, PRACK, PUBLISH, REGISTER\r\nSupported:\r\n";
 
+/// So many sets one call may overflow through.
+const MOST_OVERFLOWS: usize = 4;
+
 /// What becomes of a request, once the rules have been asked.
-enum Decision<'r> {
+enum Decision {
     /// It goes to the first of these destinations.
-    Send(&'r Arc<Target>, Plan),
+    Send(Arc<Target>, Plan),
     /// It goes where its route says.
     Relay(Flow),
     /// It goes where its route says, once that name has been looked up.
@@ -64,7 +67,7 @@ impl Proxy {
         match decision {
             Decision::Send(target, plan) => {
                 let server = self.open(world, incoming, key);
-                self.search(world, incoming, server, target, plan);
+                self.search(world, incoming, server, &target, plan);
             }
             Decision::Relay(flow) => {
                 let server = self.open(world, incoming, key);
@@ -79,13 +82,13 @@ impl Proxy {
         }
     }
 
-    fn decide<'r>(
+    fn decide(
         &self,
         world: &mut World<'_>,
         incoming: &Incoming<'_, '_>,
-        rule: Option<&'r Rule>,
+        rule: Option<&Rule>,
         unroutable: &Reply,
-    ) -> Decision<'r> {
+    ) -> Decision {
         match rule.map(|rule| &rule.action) {
             Some(Action::Set(target)) => self.plan(world, incoming, target),
             Some(Action::Reply(reply)) => Decision::Refuse(reply.into()),
@@ -97,28 +100,41 @@ impl Proxy {
         }
     }
 
-    fn plan<'r>(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, target: &'r Arc<Target>) -> Decision<'r> {
+    fn plan(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, target: &Arc<Target>) -> Decision {
         // A route beyond us would lead past the set, to wherever the caller likes.
         if incoming.routed.next.is_some() {
             return Decision::Refuse(Refusal::new(403, "Route Not Allowed"));
         }
-        let turn = match incoming.message.method() {
-            Method::Invite => Turn::Session,
-            _ => Turn::Other,
-        };
+        let turn = Turn::of(incoming.message.method());
+        let mut target = Arc::clone(target);
         let mut plan = Plan::default();
-        world.dispatch.plan(target.set, turn, world.now.mono, &mut plan);
-        if plan.first().is_none() {
-            world.dispatch.note_empty(target.set);
-            let call_id = text(incoming.message.call_id());
-            world.out.push(Output::Event(Event::SetEmpty { set: target.set, call_id }));
-            return Decision::Answer(world.dispatch.policy(target.set).empty_reply.clone());
+        let mut asked = 0;
+        loop {
+            let planned = world.dispatch.plan(target.set, turn, world.dialogs, world.now.mono, &mut plan);
+            let capacity = &world.dispatch.policy(target.set).capacity;
+            match (planned, capacity.overflow) {
+                (Planned::Somebody, _) => return Decision::Send(target, plan),
+                // A chain of sets may be a ring.
+                (Planned::Full | Planned::Empty, Some(next)) if asked < MOST_OVERFLOWS => {
+                    asked += 1;
+                    target = Arc::new(Target { set: next, ..Target::clone(&target) });
+                }
+                (Planned::Full, _) => {
+                    let reply = capacity.busy_reply.clone();
+                    world.dispatch.note_full(target.set);
+                    return Decision::Answer(reply);
+                }
+                (Planned::Empty, _) => break,
+            }
         }
-        Decision::Send(target, plan)
+        world.dispatch.note_empty(target.set);
+        let call_id = text(incoming.message.call_id());
+        world.out.push(Output::Event(Event::SetEmpty { set: target.set, call_id }));
+        Decision::Answer(world.dispatch.policy(target.set).empty_reply.clone())
     }
 
     /// A trusted request goes by its own route; never back to us.
-    fn relay<'r>(&self, incoming: &Incoming<'_, '_>) -> Decision<'r> {
+    fn relay(&self, incoming: &Incoming<'_, '_>) -> Decision {
         match self.relayed_way(incoming) {
             Ok(flow) => Decision::Relay(flow),
             Err(Detour::Name(name)) => Decision::LookUp(name),

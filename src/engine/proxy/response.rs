@@ -79,9 +79,14 @@ impl Proxy {
                 // Section 16.7 item 2: timer C begins anew with each provisional but 100; a try has the time of its set.
                 if context.until.is_some() && (status > 100 || !branch.heard && context.search.is_some()) {
                     branch.heard = true;
+                    let tried =
+                        branch.destination.filter(|_| branch.trial).map(|destination| (destination, branch.began));
                     let until = Self::final_until(world, context);
                     context.until = Some(until);
                     world.transactions.watch(server, until, world.now.mono);
+                    if let Some((destination, began)) = tried {
+                        world.dispatch.prolong_trial(destination, began, until, world.now.mono);
+                    }
                 }
             }
             // One that was left behind is being cancelled: the caller hears of the next.
@@ -128,6 +133,7 @@ impl Proxy {
         let Some(context) = self.settle(server, Some(client)) else { return };
         if let Some(waiting) = context.branch.filter(|branch| branch.client != client) {
             world.transactions.abandon(waiting.client, world.now.mono, world.out);
+            Self::free_trial(world, Some(waiting));
         }
         if let Some(destination) = owner.destination.filter(|&id| world.dispatch.wants_mrcp_port(id))
             && let Some(port) = mrcp_port(message.body())
@@ -168,7 +174,7 @@ impl Proxy {
         let invite = message.method() == Method::Invite;
         if status == 408 && !invite {
             // RFC 4320 section 4.2: not even a destination's own goes on.
-            return self.no_answer(world, server, client, Failed::TimedOut);
+            return self.unanswered(world, server, Failed::TimedOut);
         }
         if !cancelled && retried {
             return self.try_again(world, server, Failed::Answered(status));
@@ -210,6 +216,11 @@ impl Proxy {
         if let Some(Owed::Answer(context)) = self.owed.get(server) {
             self.blame(world, context, failed);
         }
+        self.unanswered(world, server, failed);
+    }
+
+    /// The branch that waits has brought no answer that goes on.
+    fn unanswered(&mut self, world: &mut World<'_>, server: ServerId, failed: Failed) {
         let Some(context) = self.context(server) else { return };
         if context.search.is_some() {
             return self.try_again(world, server, failed);
@@ -239,8 +250,11 @@ impl Proxy {
             Happened::Watched(server) => self.check_time(world, server),
             Happened::Quiet(server) => self.say_trying(world, server),
             Happened::Ended(server) => {
-                if let Some(dialog) = self.settle(server, None).and_then(|context| context.dialog) {
-                    world.dialogs.end_pending(dialog);
+                if let Some(context) = self.settle(server, None) {
+                    Self::free_trial(world, context.branch);
+                    if let Some(dialog) = context.dialog {
+                        world.dialogs.end_pending(dialog);
+                    }
                 }
                 self.owed.remove(server);
             }

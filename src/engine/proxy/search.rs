@@ -9,10 +9,10 @@ use super::context::{Branch, Context, Hop};
 use super::{Incoming, Proxy, World};
 use crate::engine::clock::Instant;
 use crate::engine::dialog::Seat;
-use crate::engine::dispatch::{DestinationId, Failover, Outcome, Plan, Seen, SetId, Turn, Witness};
+use crate::engine::dispatch::{DestinationId, Failover, Outcome, Plan, Seen, SetId, Turn};
 use crate::engine::flow::{Flow, Transport};
 use crate::engine::route::Target;
-use crate::engine::sip::{Message, Method, Reply, Uri};
+use crate::engine::sip::{Message, Reply, Uri};
 use crate::engine::transaction::ServerId;
 
 /// What is left of a plan.
@@ -20,6 +20,8 @@ use crate::engine::transaction::ServerId;
 pub(super) struct Search {
     /// What the rule says of the set.
     target: Arc<Target>,
+    /// Whose turn the plan took.
+    turn: Turn,
     plan: Plan,
     /// How many of the plan have been looked at.
     looked: usize,
@@ -127,6 +129,7 @@ impl Proxy {
         let mut context = Box::new(Context::new(incoming));
         let search = Search {
             target: Arc::clone(target),
+            turn: Turn::of(incoming.message.method()),
             plan,
             looked: 0,
             tries: 0,
@@ -148,15 +151,26 @@ impl Proxy {
     /// up, or only a stream was tried in vain.
     pub(super) fn blame(&self, world: &mut World<'_>, context: &Context, failed: Failed) {
         let by_stream = context.search.as_ref().is_some_and(|search| search.by_stream);
-        if !context.cancelled && !by_stream {
-            Self::witness(world, context, failed.outcome());
+        if context.cancelled || by_stream {
+            return Self::free_trial(world, context.branch);
+        }
+        let unsent = context.branch.as_ref().is_some_and(|branch| world.transactions.is_unsent(branch.client));
+        Self::witness(world, context, if unsent { Outcome::Unsent } else { failed.outcome() });
+    }
+
+    /// What has become of a branch says nothing of its destination: if it tried it, the next one may.
+    pub(super) fn free_trial(world: &mut World<'_>, branch: Option<Branch>) {
+        if let Some(Branch { destination: Some(destination), began, trial: true, .. }) = branch {
+            world.dispatch.free_trial(destination, began, world.now.mono);
         }
     }
 
     /// What has become of the branch that waits is noted of its destination.
     pub(super) fn witness(world: &mut World<'_>, context: &Context, outcome: Outcome) {
-        if let Some(Branch { destination: Some(destination), began, .. }) = context.branch {
-            let seen = Seen { witness: Witness::Traffic, check: None, outcome, sent: began };
+        if let Some(Branch { destination: Some(destination), began, .. }) = context.branch
+            && let Some(search) = &context.search
+        {
+            let seen = Seen { witness: search.turn.witness(), check: None, outcome, sent: began };
             world.dispatch.see(destination, seen, world.now, world.out);
         }
     }
@@ -170,32 +184,28 @@ impl Proxy {
         let Some(search) = &mut context.search else { return self.owe(world, server, context) };
         let set = search.target.set;
         let failover = world.dispatch.policy(set).failover;
-        if search.by_stream && !context.cancelled && !matches!(failed, Failed::Answered(_)) {
-            // Section 18.1.1: who does not take the stream gets a datagram after all; that is no failover.
+        // Section 18.1.1: who does not take the stream gets a datagram after all; that is no failover.
+        let once_more = search.by_stream && !context.cancelled && !matches!(failed, Failed::Answered(_));
+        if once_more {
             search.by_stream = false;
             search.datagram = true;
             search.looked -= 1;
             search.tries -= 1;
-            let incoming = self.reparse(world, &context, &message);
-            let sent = incoming.is_some_and(|incoming| self.next_try(world, &incoming, server, &mut context));
-            self.owe(world, server, context);
-            if !sent {
-                self.answer(world, server, (500, "Internal Server Error"), b"");
-            }
-            return;
         }
-        let may = !context.cancelled
-            && context.kept.is_none()
-            && failed.is_retried(&failover)
-            && search.tries <= failover.max_retries
-            && self.budgets.allow(search, &failover);
+        let may = once_more
+            || !context.cancelled
+                && context.kept.is_none()
+                && failed.is_retried(&failover)
+                && search.tries <= failover.max_retries
+                && self.budgets.allow(search, &failover);
         let sent = may
             && self
                 .reparse(world, &context, &message)
                 .is_some_and(|incoming| self.next_try(world, &incoming, server, &mut context));
-        let (cancelled, kept) = (context.cancelled, context.kept.take());
+        let (cancelled, kept) = (context.cancelled, context.kept.take_if(|_| !sent));
         self.owe(world, server, context);
         match (sent, cancelled, kept) {
+            (true, _, _) if once_more => {}
             (true, _, _) => world.dispatch.note_failover(set, true),
             (false, true, _) => self.answer(world, server, (487, "Request Terminated"), b""),
             (false, false, Some((status, bytes))) => self.pass_failure(world, server, status, Some(bytes)),
@@ -231,16 +241,16 @@ impl Proxy {
         let Some(search) = &mut context.search else { return false };
         while let Some(id) = search.plan.iter().nth(search.looked) {
             search.looked += 1;
-            let fit = search.tries == 0 || world.dispatch.may_try(id, world.now.mono);
+            let fit = search.tries == 0 || world.dispatch.may_try(id, world.dialogs, world.now.mono);
             let large = !search.datagram && incoming.message.bytes().len() + OURS > DATAGRAM;
             let Some(flow) = self.way_to(world, incoming, id, large).filter(|_| fit) else { continue };
             search.by_stream =
                 large && world.dispatch.destination(id).is_some_and(|it| it.row.transport != flow.transport);
             search.tries += 1;
-            let invite = incoming.message.method() == Method::Invite;
-            world.dispatch.begin_call(id, world.now.mono);
-            world.dispatch.note_selection(id, if invite { Turn::Session } else { Turn::Other });
-            if invite {
+            world.dispatch.note_selection(id, search.turn);
+            let mut trial = false;
+            if search.turn == Turn::Session {
+                trial = world.dispatch.begin_call(id, world.now.mono);
                 let seat = Seat {
                     destination: id,
                     key: world.dispatch.destination(id).map(|found| found.key()),
@@ -251,7 +261,7 @@ impl Proxy {
             }
             let target = Arc::clone(&search.target);
             let client = self.send_branch(world, incoming, server, Hop { flow, chosen: Some((id, &target)) });
-            context.branch = Some(Branch { client, destination: Some(id), began: world.now.mono, heard: false });
+            context.branch = Some(Branch { client, destination: Some(id), began: world.now.mono, heard: false, trial });
             let failover = &world.dispatch.policy(target.set).failover;
             context.until = Some(world.now.mono + failover.first_response_timeout);
             return true;

@@ -397,11 +397,13 @@ impl<'a> Message<'a> {
             .map(|line| line.value)
     }
 
-    /// What `Retry-After` says (RFC 3261 section 20.33): its number of seconds, without comment and parameters.
+    /// What `Retry-After` says (RFC 3261 section 20.33): its number of seconds, without comment and parameters. One that is
+    /// too large to count is a very long time.
     pub fn retry_after(&self) -> Option<Duration> {
         let value = self.header(b"Retry-After")?;
         let digits = value.iter().position(|b| !b.is_ascii_digit()).unwrap_or(value.len());
-        lex::number(&value[..digits]).map(|seconds| Duration::from_secs(seconds.into()))
+        let seconds = lex::number(&value[..digits]).unwrap_or(u32::MAX);
+        (digits > 0).then(|| Duration::from_secs(seconds.into()))
     }
 
     /// The body.

@@ -46,6 +46,8 @@ pub(super) struct Client<O> {
     /// Of the branch: an answer must bear it.
     pub(super) mac: [u8; 8],
     pub(super) cancel: Cancel,
+    /// Whether it has once not left, for reasons of our own: silence says nothing of the peer then.
+    pub(super) unsent: bool,
     pub(super) scheduled: Option<Instant>,
 }
 

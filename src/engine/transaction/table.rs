@@ -216,7 +216,7 @@ impl<O: Copy> Transactions<O> {
         let id = self.clients.insert_with_key(|id| {
             let (bytes, mac) = make(id.data().as_ffi());
             out.push(Output::Send { flow, bytes: bytes.clone() });
-            Client { machine, owner, flow, bytes, mac, cancel: Cancel::No, scheduled: None }
+            Client { machine, owner, flow, bytes, mac, cancel: Cancel::No, unsent: false, scheduled: None }
         });
         if reliable {
             self.by_stream.entry(flow).or_default().insert(id);

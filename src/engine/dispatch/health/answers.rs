@@ -1,5 +1,6 @@
 //! What an answer, or none, says of the destination that should have given it: by whose fault it came.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -60,6 +61,33 @@ pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 #[error("give a code from 200 to 699, or a class as 5xx")]
 pub struct BadAnswer;
 
+/// A final answer's code (`503`), or all of a class (`4xx`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Codes(RangeInclusive<u16>);
+
+impl Codes {
+    /// Whether this status is one of them.
+    pub fn has(&self, status: u16) -> bool {
+        self.0.contains(&status)
+    }
+}
+
+impl FromStr for Codes {
+    type Err = BadAnswer;
+
+    fn from_str(text: &str) -> Result<Self, BadAnswer> {
+        match text.strip_suffix("xx").map(u16::from_str) {
+            _ if text.len() != 3 => Err(BadAnswer),
+            Some(Ok(class @ 2..=6)) => Ok(Codes(class * 100..=class * 100 + 99)),
+            Some(_) => Err(BadAnswer),
+            None => match text.parse() {
+                Ok(code @ 200..=699) => Ok(Codes(code..=code)),
+                Ok(_) | Err(_) => Err(BadAnswer),
+            },
+        }
+    }
+}
+
 impl Default for Answers {
     /// An answer that says "I" (408, 500, 502 to 504, 580) counts against the server, one that says "you" or "they" does not.
     fn default() -> Self {
@@ -87,15 +115,8 @@ impl Answers {
     /// # Errors
     /// [`BadAnswer`].
     pub fn mean(&mut self, text: &str, meaning: Meaning) -> Result<(), BadAnswer> {
-        match text.strip_suffix("xx").map(u16::from_str) {
-            _ if text.len() != 3 => return Err(BadAnswer),
-            Some(Ok(class @ 2..=6)) => (class * 100..class * 100 + 100).for_each(|code| self.set(&[code], meaning)),
-            Some(_) => return Err(BadAnswer),
-            None => match text.parse() {
-                Ok(code @ 200..=699) => self.set(&[code], meaning),
-                Ok(_) | Err(_) => return Err(BadAnswer),
-            },
-        }
+        let Codes(codes) = text.parse()?;
+        codes.for_each(|code| self.set(&[code], meaning));
         Ok(())
     }
 

@@ -32,6 +32,11 @@ impl Count {
         Count { level, ..Count::default() }
     }
 
+    /// The same, for which what was sent before that moment is no news.
+    pub(crate) fn since(self, newest: Instant) -> Self {
+        Count { newest, ..self }
+    }
+
     /// A probe has come to its end, which was sent at `sent`. One that was sent before another that has come back is no news:
     /// probes may overtake each other.
     pub(crate) fn hear(&mut self, verdict: Verdict, sent: Instant, fall: u32, rise: u32) {

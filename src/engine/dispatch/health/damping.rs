@@ -13,7 +13,7 @@ const FALL: f64 = 1000.0;
 pub struct Damping {
     /// The penalty halves in this time.
     pub half_life: Duration,
-    /// Above this the destination is out; a fall adds 1000.
+    /// Above this the destination is out; a fall adds 1000. Less than [`Damping::most`], which the penalty never exceeds.
     pub suppress: u32,
     /// Below this it is in again; less than `suppress`.
     pub reuse: u32,
@@ -24,6 +24,24 @@ impl Default for Damping {
     fn default() -> Self {
         Damping { half_life: Duration::from_secs(60), suppress: 3000, reuse: 1500 }
     }
+}
+
+impl Damping {
+    /// No penalty is more: nobody waits longer than twelve half-lives, whatever it does.
+    pub fn most(&self) -> f64 {
+        f64::from(self.reuse) * 4096.0
+    }
+}
+
+/// A penalty that was kept over a restart. It says the same at any time until the next fall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptPenalty {
+    /// What it was after the last fall.
+    pub value: u32,
+    /// How long that is ago.
+    pub age: Duration,
+    /// Whether the destination stays out for it.
+    pub suppressed: bool,
 }
 
 /// The penalty of one destination.
@@ -37,17 +55,29 @@ pub(crate) struct Penalty {
 impl Penalty {
     /// What it is now.
     pub(crate) fn value(&self, damping: &Damping, now: Instant) -> f64 {
-        let half_lives = now.since(self.at).as_secs_f64() / damping.half_life.as_secs_f64().max(0.001);
-        self.value * (-half_lives).exp2()
+        worn(self.value, now.since(self.at), damping)
+    }
+
+    /// What is worth keeping over a restart; none if it has worn off.
+    pub(crate) fn keep(&self, damping: &Damping, now: Instant) -> Option<KeptPenalty> {
+        (self.value(damping, now) >= 1.0).then(|| KeptPenalty {
+            value: self.value.round() as u32,
+            age: now.since(self.at),
+            suppressed: self.is_suppressed(damping, now),
+        })
+    }
+
+    /// Takes what was kept.
+    pub(crate) fn restore(kept: KeptPenalty, damping: &Damping, now: Instant) -> Self {
+        let value = worn(f64::from(kept.value).min(damping.most()), kept.age, damping);
+        Penalty { value, at: now, suppressed: kept.suppressed }
     }
 
     /// The destination has fallen.
     pub(crate) fn fall(&mut self, damping: &Damping, now: Instant) {
         // Whether it stays out, before this fall makes more of a penalty that has worn off.
         let out = self.is_suppressed(damping, now);
-        // Not above twelve half-lives of waiting, whatever it does.
-        let most = f64::from(damping.reuse) * 4096.0;
-        self.value = (self.value(damping, now) + FALL).min(most);
+        self.value = (self.value(damping, now) + FALL).min(damping.most());
         self.at = now;
         self.suppressed = out || self.value > f64::from(damping.suppress);
     }
@@ -65,6 +95,11 @@ impl Penalty {
             self.at + damping.half_life.mul_f64(half_lives) + Duration::from_millis(1)
         })
     }
+}
+
+fn worn(value: f64, age: Duration, damping: &Damping) -> f64 {
+    let half_lives = age.as_secs_f64() / damping.half_life.as_secs_f64().max(0.001);
+    value * (-half_lives).exp2()
 }
 
 #[cfg(test)]

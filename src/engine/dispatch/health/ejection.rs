@@ -21,7 +21,7 @@ pub struct Observe {
     pub interval: Duration,
     /// The first ejection; the next ones are twice as long each.
     pub base_ejection_time: Duration,
-    /// No ejection is longer, but for the fifth or quarter that chance adds.
+    /// No ejection is longer, but for the 5 to 25 % that chance adds.
     pub max_ejection_time: Duration,
     /// No more of the set's destinations are ejected at a time.
     pub max_ejection_percent: u8,
@@ -65,9 +65,17 @@ pub(crate) enum Trust {
     HalfOpen {
         since: Instant,
         times: u32,
-        /// When the call that tries it counts as lost without a trace.
-        trial: Option<Instant>,
+        /// The call that tries it.
+        trial: Option<Trial>,
     },
+}
+
+/// A call that tries a destination, known by when it was sent: where a set panics, others are under way beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trial {
+    began: Instant,
+    /// When it counts as lost without a trace.
+    lost: Instant,
 }
 
 /// The traffic's witness of one destination.
@@ -108,7 +116,7 @@ impl Record {
     pub(crate) fn trust(&self, now: Instant) -> Trust {
         match self.trust {
             Trust::Ejected { until, times, .. } if until <= now => Trust::HalfOpen { since: until, times, trial: None },
-            Trust::HalfOpen { since, times, trial: Some(lost) } if lost <= now => {
+            Trust::HalfOpen { since, times, trial: Some(trial) } if trial.lost <= now => {
                 Trust::HalfOpen { since, times, trial: None }
             }
             trust => trust,
@@ -119,10 +127,19 @@ impl Record {
     pub(crate) fn take_trial(&mut self, lost: Instant, now: Instant) -> bool {
         match self.trust(now) {
             Trust::HalfOpen { since, times, trial: None } => {
-                self.trust = Trust::HalfOpen { since, times, trial: Some(lost) };
+                self.trust = Trust::HalfOpen { since, times, trial: Some(Trial { began: now, lost }) };
                 true
             }
             Trust::HalfOpen { .. } | Trust::Trusted { .. } | Trust::Ejected { .. } => false,
+        }
+    }
+
+    /// The trial that runs counts as lost at another time; none: it is over, and says nothing.
+    pub(crate) fn set_trial(&mut self, began: Instant, lost: Option<Instant>, now: Instant) {
+        if let Trust::HalfOpen { since, times, trial: Some(trial) } = self.trust(now)
+            && trial.began == began
+        {
+            self.trust = Trust::HalfOpen { since, times, trial: lost.map(|lost| Trial { began, lost }) };
         }
     }
 
@@ -138,9 +155,7 @@ impl Record {
                 let is_bad =
                     self.window.add(true, terms.observe, now) || self.failures >= terms.observe.consecutive_failures;
                 if is_bad && terms.may_eject {
-                    // One that has long been good begins anew.
-                    let forgotten = now.since(since) > terms.observe.max_ejection_time;
-                    self.eject(if forgotten { 1 } else { times.saturating_add(1) }, terms, now);
+                    self.eject_again(since, times, terms, now);
                 }
             }
             (Trust::Trusted { .. }, Verdict::Alive | Verdict::Busy(_)) => {
@@ -151,11 +166,25 @@ impl Record {
                 *self = Record { trust: Trust::Trusted { since: now, times }, ..Record::default() };
             }
             (Trust::HalfOpen { times, .. }, Verdict::Fall) => self.eject(times.saturating_add(1), terms, now),
-            (Trust::HalfOpen { since, times, .. }, Verdict::Neutral) => {
-                self.trust = Trust::HalfOpen { since, times, trial: None };
-            }
+            (Trust::HalfOpen { .. }, Verdict::Neutral) => self.set_trial(sent, None, now),
             (Trust::Trusted { .. }, Verdict::Neutral) | (Trust::Ejected { .. }, Verdict::Fall | Verdict::Neutral) => {}
         }
+    }
+
+    /// It has failed beyond doubt: it is out if it was not, whatever was heard of it before.
+    pub(crate) fn fail(&mut self, terms: &Terms<'_>, now: Instant) {
+        match self.trust(now) {
+            Trust::Trusted { since, times } => self.eject_again(since, times, terms, now),
+            Trust::HalfOpen { times, .. } => self.eject(times.saturating_add(1), terms, now),
+            Trust::Ejected { .. } => {}
+        }
+    }
+
+    /// Puts one out that was trusted since then.
+    fn eject_again(&mut self, since: Instant, times: u32, terms: &Terms<'_>, now: Instant) {
+        // One that has long been good begins anew.
+        let forgotten = now.since(since) > terms.observe.max_ejection_time;
+        self.eject(if forgotten { 1 } else { times.saturating_add(1) }, terms, now);
     }
 
     /// Puts it out for the first time, whatever it did: a start that finds it so.
@@ -172,7 +201,7 @@ impl Record {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.trust {
             Trust::Ejected { until, .. } => Some(until),
-            Trust::HalfOpen { trial, .. } => trial,
+            Trust::HalfOpen { trial, .. } => trial.map(|trial| trial.lost),
             Trust::Trusted { .. } => None,
         }
     }

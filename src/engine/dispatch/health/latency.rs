@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::engine::clock::Instant;
+
 /// The upper bounds of the histogram's buckets; what is slower is counted in all.
 pub const BOUNDS: [Duration; 12] = [
     Duration::from_millis(1),
@@ -45,9 +47,44 @@ impl Latency {
     }
 }
 
+/// How fast a peak is forgotten.
+const FADE: Duration = Duration::from_secs(10);
+
+/// A moving mean that jumps to each peak and sinks from it (Finagle's peak EWMA).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Peak {
+    seconds: f64,
+    at: Instant,
+}
+
+impl Peak {
+    pub(crate) fn add(&mut self, sample: Duration, now: Instant) {
+        let sample = sample.as_secs_f64();
+        let rest = (-now.since(self.at).as_secs_f64() / FADE.as_secs_f64()).exp();
+        self.seconds = if sample > self.seconds { sample } else { self.seconds * rest + sample * (1.0 - rest) };
+        self.at = now;
+    }
+
+    /// What it has sunk to: without samples towards nothing, so that a slow one is tried again.
+    pub(crate) fn at(&self, now: Instant) -> Duration {
+        Duration::from_secs_f64(self.seconds * (-now.since(self.at).as_secs_f64() / FADE.as_secs_f64()).exp())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peak_counts_at_once_and_is_forgotten_in_time() {
+        let mut peak = Peak::default();
+        let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
+        peak.add(Duration::from_millis(10), at(0));
+        peak.add(Duration::from_secs(1), at(1));
+        peak.add(Duration::from_millis(10), at(1));
+        assert_eq!(peak.at(at(1)), Duration::from_secs(1));
+        assert!(peak.at(at(11)) < Duration::from_millis(400) && peak.at(at(61)) < Duration::from_millis(10));
+    }
 
     #[test]
     fn samples_fall_into_their_bucket_and_move_the_mean() {

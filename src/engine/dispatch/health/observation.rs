@@ -14,21 +14,24 @@ pub enum Witness {
     Tcp,
     /// An HTTP GET of ours.
     Http,
-    /// A caller's request that we sent there.
+    /// A caller's INVITE that we sent there.
     Traffic,
+    /// A caller's other request that we sent there: who answers an OPTIONS need not take calls, so nothing is made of it.
+    Other,
 }
 
 impl Witness {
     /// Every witness.
-    pub const ALL: [Witness; 4] = [Witness::Options, Witness::Tcp, Witness::Http, Witness::Traffic];
+    pub const ALL: [Witness; 5] = [Witness::Options, Witness::Tcp, Witness::Http, Witness::Traffic, Witness::Other];
 
-    /// As in a metric's label: `options`, `tcp`, `http`, `traffic`.
+    /// As in a metric's label: `options`, `tcp`, `http`, `traffic`, `other`.
     pub fn name(self) -> &'static str {
         match self {
             Witness::Options => "options",
             Witness::Tcp => "tcp",
             Witness::Http => "http",
             Witness::Traffic => "traffic",
+            Witness::Other => "other",
         }
     }
 }
@@ -49,6 +52,8 @@ pub enum Outcome {
     TimedOut,
     /// It could not be delivered: an ICMP error, a refused or a broken connection.
     Refused,
+    /// It did not leave, for reasons of our own: no route, too large, no descriptor.
+    Unsent,
 }
 
 impl Outcome {
@@ -60,6 +65,7 @@ impl Outcome {
     /// What it says of the destination.
     pub(crate) fn judge(self, witness: Witness, answers: &Answers) -> Verdict {
         match (self, witness) {
+            (_, Witness::Other) => Verdict::Neutral,
             (Outcome::Answered { status: 200..400, .. }, Witness::Http) => Verdict::Alive,
             (Outcome::Answered { .. }, Witness::Http) => Verdict::Fall,
             (Outcome::Answered { status, retry_after }, Witness::Options | Witness::Tcp | Witness::Traffic) => {
@@ -67,16 +73,18 @@ impl Outcome {
             }
             (Outcome::Connected, _) => Verdict::Alive,
             (Outcome::TimedOut | Outcome::Refused, _) => Verdict::Fall,
+            (Outcome::Unsent, _) => Verdict::Neutral,
         }
     }
 
-    /// As a cause for people and labels: `503`, `timeout`, `refused`, `connected`.
+    /// As a cause for people and labels: `503`, `timeout`, `refused`, `connected`, `not sent by us`.
     pub fn name(self) -> String {
         match self {
             Outcome::Answered { status, .. } => status.to_string(),
             Outcome::Connected => "connected".to_owned(),
             Outcome::TimedOut => "timeout".to_owned(),
             Outcome::Refused => "refused".to_owned(),
+            Outcome::Unsent => "not sent by us".to_owned(),
         }
     }
 }
@@ -157,5 +165,7 @@ mod tests {
         assert_eq!((judge(404, Witness::Http), judge(404, Witness::Options)), (Verdict::Fall, Verdict::Alive));
         assert_eq!(Outcome::Connected.judge(Witness::Tcp, &Answers::default()), Verdict::Alive);
         assert_eq!(Outcome::Refused.judge(Witness::Traffic, &Answers::default()), Verdict::Fall);
+        assert_eq!((judge(200, Witness::Other), judge(500, Witness::Other)), (Verdict::Neutral, Verdict::Neutral));
+        assert_eq!(Outcome::Unsent.judge(Witness::Traffic, &Answers::default()), Verdict::Neutral);
     }
 }

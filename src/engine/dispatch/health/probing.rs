@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::answers::Codes;
 use super::count::Level;
-use super::observation::Witness;
+use super::observation::{Outcome, Witness};
 use crate::engine::flow::ListenerId;
 
 /// All probes of a destination, and what they say together.
@@ -61,6 +62,14 @@ impl Check {
             rise: 2,
         }
     }
+
+    /// Whether it ended as it is told to take for alive, whatever the set's table of answers says.
+    pub(crate) fn accepts(&self, outcome: Outcome) -> bool {
+        match (&self.kind, outcome) {
+            (CheckKind::Sip(sip), Outcome::Answered { status, .. }) => sip.accept.iter().any(|codes| codes.has(status)),
+            (CheckKind::Sip(_) | CheckKind::Tcp { .. } | CheckKind::Http { .. }, _) => false,
+        }
+    }
 }
 
 /// What is asked.
@@ -106,11 +115,20 @@ pub struct SipProbe {
     pub headers: Vec<(String, String)>,
     /// Max-Forwards.
     pub max_forwards: u8,
+    /// Answers that are alive for it, whatever the set's table says of them.
+    pub accept: Vec<Codes>,
 }
 
 impl Default for SipProbe {
     fn default() -> Self {
-        SipProbe { method: "OPTIONS".to_owned(), from: None, socket: None, headers: Vec::new(), max_forwards: 70 }
+        SipProbe {
+            method: "OPTIONS".to_owned(),
+            from: None,
+            socket: None,
+            headers: Vec::new(),
+            max_forwards: 70,
+            accept: Vec::new(),
+        }
     }
 }
 
@@ -163,7 +181,7 @@ pub enum When {
     Always,
     /// Only while it is not up.
     Down,
-    /// Only if no call has said anything for an interval.
+    /// Only while it is not up, or if no call has shown for an interval that it works.
     Idle,
 }
 
@@ -172,7 +190,7 @@ mod tests {
     use super::Level::{Down, Unknown, Up};
     use super::*;
     use crate::engine::clock::{Instant, Now};
-    use crate::engine::dispatch::health::{Condition, Health, Judgement, Kept, Outcome, Seen, Terms};
+    use crate::engine::dispatch::health::{Condition, Health, Judgement, Kept, Seen, Terms};
 
     #[test]
     fn a_port_that_nothing_has_named_yet_is_not_down() {
@@ -198,7 +216,7 @@ mod tests {
                 let seen = Seen { witness: Witness::Options, check: Some(0), outcome, sent: now.mono };
                 condition.see(seen, &judgement, &terms, now);
             }
-            assert!(condition.takes_calls(&judgement, now.mono));
+            assert_eq!(condition.health(&judgement, now.mono), Health::Unknown);
         }
     }
 

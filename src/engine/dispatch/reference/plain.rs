@@ -10,8 +10,8 @@ pub(super) enum Out {
     No,
     /// It comes back then, in microseconds.
     Until(u64),
-    /// One may try it; the end of the trial that runs.
-    HalfOpen(Option<u64>),
+    /// One may try it; the beginning and the end of the trial that runs.
+    HalfOpen(Option<(u64, u64)>),
 }
 
 /// What the plain reference holds of one destination. Times are microseconds.
@@ -31,8 +31,8 @@ pub(super) struct Plain {
     pub(super) times: u32,
     /// Told busy: by whom, since when, until when.
     pub(super) busy: Option<(Option<Witness>, u64, u64)>,
-    /// Falls from up to down, for the penalty.
-    pub(super) falls: Vec<u64>,
+    /// Falls from up to down, for the penalty, and what each adds: at a restart all before are one.
+    pub(super) falls: Vec<(u64, f64)>,
     pub(super) suppressed: bool,
     /// What was said last.
     pub(super) said: Health,
@@ -93,7 +93,7 @@ impl Plain {
 
     pub(super) fn penalty(&self, damping: &Damping, now: u64) -> f64 {
         let half_life = damping.half_life.as_secs_f64();
-        self.falls.iter().map(|&at| 1000.0 * 0.5f64.powf((now - at) as f64 / 1e6 / half_life)).sum()
+        self.falls.iter().map(|&(at, adds)| adds * 0.5f64.powf((now - at) as f64 / 1e6 / half_life)).sum()
     }
 
     /// Time alone ends ejections, trials, and suppression.
@@ -104,7 +104,7 @@ impl Plain {
             self.out = Out::HalfOpen(None);
             self.out_since = until;
         }
-        if let Out::HalfOpen(Some(lost)) = self.out
+        if let Out::HalfOpen(Some((_, lost))) = self.out
             && lost <= world.now
         {
             self.out = Out::HalfOpen(None);
@@ -145,7 +145,7 @@ impl Plain {
     pub(super) fn say(&mut self, world: &World) {
         let health = self.health(world);
         if let (Some(damping), Health::Up, Health::Down) = (&world.damping, self.said, health) {
-            self.falls.push(world.now);
+            self.falls.push((world.now, 1000.0));
             self.suppressed |= self.penalty(damping, world.now) > f64::from(damping.suppress);
         }
         self.said = health;

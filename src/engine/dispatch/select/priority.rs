@@ -17,7 +17,8 @@ mod tests {
     use super::*;
 
     fn order_of(order: PriorityOrder, priorities: &[i32]) -> Vec<usize> {
-        let candidate = |&priority| Candidate { id: Default::default(), weight: 0, priority, share: 100 };
+        let candidate =
+            |&priority| Candidate { id: Default::default(), weight: 0, priority, share: 100, ..Candidate::default() };
         let mut fit: Vec<_> = priorities.iter().map(candidate).enumerate().collect();
         let mut places = Vec::new();
         while let Some(at) = best(order, &fit.iter().map(|(_, candidate)| *candidate).collect::<Vec<_>>()) {

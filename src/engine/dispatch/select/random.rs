@@ -25,7 +25,16 @@ mod tests {
     use super::*;
 
     fn fit(weights: &[u32]) -> Vec<Candidate> {
-        weights.iter().map(|&weight| Candidate { id: Default::default(), weight, priority: 0, share: 100 }).collect()
+        weights
+            .iter()
+            .map(|&weight| Candidate {
+                id: Default::default(),
+                weight,
+                priority: 0,
+                share: 100,
+                ..Candidate::default()
+            })
+            .collect()
     }
 
     fn counts(weights: &[u32], draws: u32) -> Vec<u32> {

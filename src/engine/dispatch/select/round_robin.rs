@@ -223,7 +223,13 @@ mod tests {
             let mut ids = SlotMap::<DestinationId, ()>::with_key();
             let all = weights
                 .iter()
-                .map(|&weight| Candidate { id: ids.insert(()), weight, priority: 0, share: 100 })
+                .map(|&weight| Candidate {
+                    id: ids.insert(()),
+                    weight,
+                    priority: 0,
+                    share: 100,
+                    ..Candidate::default()
+                })
                 .collect();
             Farm { all, turns: RoundRobin::default() }
         }

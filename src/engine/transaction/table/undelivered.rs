@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 
 use super::{Cancel, Client, ClientId, ClientMachine, Happened, Transactions};
 use crate::engine::clock::Instant;
-use crate::engine::flow::Flow;
+use crate::engine::flow::{Fault, Flow};
 use crate::engine::sip::Method;
 use crate::engine::transaction::client_invite::ClientInvite;
 use crate::engine::transaction::timing::Timing;
@@ -38,14 +38,25 @@ impl<O: Copy> Transactions<O> {
         }
     }
 
-    /// A stream could not carry the request of a client transaction: gives it up, unless an answer shows that it could.
-    pub(crate) fn undelivered(&mut self, id: ClientId, now: Instant, happened: &mut Vec<Happened<O>>) {
+    /// The request of a client transaction could not be sent: gives it up, unless an answer shows that it has come through,
+    /// or a datagram is sent again anyway.
+    pub(crate) fn undelivered(&mut self, id: ClientId, fault: Fault, now: Instant, happened: &mut Vec<Happened<O>>) {
         let Some(client) = self.clients.get_mut(id) else { return };
+        client.unsent = fault != Fault::Theirs;
+        if fault == Fault::Passing && !client.flow.transport.is_reliable() {
+            return;
+        }
         let heard = matches!(client.machine, ClientMachine::Invite(ClientInvite::Proceeding { .. }));
         if !heard && client.give_up(now, &self.timing) {
             happened.push(Happened::Unreachable { client: id, owner: client.owner });
             self.schedule_client(id);
         }
+    }
+
+    /// Whether its request has once not left for reasons of our own, and nobody has refused it: that it has no answer says
+    /// nothing of its peer.
+    pub(crate) fn is_unsent(&self, id: ClientId) -> bool {
+        self.clients.get(id).is_some_and(|client| client.unsent)
     }
 
     /// The host of `flow` refused a request of that method, which [`Transactions::client`] has found: gives that one
@@ -67,6 +78,7 @@ impl<O: Copy> Transactions<O> {
         if way(client.flow) != way(flow) || outdated || !client.give_up(now, &self.timing) {
             return false;
         }
+        client.unsent = false;
         happened.push(Happened::Unreachable { client: id, owner: client.owner });
         self.schedule_client(id);
         true
