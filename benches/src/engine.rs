@@ -5,7 +5,9 @@ use std::hint::black_box;
 use std::time::SystemTime;
 
 use divan::{AllocProfiler, Bencher};
-use tandem::engine::dispatch::{Algorithm, DestinationId, Dispatch, Load, Plan, Policy, Row, RowState, Set, SetId, Sets, Turn};
+use tandem::engine::dispatch::{
+    Algorithm, DestinationId, Dispatch, Load, Plan, Policy, Row, RowState, Set, SetId, Sets, Turn,
+};
 use tandem::engine::flow::Transport;
 use tandem::engine::sip::Message;
 use tandem::engine::{Instant, Now};
@@ -69,7 +71,7 @@ fn plan<const ALGORITHM: u32>(bencher: Bencher<'_, '_>, destinations: u16) {
     dispatch.replace(Sets(vec![Set { id: SetId(19), rows: (1..=destinations).map(row).collect() }]), now);
     let mut plan = Plan::default();
     // A plan's memory is used again; the first one gets it.
-    dispatch.plan(SetId(19), Turn::Session, &mut plan);
+    dispatch.plan(SetId(19), Turn::Session, &Nobody, now.mono, &mut plan);
     bencher.bench_local(|| dispatch.plan(SetId(19), Turn::Session, &Nobody, now.mono, black_box(&mut plan)));
 }
 

@@ -15,6 +15,8 @@ fn main() {
 fn play(player: &mut Player, calls: &[Call]) {
     for call in calls {
         player.next_call();
-        call.iter().for_each(|message| player.play(message));
+        for message in call {
+            player.play(message);
+        }
     }
 }
