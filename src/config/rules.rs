@@ -61,6 +61,7 @@ fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
         judgement,
         panic: health::read_panic(&section.section("panic")),
         capacity: capacity::read(&section.section("capacity"), set),
+        session: Default::default(),
     }
 }
 

@@ -11,6 +11,7 @@ mod panic;
 mod reference;
 mod reload;
 mod select;
+mod session;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -33,6 +34,7 @@ pub use health::{
 pub use order::{Order, Standing};
 pub use panic::{Panic, PanicMode};
 pub use select::{Algorithm, PriorityOrder};
+pub use session::{AtMaxDuration, OnDown, Ping, PingLegs, PingMethod, SessionPolicy};
 pub use watch::{NoSuchDestination, Remembered};
 
 #[cfg(test)]
@@ -75,6 +77,8 @@ pub struct Policy {
     pub judgement: Judgement,
     /// How much they may be given.
     pub capacity: Capacity,
+    /// What holds for its sessions once they are set up.
+    pub session: SessionPolicy,
     /// What is done when too few are fit.
     pub panic: Panic,
 }
@@ -93,6 +97,7 @@ impl Policy {
             probing_instead: Vec::new(),
             judgement: Judgement::default(),
             capacity: Capacity::default(),
+            session: SessionPolicy::default(),
             panic: Panic::default(),
         }
     }

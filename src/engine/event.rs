@@ -1,10 +1,11 @@
 //! What goes into the engine and what comes out.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+pub use crate::engine::dialog::Ending;
 use crate::engine::dispatch::{
     Health, NoSuchDestination, Observation, Order, Outcome, Remembered, SetId, Sets, Standing, Why,
 };
@@ -171,6 +172,8 @@ pub enum Event {
         /// The call that found it empty.
         call_id: String,
     },
+    /// A session is over, or a call that never became one.
+    Session(Box<Record>),
     /// A load took effect.
     SetsReplaced(Changes),
     /// A destination's health is another.
@@ -267,6 +270,30 @@ pub struct Call {
     pub set: Option<SetId>,
     /// The URI of the destination that was chosen first.
     pub destination: Option<String>,
+}
+
+/// What is written down of a call or session when it is over. Text of the caller's is shown with control characters escaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Call-ID; "" for a session that another node began and whose messages never told it.
+    pub call_id: String,
+    /// The set.
+    pub set: SetId,
+    /// The `destination` column of the last destination tried; none if there was none to try or it is no longer loaded.
+    pub destination: Option<String>,
+    /// Its address.
+    pub address: Option<SocketAddr>,
+    /// What each try came to, in order: its final status, 408 if it was not answered, 503 if it could not be delivered. Empty for a
+    /// session that another node began.
+    pub codes: Vec<u16>,
+    /// When the INVITE came; for a session that another node began, when this one first heard of it.
+    pub began: SystemTime,
+    /// How long its set-up took up to the 2xx; none if there was none here.
+    pub answered_after: Option<Duration>,
+    /// From `began` to the end.
+    pub lasted: Duration,
+    /// Why it is over.
+    pub ending: Ending,
 }
 
 /// What a load changed.

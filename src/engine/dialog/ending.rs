@@ -1,0 +1,78 @@
+//! Why a session is over, or why a call never became one.
+
+/// Why an entry has left the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// The caller sent BYE.
+    CallerBye,
+    /// The destination sent BYE.
+    DestinationBye,
+    /// A request inside the dialog was answered 481 or 408, or not at all (RFC 3261 section 12.2.1.2).
+    Gone,
+    /// It has lasted as long as its set allows.
+    MaxDuration,
+    /// Its session timer ran out without a refresh (RFC 4028 section 10).
+    SessionTimer,
+    /// An operator ended it.
+    Operator,
+    /// The caller answers no pings.
+    CallerSilent,
+    /// The destination answers no pings.
+    DestinationSilent,
+    /// Its destination went down.
+    DestinationDown,
+    /// Nothing was heard of it for `limits.session_lifetime`.
+    Quiet,
+    /// The call had a final answer that is no 2xx.
+    Rejected,
+    /// The caller gave the call up.
+    Cancelled,
+    /// No destination answered the call.
+    Unanswered,
+    /// No destination of its set was fit.
+    Empty,
+    /// Every destination of its set was at its limit.
+    Full,
+}
+
+impl Ending {
+    /// Every ending, in the order of `as usize`.
+    pub const ALL: [Ending; 15] = [
+        Ending::CallerBye,
+        Ending::DestinationBye,
+        Ending::Gone,
+        Ending::MaxDuration,
+        Ending::SessionTimer,
+        Ending::Operator,
+        Ending::CallerSilent,
+        Ending::DestinationSilent,
+        Ending::DestinationDown,
+        Ending::Quiet,
+        Ending::Rejected,
+        Ending::Cancelled,
+        Ending::Unanswered,
+        Ending::Empty,
+        Ending::Full,
+    ];
+
+    /// As in records and in a metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ending::CallerBye => "caller_bye",
+            Ending::DestinationBye => "destination_bye",
+            Ending::Gone => "gone",
+            Ending::MaxDuration => "max_duration",
+            Ending::SessionTimer => "session_timer",
+            Ending::Operator => "operator",
+            Ending::CallerSilent => "caller_silent",
+            Ending::DestinationSilent => "destination_silent",
+            Ending::DestinationDown => "destination_down",
+            Ending::Quiet => "quiet",
+            Ending::Rejected => "rejected",
+            Ending::Cancelled => "cancelled",
+            Ending::Unanswered => "unanswered",
+            Ending::Empty => "empty",
+            Ending::Full => "full",
+        }
+    }
+}
