@@ -158,6 +158,7 @@ impl Config {
             sets: self.sets.clone(),
             limits: self.limits,
             call_events: log::tells_calls(),
+            records: true,
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod snapshot;
 
 mod dialog;
 pub mod dispatch;
+mod keeper;
 mod probe;
 mod proxy;
 pub mod route;
@@ -22,7 +23,8 @@ use self::dialog::Dialogs;
 use self::dispatch::Dispatch;
 use self::event::{Drain, DropCause};
 use self::flow::{Fault, Flow};
-use self::probe::{Prober, Scene};
+use self::keeper::Keeper;
+use self::probe::Prober;
 use self::proxy::{Owner, Proxy, World};
 use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
 use self::snapshot::Totals;
@@ -51,6 +53,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether `Event::Call` is wanted: off saves its cost.
     pub call_events: bool,
+    /// Whether `Event::Session` is wanted.
+    pub records: bool,
 }
 
 /// What bounds the engine's memory.
@@ -87,6 +91,7 @@ pub struct Engine {
     keys: Keys,
     proxy: Proxy,
     prober: Prober,
+    keeper: Keeper,
     transactions: Transactions<Owner>,
     dispatch: Dispatch,
     dialogs: Dialogs,
@@ -94,19 +99,17 @@ pub struct Engine {
     happened: Vec<Happened<Owner>>,
 }
 
-/// At most so many quiet sessions end in one turn, so that calls never wait for them.
-const LAPSES_A_TURN: usize = 1000;
-
 impl Engine {
     /// An engine with no sets loaded. `seed` makes its tables' hashes and random choices; give each start another one.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let proxy = Proxy::new(&config);
-        let Config { key, timing, sets, limits, listeners, .. } = config;
+        let Config { key, timing, sets, limits, listeners, records, .. } = config;
         let choices = u64::from_le_bytes(*seed.first_chunk().expect("8 of 32 bytes"));
         let keys = Keys::new(&key, &seed);
         let for_probes = u64::from_le_bytes(*seed.last_chunk().expect("8 of 32 bytes"));
         Engine {
             prober: Prober::new(&keys, &listeners, timing, for_probes),
+            keeper: Keeper::new(&keys, &listeners, timing, records),
             keys,
             proxy,
             transactions: Transactions::new(timing),
@@ -119,19 +122,22 @@ impl Engine {
 
     /// Takes one input and appends what is to be done. Cannot fail: what a peer sends is never our error.
     pub fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
-        let Engine { keys, proxy, prober, transactions, dispatch, dialogs, totals, happened } = self;
+        let Engine { keys, proxy, prober, keeper, transactions, dispatch, dialogs, totals, happened } = self;
         let mut world = World { now, keys, transactions, dispatch, dialogs, totals, out };
         match input {
             Input::Received { flow, .. } | Input::Unframed { flow, .. } if !proxy.takes_from(&world, flow) => {
                 proxy.shut_out(&mut world, flow);
             }
-            Input::Received { flow, bytes } => received(&mut world, proxy, prober, flow, bytes),
+            Input::Received { flow, bytes } => received(&mut world, proxy, (prober, keeper), flow, bytes),
             Input::Unreachable { flow } => {
                 world.transactions.unreachable(flow, now.mono, happened);
-                prober.unreachable(&mut scene(&mut world), flow);
+                prober.unreachable(&mut probing(&mut world), flow);
+                keeper.unreachable(&mut keeping(&mut world), flow);
             }
-            Input::Refused { flow, quoted } => refused(&mut world, prober, flow, quoted, happened),
-            Input::Undelivered { flow: _, bytes, fault } => undelivered(&mut world, prober, bytes, fault, happened),
+            Input::Refused { flow, quoted } => refused(&mut world, (prober, keeper), flow, quoted, happened),
+            Input::Undelivered { flow: _, bytes, fault } => {
+                undelivered(&mut world, (prober, keeper), bytes, fault, happened);
+            }
             Input::Unframed { flow, head, fault } => proxy.unframed(&mut world, flow, head, fault),
             Input::Sets(sets) => {
                 let changes = world.dispatch.replace(sets, now);
@@ -140,9 +146,9 @@ impl Engine {
             }
             Input::Wake => {
                 world.transactions.wake(now.mono, world.out, happened);
-                world.dialogs.lapse(now.mono, LAPSES_A_TURN);
                 proxy.give_up_lookups(&mut world);
-                prober.wake(&mut scene(&mut world));
+                prober.wake(&mut probing(&mut world));
+                keeper.wake(&mut keeping(&mut world));
                 world.dispatch.wake(world.dialogs, now, world.out);
             }
             Input::Drain(drain) => proxy.drain(drain),
@@ -154,18 +160,24 @@ impl Engine {
                 }
             }
             Input::Remembered(all) => world.dispatch.remember(all, now, world.out),
-            Input::Checked { id, outcome } => prober.checked(&mut scene(&mut world), id, outcome),
+            Input::Checked { id, outcome } => prober.checked(&mut probing(&mut world), id, outcome),
             Input::Unchecked(id) => prober.unchecked(id),
+            Input::End(which) => {
+                let keys = world.keys;
+                keeper.order_end(&mut keeping(&mut world), keys, which);
+            }
+            Input::Held { listener, held } => keeper.hold(listener, held),
         }
         for happened in happened.drain(..) {
             proxy.happened(&mut world, happened);
         }
+        keeper.take_fallen(&mut keeping(&mut world));
     }
 
     /// When `Input::Wake` is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         let calls = [self.transactions.next_deadline(), self.dialogs.next_deadline(), self.proxy.next_deadline()];
-        let health = [self.prober.next_deadline(), self.dispatch.next_deadline()];
+        let health = [self.prober.next_deadline(), self.keeper.next_deadline(), self.dispatch.next_deadline()];
         calls.into_iter().chain(health).flatten().min()
     }
 
@@ -179,8 +191,9 @@ impl Engine {
         Arc::new(Snapshot {
             sets: self.dispatch.view(&self.dialogs, now),
             totals: self.totals,
-            transactions: self.transactions.len(),
+            transactions: self.transactions.len() + self.keeper.transactions(),
             sessions: self.dialogs.len(),
+            parked: self.keeper.parked(&self.dialogs),
             drain: self.proxy.draining(),
             open: match self.proxy.draining() {
                 Drain::No => 0,
@@ -191,15 +204,24 @@ impl Engine {
 }
 
 /// What the prober sees of the world.
-fn scene<'s>(world: &'s mut World<'_>) -> Scene<'s> {
-    Scene { dispatch: world.dispatch, totals: world.totals, now: world.now, out: world.out }
+fn probing<'s>(world: &'s mut World<'_>) -> probe::Scene<'s> {
+    probe::Scene { dispatch: world.dispatch, totals: world.totals, now: world.now, out: world.out }
 }
+
+/// What the keeper sees of the world.
+fn keeping<'s>(world: &'s mut World<'_>) -> keeper::Scene<'s> {
+    let World { dispatch, dialogs, totals, now, out, .. } = world;
+    keeper::Scene { dispatch, dialogs, totals, now: *now, out }
+}
+
+/// Those who send requests for this node itself.
+type Own<'o> = (&'o mut Prober, &'o mut Keeper);
 
 /// A message that could not be sent ends the client transaction of its branch, if it has one. An answer has gone every way
 /// that there is, and an ACK or CANCEL that is lost is mended by the INVITE's own timers.
 fn undelivered(
     world: &mut World<'_>,
-    prober: &mut Prober,
+    (prober, keeper): Own<'_>,
     bytes: &[u8],
     fault: Fault,
     happened: &mut Vec<Happened<Owner>>,
@@ -207,7 +229,8 @@ fn undelivered(
     let Ok(message) = Message::parse(bytes) else { return };
     if let (Start::Request { method, .. }, Some(text)) = (message.start(), message.via().branch)
         && !matches!(method, Method::Ack | Method::Cancel)
-        && !prober.undelivered(&mut scene(world), text, method, fault)
+        && !prober.undelivered(&mut probing(world), text, method, fault)
+        && !keeper.undelivered(&mut keeping(world), text, method, fault)
         && let Some(branch) = world.keys.read_branch(text)
         && let Some(client) = world.transactions.client(&branch, method)
     {
@@ -216,7 +239,7 @@ fn undelivered(
 }
 
 /// A datagram, or one framed message of a stream.
-fn received(world: &mut World<'_>, proxy: &mut Proxy, prober: &mut Prober, flow: Flow, bytes: &[u8]) {
+fn received(world: &mut World<'_>, proxy: &mut Proxy, (prober, keeper): Own<'_>, flow: Flow, bytes: &[u8]) {
     match keep_alive(bytes) {
         Some(KeepAlive::Ping) => return world.out.push(Output::Send { flow, bytes: Bytes::from_static(PONG) }),
         Some(KeepAlive::Quiet) => return,
@@ -225,7 +248,8 @@ fn received(world: &mut World<'_>, proxy: &mut Proxy, prober: &mut Prober, flow:
     match Message::parse_within(bytes, proxy.header_lines()) {
         Ok(message) => match message.start() {
             Start::Request { .. } => proxy.request(world, flow, &message),
-            Start::Response { .. } if prober.wrote(&message) => prober.response(&mut scene(world), flow, &message),
+            Start::Response { .. } if prober.wrote(&message) => prober.response(&mut probing(world), flow, &message),
+            Start::Response { .. } if keeper.wrote(&message) => keeper.response(&mut keeping(world), flow, &message),
             Start::Response { .. } => proxy.response(world, flow, &message),
         },
         Err(NotSip::Empty) => {}
@@ -236,11 +260,19 @@ fn received(world: &mut World<'_>, proxy: &mut Proxy, prober: &mut Prober, flow:
 
 /// An ICMP error. It may be forged and come from anywhere, so it ends one transaction at most: the one whose branch, which
 /// nobody else can make, stands in what it quotes.
-fn refused(world: &mut World<'_>, prober: &mut Prober, flow: Flow, quoted: &[u8], happened: &mut Vec<Happened<Owner>>) {
+fn refused(
+    world: &mut World<'_>,
+    (prober, keeper): Own<'_>,
+    flow: Flow,
+    quoted: &[u8],
+    happened: &mut Vec<Happened<Owner>>,
+) {
     // An ACK waits for nothing.
     let request = sip::quoted(quoted).filter(|request| request.method != Method::Ack);
     let ended = request.is_some_and(|request| {
-        if prober.refused(&mut scene(world), flow, request.branch, request.method) {
+        if prober.refused(&mut probing(world), flow, request.branch, request.method)
+            || keeper.refused(&mut keeping(world), flow, request.branch, request.method)
+        {
             return true;
         }
         let branch = world.keys.read_branch(request.branch);

@@ -342,6 +342,7 @@ mod tests {
             sets: Vec::new(),
             limits: Default::default(),
             call_events: true,
+            records: true,
         };
         let (events, lookups, checks) = (mpsc::channel(16).0, mpsc::channel(1).0, mpsc::channel(1).0);
         let (sets, streams) = (Sets::default(), StreamLimits::default());

@@ -138,7 +138,7 @@ pub fn report(event: &Event) {
             );
         }
         Event::SetEmpty { set, call_id } => warn!(set = set.0, call_id, "set has no fit destination"),
-        Event::Session(_) => {}
+        Event::Session(_) | Event::EndOrdered { .. } => {}
         Event::SetsReplaced(changes) => {
             info!(added = changes.added, removed = changes.removed, changed = changes.changed, "sets replaced");
         }

@@ -1,8 +1,14 @@
 //! Live sessions. A destination's load is the number of its entries here; nobody counts beside this table.
 
 mod ending;
-mod order;
+mod entry;
+mod forks;
+mod lately;
+mod state;
 mod table;
 
 pub use ending::Ending;
-pub(crate) use table::{DialogId, Dialogs, FarEnd, Leg, Seat};
+pub(crate) use entry::{Confirmed, Dialog, Due, FarEnd, Leg, Seat};
+pub(crate) use forks::Fork;
+pub(crate) use state::{DialogState, Party};
+pub(crate) use table::{DialogId, Dialogs, Found};

@@ -196,6 +196,8 @@ pub struct Dispatch {
     chance: fastrand::Rng,
     /// Whose health may change by time alone.
     changing: Wheel<DestinationId>,
+    /// Those that have gone down since somebody asked.
+    fallen: Vec<DestinationId>,
     /// Those that were told to drain and have sessions still.
     draining: Vec<Draining>,
     /// When those are looked at next.
@@ -235,6 +237,7 @@ impl Dispatch {
             fit: Vec::new(),
             chance: fastrand::Rng::with_seed(!seed),
             changing: Wheel::new(),
+            fallen: Vec::new(),
             draining: Vec::new(),
             next_look: None,
         };
@@ -398,6 +401,11 @@ impl Dispatch {
             true => state.failovers += 1,
             false => state.exhausted += 1,
         }
+    }
+
+    /// Takes the next destination that has gone down since this was asked.
+    pub(crate) fn next_fallen(&mut self) -> Option<DestinationId> {
+        self.fallen.pop()
     }
 
     /// What the outside may see: sets by number, their destinations in the table's order. A configured set without rows is

@@ -1,15 +1,19 @@
 //! What goes into the engine and what comes out.
 
+mod record;
+
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::record::Record;
+pub(crate) use self::record::write_down;
 pub use crate::engine::dialog::Ending;
 use crate::engine::dispatch::{
     Health, NoSuchDestination, Observation, Order, Outcome, Remembered, SetId, Sets, Standing, Why,
 };
-use crate::engine::flow::{ConnectionId, Fault, Flow, Transport};
+use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
 use crate::engine::sip::FrameFault;
 
 /// What can happen to the engine.
@@ -80,12 +84,36 @@ pub enum Input<'a> {
     Unchecked(CheckId),
     /// How far the node is in leaving.
     Drain(Drain),
+    /// An operator ends sessions: those that can be ended get BYE at both ends.
+    End(Which<'a>),
+    /// Whether the address of a listener is this node's now. Sessions whose caller came by one that is not are parked: they are
+    /// another node's to ping and to end.
+    Held {
+        /// The listener.
+        listener: ListenerId,
+        /// Whether it is.
+        held: bool,
+    },
     /// A name of [`Output::Resolve`] has been looked up.
     Resolved {
         /// The output's `id`.
         id: LookupId,
         /// Where it leads, best first; none if nobody knows.
         addresses: Vec<SocketAddr>,
+    },
+}
+
+/// Which sessions an operator ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// The latest with that Call-ID, at once.
+    Call(&'a str),
+    /// All of a destination, at the pace of its set's `bye_rate`.
+    Destination {
+        /// The set.
+        set: SetId,
+        /// The `destination` column.
+        uri: &'a str,
     },
 }
 
@@ -195,6 +223,11 @@ pub enum Event {
     },
     /// An order was for nobody.
     OrderedInVain(NoSuchDestination),
+    /// An operator has ended sessions.
+    EndOrdered {
+        /// How many are being ended.
+        sessions: u64,
+    },
     /// A destination that is to drain still has sessions: told at once, then every 10 s, and when its time is over.
     Draining {
         /// The set.
@@ -272,30 +305,6 @@ pub struct Call {
     pub destination: Option<String>,
 }
 
-/// What is written down of a call or session when it is over. Text of the caller's is shown with control characters escaped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Call-ID; "" for a session that another node began and whose messages never told it.
-    pub call_id: String,
-    /// The set.
-    pub set: SetId,
-    /// The `destination` column of the last destination tried; none if there was none to try or it is no longer loaded.
-    pub destination: Option<String>,
-    /// Its address.
-    pub address: Option<SocketAddr>,
-    /// What each try came to, in order: its final status, 408 if it was not answered, 503 if it could not be delivered. Empty for a
-    /// session that another node began.
-    pub codes: Vec<u16>,
-    /// When the INVITE came; for a session that another node began, when this one first heard of it.
-    pub began: SystemTime,
-    /// How long its set-up took up to the 2xx; none if there was none here.
-    pub answered_after: Option<Duration>,
-    /// From `began` to the end.
-    pub lasted: Duration,
-    /// Why it is over.
-    pub ending: Ending,
-}
-
 /// What a load changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -350,4 +359,16 @@ impl DropCause {
             DropCause::RefusedSource => "refused_source",
         }
     }
+}
+
+/// A peer's text for people: what is no printable ASCII is escaped.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    // What `escape_ascii` leaves alone, copied at once: that is nearly all there is.
+    let plain = |&byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
+    let length = bytes.iter().position(|byte| !plain(byte)).unwrap_or(bytes.len());
+    let (head, tail) = bytes.split_at(length);
+    let mut text = String::with_capacity(bytes.len());
+    text.push_str(std::str::from_utf8(head).expect("ASCII"));
+    text.extend(tail.escape_ascii().map(char::from));
+    text
 }

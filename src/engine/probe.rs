@@ -6,7 +6,6 @@ mod schedule;
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use slotmap::{Key as _, KeyData, SecondaryMap, SlotMap, new_key_type};
 
 use self::message::{Probe as Request, compose};
@@ -15,10 +14,10 @@ use crate::engine::clock::{Instant, Now};
 use crate::engine::dispatch::{CheckKind, DestinationId, Dispatch, Health, Order, Outcome, Seen, SipProbe, When};
 use crate::engine::event::{CheckId, CheckTarget, DropCause, Event, Output};
 use crate::engine::flow::{ConnectionId, Fault, Flow, Listener, ListenerId, Role, Transport};
-use crate::engine::sip::{Keys, Message, Method, Start, mrcp_port};
+use crate::engine::sip::{Keys, Message, Method, mrcp_port};
 use crate::engine::snapshot::Totals;
 use crate::engine::transaction::timing::Timing;
-use crate::engine::transaction::{ClientId, Happened, Request as Sending, Transactions};
+use crate::engine::transaction::{Answer, ClientId, Originated, Unanswered};
 use crate::engine::wheel::Wheel;
 
 new_key_type! {
@@ -54,17 +53,15 @@ enum Due {
 /// All probes of this node.
 #[derive(Debug)]
 pub(crate) struct Prober {
-    keys: Keys,
+    requests: Originated<ProbeId>,
     /// The node's own: an answer to what leaves by a virtual address may go to the other node.
     listeners: Vec<Listener>,
-    transactions: Transactions<ProbeId>,
     schedules: SecondaryMap<DestinationId, Schedule>,
     probes: SlotMap<ProbeId, Probe>,
     due: Wheel<Due>,
     chance: fastrand::Rng,
     /// Destinations that have been given a place in time.
     placed: u64,
-    happened: Vec<Happened<ProbeId>>,
 }
 
 /// What the prober works on but does not own.
@@ -79,15 +76,13 @@ impl Prober {
     /// A prober without destinations. `seed` makes its tags and its jitter.
     pub(crate) fn new(keys: &Keys, listeners: &[Listener], timing: Timing, seed: u64) -> Self {
         Prober {
-            keys: keys.of_probes(),
+            requests: Originated::new(keys.of_probes(), timing),
             listeners: listeners.iter().filter(|listener| listener.role == Role::Node).cloned().collect(),
-            transactions: Transactions::new(timing),
             schedules: SecondaryMap::new(),
             probes: SlotMap::with_key(),
             due: Wheel::new(),
             chance: fastrand::Rng::with_seed(seed),
             placed: 0,
-            happened: Vec::new(),
         }
     }
 
@@ -111,37 +106,30 @@ impl Prober {
 
     /// Whether a response is to a request of the prober's, by the look of its branch.
     pub(crate) fn wrote(&self, response: &Message<'_>) -> bool {
-        response.via().branch.is_some_and(|branch| self.keys.may_have_made(branch))
+        self.requests.wrote(response)
     }
 
     /// A response to a probe, or what looks like one.
     pub(crate) fn response(&mut self, scene: &mut Scene<'_>, flow: Flow, message: &Message<'_>) {
-        let Start::Response { status, .. } = message.start() else { return };
-        let client = message.via().branch.and_then(|text| self.client(text, message.method()));
-        let from_there = client.and_then(|client| self.transactions.flow(client)).is_some_and(|sent| {
-            sent.peer.ip().to_canonical() == flow.peer.ip().to_canonical() && sent.listener == flow.listener
-        });
-        let Some(client) = client.filter(|_| from_there) else {
-            scene.totals.dropped[DropCause::StrayResponse as usize] += 1;
-            return scene.out.push(Output::Event(Event::Dropped { cause: DropCause::StrayResponse, flow }));
-        };
-        let heard = self.transactions.heard(client, status, message, scene.now.mono, scene.out);
-        if let Some(id) = heard.filter(|_| status >= 200) {
-            if let Some(probe) = self.probes.get(id) {
-                scene.dispatch.note_probed_port(probe.destination, mrcp_port(message.body()));
+        match self.requests.response(flow, message, scene.now.mono, scene.out) {
+            Answer::Stray => {
+                scene.totals.dropped[DropCause::StrayResponse as usize] += 1;
+                scene.out.push(Output::Event(Event::Dropped { cause: DropCause::StrayResponse, flow }));
             }
-            self.conclude(scene, id, Outcome::Answered { status, retry_after: message.retry_after() });
+            Answer::Absorbed => {}
+            Answer::Final(id, status) => {
+                if let Some(probe) = self.probes.get(id) {
+                    scene.dispatch.note_probed_port(probe.destination, mrcp_port(message.body()));
+                }
+                self.conclude(scene, id, Outcome::Answered { status, retry_after: message.retry_after() });
+            }
         }
-    }
-
-    fn client(&self, branch: &[u8], method: Method<'_>) -> Option<ClientId> {
-        self.transactions.client(&self.keys.read_branch(branch)?, method)
     }
 
     /// A way is dead.
     pub(crate) fn unreachable(&mut self, scene: &mut Scene<'_>, flow: Flow) {
-        self.transactions.unreachable(flow, scene.now.mono, &mut self.happened);
-        self.take_happened(scene);
+        self.requests.unreachable(flow, scene.now.mono);
+        self.take_unanswered(scene);
     }
 
     /// A request could not be sent; whether it was a probe.
@@ -152,17 +140,15 @@ impl Prober {
         method: Method<'_>,
         fault: Fault,
     ) -> bool {
-        let Some(client) = self.client(branch, method) else { return false };
-        self.transactions.undelivered(client, fault, scene.now.mono, &mut self.happened);
-        self.take_happened(scene);
-        true
+        let ours = self.requests.undelivered(branch, method, fault, scene.now.mono);
+        self.take_unanswered(scene);
+        ours
     }
 
     /// An ICMP error quotes a request of ours; whether it ended a probe.
     pub(crate) fn refused(&mut self, scene: &mut Scene<'_>, flow: Flow, branch: &[u8], method: Method<'_>) -> bool {
-        let Some(client) = self.client(branch, method) else { return false };
-        let ended = self.transactions.refused(client, method, flow, scene.now.mono, &mut self.happened);
-        self.take_happened(scene);
+        let ended = self.requests.refused(flow, branch, method, scene.now.mono);
+        self.take_unanswered(scene);
         ended
     }
 
@@ -176,13 +162,9 @@ impl Prober {
         self.probes.remove(ProbeId::from(KeyData::from_ffi(id.0)));
     }
 
-    fn take_happened(&mut self, scene: &mut Scene<'_>) {
-        for happened in std::mem::take(&mut self.happened) {
-            match happened {
-                Happened::TimedOut { owner, .. } => self.conclude(scene, owner, Outcome::TimedOut),
-                Happened::Unreachable { owner, .. } => self.conclude(scene, owner, Outcome::Refused),
-                Happened::Watched(_) | Happened::Quiet(_) | Happened::Ended(_) => {}
-            }
+    fn take_unanswered(&mut self, scene: &mut Scene<'_>) {
+        while let Some(Unanswered { owner, unreachable, .. }) = self.requests.next_unanswered() {
+            self.conclude(scene, owner, if unreachable { Outcome::Refused } else { Outcome::TimedOut });
         }
     }
 
@@ -190,7 +172,7 @@ impl Prober {
     fn conclude(&mut self, scene: &mut Scene<'_>, id: ProbeId, outcome: Outcome) {
         let Some(Probe { destination, check, sent, client }) = self.probes.remove(id) else { return };
         // One that did not leave has not been asked: it is as if it had never been due.
-        let unsent = client.is_some_and(|client| self.transactions.is_unsent(client));
+        let unsent = client.is_some_and(|client| self.requests.is_unsent(client));
         if unsent && matches!(outcome, Outcome::TimedOut | Outcome::Refused) {
             return;
         }
@@ -214,14 +196,14 @@ impl Prober {
 
     /// When [`Prober::wake`] is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        [self.due.next(), self.transactions.next_deadline()].into_iter().flatten().min()
+        [self.due.next(), self.requests.next_deadline()].into_iter().flatten().min()
     }
 
     /// Sends what is due and ends what has taken too long.
     pub(crate) fn wake(&mut self, scene: &mut Scene<'_>) {
         let now = scene.now.mono;
-        self.transactions.wake(now, scene.out, &mut self.happened);
-        self.take_happened(scene);
+        self.requests.wake(now, scene.out);
+        self.take_unanswered(scene);
         let mut all = Vec::new();
         self.due.advance(now, &mut all);
         let mut sends = 0;
@@ -234,7 +216,7 @@ impl Prober {
                     match probe.client {
                         Some(client) => {
                             self.conclude(scene, id, Outcome::TimedOut);
-                            self.transactions.forget_client(client);
+                            self.requests.forget(client);
                         }
                         // The edge ends its checks itself: who hears nothing of one knows nothing of the destination.
                         None => drop(self.probes.remove(id)),
@@ -309,7 +291,7 @@ impl Prober {
     }
 
     fn send_sip(&mut self, scene: &mut Scene<'_>, probe: Probe, sip: &SipProbe) -> Option<ProbeId> {
-        let Prober { keys, transactions, probes, chance, listeners, .. } = self;
+        let Prober { requests, probes, chance, listeners, .. } = self;
         let row = &scene.dispatch.destination(probe.destination)?.row;
         let reaches = |listener: &&Listener| {
             sip.socket.is_none_or(|socket| listener.id == socket)
@@ -330,12 +312,7 @@ impl Prober {
             call: chance.u128(..),
             cseq: chance.u32(1..1 << 30),
         };
-        let make = |slot| -> (Bytes, [u8; 8]) {
-            let branch = keys.plain_branch(slot, scene.now.wall);
-            (compose(&request, &keys.branch_text(&branch)), branch.mac)
-        };
-        let sending = Sending { invite: false, flow, owner: id };
-        let client = transactions.open_client(sending, scene.now.mono, scene.out, make);
+        let client = requests.send(flow, id, scene.now, scene.out, |branch| compose(&request, branch));
         probes[id].client = Some(client);
         Some(id)
     }

@@ -11,6 +11,7 @@ mod outside;
 mod preprocess;
 mod response;
 mod search;
+mod session;
 mod validate;
 
 use std::net::SocketAddr;
@@ -27,8 +28,8 @@ use self::preprocess::{Routed, preprocess};
 use self::search::Budgets;
 use self::validate::{Refusal, validate};
 use crate::engine::clock::Now;
-use crate::engine::dialog::Dialogs;
-use crate::engine::dispatch::Dispatch;
+use crate::engine::dialog::{DialogId, Dialogs};
+use crate::engine::dispatch::{Dispatch, SessionPolicy, SetId};
 use crate::engine::event::{Drain, DropCause, Event, Output};
 use crate::engine::flow::{Flow, Transport};
 use crate::engine::route;
@@ -64,6 +65,12 @@ impl World<'_> {
         self.totals.dropped[cause as usize] += 1;
         self.out.push(Output::Event(Event::Dropped { cause, flow }));
     }
+
+    /// The policy of a session's set.
+    fn session_policy(&self, dialog: DialogId) -> &SessionPolicy {
+        let set = self.dialogs.seat(dialog).map_or(SetId::default(), |seat| seat.set);
+        &self.dispatch.policy(set).session
+    }
 }
 
 /// The proxy's own state: its rules, and a response context for each open server transaction.
@@ -73,6 +80,7 @@ pub(crate) struct Proxy {
     route: Arc<route::Config>,
     node: u16,
     call_events: bool,
+    records: bool,
     most_transactions: usize,
     message_bytes: usize,
     drain: Drain,
@@ -113,6 +121,7 @@ impl Proxy {
             route: Arc::new(config.route.clone()),
             node: node_hash(&config.node),
             call_events: config.call_events,
+            records: config.records,
             most_transactions: config.limits.transactions,
             message_bytes: config.limits.message,
             drain: Drain::No,

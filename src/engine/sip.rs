@@ -18,7 +18,7 @@ mod via;
 
 pub use address::Address;
 pub use compose::{Compose, sip_uri};
-pub(crate) use follow::{ack, cancel, in_callers_name};
+pub(crate) use follow::{Within, ack, cancel, target_of};
 pub use frame::{Frame, FrameFault, FrameLimits, Framer, KeepAlive, PING, PONG, keep_alive};
 pub(crate) use lex::values as list_values;
 pub use lex::{Params, Values};

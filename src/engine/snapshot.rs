@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use crate::engine::dispatch::{
     DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why, Witness,
 };
-use crate::engine::event::{Drain, DropCause};
+use crate::engine::event::{Drain, DropCause, Ending};
 
 /// The engine's state and counters at one moment.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub transactions: usize,
     /// Live sessions, pending ones included.
     pub sessions: usize,
+    /// Those of them whose caller came by an address that this node does not hold now: another node's to ping and to end.
+    pub parked: usize,
     /// Requests that wait for a final answer, or for the ACK to one; counted only while the node leaves.
     pub open: usize,
     /// How far the node is in leaving.
@@ -124,6 +126,14 @@ pub struct Totals {
     pub icmp: u64,
     /// ICMP errors about nothing that waited for an answer of that peer.
     pub stray_icmp: u64,
+    /// Sessions and calls that are over, by ending (`Ending::ALL`).
+    pub ended: [u64; Ending::ALL.len()],
+    /// Pings within sessions that were sent.
+    pub pings: u64,
+    /// Those that were answered 481 or 408, or not at all.
+    pub failed_pings: u64,
+    /// BYEs of ours that ended sessions.
+    pub byes: u64,
     /// Messages thrown away, by cause (`DropCause::ALL`).
     pub dropped: [u64; DropCause::ALL.len()],
 }

@@ -6,12 +6,14 @@ mod client_non_invite;
 mod entry;
 mod key;
 mod machine;
+mod originated;
 mod server_invite;
 mod server_non_invite;
 mod table;
 pub mod timing;
 
 pub(crate) use key::Key;
+pub(crate) use originated::{Answer, Originated, Unanswered};
 pub(crate) use server_invite::Acked;
 pub use table::{ClientId, ServerId};
 pub(crate) use table::{Happened, Request, Transactions};

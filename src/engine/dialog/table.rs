@@ -1,64 +1,37 @@
-//! The table: found by Call-ID and caller's tag, counted by destination, ordered by age.
+//! The table: found by Call-ID and caller's tag, counted by destination, woken by a wheel.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use slotmap::{SecondaryMap, SlotMap, new_key_type};
 
-use super::order::{Links, Order};
+use super::entry::{Confirmed, Dialog, Due, FarEnd, Leg, Seat, Stage};
+use super::forks::Fork;
+use super::lately::Lately;
 use crate::engine::clock::Instant;
-use crate::engine::dispatch::{DestinationId, Load};
-use crate::engine::flow::Transport;
+use crate::engine::dispatch::{DestinationId, Load, SessionPolicy};
+use crate::engine::flow::{Flow, ListenerId};
 use crate::engine::sip::{Hashed, Keys, Message};
+use crate::engine::wheel::Wheel;
 
 new_key_type! {
     /// A session while it is in the table.
     pub(crate) struct DialogId;
 }
 
-/// Which end of a session a message came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leg {
-    /// The one that sent the first INVITE.
-    Caller,
-    /// The destination.
-    Destination,
-}
+/// An entry is looked at that often, whatever it waits for: so the wheel keeps nothing of a short session for long.
+const HORIZON: Duration = Duration::from_secs(60);
 
-/// Where a session is. The address stands here too, since the session outlives its destination's row.
+/// The session that a message inside a dialog belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seat {
-    /// The destination that it counts for.
-    pub(crate) destination: DestinationId,
-    /// That destination's name in cookies; none if its row was gone before.
-    pub(crate) key: Option<u32>,
-    /// The transport that it is spoken to by.
-    pub(crate) transport: Transport,
-    /// Its address.
-    pub(crate) address: SocketAddr,
-}
-
-/// The next hop behind us of a session: the Record-Route beyond ours, else the Contact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FarEnd {
-    /// An address.
-    Ip(IpAddr),
-    /// A name, as a hash.
-    Name(u128),
-}
-
-#[derive(Debug)]
-pub(super) struct Dialog {
-    key: u128,
-    seat: Seat,
-    /// Its place in the destination's list of members.
-    place: u32,
-    confirmed: bool,
-    far_end: Option<FarEnd>,
-    heard: Instant,
-    pub(super) links: Links,
+pub(crate) struct Found {
+    /// The session.
+    pub(crate) id: DialogId,
+    /// Which end sent it.
+    pub(crate) leg: Leg,
+    /// Which dialog of the session it is of.
+    pub(crate) fork: Fork,
 }
 
 /// All live sessions of this node.
@@ -66,8 +39,17 @@ pub(super) struct Dialog {
 pub(crate) struct Dialogs {
     dialogs: SlotMap<DialogId, Dialog>,
     by_key: HashMap<u128, DialogId, BuildHasherDefault<Hashed>>,
+    /// The latest session with that Call-ID, for people, who know no tags.
+    by_call_id: HashMap<u64, DialogId, BuildHasherDefault<Hashed>>,
     members: SecondaryMap<DestinationId, Members>,
-    order: Order,
+    /// Confirmed sessions by the listener that their caller came by.
+    by_listener: Vec<usize>,
+    lately: Lately,
+    wheel: Wheel<DialogId>,
+    fired: Vec<(Instant, DialogId)>,
+    /// Those whose time has come.
+    due: VecDeque<DialogId>,
+    due_since: Instant,
     limit: usize,
     lifetime: Duration,
 }
@@ -85,8 +67,14 @@ impl Dialogs {
         Dialogs {
             dialogs: SlotMap::with_key(),
             by_key: HashMap::default(),
+            by_call_id: HashMap::default(),
             members: SecondaryMap::new(),
-            order: Order::default(),
+            by_listener: Vec::new(),
+            lately: Lately::default(),
+            wheel: Wheel::new(),
+            fired: Vec::new(),
+            due: VecDeque::new(),
+            due_since: Instant::ZERO,
             limit,
             lifetime,
         }
@@ -101,51 +89,76 @@ impl Dialogs {
     /// try of a failover). None if the table is full: the call goes on uncounted.
     pub(crate) fn begin(&mut self, keys: &Keys, invite: &Message<'_>, seat: Seat, now: Instant) -> Option<DialogId> {
         let key = key(keys, invite.call_id(), invite.from_tag());
-        self.enter(key, seat, now)
+        match self.by_key.get(&key) {
+            // Nobody moves a confirmed session by sending its INVITE's tags once more.
+            Some(&id) if self.dialogs[id].stage != Stage::Pending => None,
+            Some(&id) => {
+                self.move_to(id, seat);
+                Some(id)
+            }
+            None => {
+                let call_id = by_call_id(keys, invite.call_id());
+                self.enter(Dialog::pending(key, call_id, seat, now))
+            }
+        }
     }
 
-    /// Enters a session that another node, or this one before its restart, began: its cookie proved it. It is pending until
-    /// an answer confirms that it has not ended meanwhile.
+    /// Enters a session that another node, or this one before its restart, began, since a request inside it has come and its
+    /// cookie proved it. It is not confirmed until an answer says that it has not ended meanwhile. None if the table is
+    /// full, or if it has ended lately.
     pub(crate) fn adopt(
         &mut self,
         keys: &Keys,
-        call_id: &[u8],
-        caller_tag: &[u8],
+        request: &Message<'_>,
+        leg: Leg,
         seat: Seat,
         now: Instant,
-    ) -> Option<DialogId> {
-        self.enter(key(keys, call_id, caller_tag), seat, now)
+    ) -> Option<Found> {
+        let (caller_tag, tag) = match leg {
+            Leg::Caller => (request.from_tag(), request.to_tag()),
+            Leg::Destination => (request.to_tag(), request.from_tag()),
+        };
+        let key = key(keys, request.call_id(), caller_tag);
+        if self.by_key.contains_key(&key) || self.lately.contains(key, now) {
+            return None;
+        }
+        let fork = Fork::of(keys, tag);
+        let call_id = by_call_id(keys, request.call_id());
+        let id = self.enter(Dialog::adopted(key, call_id, fork, seat, now))?;
+        Some(Found { id, leg, fork })
     }
 
-    fn enter(&mut self, key: u128, seat: Seat, now: Instant) -> Option<DialogId> {
-        if let Some(&id) = self.by_key.get(&key) {
-            // Nobody moves a confirmed session by sending its INVITE's tags once more.
-            if self.dialogs[id].confirmed {
-                return None;
-            }
-            self.leave_destination(id);
-            self.join_destination(id, seat);
-            return Some(id);
-        }
+    fn enter(&mut self, dialog: Dialog) -> Option<DialogId> {
         if self.dialogs.len() >= self.limit {
             return None;
         }
-        let links = Links::default();
-        let id =
-            self.dialogs.insert(Dialog { key, seat, place: 0, confirmed: false, far_end: None, heard: now, links });
+        let Dialog { key, call_id, seat, heard, .. } = dialog;
+        let id = self.dialogs.insert(dialog);
         self.by_key.insert(key, id);
-        self.order.push(id, &mut self.dialogs);
+        self.by_call_id.insert(call_id, id);
         self.join_destination(id, seat);
+        self.wake_at(id, heard + HORIZON.min(self.lifetime));
         Some(id)
     }
 
-    /// The session that a message inside a dialog belongs to, and which leg sent it.
-    pub(crate) fn find(&self, keys: &Keys, request: &Message<'_>) -> Option<(DialogId, Leg)> {
-        let by_tag = |tag: &[u8]| self.by_key.get(&key(keys, request.call_id(), tag)).copied();
-        match by_tag(request.from_tag()) {
-            Some(id) => Some((id, Leg::Caller)),
-            None => by_tag(request.to_tag()).map(|id| (id, Leg::Destination)),
+    /// The session that a message inside a dialog belongs to.
+    pub(crate) fn find(&self, keys: &Keys, message: &Message<'_>) -> Option<Found> {
+        let by_tag = |tag: &[u8]| self.by_key.get(&key(keys, message.call_id(), tag)).copied();
+        let of = |leg, id, tag| Found { id, leg, fork: Fork::of(keys, tag) };
+        match by_tag(message.from_tag()) {
+            Some(id) => Some(of(Leg::Caller, id, message.to_tag())),
+            None => by_tag(message.to_tag()).map(|id| of(Leg::Destination, id, message.from_tag())),
         }
+    }
+
+    /// The latest session with that Call-ID.
+    pub(crate) fn find_call(&self, keys: &Keys, call_id: &[u8]) -> Option<DialogId> {
+        self.by_call_id.get(&by_call_id(keys, call_id)).copied()
+    }
+
+    /// A session.
+    pub(crate) fn get(&self, id: DialogId) -> Option<&Dialog> {
+        self.dialogs.get(id)
     }
 
     /// Where the session is.
@@ -158,7 +171,17 @@ impl Dialogs {
         self.dialogs.get(id).and_then(|dialog| dialog.far_end)
     }
 
-    /// An earlier try than the last has won: the session is there.
+    /// The sessions of a destination; who is at which place changes as sessions end.
+    pub(crate) fn of_destination(&self, destination: DestinationId) -> &[DialogId] {
+        self.members.get(destination).map_or(&[], |members| &members.dialogs)
+    }
+
+    /// Confirmed sessions whose caller came by that listener.
+    pub(crate) fn of_listener(&self, listener: ListenerId) -> usize {
+        self.by_listener.get(usize::from(listener.0)).copied().unwrap_or(0)
+    }
+
+    /// An earlier try than the last has won, or the next one is made: the session is there.
     pub(crate) fn move_to(&mut self, id: DialogId, seat: Seat) {
         if self.dialogs.get(id).is_some_and(|dialog| dialog.seat != seat) {
             self.leave_destination(id);
@@ -166,56 +189,182 @@ impl Dialogs {
         }
     }
 
-    /// A 2xx to its INVITE has passed: the session is confirmed even if the ACK never comes by here.
-    /// `far_end` is where its requests go from us on, as the 2xx says.
-    pub(crate) fn confirm(&mut self, id: DialogId, far_end: Option<FarEnd>, now: Instant) {
+    /// A try of its INVITE has come to that status.
+    pub(crate) fn note_try(&mut self, id: DialogId, status: u16) {
         if let Some(dialog) = self.dialogs.get_mut(id) {
-            dialog.confirmed = true;
-            dialog.far_end = far_end.or(dialog.far_end);
-            self.hear(id, now);
+            dialog.codes.push(status);
         }
     }
 
-    /// A message of the session has passed: its lifetime begins anew.
-    pub(crate) fn hear(&mut self, id: DialogId, now: Instant) {
-        if let Some(dialog) = self.dialogs.get_mut(id) {
-            dialog.heard = now;
-            self.order.remove(id, &mut self.dialogs);
-            self.order.push(id, &mut self.dialogs);
+    /// A 2xx to its INVITE has passed: the session is confirmed even if the ACK never comes by here. Whether it lives: a BYE
+    /// may have overtaken the 2xx.
+    pub(crate) fn confirm(&mut self, id: DialogId, confirmed: Confirmed, policy: &SessionPolicy, now: Instant) -> bool {
+        let Some(dialog) = self.dialogs.get_mut(id) else { return false };
+        dialog.confirm(confirmed, policy, now);
+        if dialog.home.is_none()
+            && let Some(Flow { listener, .. }) = dialog.flow(Leg::Caller)
+        {
+            dialog.home = Some(listener);
+            let place = usize::from(listener.0);
+            self.by_listener.resize(self.by_listener.len().max(place + 1), 0);
+            self.by_listener[place] += 1;
+        }
+        let lives = !self.dialogs[id].forks.are_over();
+        self.schedule(id, policy, now);
+        lives
+    }
+
+    /// A request inside an adopted session was answered: it has not ended meanwhile.
+    pub(crate) fn confirm_adopted(
+        &mut self,
+        id: DialogId,
+        far_end: Option<FarEnd>,
+        policy: &SessionPolicy,
+        now: Instant,
+    ) {
+        if let Some(dialog) = self.dialogs.get_mut(id).filter(|dialog| dialog.stage == Stage::Adopted) {
+            dialog.stage = Stage::Confirmed;
+            dialog.answered = Some(dialog.began);
+            dialog.far_end = far_end;
+            self.schedule(id, policy, now);
         }
     }
 
-    /// Takes a session out, whatever its state; taking it out twice is no fault.
-    pub(crate) fn end(&mut self, id: DialogId) {
+    /// A further 2xx to its INVITE has passed, with another tag or sent again.
+    pub(crate) fn fork(&mut self, id: DialogId, fork: Fork) {
+        if let Some(dialog) = self.dialogs.get_mut(id) {
+            dialog.forks.begin(fork);
+        }
+    }
+
+    /// A request inside the session has passed, from `leg`: it lives.
+    pub(crate) fn hear(&mut self, id: DialogId, leg: Leg, cseq: u32, now: Instant) {
+        if let Some(dialog) = self.dialogs.get_mut(id) {
+            dialog.hear(leg, Some(cseq), now);
+        }
+    }
+
+    /// A 2xx to a re-INVITE or UPDATE has passed: `timer` is when the session ends without another (RFC 4028).
+    pub(crate) fn refresh(&mut self, id: DialogId, timer: Option<Instant>, policy: &SessionPolicy, now: Instant) {
+        let Some(dialog) = self.dialogs.get_mut(id) else { return };
+        dialog.heard = now;
+        dialog.timer = timer;
+        self.schedule(id, policy, now);
+    }
+
+    /// An end has said that its requests are to go to that URI from now on, and that way (RFC 3261 section 12.2).
+    pub(crate) fn retarget(&mut self, id: DialogId, leg: Leg, target: &[u8], flow: Option<Flow>) {
+        if let Some(dialog) = self.dialogs.get_mut(id) {
+            dialog.retarget(leg, target, flow);
+        }
+    }
+
+    /// One of its dialogs has ended. Whether that was the last one of a session: one that is pending is ended by its
+    /// INVITE's answer alone.
+    pub(crate) fn end_fork(&mut self, id: DialogId, fork: Fork) -> bool {
+        let Some(dialog) = self.dialogs.get_mut(id) else { return false };
+        let had = dialog.forks.has(fork);
+        dialog.forks.end(fork);
+        if had && dialog.fork == Some(fork) {
+            // What we know is of the one that has ended.
+            dialog.state = None;
+        }
+        match dialog.stage {
+            Stage::Pending => false,
+            Stage::Adopted | Stage::Confirmed => had && dialog.forks.are_over(),
+        }
+    }
+
+    /// Takes a session out, whatever its state; none if it is out already.
+    pub(crate) fn end(&mut self, id: DialogId, now: Instant) -> Option<Dialog> {
         if !self.dialogs.contains_key(id) {
-            return;
+            return None;
         }
         self.leave_destination(id);
-        self.order.remove(id, &mut self.dialogs);
-        if let Some(dialog) = self.dialogs.remove(id) {
-            self.by_key.remove(&dialog.key);
+        let dialog = self.dialogs.remove(id)?;
+        self.by_key.remove(&dialog.key);
+        if self.by_call_id.get(&dialog.call_id) == Some(&id) {
+            self.by_call_id.remove(&dialog.call_id);
         }
+        if dialog.stage == Stage::Confirmed {
+            self.lately.insert(dialog.key, now);
+        }
+        if let Some(home) = dialog.home {
+            self.by_listener[usize::from(home.0)] -= 1;
+        }
+        Some(dialog)
     }
 
-    /// Takes a session out that never got its 2xx; a confirmed one stays.
-    pub(crate) fn end_pending(&mut self, id: DialogId) {
-        if self.dialogs.get(id).is_some_and(|dialog| !dialog.confirmed) {
-            self.end(id);
-        }
+    /// Takes a session out whose INVITE has failed; a confirmed one stays.
+    pub(crate) fn end_pending(&mut self, id: DialogId, now: Instant) -> Option<Dialog> {
+        (self.dialogs.get(id)?.stage == Stage::Pending).then(|| self.end(id, now)).flatten()
     }
 
-    /// When the next session lapses.
+    /// Takes an adopted session out whose other end has not said that it is there.
+    pub(crate) fn end_adopted(&mut self, id: DialogId, now: Instant) -> Option<Dialog> {
+        (self.dialogs.get(id)?.stage == Stage::Adopted).then(|| self.end(id, now)).flatten()
+    }
+
+    /// When the next session is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.order.oldest().map(|id| self.dialogs[id].heard + self.lifetime)
+        match self.due.is_empty() {
+            true => self.wheel.next(),
+            false => Some(self.due_since),
+        }
     }
 
-    /// Ends sessions that nothing was heard of for their lifetime, at most `most` of them.
-    pub(crate) fn lapse(&mut self, now: Instant, most: usize) {
-        for _ in 0..most {
-            match self.order.oldest() {
-                Some(id) if self.dialogs[id].heard + self.lifetime <= now => self.end(id),
-                Some(_) | None => return,
+    /// The next session whose time has come; what for, [`Dialogs::due`] says.
+    pub(crate) fn next_due(&mut self, now: Instant) -> Option<DialogId> {
+        let Dialogs { wheel, fired, due, dialogs, due_since, .. } = self;
+        wheel.advance(now, fired);
+        if due.is_empty() {
+            *due_since = now;
+        }
+        for (at, id) in fired.drain(..) {
+            if let Some(dialog) = dialogs.get_mut(id).filter(|dialog| dialog.scheduled == Some(at)) {
+                dialog.scheduled = None;
+                due.push_back(id);
             }
+        }
+        due.pop_front()
+    }
+
+    /// What has become due of a session, if anything.
+    pub(crate) fn due(&self, id: DialogId, policy: &SessionPolicy, now: Instant) -> Option<Due> {
+        let (at, due) = self.dialogs.get(id)?.deadline(policy, self.lifetime);
+        (at <= now).then_some(due)
+    }
+
+    /// Both legs are asked whether they live: the next time.
+    pub(crate) fn ping_at(&mut self, id: DialogId, at: Instant) {
+        if let Some(dialog) = self.dialogs.get_mut(id) {
+            dialog.ping = Some(at);
+        }
+    }
+
+    /// What a ping of a leg has come to; how many in a row have failed.
+    pub(crate) fn pinged(&mut self, id: DialogId, leg: Leg, alive: bool, now: Instant) -> u32 {
+        let Some(dialog) = self.dialogs.get_mut(id) else { return 0 };
+        match alive {
+            true => dialog.hear(leg, None, now),
+            false => dialog.miss(leg),
+        }
+        dialog.missed(leg)
+    }
+
+    /// Lets a session be due when something of it is, or in a while.
+    pub(crate) fn schedule(&mut self, id: DialogId, policy: &SessionPolicy, now: Instant) {
+        let Some(dialog) = self.dialogs.get(id) else { return };
+        let (at, _) = dialog.deadline(policy, self.lifetime);
+        self.wake_at(id, at.min(now + HORIZON));
+    }
+
+    fn wake_at(&mut self, id: DialogId, at: Instant) {
+        let Some(dialog) = self.dialogs.get_mut(id) else { return };
+        // One entry of the wheel that is early enough serves.
+        if dialog.scheduled.is_none_or(|scheduled| at < scheduled) {
+            dialog.scheduled = Some(at);
+            self.wheel.insert(at, id);
         }
     }
 
@@ -258,9 +407,17 @@ fn key(keys: &Keys, call_id: &[u8], caller_tag: &[u8]) -> u128 {
     keys.table_hash(&[call_id, caller_tag])
 }
 
+fn by_call_id(keys: &Keys, call_id: &[u8]) -> u64 {
+    keys.table_hash(&[call_id]) as u64
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
+    use crate::engine::dispatch::{Ping, SetId};
+    use crate::engine::flow::Transport;
 
     fn at(seconds: u64) -> Instant {
         Instant::ZERO + Duration::from_secs(seconds)
@@ -277,7 +434,8 @@ mod tests {
     }
 
     fn seat(destination: DestinationId) -> Seat {
-        Seat { destination, key: None, transport: Transport::Udp, address: SocketAddr::from(([127, 0, 0, 1], 7010)) }
+        let address = SocketAddr::from(([127, 0, 0, 1], 7010));
+        Seat { set: SetId(1), destination, key: None, transport: Transport::Udp, address }
     }
 
     fn destinations(count: usize) -> Vec<DestinationId> {
@@ -285,56 +443,122 @@ mod tests {
         (0..count).map(|_| map.insert(())).collect()
     }
 
+    /// What a 2xx with that tag says, with nothing that requests of ours could be made of.
+    fn confirmed(keys: &Keys, tag: &str) -> Confirmed {
+        let fork = Fork::of(keys, tag.as_bytes());
+        Confirmed { fork, far_end: None, state: None, flows: [None; 2], cseq: 1, timer: None }
+    }
+
+    fn begin(dialogs: &mut Dialogs, call: u64, seat: Seat, now: Instant) -> Option<DialogId> {
+        let invite = request("INVITE", call, "a", "");
+        dialogs.begin(&keys(), &Message::parse(invite.as_bytes()).expect("SIP"), seat, now)
+    }
+
+    fn find(dialogs: &Dialogs, call: u64, from: &str, to: &str) -> Option<Found> {
+        let bye = request("BYE", call, from, to);
+        dialogs.find(&keys(), &Message::parse(bye.as_bytes()).expect("SIP"))
+    }
+
+    const LIFETIME: Duration = Duration::from_secs(3600);
+
     #[test]
     fn a_session_is_found_from_both_legs_until_it_ends() {
         let (keys, to) = (keys(), destinations(1)[0]);
-        let mut dialogs = Dialogs::new(10, Duration::from_secs(60));
-        let invite = request("INVITE", 1, "a", "");
-        let id = dialogs.begin(&keys, &Message::parse(invite.as_bytes()).expect("SIP"), seat(to), at(0)).expect("room");
+        let mut dialogs = Dialogs::new(10, LIFETIME);
+        let id = begin(&mut dialogs, 1, seat(to), at(0)).expect("room");
         assert_eq!((dialogs.sessions(to), dialogs.sessions_peak(to)), (1, 1));
-        dialogs.confirm(id, None, at(1));
-        dialogs.end_pending(id);
+        assert!(dialogs.confirm(id, confirmed(&keys, "b"), &SessionPolicy::default(), at(1)));
+        assert!(dialogs.end_pending(id, at(1)).is_none());
         for (from, to_tag, leg) in [("a", "b", Leg::Caller), ("b", "a", Leg::Destination)] {
-            let bye = request("BYE", 1, from, to_tag);
-            assert_eq!(dialogs.find(&keys, &Message::parse(bye.as_bytes()).expect("SIP")), Some((id, leg)));
+            let found = find(&dialogs, 1, from, to_tag).expect("it lives");
+            assert_eq!((found.id, found.leg, found.fork), (id, leg, Fork::of(&keys, b"b")));
         }
-        dialogs.end(id);
-        dialogs.end(id);
+        assert_eq!(dialogs.find_call(&keys, b"1"), Some(id));
+        assert!(dialogs.end(id, at(2)).is_some() && dialogs.end(id, at(2)).is_none());
         assert_eq!((dialogs.len(), dialogs.sessions(to), dialogs.sessions_peak(to)), (0, 0, 1));
+        assert_eq!((find(&dialogs, 1, "a", "b"), dialogs.find_call(&keys, b"1")), (None, None));
     }
 
     #[test]
     fn a_failover_moves_the_session() {
-        let (keys, to) = (keys(), destinations(2));
-        let mut dialogs = Dialogs::new(10, Duration::from_secs(60));
-        let invite = request("INVITE", 1, "a", "");
-        let invite = Message::parse(invite.as_bytes()).expect("SIP");
-        let first = dialogs.begin(&keys, &invite, seat(to[0]), at(0));
-        assert_eq!(dialogs.begin(&keys, &invite, seat(to[1]), at(0)), first);
+        let to = destinations(2);
+        let mut dialogs = Dialogs::new(10, LIFETIME);
+        let first = begin(&mut dialogs, 1, seat(to[0]), at(0));
+        assert_eq!(begin(&mut dialogs, 1, seat(to[1]), at(0)), first);
         assert_eq!((dialogs.len(), dialogs.sessions(to[0]), dialogs.sessions(to[1])), (1, 0, 1));
     }
 
     #[test]
-    fn quiet_sessions_lapse_oldest_first_and_a_bounded_number_at_once() {
+    fn a_forked_session_lasts_until_its_last_dialog_ends() {
         let (keys, to) = (keys(), destinations(1)[0]);
-        let mut dialogs = Dialogs::new(10, Duration::from_secs(60));
-        let ids: Vec<_> = (0..4)
-            .filter_map(|call| {
-                let invite = request("INVITE", call, "a", "");
-                dialogs.begin(&keys, &Message::parse(invite.as_bytes()).expect("SIP"), seat(to), at(call))
-            })
-            .collect();
-        dialogs.hear(ids[0], at(30));
-        assert_eq!(dialogs.next_deadline(), Some(at(61)));
-        dialogs.lapse(at(63), 2);
-        assert_eq!((dialogs.len(), dialogs.next_deadline()), (2, Some(at(63))));
-        dialogs.lapse(at(63), 2);
-        assert_eq!((dialogs.len(), dialogs.next_deadline()), (1, Some(at(90))));
+        let mut dialogs = Dialogs::new(10, LIFETIME);
+        let id = begin(&mut dialogs, 1, seat(to), at(0)).expect("room");
+        dialogs.confirm(id, confirmed(&keys, "b"), &SessionPolicy::default(), at(1));
+        dialogs.fork(id, Fork::of(&keys, b"c"));
+        assert!(!dialogs.end_fork(id, Fork::of(&keys, b"b")), "c goes on");
+        assert!(!dialogs.end_fork(id, Fork::of(&keys, b"b")), "its BYE comes twice");
+        dialogs.fork(id, Fork::of(&keys, b"b"));
+        assert!(dialogs.end_fork(id, Fork::of(&keys, b"c")), "a repeated 2xx brings no dialog back");
+    }
+
+    #[test]
+    fn a_bye_that_overtakes_the_2xx_ends_the_session_with_it() {
+        let (keys, to) = (keys(), destinations(1)[0]);
+        let mut dialogs = Dialogs::new(10, LIFETIME);
+        let id = begin(&mut dialogs, 1, seat(to), at(0)).expect("room");
+        assert!(!dialogs.end_fork(id, Fork::of(&keys, b"b")), "the INVITE's answer decides");
+        assert!(!dialogs.confirm(id, confirmed(&keys, "b"), &SessionPolicy::default(), at(1)));
+    }
+
+    #[test]
+    fn a_session_that_has_ended_lately_is_not_adopted() {
+        let (keys, to) = (keys(), destinations(1)[0]);
+        let mut dialogs = Dialogs::new(10, LIFETIME);
+        let id = begin(&mut dialogs, 1, seat(to), at(0)).expect("room");
+        dialogs.confirm(id, confirmed(&keys, "b"), &SessionPolicy::default(), at(1));
+        dialogs.end(id, at(2));
+        let info = request("INFO", 1, "a", "b");
+        let info = Message::parse(info.as_bytes()).expect("SIP");
+        assert_eq!(dialogs.adopt(&keys, &info, Leg::Caller, seat(to), at(30)), None);
+        let found = dialogs.adopt(&keys, &info, Leg::Caller, seat(to), at(100)).expect("long ago");
+        assert_eq!(dialogs.sessions(to), 1);
+        assert!(dialogs.end_adopted(found.id, at(100)).is_some());
+        assert_eq!(dialogs.sessions(to), 0);
+    }
+
+    #[test]
+    fn what_is_due_comes_in_its_time() {
+        let (keys, to) = (keys(), destinations(1)[0]);
+        let policy = SessionPolicy {
+            max_duration: Some(Duration::from_secs(600)),
+            ping: Some(Ping { interval: Duration::from_secs(200), ..Ping::default() }),
+            ..SessionPolicy::default()
+        };
+        let mut dialogs = Dialogs::new(10, LIFETIME);
+        let id = begin(&mut dialogs, 1, seat(to), at(0)).expect("room");
+        dialogs.confirm(id, Confirmed { timer: Some(at(450)), ..confirmed(&keys, "b") }, &policy, at(100));
+        let mut happened = Vec::new();
+        while let Some(now) = dialogs.next_deadline().filter(|now| *now <= at(5000)) {
+            while let Some(id) = dialogs.next_due(now) {
+                let due = dialogs.due(id, &policy, now);
+                match due {
+                    Some(Due::Ping) => dialogs.ping_at(id, now + Duration::from_secs(200)),
+                    Some(Due::SessionTimer) => dialogs.refresh(id, None, &policy, now),
+                    Some(Due::MaxDuration) => drop(dialogs.end(id, now)),
+                    Some(Due::Quiet) | None => {}
+                }
+                happened.extend(due.map(|due| (now.since_start().as_secs(), due)));
+                dialogs.schedule(id, &policy, now);
+            }
+        }
+        assert_eq!(happened, [(300, Due::Ping), (450, Due::SessionTimer), (500, Due::Ping), (700, Due::MaxDuration)]);
+        assert_eq!(dialogs.len(), 0);
+        assert_eq!(dialogs.next_deadline(), None);
     }
 
     #[test]
     fn load_equals_the_table_whatever_happens() {
-        let keys = keys();
+        let (keys, policy) = (keys(), SessionPolicy::default());
         let to = destinations(3);
         let mut random = fastrand::Rng::with_seed(7);
         let mut dialogs = Dialogs::new(50, Duration::from_secs(60));
@@ -343,18 +567,19 @@ mod tests {
             let now = at(step / 10);
             let destination = to[random.usize(..to.len())];
             match random.u8(..5) {
-                0 | 1 => {
-                    let invite = request("INVITE", random.u64(..80), "a", "");
-                    ids.extend(dialogs.begin(
-                        &keys,
-                        &Message::parse(invite.as_bytes()).expect("SIP"),
-                        seat(destination),
-                        now,
-                    ));
+                0 | 1 => ids.extend(begin(&mut dialogs, random.u64(..80), seat(destination), now)),
+                2 if !ids.is_empty() => drop(dialogs.end(ids.swap_remove(random.usize(..ids.len())), now)),
+                3 if !ids.is_empty() => {
+                    dialogs.confirm(ids[random.usize(..ids.len())], confirmed(&keys, "b"), &policy, now);
                 }
-                2 if !ids.is_empty() => dialogs.end(ids.swap_remove(random.usize(..ids.len()))),
-                3 if !ids.is_empty() => dialogs.confirm(ids[random.usize(..ids.len())], None, now),
-                _ => dialogs.lapse(now, 3),
+                _ => {
+                    if let Some(id) = dialogs.next_due(now) {
+                        match dialogs.due(id, &policy, now) {
+                            Some(_) => drop(dialogs.end(id, now)),
+                            None => dialogs.schedule(id, &policy, now),
+                        }
+                    }
+                }
             }
             let load: u64 = to.iter().map(|&d| dialogs.sessions(d)).sum();
             assert_eq!(load, dialogs.len() as u64);

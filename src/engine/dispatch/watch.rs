@@ -113,12 +113,15 @@ impl Dispatch {
 
     /// Tells of a health that is another than before, and looks again when time may change it.
     pub(super) fn note(&mut self, id: DestinationId, cause: Option<Observation>, now: Now, out: &mut Vec<Output>) {
-        let Dispatch { destinations, sets, unknown, changing, .. } = self;
+        let Dispatch { destinations, sets, unknown, changing, fallen, .. } = self;
         let Some(found) = destinations.get_mut(id) else { return };
         let judgement = &sets.get(&found.set).map_or(&**unknown, |state| &state.policy).judgement;
         let since = found.condition.since;
         if let Some((old, new, why)) = found.condition.turn(judgement, now) {
             found.counts.falls += u64::from(new == Health::Down);
+            if new == Health::Down {
+                fallen.push(id);
+            }
             let Destination { set, row, .. } = found;
             let (set, uri, address) = (*set, row.uri.clone(), row.address);
             let lasted = now.wall.duration_since(since).unwrap_or_default();
@@ -209,8 +212,7 @@ impl Dispatch {
         load: &dyn Load,
         out: &mut Vec<Output>,
     ) -> Result<(), NoSuchDestination> {
-        let meant = self.destinations.iter().filter(|(_, found)| found.set == set && found.row.uri == uri);
-        let meant: Vec<_> = meant.map(|(id, _)| id).collect();
+        let meant: Vec<_> = self.addresses_of(set, uri).collect();
         for &id in &meant {
             let found = &self.destinations[id];
             if found.standing.says_the_same(standing) {
@@ -224,6 +226,11 @@ impl Dispatch {
             self.set_standing(id, standing.clone());
         }
         (!meant.is_empty()).then_some(()).ok_or_else(|| NoSuchDestination { set, uri: uri.to_owned() })
+    }
+
+    /// The loaded destinations of that name in the set: one for each of its addresses.
+    pub(crate) fn addresses_of(&self, set: SetId, uri: &str) -> impl Iterator<Item = DestinationId> {
+        self.destinations.iter().filter(move |(_, found)| found.set == set && found.row.uri == uri).map(|(id, _)| id)
     }
 
     /// Puts an order in place, whoever gave it. One that is not to take calls from now on is looked at until it is empty, one

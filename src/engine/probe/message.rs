@@ -18,11 +18,10 @@ pub(super) struct Probe<'p> {
 }
 
 /// The request with that branch.
-pub(super) fn compose(probe: &Probe<'_>, branch: &[u8]) -> Bytes {
+pub(super) fn compose(probe: &Probe<'_>, branch: &str) -> Bytes {
     let Probe { sip, listener, uri, tag, call, cseq } = probe;
     let contact = sip_uri(listener.bind, listener.transport);
     let from = sip.from.clone().unwrap_or_else(|| contact.replacen("sip:", "sip:tandem@", 1));
-    let branch = std::str::from_utf8(branch).expect("a branch that we made is ASCII");
     let message =
         Compose::new(&format!("<{from}>;tag={tag:016x}"), &format!("<{uri}>"), &format!("{call:032x}"), *cseq)
             .via(listener.transport, listener.bind, branch)

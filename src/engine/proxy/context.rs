@@ -4,12 +4,12 @@ use bytes::Bytes;
 
 use super::forward::{Copy, RecordRoute, forward, rewrite_uri};
 use super::search::Search;
+use super::session::Session;
 use super::validate::route_hash;
 use super::{Incoming, Proxy, World};
 use crate::engine::clock::Instant;
-use crate::engine::dialog::DialogId;
 use crate::engine::dispatch::DestinationId;
-use crate::engine::event::Output;
+use crate::engine::event::{Ending, Output};
 use crate::engine::flow::{ConnectionId, Flow};
 use crate::engine::route::Target;
 use crate::engine::sip::{Cookie, Keys, Message, Method, TokenText, respond, response_peer};
@@ -60,8 +60,8 @@ pub(super) struct Context {
     pub(super) until: Option<Instant>,
     /// The other destinations that may be tried; none for a request that goes by its route.
     pub(super) search: Option<Search>,
-    /// The session that this INVITE begins.
-    pub(super) dialog: Option<DialogId>,
+    /// The session that this INVITE begins, or that the request is inside.
+    pub(super) session: Option<Session>,
     /// A final answer that no other destination is asked after, of a branch that was left behind: the caller's, if the
     /// branch that waits fails.
     pub(super) kept: Option<(u16, Bytes)>,
@@ -102,7 +102,7 @@ impl Context {
             branch: None,
             until: None,
             search: None,
-            dialog: None,
+            session: None,
             kept: None,
             cancelled: false,
         }
@@ -126,17 +126,16 @@ impl Context {
 }
 
 impl Proxy {
-    /// Opens the context of a request that goes by its route, and sends it there. `adopted` is the session that counts here
-    /// once its answer has confirmed it.
+    /// Opens the context of a request that goes by its route, and sends it there. `session` is the one that it is inside.
     pub(super) fn begin(
         &mut self,
         world: &mut World<'_>,
         incoming: &Incoming<'_, '_>,
         server: ServerId,
         flow: Flow,
-        adopted: Option<DialogId>,
+        session: Option<Session>,
     ) {
-        let mut context = Context { dialog: adopted, ..Context::new(incoming) };
+        let mut context = Context { session, ..Context::new(incoming) };
         if incoming.message.method() == Method::Invite {
             context.until = Some(world.transactions.timer_c(world.now.mono));
         }
@@ -280,11 +279,10 @@ impl Proxy {
     pub(super) fn answer(&mut self, world: &mut World<'_>, server: ServerId, status: (u16, &str), headers: &[u8]) {
         let Some(context) = self.settle(server, None) else { return };
         let bytes = context.response(world.keys, status, headers);
+        let ending = if context.cancelled { Ending::Cancelled } else { Ending::Unanswered };
         world.totals.note_reply(status.0);
         world.transactions.respond(server, status.0, bytes, world.now.mono, world.out);
-        if let Some(dialog) = context.dialog {
-            world.dialogs.end_pending(dialog);
-        }
+        self.failed(world, &context, status.0, ending);
     }
 
     /// The way from a listener of ours to an address.

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::names::{Detour, Errand};
+use super::session::Session;
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World};
-use crate::engine::dialog::{DialogId, FarEnd, Leg, Seat};
+use crate::engine::dialog::{DialogId, FarEnd, Found, Leg, Seat};
 use crate::engine::dispatch::SetId;
 use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 use crate::engine::sip::{Address, Cookie, Host, Keys, Message, Method, Uri};
@@ -21,7 +22,7 @@ struct Way {
 #[derive(Clone, Copy)]
 enum Dialog {
     /// In the table.
-    Known(DialogId),
+    Known(Found),
     /// Not in the table, and what our cookie says of it: another node, or this one before a restart, began it, or it has
     /// ended.
     Told(Option<Seat>, Leg),
@@ -56,16 +57,23 @@ impl Proxy {
 
     fn send_inside(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, server: ServerId, way: Way) {
         let Way { flow, dialog } = way;
-        let bye = incoming.message.method() == Method::Bye;
-        let mut adopted = None;
-        match dialog {
-            Dialog::Known(dialog) if bye => world.dialogs.end(dialog),
-            Dialog::Known(dialog) => world.dialogs.hear(dialog, world.now.mono),
+        let message = incoming.message;
+        let bye = message.method() == Method::Bye;
+        let session = match dialog {
+            Dialog::Known(found) => {
+                world.dialogs.hear(found.id, found.leg, message.cseq(), world.now.mono);
+                if bye {
+                    self.hung_up(world, found);
+                }
+                Some(Session::Inside(found))
+            }
             // It counts here once the other end has said that it is there.
-            Dialog::Told(Some(seat), leg) if !bye => adopted = adopt(world, incoming, seat, leg),
-            Dialog::Told(..) | Dialog::Unknown => {}
-        }
-        self.begin(world, incoming, server, flow, adopted);
+            Dialog::Told(Some(seat), leg) if !bye => {
+                world.dialogs.adopt(world.keys, message, leg, seat, world.now.mono).map(Session::Inside)
+            }
+            Dialog::Told(..) | Dialog::Unknown => None,
+        };
+        self.begin(world, incoming, server, flow, session);
     }
 
     /// Forwards an ACK to a 2xx; false if it belongs to no call that we may relay for.
@@ -74,8 +82,8 @@ impl Proxy {
             Ok(Way { flow, dialog }) => {
                 self.send_stateless(world, incoming, flow);
                 // One that comes after the BYE must not bring the session back.
-                if let Dialog::Known(dialog) = dialog {
-                    world.dialogs.hear(dialog, world.now.mono);
+                if let Dialog::Known(Found { id, leg, .. }) = dialog {
+                    world.dialogs.hear(id, leg, incoming.message.cseq(), world.now.mono);
                 }
                 true
             }
@@ -92,10 +100,10 @@ impl Proxy {
         let found = world.dialogs.find(world.keys, incoming.message);
         let (dialog, leg, seat) = match (found, incoming.routed.cookie) {
             // The session of a try that another one has won over: it is not the one in the table.
-            (Some((dialog, _)), Some((cookie, leg))) if is_elsewhere(world, dialog, &cookie) => {
+            (Some(found), Some((cookie, leg))) if is_elsewhere(world, found.id, &cookie) => {
                 (Dialog::Unknown, Some(leg), seat(world, &cookie))
             }
-            (Some((dialog, leg)), _) => (Dialog::Known(dialog), Some(leg), world.dialogs.seat(dialog)),
+            (Some(found), _) => (Dialog::Known(found), Some(found.leg), world.dialogs.seat(found.id)),
             (None, Some((cookie, leg))) => {
                 let seat = seat(world, &cookie);
                 (Dialog::Told(seat, leg), Some(leg), seat)
@@ -104,7 +112,7 @@ impl Proxy {
         };
         let hop = self.next_hop(incoming, leg, seat);
         let far_end = match dialog {
-            Dialog::Known(dialog) => world.dialogs.far_end(dialog),
+            Dialog::Known(found) => world.dialogs.far_end(found.id),
             Dialog::Told(..) | Dialog::Unknown => None,
         };
         // A To-tag is no ticket, and neither is a cookie: they lead to and from the destination's side alone.
@@ -225,22 +233,13 @@ impl Proxy {
 fn seat(world: &World<'_>, cookie: &Cookie) -> Option<Seat> {
     let destination = world.dispatch.find(SetId(cookie.set), cookie.destination)?;
     let row = &world.dispatch.destination(destination)?.row;
-    Some(Seat { destination, key: Some(cookie.destination), transport: row.transport, address: row.address })
+    let (set, key) = (SetId(cookie.set), Some(cookie.destination));
+    Some(Seat { set, destination, key, transport: row.transport, address: row.address })
 }
 
 /// Whether a cookie names another destination than the one where the session is.
 fn is_elsewhere(world: &World<'_>, dialog: DialogId, cookie: &Cookie) -> bool {
     world.dialogs.seat(dialog).and_then(|here| here.key).is_some_and(|key| key != cookie.destination)
-}
-
-/// Enters a session that another node, or this one before a restart, began.
-fn adopt(world: &mut World<'_>, incoming: &Incoming<'_, '_>, seat: Seat, leg: Leg) -> Option<DialogId> {
-    let message = incoming.message;
-    let caller_tag = match leg {
-        Leg::Caller => message.from_tag(),
-        Leg::Destination => message.to_tag(),
-    };
-    world.dialogs.adopt(world.keys, message.call_id(), caller_tag, seat, world.now.mono)
 }
 
 fn gone() -> Refusal {

@@ -4,12 +4,13 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::context::Owed;
 use super::{Owner, Proxy, World};
 use crate::engine::event::Output;
 use crate::engine::flow::Flow;
-use crate::engine::sip::{Address, Keys, Message, Method, Uri, Via, in_callers_name, sip_uri};
+use crate::engine::sip::{Address, Keys, Message, Method, Uri, Via, Within, sip_uri, target_of};
 use crate::engine::transaction::{ClientId, Key, Request};
 
 impl Proxy {
@@ -63,16 +64,29 @@ impl Proxy {
         flow: Flow,
         message: &Message<'_>,
     ) -> (Bytes, [u8; 8]) {
-        let contact = message.header(b"Contact").and_then(Address::parse).map(|contact| contact.uri);
         let sender = sip_uri(flow.peer, flow.transport);
-        let target = contact.unwrap_or(sender.as_bytes());
-        // The route beyond us, as the caller would have it (section 12.1.2).
-        let ours = |route: &Address<'_>| Uri::parse(route.uri).is_ok_and(|uri| self.us.named_by(&uri).is_some());
-        let mut route: Vec<_> =
-            message.record_routes().take_while(|route| !ours(route)).map(|route| route.raw).collect();
-        route.reverse();
+        let target = target_of(message).unwrap_or(sender.as_bytes());
         let branch = keys.branch(slot, 0, wall, message, flow.peer);
-        let us = self.us.listener(flow.listener);
-        (in_callers_name(message, method, target, &route, us, &keys.branch_text(&branch)), branch.mac)
+        let within = Within {
+            method,
+            target,
+            route: &self.route_beyond(message).join(&b", "[..]),
+            from: message.from().map_or(b"", |from| from.raw),
+            to: message.to().map_or(b"", |to| to.raw),
+            call_id: message.call_id(),
+            cseq: message.cseq().wrapping_add(u32::from(method == Method::Bye)),
+            headers: b"",
+            us: self.us.listener(flow.listener),
+        };
+        (within.compose(&keys.branch_text(&branch)), branch.mac)
+    }
+
+    /// The route of the requests of its dialog beyond us, as a caller has it from a response (section 12.1.2).
+    pub(super) fn route_beyond<'m>(&self, response: &Message<'m>) -> SmallVec<[&'m [u8]; 4]> {
+        let ours = |route: &Address<'_>| Uri::parse(route.uri).is_ok_and(|uri| self.us.named_by(&uri).is_some());
+        let mut route: SmallVec<_> =
+            response.record_routes().take_while(|route| !ours(route)).map(|route| route.raw).collect();
+        route.reverse();
+        route
     }
 }

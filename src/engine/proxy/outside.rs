@@ -6,7 +6,7 @@ use super::names::{Detour, Errand, Name};
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World, retry_after};
 use crate::engine::dispatch::{DestinationId, Plan, Planned, Turn};
-use crate::engine::event::{Call, Drain, Event, Output};
+use crate::engine::event::{Call, Drain, Ending, Event, Output, text};
 use crate::engine::flow::Flow;
 use crate::engine::route::{Action, RequestView, Rule, Target};
 use crate::engine::sip::{Message, Method, Reply, Uri, media_lines};
@@ -122,12 +122,14 @@ impl Proxy {
                 (Planned::Full, _) => {
                     let reply = capacity.busy_reply.clone();
                     world.dispatch.note_full(target.set);
+                    self.not_begun(world, incoming.message, target.set, Ending::Full);
                     return Decision::Answer(reply);
                 }
                 (Planned::Empty, _) => break,
             }
         }
         world.dispatch.note_empty(target.set);
+        self.not_begun(world, incoming.message, target.set, Ending::Empty);
         let call_id = text(incoming.message.call_id());
         world.out.push(Output::Event(Event::SetEmpty { set: target.set, call_id }));
         Decision::Answer(world.dispatch.policy(target.set).empty_reply.clone())
@@ -201,16 +203,4 @@ fn describe(world: &World<'_>, incoming: &Incoming<'_, '_>, rule: Option<&Rule>,
         set,
         destination: first.and_then(|id| world.dispatch.destination(id)).map(|found| found.row.uri.clone()),
     }
-}
-
-/// A peer's text for people: what is no printable ASCII is escaped.
-fn text(bytes: &[u8]) -> String {
-    // What `escape_ascii` leaves alone, copied at once: that is nearly all there is.
-    let plain = |&byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
-    let length = bytes.iter().position(|byte| !plain(byte)).unwrap_or(bytes.len());
-    let (head, tail) = bytes.split_at(length);
-    let mut text = String::with_capacity(bytes.len());
-    text.push_str(std::str::from_utf8(head).expect("ASCII"));
-    text.extend(tail.escape_ascii().map(char::from));
-    text
 }

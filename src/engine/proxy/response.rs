@@ -3,9 +3,8 @@
 use super::context::{Branch, Owed};
 use super::search::Failed;
 use super::{Owner, Proxy, World};
-use crate::engine::dialog::Seat;
 use crate::engine::dispatch::Outcome;
-use crate::engine::event::{DropCause, Output};
+use crate::engine::event::{DropCause, Ending, Output};
 use crate::engine::flow::{ConnectionId, Flow};
 use crate::engine::sip::{Message, Method, Splice, Start, Via, header::Name, mrcp_port};
 use crate::engine::transaction::{ClientId, Happened, ServerId};
@@ -130,7 +129,13 @@ impl Proxy {
             return self.failure(world, server, client, 500, message);
         };
         world.transactions.respond(server, status, bytes, world.now.mono, world.out);
-        let Some(context) = self.settle(server, Some(client)) else { return };
+        let Some(context) = self.settle(server, Some(client)) else {
+            // A proxy behind us has forked the INVITE, or this is the same once more.
+            if !owner.inside {
+                Self::note_fork(world, message);
+            }
+            return;
+        };
         if let Some(waiting) = context.branch.filter(|branch| branch.client != client) {
             world.transactions.abandon(waiting.client, world.now.mono, world.out);
             Self::free_trial(world, Some(waiting));
@@ -140,16 +145,7 @@ impl Proxy {
         {
             world.dispatch.note_mrcp_port(destination, port);
         }
-        let Some(dialog) = context.dialog else { return };
-        // It may be an earlier try that won: the session counts where it is.
-        if let (Some(destination), Some(flow)) = (owner.destination, world.transactions.flow(client)) {
-            let seat = Seat { destination, key: owner.key, transport: flow.transport, address: flow.peer };
-            if world.dialogs.seat(dialog).is_none_or(|before| before.destination != destination) {
-                world.dialogs.move_to(dialog, seat);
-            }
-        }
-        let far_end = self.far_end(world.keys, message);
-        world.dialogs.confirm(dialog, far_end, world.now.mono);
+        self.succeeded(world, &context, client, owner, message);
     }
 
     /// A final answer that is no 2xx: the next of the set is tried, or it is the answer (items 4 to 6).
@@ -197,8 +193,8 @@ impl Proxy {
         // Item 6: a 503 of a destination is not a 503 of ours.
         match bytes.filter(|_| status != 503) {
             Some(bytes) => {
-                if let Some(dialog) = self.settle(server, None).and_then(|context| context.dialog) {
-                    world.dialogs.end_pending(dialog);
+                if let Some(context) = self.settle(server, None) {
+                    self.failed(world, &context, status, Ending::Rejected);
                 }
                 world.transactions.respond(server, status, bytes, world.now.mono, world.out);
             }
@@ -231,8 +227,8 @@ impl Proxy {
             (false, 408) if invite => self.answer(world, server, (408, "Request Timeout"), b""),
             (false, 408) => {
                 // RFC 4320 section 4.2: a 408 to another method than INVITE only makes things worse.
-                if let Some(dialog) = self.settle(server, None).and_then(|context| context.dialog) {
-                    world.dialogs.end_pending(dialog);
+                if let Some(context) = self.settle(server, None) {
+                    self.failed(world, &context, 408, Ending::Unanswered);
                 }
                 self.owed.remove(server);
                 world.transactions.forget(server);
@@ -252,9 +248,7 @@ impl Proxy {
             Happened::Ended(server) => {
                 if let Some(context) = self.settle(server, None) {
                     Self::free_trial(world, context.branch);
-                    if let Some(dialog) = context.dialog {
-                        world.dialogs.end_pending(dialog);
-                    }
+                    self.failed(world, &context, 408, Ending::Unanswered);
                 }
                 self.owed.remove(server);
             }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::context::{Branch, Context, Hop};
+use super::session::Session;
 use super::{Incoming, Proxy, World};
 use crate::engine::clock::Instant;
 use crate::engine::dialog::Seat;
@@ -181,6 +182,9 @@ impl Proxy {
         let request = context.request.clone();
         let message = Context::message(&request);
         context.branch = None;
+        if let Some(Session::Begins(dialog)) = context.session {
+            world.dialogs.note_try(dialog, failed.status());
+        }
         let Some(search) = &mut context.search else { return self.owe(world, server, context) };
         let set = search.target.set;
         let failover = world.dispatch.policy(set).failover;
@@ -252,12 +256,14 @@ impl Proxy {
             if search.turn == Turn::Session {
                 trial = world.dispatch.begin_call(id, world.now.mono);
                 let seat = Seat {
+                    set: search.target.set,
                     destination: id,
                     key: world.dispatch.destination(id).map(|found| found.key()),
                     transport: flow.transport,
                     address: flow.peer,
                 };
-                context.dialog = world.dialogs.begin(world.keys, incoming.message, seat, world.now.mono);
+                let dialog = world.dialogs.begin(world.keys, incoming.message, seat, world.now.mono);
+                context.session = dialog.map(Session::Begins);
             }
             let target = Arc::clone(&search.target);
             let client = self.send_branch(world, incoming, server, Hop { flow, chosen: Some((id, &target)) });

@@ -87,14 +87,20 @@ impl Keys {
 
     /// The same cluster's keys for probes: their branches are never taken for a forwarded request's.
     pub(crate) fn of_probes(&self) -> Self {
-        Keys {
-            id: self.id ^ 0x80,
-            branch: blake3::derive_key("tandem-sip 2026 probe branch", &self.branch),
-            ..self.clone()
-        }
+        self.apart(0x80, "tandem-sip 2026 probe branch")
     }
 
-    /// Whether a branch looks like one of ours, by its first letter: probes' and forwarded requests' differ in it.
+    /// The same cluster's keys for requests of ours within the sessions of others.
+    pub(crate) fn of_keeper(&self) -> Self {
+        self.apart(0x40, "tandem-sip 2026 keeper branch")
+    }
+
+    /// `letter` changes the branch's first letter.
+    fn apart(&self, letter: u8, context: &str) -> Self {
+        Keys { id: self.id ^ letter, branch: blake3::derive_key(context, &self.branch), ..self.clone() }
+    }
+
+    /// Whether a branch looks like one of ours, by its first letter: each kind of request has another.
     pub(crate) fn may_have_made(&self, text: &[u8]) -> bool {
         const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         text.strip_prefix(MAGIC).and_then(<[u8]>::first) == Some(&LETTERS[usize::from(self.id >> 2)])
@@ -312,7 +318,11 @@ pub(crate) struct Hashed(u64);
 
 impl Hasher for Hashed {
     fn write(&mut self, _bytes: &[u8]) {
-        unreachable!("only u128 keys are hashed");
+        unreachable!("only u128 and u64 keys are hashed");
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
     }
 
     fn write_u128(&mut self, key: u128) {

@@ -1,0 +1,282 @@
+//! One session in the table: where it is, how far it has come, and what it waits for.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::forks::{Fork, Forks};
+use super::state::DialogState;
+use crate::engine::clock::Instant;
+use crate::engine::dispatch::{DestinationId, SessionPolicy, SetId};
+use crate::engine::flow::{Flow, ListenerId, Transport};
+
+/// Which end of a session a message came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leg {
+    /// The one that sent the first INVITE.
+    Caller,
+    /// The destination.
+    Destination,
+}
+
+impl Leg {
+    /// Both.
+    pub(crate) const BOTH: [Leg; 2] = [Leg::Caller, Leg::Destination];
+
+    /// The other end.
+    pub(crate) fn other(self) -> Leg {
+        match self {
+            Leg::Caller => Leg::Destination,
+            Leg::Destination => Leg::Caller,
+        }
+    }
+}
+
+/// Where a session is. The address stands here too, since the session outlives its destination's row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seat {
+    /// The set.
+    pub(crate) set: SetId,
+    /// The destination that it counts for.
+    pub(crate) destination: DestinationId,
+    /// That destination's name in cookies; none if its row was gone before.
+    pub(crate) key: Option<u32>,
+    /// The transport that it is spoken to by.
+    pub(crate) transport: Transport,
+    /// Its address.
+    pub(crate) address: SocketAddr,
+}
+
+/// The next hop behind us of a session: the Record-Route beyond ours, else the Contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FarEnd {
+    /// An address.
+    Ip(IpAddr),
+    /// A name, as a hash.
+    Name(u128),
+}
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Its INVITE waits for an answer here.
+    Pending,
+    /// It was begun elsewhere, and the first request inside it that came here waits for its answer.
+    Adopted,
+    /// It is set up.
+    Confirmed,
+}
+
+/// What a 2xx to an INVITE tells of the session.
+#[derive(Debug)]
+pub(crate) struct Confirmed {
+    /// Its dialog.
+    pub(crate) fork: Fork,
+    /// Where its requests go from us on.
+    pub(crate) far_end: Option<FarEnd>,
+    /// What requests of ours within it are made of.
+    pub(crate) state: Option<DialogState>,
+    /// The ways to the caller and to the destination.
+    pub(crate) flows: [Option<Flow>; 2],
+    /// The INVITE's CSeq number.
+    pub(crate) cseq: u32,
+    /// When it ends without a refresh (RFC 4028).
+    pub(crate) timer: Option<Instant>,
+}
+
+/// What can be due of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// It has lasted as long as it may.
+    MaxDuration,
+    /// Its session timer has run out.
+    SessionTimer,
+    /// Nothing has been heard of it for too long.
+    Quiet,
+    /// Its ends are asked whether they live.
+    Ping,
+}
+
+/// One end of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct End {
+    /// The way to it.
+    flow: Option<Flow>,
+    /// The highest CSeq number of its requests; none has been seen of an end that never sent one.
+    cseq: Option<u32>,
+    /// Pings in a row that it has not answered.
+    missed: u32,
+}
+
+/// A session.
+#[derive(Debug)]
+pub(crate) struct Dialog {
+    pub(super) key: u128,
+    pub(super) call_id: u64,
+    pub(super) seat: Seat,
+    /// Its place in the destination's list of members.
+    pub(super) place: u32,
+    pub(super) stage: Stage,
+    pub(super) far_end: Option<FarEnd>,
+    pub(super) forks: Forks,
+    /// Whose the state is.
+    pub(super) fork: Option<Fork>,
+    pub(super) state: Option<DialogState>,
+    ends: [End; 2],
+    /// The listener that its caller came by, once it is set up.
+    pub(super) home: Option<ListenerId>,
+    /// What its tries have come to.
+    pub(super) codes: SmallVec<[u16; 4]>,
+    pub(super) began: Instant,
+    pub(super) answered: Option<Instant>,
+    pub(super) heard: Instant,
+    /// When its session timer runs out.
+    pub(super) timer: Option<Instant>,
+    /// When its ends are pinged next.
+    pub(super) ping: Option<Instant>,
+    /// When the wheel looks at it.
+    pub(super) scheduled: Option<Instant>,
+}
+
+impl Dialog {
+    /// One whose INVITE has been sent.
+    pub(super) fn pending(key: u128, call_id: u64, seat: Seat, now: Instant) -> Self {
+        Dialog {
+            key,
+            call_id,
+            seat,
+            place: 0,
+            stage: Stage::Pending,
+            far_end: None,
+            forks: Forks::default(),
+            fork: None,
+            state: None,
+            ends: [End::default(); 2],
+            home: None,
+            codes: SmallVec::new(),
+            began: now,
+            answered: None,
+            heard: now,
+            timer: None,
+            ping: None,
+            scheduled: None,
+        }
+    }
+
+    /// One that began elsewhere.
+    pub(super) fn adopted(key: u128, call_id: u64, fork: Fork, seat: Seat, now: Instant) -> Self {
+        let mut dialog = Dialog { stage: Stage::Adopted, ..Dialog::pending(key, call_id, seat, now) };
+        dialog.forks.begin(fork);
+        dialog
+    }
+
+    pub(super) fn confirm(&mut self, confirmed: Confirmed, policy: &SessionPolicy, now: Instant) {
+        let Confirmed { fork, far_end, state, flows, cseq, timer } = confirmed;
+        self.stage = Stage::Confirmed;
+        self.far_end = far_end.or(self.far_end);
+        self.forks.begin(fork);
+        self.fork = Some(fork);
+        self.state = state;
+        for leg in Leg::BOTH {
+            self.ends[leg as usize].flow = flows[leg as usize];
+        }
+        self.answered = Some(now);
+        self.timer = timer;
+        self.ping = policy.ping.map(|ping| now + ping.interval);
+        self.hear(Leg::Caller, Some(cseq), now);
+    }
+
+    /// A request of that end has passed, or it has answered a ping.
+    pub(super) fn hear(&mut self, leg: Leg, cseq: Option<u32>, now: Instant) {
+        let end = &mut self.ends[leg as usize];
+        end.cseq = end.cseq.max(cseq);
+        end.missed = 0;
+        self.heard = now;
+    }
+
+    pub(super) fn miss(&mut self, leg: Leg) {
+        self.ends[leg as usize].missed += 1;
+    }
+
+    /// An end has another Contact.
+    pub(super) fn retarget(&mut self, leg: Leg, target: &[u8], flow: Option<Flow>) {
+        let Some(state) = self.state.as_ref().filter(|state| state.target(leg) != target) else { return };
+        self.state = state.retargeted(leg, target);
+        // Where a route leads to it, the target is not the next hop.
+        if state_routes_nowhere(self.state.as_ref(), leg) {
+            self.ends[leg as usize].flow = flow.or(self.ends[leg as usize].flow);
+        }
+    }
+
+    /// What is due next, and when.
+    pub(super) fn deadline(&self, policy: &SessionPolicy, lifetime: Duration) -> (Instant, Due) {
+        let quiet = (self.heard + lifetime, Due::Quiet);
+        if self.stage != Stage::Confirmed {
+            return quiet;
+        }
+        let lasts = policy.max_duration.zip(self.answered).map(|(most, answered)| (answered + most, Due::MaxDuration));
+        let timer = self.timer.map(|timer| (timer, Due::SessionTimer));
+        let ping = self.ping.map(|ping| (ping, Due::Ping));
+        [lasts, timer, Some(quiet), ping].into_iter().flatten().min_by_key(|(at, _)| *at).unwrap_or(quiet)
+    }
+
+    /// Where it is.
+    pub(crate) fn seat(&self) -> Seat {
+        self.seat
+    }
+
+    /// What requests of ours within it are made of; none if it is not known, or of the dialog of another fork.
+    pub(crate) fn state(&self) -> Option<&DialogState> {
+        self.state.as_ref()
+    }
+
+    /// The way to an end.
+    pub(crate) fn flow(&self, leg: Leg) -> Option<Flow> {
+        self.ends[leg as usize].flow
+    }
+
+    /// The highest CSeq number of an end's requests, if any was seen.
+    pub(crate) fn cseq(&self, leg: Leg) -> Option<u32> {
+        self.ends[leg as usize].cseq
+    }
+
+    /// Whether a session timer is running (RFC 4028).
+    pub(crate) fn has_timer(&self) -> bool {
+        self.timer.is_some()
+    }
+
+    /// When its INVITE came, or what else was first heard of it.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// When its 2xx passed; none if it has not, or not here.
+    pub(crate) fn set_up(&self) -> Option<Instant> {
+        self.answered.filter(|_| !self.codes.is_empty())
+    }
+
+    /// Whether it is set up, here or elsewhere.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.stage == Stage::Confirmed
+    }
+
+    /// The listener that its caller came by; none if it is not set up, or was begun elsewhere.
+    pub(crate) fn home(&self) -> Option<ListenerId> {
+        self.home
+    }
+
+    /// Pings in a row that an end has not answered.
+    pub(crate) fn missed(&self, leg: Leg) -> u32 {
+        self.ends[leg as usize].missed
+    }
+
+    /// What its tries have come to, in order.
+    pub(crate) fn codes(&self) -> &[u16] {
+        &self.codes
+    }
+}
+
+fn state_routes_nowhere(state: Option<&DialogState>, leg: Leg) -> bool {
+    state.is_some_and(|state| state.route(leg).is_empty())
+}
