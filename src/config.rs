@@ -7,6 +7,7 @@ mod listeners;
 mod probe;
 mod reader;
 mod rules;
+mod session;
 mod values;
 
 use std::io;
