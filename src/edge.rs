@@ -10,6 +10,7 @@ pub mod key;
 pub mod log;
 pub mod metrics;
 pub mod moment;
+pub mod records;
 pub mod resolve;
 pub mod retry;
 pub mod store;

@@ -17,6 +17,7 @@ use std::{io, thread};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::edge::counters::{Counters, EdgeCounters};
+use crate::edge::records::{Records, RecordsConfig};
 use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
 use crate::edge::udp::{BindError, Sockets, Waker};
@@ -266,6 +267,11 @@ impl Handle {
         self.0.counters.read()
     }
 
+    /// Starts to write records, counted among [`Handle::edge_counters`].
+    fn start_records(&self, config: &RecordsConfig, node: &str) -> io::Result<Records> {
+        Records::start(config, node, Arc::clone(&self.0.counters))
+    }
+
     fn not_kept(&self) {
         self.0.counters.not_kept();
     }
@@ -342,6 +348,7 @@ mod tests {
             sets: Vec::new(),
             limits: Default::default(),
             call_events: true,
+            records: true,
         };
         let (events, lookups, checks) = (mpsc::channel(16).0, mpsc::channel(1).0, mpsc::channel(1).0);
         let (sets, streams) = (Sets::default(), StreamLimits::default());

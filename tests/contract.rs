@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use tandem::config::Config;
+use tandem::edge::records::RecordsConfig;
 use tandem::engine::dispatch::{
     Check, CheckKind, Damping, Judgement, Ping, Probing, SessionPolicy, SipProbe, SlowStart,
 };
+use tandem::engine::event::Ending;
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/tandem.toml");
 
@@ -105,6 +107,8 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
     let policy = &shown.sets[0];
     assert_eq!(policy.judgement.damping, Some(Damping::default()));
     assert_eq!(policy.judgement.slow_start, Some(SlowStart::default()));
+    let records = RecordsConfig::of(base.join("records.jsonl"));
+    assert_eq!(shown.records, Some(records));
     let four_hours = Some(Duration::from_secs(4 * 3600));
     let session = SessionPolicy { max_duration: four_hours, ping: Some(Ping::default()), ..SessionPolicy::default() };
     assert_eq!(policy.session, session);
@@ -117,6 +121,16 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
     assert_eq!(*policy.probing, probing);
     let (uri, own) = &policy.probing_instead[0];
     assert_eq!((uri.as_str(), own.checks[1].fall), ("sip:127.0.0.1:7010", 3));
+}
+
+#[test]
+fn the_readme_names_every_ending() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("it is there");
+    let row = text.lines().find(|line| line.starts_with("| `ending` |")).expect("a row of the table");
+    for (nth, ending) in Ending::ALL.into_iter().enumerate() {
+        assert_eq!(nth, ending as usize);
+        assert!(row.contains(&format!("`{}`", ending.name())), "{}", ending.name());
+    }
 }
 
 #[test]

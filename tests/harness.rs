@@ -129,6 +129,7 @@ pub(crate) fn config() -> Config {
         sets: vec![Policy::of(SetId(19))],
         limits: Limits::default(),
         call_events: true,
+        records: true,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use crate::engine::dispatch::{
     DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why, Witness,
 };
-use crate::engine::event::{Drain, DropCause};
+use crate::engine::event::{Drain, DropCause, Ending};
 
 /// The engine's state and counters at one moment.
 #[derive(Clone, Debug, Default)]
@@ -124,6 +124,8 @@ pub struct Totals {
     pub icmp: u64,
     /// ICMP errors about nothing that waited for an answer of that peer.
     pub stray_icmp: u64,
+    /// Sessions that are over and calls that never became one, in the order of [`Ending::ALL`].
+    pub ended: [u64; Ending::ALL.len()],
     /// Messages thrown away, by cause (`DropCause::ALL`).
     pub dropped: [u64; DropCause::ALL.len()],
 }

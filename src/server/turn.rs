@@ -384,6 +384,7 @@ mod tests {
             sets: Vec::new(),
             limits: Default::default(),
             call_events: true,
+            records: true,
         };
         let sockets = Sockets::bind(&["127.0.0.1:0".parse().expect("an address")]).expect("a free port");
         let (events, heard) = mpsc::channel(1);
@@ -444,6 +445,7 @@ mod tests {
             sets: vec![policy],
             limits: Default::default(),
             call_events: false,
+            records: false,
         };
         turns.engine = Engine::new(config, [1; 32]);
         let row = Row {
