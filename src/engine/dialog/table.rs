@@ -23,6 +23,9 @@ new_key_type! {
 /// An entry is looked at that often, whatever it waits for: so the wheel keeps nothing of a short session for long.
 const HORIZON: Duration = Duration::from_secs(60);
 
+/// So many timers are moved in one step: a slot of the wheel may hold a minute's.
+const MOVED_AT_ONCE: usize = 500;
+
 /// The session that a message inside a dialog belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -313,13 +316,15 @@ impl Dialogs {
         }
     }
 
-    /// The next session whose time has come; what for, [`Dialogs::due`] says.
+    /// The next session whose time has come; what for, [`Dialogs::due`] says. If there is none, more may have been found for
+    /// the next turn: [`Dialogs::next_deadline`] tells.
     pub(crate) fn next_due(&mut self, now: Instant) -> Option<DialogId> {
         let Dialogs { wheel, fired, due, dialogs, due_since, .. } = self;
-        wheel.advance(now, fired);
-        if due.is_empty() {
-            *due_since = now;
+        if let Some(id) = due.pop_front() {
+            return Some(id);
         }
+        wheel.advance_some(now, MOVED_AT_ONCE, fired);
+        *due_since = now;
         for (at, id) in fired.drain(..) {
             if let Some(dialog) = dialogs.get_mut(id).filter(|dialog| dialog.scheduled == Some(at)) {
                 dialog.scheduled = None;
