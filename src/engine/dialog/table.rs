@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use slotmap::{SecondaryMap, SlotMap, new_key_type};
 
+use super::asked::Asked;
 use super::order::{Links, Order};
 use crate::engine::clock::Instant;
 use crate::engine::dispatch::{DestinationId, Load};
 use crate::engine::flow::Transport;
-use crate::engine::sip::{Hashed, Keys, Message};
+use crate::engine::sip::{Hashed, Keys, Message, Resources};
 
 new_key_type! {
     /// A session while it is in the table.
@@ -38,6 +39,8 @@ pub(crate) struct Seat {
     pub(crate) transport: Transport,
     /// Its address.
     pub(crate) address: SocketAddr,
+    /// What its first INVITE asked for.
+    pub(crate) resources: Resources,
 }
 
 /// The next hop behind us of a session: the Record-Route beyond ours, else the Contact.
@@ -76,6 +79,7 @@ pub(crate) struct Dialogs {
 #[derive(Debug, Default)]
 struct Members {
     dialogs: Vec<DialogId>,
+    asked: Asked,
     peak: usize,
 }
 
@@ -228,6 +232,7 @@ impl Dialogs {
         let members = members.or_default();
         dialog.place = members.dialogs.len() as u32;
         members.dialogs.push(id);
+        members.asked.join(seat.resources);
         members.peak = members.peak.max(members.dialogs.len());
     }
 
@@ -238,6 +243,7 @@ impl Dialogs {
             return;
         }
         members.dialogs.swap_remove(place as usize);
+        members.asked.leave(seat.resources);
         if let Some(&moved) = members.dialogs.get(place as usize) {
             self.dialogs[moved].place = place;
         }
@@ -247,6 +253,10 @@ impl Dialogs {
 impl Load for Dialogs {
     fn sessions(&self, destination: DestinationId) -> u64 {
         self.members.get(destination).map_or(0, |members| members.dialogs.len() as u64)
+    }
+
+    fn sessions_of(&self, destination: DestinationId, resources: Resources) -> u64 {
+        self.members.get(destination).map_or(0, |members| members.asked.sessions_of(resources))
     }
 
     fn sessions_peak(&self, destination: DestinationId) -> u64 {
@@ -277,7 +287,8 @@ mod tests {
     }
 
     fn seat(destination: DestinationId) -> Seat {
-        Seat { destination, key: None, transport: Transport::Udp, address: SocketAddr::from(([127, 0, 0, 1], 7010)) }
+        let address = SocketAddr::from(([127, 0, 0, 1], 7010));
+        Seat { destination, key: None, transport: Transport::Udp, address, resources: Resources::NONE }
     }
 
     fn destinations(count: usize) -> Vec<DestinationId> {
@@ -348,7 +359,7 @@ mod tests {
                     ids.extend(dialogs.begin(
                         &keys,
                         &Message::parse(invite.as_bytes()).expect("SIP"),
-                        seat(destination),
+                        Seat { resources: Resources::of_bits(random.u8(..)), ..seat(destination) },
                         now,
                     ));
                 }
@@ -358,6 +369,12 @@ mod tests {
             }
             let load: u64 = to.iter().map(|&d| dialogs.sessions(d)).sum();
             assert_eq!(load, dialogs.len() as u64);
+            let one = Resources::of_bits(random.u8(..));
+            for &destination in &to {
+                let seats = dialogs.dialogs.values().map(|dialog| dialog.seat);
+                let asking = seats.filter(|seat| seat.destination == destination && seat.resources.meets(one));
+                assert_eq!(dialogs.sessions_of(destination, one), asking.count() as u64);
+            }
             assert!(dialogs.len() <= 50);
         }
     }

@@ -225,7 +225,8 @@ impl Proxy {
 fn seat(world: &World<'_>, cookie: &Cookie) -> Option<Seat> {
     let destination = world.dispatch.find(SetId(cookie.set), cookie.destination)?;
     let row = &world.dispatch.destination(destination)?.row;
-    Some(Seat { destination, key: Some(cookie.destination), transport: row.transport, address: row.address })
+    let Cookie { destination: key, resources, .. } = *cookie;
+    Some(Seat { destination, key: Some(key), transport: row.transport, address: row.address, resources })
 }
 
 /// Whether a cookie names another destination than the one where the session is.

@@ -143,9 +143,9 @@ impl Proxy {
         let Some(dialog) = context.dialog else { return };
         // It may be an earlier try that won: the session counts where it is.
         if let (Some(destination), Some(flow)) = (owner.destination, world.transactions.flow(client)) {
-            let seat = Seat { destination, key: owner.key, transport: flow.transport, address: flow.peer };
-            if world.dialogs.seat(dialog).is_none_or(|before| before.destination != destination) {
-                world.dialogs.move_to(dialog, seat);
+            if let Some(before) = world.dialogs.seat(dialog).filter(|before| before.destination != destination) {
+                let (transport, address) = (flow.transport, flow.peer);
+                world.dialogs.move_to(dialog, Seat { destination, key: owner.key, transport, address, ..before });
             }
         }
         let far_end = self.far_end(world.keys, message);
