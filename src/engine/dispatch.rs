@@ -342,36 +342,6 @@ impl Dispatch {
         Some(found.fitness(&self.policy(found.set).judgement, OneMore { id, asked, load }, now))
     }
 
-    /// Whether a request that another destination did not take may go there: if it is fit, or if its set panics and sends to
-    /// it all the same.
-    pub(crate) fn may_try(
-        &self,
-        id: DestinationId,
-        turn: Turn,
-        asked: Resources,
-        load: &dyn Load,
-        now: Instant,
-    ) -> bool {
-        let Some(found) = self.destinations.get(id) else { return false };
-        let judgement = &self.policy(found.set).judgement;
-        let call = OneMore { id, asked, load };
-        // What is no call takes no room.
-        let has_room = || turn == Turn::Other || found.has_room(judgement, call, now);
-        match found.fitness(judgement, call, now) {
-            Fitness::Fit => true,
-            Fitness::Full => turn == Turn::Other,
-            Fitness::Unwell(_) | Fitness::OnTrial => {
-                let panicking = self.sets.get(&found.set).filter(|state| state.panicking && has_room());
-                panicking.is_some_and(|state| match state.policy.panic.mode {
-                    PanicMode::All => true,
-                    PanicMode::LastKnownGood => state.known_good.contains(&id),
-                    PanicMode::Fail => false,
-                })
-            }
-            Fitness::Ordered(_) | Fitness::Unresolved => false,
-        }
-    }
-
     /// Whether some loaded destination, fit or not, has this address; IPv4 in IPv6's clothes is IPv4.
     pub fn is_destination(&self, address: SocketAddr) -> bool {
         self.addresses.contains(&canonical(address))

@@ -142,11 +142,11 @@ impl Proxy {
         }
         let Some(dialog) = context.dialog else { return };
         // It may be an earlier try that won: the session counts where it is.
-        if let (Some(destination), Some(flow)) = (owner.destination, world.transactions.flow(client)) {
-            if let Some(before) = world.dialogs.seat(dialog).filter(|before| before.destination != destination) {
-                let (transport, address) = (flow.transport, flow.peer);
-                world.dialogs.move_to(dialog, Seat { destination, key: owner.key, transport, address, ..before });
-            }
+        if let (Some(destination), Some(flow)) = (owner.destination, world.transactions.flow(client))
+            && let Some(before) = world.dialogs.seat(dialog).filter(|before| before.destination != destination)
+        {
+            let (transport, address) = (flow.transport, flow.peer);
+            world.dialogs.move_to(dialog, Seat { destination, key: owner.key, transport, address, ..before });
         }
         let far_end = self.far_end(world.keys, message);
         world.dialogs.confirm(dialog, far_end, world.now.mono);
