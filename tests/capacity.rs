@@ -102,8 +102,9 @@ fn a_call_that_is_being_set_up_counts_and_one_that_fails_gives_its_place_back() 
 #[test]
 fn no_failover_goes_over_the_limit() {
     let mut bench = limited(1);
-    let (held, _) = bench.answered_call("1");
-    let first = call(&mut bench, "2").expect("room");
+    // Both have room when it is planned, and the other one has none when it fails.
+    let first = call(&mut bench, "1").expect("room");
+    let (held, _) = bench.answered_call("2");
     assert_ne!(first.to, held.to);
     let sent = bench.receive(&first.to.to_string(), first.answer(500, "Oops", &[]));
     assert!(sent.iter().all(|one| !one.line().starts_with("INVITE")), "the other one is full: {:?}", lines(&sent));
@@ -271,8 +272,8 @@ fn a_session_of_two_resources_counts_for_both_classes_once_each() {
 fn no_failover_goes_over_a_class_s_limit_and_none_is_kept_from_where_there_is_room() {
     for (asked, tried) in [("speechsynth", false), ("speechrecog", true)] {
         let mut bench = Bench::with(classes(1, 5));
-        let held = call_for(&mut bench, "1", &["speechsynth"]).expect("room");
-        let first = call_for(&mut bench, "2", &[asked]).expect("room");
+        let first = call_for(&mut bench, "1", &[asked]).expect("room");
+        let held = call_for(&mut bench, "2", &["speechsynth"]).expect("room");
         assert_ne!(first.to, held.to);
         let sent = bench.receive(&first.to.to_string(), first.answer(500, "Oops", &[]));
         assert_eq!(sent.iter().any(|one| one.line().starts_with("INVITE")), tried, "{asked}: {:?}", lines(&sent));
@@ -404,12 +405,12 @@ fn no_failover_of_a_panicking_set_goes_over_a_limit() {
             config.sets[0].panic = Panic { threshold: 100, mode: PanicMode::All };
         });
         let Sets(mut sets) = set_19(&SERVERS);
-        sets[0].rows[0].state = RowState::Probing;
+        sets[0].rows[1].state = RowState::Probing;
         bench.load(Sets(sets));
-        // One is down, so both get calls; the first call stays at whichever it reached.
-        let held = call(&mut bench, "1").expect("panic");
-        let first = call(&mut bench, "2").expect("panic");
-        assert_ne!(first.to, held.to);
+        // One is down, so both get calls; the one that is down has one more when the first call fails.
+        let first = call(&mut bench, "1").expect("room");
+        let held = call(&mut bench, "2").expect("panic");
+        assert_eq!((first.to.to_string(), held.to.to_string()), (SERVERS[0].into(), SERVERS[1].into()));
         let sent = bench.receive(&first.to.to_string(), first.answer(500, "Oops", &[]));
         assert_eq!(sent.iter().any(|one| one.line().starts_with("INVITE")), tried, "{:?}", lines(&sent));
     }
