@@ -102,6 +102,8 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
     let policy = &shown.sets[0];
     assert_eq!(policy.judgement.damping, Some(Damping::default()));
     assert_eq!(policy.judgement.slow_start, Some(SlowStart::default()));
+    let classes: Vec<_> = policy.capacity.resources.iter().map(|class| &*class.name).collect();
+    assert_eq!(classes, ["tts", "asr", "rec", "verify", "fast"]);
     let kinds = [
         CheckKind::Sip(SipProbe::default()),
         CheckKind::Tcp { port: None },
