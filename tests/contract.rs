@@ -112,6 +112,8 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
     let four_hours = Some(Duration::from_secs(4 * 3600));
     let session = SessionPolicy { max_duration: four_hours, ping: Some(Ping::default()), ..SessionPolicy::default() };
     assert_eq!(policy.session, session);
+    let classes: Vec<_> = policy.capacity.resources.iter().map(|class| &*class.name).collect();
+    assert_eq!(classes, ["tts", "asr", "rec", "verify", "fast"]);
     let kinds = [
         CheckKind::Sip(SipProbe::default()),
         CheckKind::Tcp { port: None },

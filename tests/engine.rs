@@ -9,6 +9,7 @@ mod health;
 mod kept;
 mod preserve;
 mod rfc3261;
+mod sessions;
 mod sim;
 mod sim_health;
 mod torture;

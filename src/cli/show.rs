@@ -166,6 +166,9 @@ fn facts(one: &DestinationReport, now: SystemTime) -> Vec<Vec<Cell>> {
     let text = |count: u64| if count == 1 { "session".to_owned() } else { "sessions".to_owned() };
     let (sessions, peak) = (one.sessions, one.sessions_peak);
     fact("calls", format!("{sessions} {} now, {peak} at most, {} in all", text(sessions), one.selections), Tone::Plain);
+    if let Some(room) = room(one) {
+        fact("room", room, Tone::Plain);
+    }
     fact("share", format!("{}% of weight {}, priority {}", one.share_percent, one.weight, one.priority), Tone::Plain);
     let penalty = if one.penalty > 0 { format!(", penalty {}", one.penalty) } else { String::new() };
     fact("falls", format!("{}, ejections {}{penalty}", one.falls, one.ejections), Tone::Plain);
@@ -177,6 +180,19 @@ fn facts(one: &DestinationReport, now: SystemTime) -> Vec<Vec<Cell>> {
         fact("row", one.description.clone(), Tone::Plain);
     }
     facts
+}
+
+/// The sessions against their limits; none if it has no limit.
+fn room(one: &DestinationReport) -> Option<String> {
+    let of = |sessions: u64, limit: Option<u32>| match limit {
+        Some(limit) => format!("{sessions} of {limit}"),
+        None => format!("{sessions} without limit"),
+    };
+    let all = one.max_sessions.map(|limit| of(one.sessions, Some(limit)));
+    let classes =
+        one.resources.iter().map(|class| format!("{} {}", class.class, of(class.sessions, class.max_sessions)));
+    let room: Vec<_> = all.into_iter().chain(classes).collect();
+    (!room.is_empty()).then(|| room.join(", "))
 }
 
 fn print_observations(one: &AddressStory, node: &str) {
@@ -224,6 +240,7 @@ pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::edge::http::ClassReport;
 
     const EPOCH: Moment = Moment(SystemTime::UNIX_EPOCH);
 
@@ -252,6 +269,8 @@ pub(super) mod tests {
             penalty: 0,
             sessions: 0,
             sessions_peak: 0,
+            max_sessions: None,
+            resources: Vec::new(),
             selections: 0,
             falls: 0,
             ejections: 0,
@@ -287,6 +306,17 @@ pub(super) mod tests {
         assert_eq!(why(&ordered), "maint by table");
         (ordered.order.by, ordered.order.reason) = ("alice".to_owned(), "new model".to_owned());
         assert_eq!(why(&ordered), "maint by alice: new model");
+    }
+
+    #[test]
+    fn room_is_told_for_all_sessions_and_for_each_class_of_them() {
+        let class =
+            |class: &str, sessions, max_sessions| ClassReport { class: class.to_owned(), sessions, max_sessions };
+        let mut one = destination("sip:10.0.0.1:7010", "10.0.0.1:7010");
+        assert_eq!(room(&one), None);
+        (one.sessions, one.max_sessions) = (4, Some(100));
+        one.resources = vec![class("tts", 3, Some(80)), class("asr", 1, None)];
+        assert_eq!(room(&one).as_deref(), Some("4 of 100, tts 3 of 80, asr 1 without limit"));
     }
 
     #[test]

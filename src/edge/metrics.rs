@@ -184,7 +184,7 @@ mod tests {
         DestinationId, Fitness, Health, Kept, Limits, Order, RowState, SetId, Standing, Why, Witness,
     };
     use crate::engine::event::Ending;
-    use crate::engine::snapshot::{DestinationView, SetView, Totals};
+    use crate::engine::snapshot::{ClassView, DestinationView, SetView, Totals};
 
     fn destination(uri: &str) -> DestinationView {
         DestinationView {
@@ -208,6 +208,7 @@ mod tests {
             why: Why::Works,
             fitness: Fitness::Ordered(Order::Drain),
             limits: Limits::default(),
+            classes: vec![class("tts", Some(80), 3), class("asr", None, 1)],
             probed: true,
             share: 30,
             penalty: 0,
@@ -222,6 +223,10 @@ mod tests {
             sessions: 4,
             sessions_peak: 9,
         }
+    }
+
+    fn class(name: &str, limit: Option<u32>, sessions: u64) -> ClassView {
+        ClassView { name: name.into(), limit, sessions }
     }
 
     /// Three probes, one of which took longer than any bound.
@@ -321,6 +326,9 @@ mod tests {
             r#"tandem_selections_total{set="19",destination="sip:10.129.39.88:7010",kind="other"} 2"#,
             r#"tandem_responses_total{set="19",destination="sip:10.129.39.88:7010",class="6xx"} 6"#,
             r#"tandem_sessions{set="19",destination="sip:10.129.39.88:7010"} 4"#,
+            r#"tandem_destination_resource_sessions{set="19",destination="sip:10.129.39.88:7010",resource_class="tts"} 3"#,
+            r#"tandem_destination_resource_sessions{set="19",destination="sip:10.129.39.88:7011",resource_class="asr"} 1"#,
+            r#"tandem_destination_resource_sessions_limit{set="19",destination="sip:10.129.39.88:7010",resource_class="tts"} 80"#,
             r#"tandem_set_empty_total{set="19"} 5"#,
             r#"tandem_set_full_total{set="19"} 2"#,
             r#"tandem_failovers_total{set="19"} 3"#,

@@ -22,7 +22,7 @@ use std::time::Duration;
 use slotmap::SlotMap;
 use smallvec::SmallVec;
 
-pub use capacity::{Capacity, Limits};
+pub use capacity::{Capacity, ClassLimit, Limits, ResourceClass};
 pub use destination::{Destination, DestinationId, Row, RowState, Set, SetId, Sets};
 pub use failover::{BadOutcome, Failover, RetryOn};
 pub use fitness::Fitness;
@@ -41,11 +41,12 @@ pub use watch::{NoSuchDestination, Remembered};
 pub(crate) use health::Terms;
 pub(crate) use health::{Condition, Seen};
 
+use self::capacity::OneMore;
 use self::select::{Candidate, Turns};
 use self::watch::Draining;
 use crate::engine::clock::{Instant, Now};
-use crate::engine::sip::{Method, Reply};
-use crate::engine::snapshot::{DestinationView, SetView};
+use crate::engine::sip::{Method, Reply, Resources};
+use crate::engine::snapshot::{ClassView, DestinationView, SetView};
 use crate::engine::wheel::Wheel;
 
 /// The most failovers that a plan names behind its first choice: nobody waits for more.
@@ -176,6 +177,9 @@ pub trait Load {
     /// Live sessions now, pending ones included.
     fn sessions(&self, destination: DestinationId) -> u64;
 
+    /// Those of them that asked for one of these resources.
+    fn sessions_of(&self, destination: DestinationId, resources: Resources) -> u64;
+
     /// The most live sessions at any time.
     fn sessions_peak(&self, destination: DestinationId) -> u64;
 }
@@ -249,10 +253,18 @@ impl Dispatch {
         dispatch
     }
 
-    /// Puts the fit destinations of the set into `plan` in its algorithm's order, and steps the turn. An unknown set's
-    /// plan is empty. One that is half open waits for the INVITE that tries it; other requests go there only if nobody
+    /// Puts the fit destinations of the set into `plan` in its algorithm's order, and steps the turn; `asked` are the
+    /// resources that a call is for. An unknown set's plan is empty. One that is half open waits for the INVITE that tries it; other requests go there only if nobody
     /// else is fit, so that who sends an OPTIONS before each INVITE is not shut out for ever.
-    pub fn plan(&mut self, set: SetId, turn: Turn, load: &dyn Load, now: Instant, plan: &mut Plan) -> Planned {
+    pub fn plan(
+        &mut self,
+        set: SetId,
+        turn: Turn,
+        asked: Resources,
+        load: &dyn Load,
+        now: Instant,
+        plan: &mut Plan,
+    ) -> Planned {
         plan.0.clear();
         let Dispatch { destinations, sets, fit, .. } = self;
         let Some(state) = sets.get_mut(&set) else { return Planned::Empty };
@@ -263,7 +275,8 @@ impl Dispatch {
             let has = load.sessions(id);
             sessions += has;
             // What is no call takes no room.
-            let fitness = match (found.fitness(&policy.judgement, has, now), turn) {
+            let call = OneMore { id, asked, load };
+            let fitness = match (found.fitness(&policy.judgement, call, now), turn) {
                 (Fitness::Full, Turn::Other) => Fitness::Fit,
                 (fitness, _) => fitness,
             };
@@ -277,7 +290,7 @@ impl Dispatch {
                     priority: found.row.priority,
                     share,
                     load: has,
-                    capacity: found.limits.sessions,
+                    fullness: found.fullness(call),
                     latency: found.condition.call_latency(now).as_secs_f64(),
                 });
             }
@@ -293,7 +306,7 @@ impl Dispatch {
         if policy.panic.threshold > 0 {
             let calls = turn == Turn::Session;
             let has_room = |judgement: &Judgement, id, found: &Destination| {
-                !calls || found.has_room(judgement, load.sessions(id), now)
+                !calls || found.has_room(judgement, OneMore { id, asked, load }, now)
             };
             panic::check(state, destinations, fit, full, has_room);
         }
@@ -330,29 +343,11 @@ impl Dispatch {
         self.sets.get(&set).map_or(&self.unknown, |state| &state.policy)
     }
 
-    /// Whether a new request may go there, and if not, why not; computed each time, nobody keeps the answer. None if it is
-    /// no longer loaded.
-    pub fn fitness(&self, id: DestinationId, load: &dyn Load, now: Instant) -> Option<Fitness> {
+    /// Whether a new call for these resources may go there, and if not, why not; computed each time, nobody keeps the
+    /// answer. None if it is no longer loaded.
+    pub fn fitness(&self, id: DestinationId, asked: Resources, load: &dyn Load, now: Instant) -> Option<Fitness> {
         let found = self.destinations.get(id)?;
-        Some(found.fitness(&self.policy(found.set).judgement, load.sessions(id), now))
-    }
-
-    /// Whether a request that another destination did not take may go there: if it is fit, or if its set panics and sends to
-    /// it all the same.
-    pub(crate) fn may_try(&self, id: DestinationId, load: &dyn Load, now: Instant) -> bool {
-        let Some(fitness) = self.fitness(id, load, now) else { return false };
-        match fitness {
-            Fitness::Fit => true,
-            Fitness::Unwell(_) | Fitness::OnTrial => {
-                let panicking = self.sets.get(&self.destinations[id].set).filter(|state| state.panicking);
-                panicking.is_some_and(|state| match state.policy.panic.mode {
-                    PanicMode::All => true,
-                    PanicMode::LastKnownGood => state.known_good.contains(&id),
-                    PanicMode::Fail => false,
-                })
-            }
-            Fitness::Ordered(_) | Fitness::Unresolved | Fitness::Full => false,
-        }
+        Some(found.fitness(&self.policy(found.set).judgement, OneMore { id, asked, load }, now))
     }
 
     /// Whether some loaded destination, fit or not, has this address; IPv4 in IPv6's clothes is IPv4.
@@ -478,8 +473,9 @@ fn view_destination(
         health: condition.health(judgement, now.mono),
         since: condition.since,
         why: condition.why(judgement, now.mono),
-        fitness: destination.fitness(judgement, load.sessions(id), now.mono),
+        fitness: destination.fitness(judgement, OneMore { id, asked: Resources::NONE, load }, now.mono),
         limits: destination.limits,
+        classes: destination.classes.iter().map(|class| view_class(id, class, load)).collect(),
         probed: !condition.probing().checks.is_empty(),
         share: condition.share(judgement, now.mono),
         penalty: condition.penalty(judgement, now.mono),
@@ -494,6 +490,11 @@ fn view_destination(
         sessions: load.sessions(id),
         sessions_peak: load.sessions_peak(id),
     }
+}
+
+fn view_class(id: DestinationId, class: &ClassLimit, load: &dyn Load) -> ClassView {
+    let ClassLimit { name, resources, sessions } = class;
+    ClassView { name: Arc::clone(name), limit: *sessions, sessions: load.sessions_of(id, *resources) }
 }
 
 /// One address in one form: a listener of both families tells IPv4 peers as `::ffff:a.b.c.d`.
@@ -545,7 +546,7 @@ mod tests {
 
     fn plan(dispatch: &mut Dispatch, turn: Turn) -> Vec<u16> {
         let mut plan = Plan::default();
-        dispatch.plan(SET, turn, &Idle, NOW.mono, &mut plan);
+        dispatch.plan(SET, turn, Resources::NONE, &Idle, NOW.mono, &mut plan);
         assert_eq!(plan.first(), plan.iter().next());
         plan.iter().map(|id| dispatch.destination(id).expect("loaded").row.address.port()).collect()
     }
@@ -562,6 +563,10 @@ mod tests {
 
     impl Load for Idle {
         fn sessions(&self, _: DestinationId) -> u64 {
+            3
+        }
+
+        fn sessions_of(&self, _: DestinationId, _: Resources) -> u64 {
             3
         }
 
@@ -641,7 +646,7 @@ mod tests {
             load(&mut dispatch, [Row { state: RowState::Inactive, ..row(1) }]);
             assert!(plan(&mut dispatch, Turn::Other).is_empty());
             let mut plan = Plan(SmallVec::from_elem(DestinationId::default(), 2));
-            dispatch.plan(SetId(77), Turn::Session, &Idle, NOW.mono, &mut plan);
+            dispatch.plan(SetId(77), Turn::Session, Resources::NONE, &Idle, NOW.mono, &mut plan);
             assert_eq!(plan, Plan::default(), "an unknown set clears it too");
         }
     }
@@ -709,7 +714,10 @@ mod tests {
         assert_eq!(dispatch.view(&Idle, NOW)[0].destinations[0].selections, 1);
         assert_eq!(first(&mut dispatch), Some(7011), "the turn goes on");
         assert_eq!(load(&mut dispatch, [row(7011), row(7012)]), Changes { added: 1, removed: 1, changed: 0 });
-        assert!(dispatch.destination(before).is_none() && dispatch.fitness(before, &Idle, NOW.mono).is_none());
+        assert!(
+            dispatch.destination(before).is_none()
+                && dispatch.fitness(before, Resources::NONE, &Idle, NOW.mono).is_none()
+        );
         assert_eq!(first(&mut dispatch), Some(7012));
     }
 
@@ -744,7 +752,7 @@ mod tests {
         assert_eq!(dispatch.view(&Idle, NOW)[0].destinations[1].health, Health::Down, "to begin with");
         let later = NOW.mono + Duration::from_secs(10);
         let mut healed = Plan::default();
-        dispatch.plan(SET, Turn::Session, &Idle, later, &mut healed);
+        dispatch.plan(SET, Turn::Session, Resources::NONE, &Idle, later, &mut healed);
         assert_eq!(healed.iter().count(), 2, "it is tried again, whatever the table says");
     }
 
@@ -761,7 +769,7 @@ mod tests {
         };
         let ports = |dispatch: &mut Dispatch, set| {
             let mut plan = Plan::default();
-            dispatch.plan(SetId(set), Turn::Session, &Idle, NOW.mono, &mut plan);
+            dispatch.plan(SetId(set), Turn::Session, Resources::NONE, &Idle, NOW.mono, &mut plan);
             plan.iter().map(|id| dispatch.destination(id).expect("loaded").row.address.port()).collect::<Vec<_>>()
         };
         let (mut alone, mut beside) = (two_sets(), two_sets());

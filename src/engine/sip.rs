@@ -27,7 +27,7 @@ pub use method::Method;
 pub(crate) use quote::quoted;
 pub use reply::Reply;
 pub(crate) use reply::{respond, response_peer, stamp_via};
-pub use sdp::{media_lines, mrcp_port};
+pub use sdp::{Resources, media_lines, mrcp_port};
 pub(crate) use splice::{Splice, Text};
 pub(crate) use token::{Branch, Cookie, Hashed, Keys, MAGIC, TokenText};
 pub use uri::{BadUri, Host, Scheme, Uri};

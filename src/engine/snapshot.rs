@@ -1,6 +1,7 @@
 //! What the outside may see of the engine: built on request, in time proportional to the destinations.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::engine::dispatch::{
@@ -81,6 +82,8 @@ pub struct DestinationView {
     pub fitness: Fitness,
     /// What it may be given.
     pub limits: Limits,
+    /// The same by what calls ask for: one for each class that its set names.
+    pub classes: Vec<ClassView>,
     /// Whether it is probed.
     pub probed: bool,
     /// How much of its weight it gets now, in percent.
@@ -107,6 +110,17 @@ pub struct DestinationView {
     pub sessions: u64,
     /// The most live sessions at any time.
     pub sessions_peak: u64,
+}
+
+/// A class of MRCP resources at one destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How many sessions it may have; none: no limit.
+    pub limit: Option<u32>,
+    /// Live sessions that asked for a resource of it.
+    pub sessions: u64,
 }
 
 /// Counters that belong to no destination.

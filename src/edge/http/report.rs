@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::edge::moment::Moment;
 use crate::engine::dispatch::{Observation, Standing, Witness};
-use crate::engine::snapshot::{DestinationView, SetView};
+use crate::engine::snapshot::{ClassView, DestinationView, SetView};
 
 /// All sets: `GET /sets`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,6 +77,12 @@ pub struct DestinationReport {
     pub sessions: u64,
     /// The most at any time.
     pub sessions_peak: u64,
+    /// How many it may have; none: no limit.
+    #[serde(default)]
+    pub max_sessions: Option<u32>,
+    /// The same by what they ask for, one for each class that the set names.
+    #[serde(default)]
+    pub resources: Vec<ClassReport>,
     /// Initial INVITEs sent there.
     pub selections: u64,
     /// How often it has gone down.
@@ -85,6 +91,17 @@ pub struct DestinationReport {
     pub ejections: u64,
     /// How long it takes, by `options`, `tcp`, `http`, `traffic`; without those that have seen nothing.
     pub latency: BTreeMap<String, LatencyReport>,
+}
+
+/// The sessions of one class of MRCP resources.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassReport {
+    /// The class's name.
+    pub class: String,
+    /// Live sessions that asked for one of it.
+    pub sessions: u64,
+    /// How many there may be; none: no limit.
+    pub max_sessions: Option<u32>,
 }
 
 /// An order with its giver.
@@ -193,6 +210,8 @@ impl DestinationReport {
             penalty: one.penalty,
             sessions: one.sessions,
             sessions_peak: one.sessions_peak,
+            max_sessions: one.limits.sessions,
+            resources: one.classes.iter().map(ClassReport::of).collect(),
             selections: one.selections,
             falls: one.falls,
             ejections: one.ejections,
@@ -200,6 +219,12 @@ impl DestinationReport {
                 .filter_map(|(witness, all)| Some((witness.name().to_owned(), latency(all.mean?, all.count))))
                 .collect(),
         }
+    }
+}
+
+impl ClassReport {
+    fn of(class: &ClassView) -> Self {
+        ClassReport { class: class.name.to_string(), sessions: class.sessions, max_sessions: class.limit }
     }
 }
 

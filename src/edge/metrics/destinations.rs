@@ -6,6 +6,7 @@ use crate::engine::sip::{Host, Uri};
 use crate::engine::snapshot::{DestinationView, SetView};
 
 const DESTINATION: &[&str] = &["set", "destination"];
+const CLASS_OF_RESOURCES: &[&str] = &["set", "destination", "resource_class"];
 const CLASS: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"];
 
 pub(super) const ROWS: &[Row] = &[
@@ -46,6 +47,30 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Gauge,
         labels: DESTINATION,
         values: |view, values| each(view, values, |destination| destination.sessions_peak as f64),
+    },
+    Row {
+        name: "tandem_destination_resource_sessions",
+        help: "Live sessions at the destination that asked for a resource of the class; pending ones included.",
+        kind: Kind::Gauge,
+        labels: CLASS_OF_RESOURCES,
+        values: |view, values| {
+            for (labels, destination) in destinations(view) {
+                let classes = destination.classes.iter();
+                values.extend(classes.map(|class| (and(&labels, &class.name), class.sessions as f64)));
+            }
+        },
+    },
+    Row {
+        name: "tandem_destination_resource_sessions_limit",
+        help: "How many of them it may have; absent where it has no limit.",
+        kind: Kind::Gauge,
+        labels: CLASS_OF_RESOURCES,
+        values: |view, values| {
+            for (labels, destination) in destinations(view) {
+                let classes = destination.classes.iter();
+                values.extend(classes.filter_map(|class| Some((and(&labels, &class.name), f64::from(class.limit?)))));
+            }
+        },
     },
     Row {
         name: "tandem_destination_fit",

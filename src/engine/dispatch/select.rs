@@ -92,8 +92,8 @@ pub(super) struct Candidate {
     pub(super) share: u32,
     /// Its live sessions.
     pub(super) load: u64,
-    /// How many it may have.
-    pub(super) capacity: Option<u32>,
+    /// How full the call would make it, by the nearest of its limits; none without limit.
+    pub(super) fullness: Option<f64>,
     /// How long it takes to answer a call, in seconds.
     pub(super) latency: f64,
 }

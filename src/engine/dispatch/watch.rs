@@ -313,6 +313,7 @@ mod tests {
     use super::*;
     use crate::engine::dispatch::{Row, RowState, Set, Sets};
     use crate::engine::flow::Transport;
+    use crate::engine::sip::Resources;
 
     const SET: SetId = SetId(19);
     const URI: &str = "sip:10.0.0.1:7010";
@@ -322,6 +323,10 @@ mod tests {
 
     impl Load for One {
         fn sessions(&self, _: DestinationId) -> u64 {
+            1
+        }
+
+        fn sessions_of(&self, _: DestinationId, _: Resources) -> u64 {
             1
         }
 

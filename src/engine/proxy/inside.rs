@@ -233,8 +233,9 @@ impl Proxy {
 fn seat(world: &World<'_>, cookie: &Cookie) -> Option<Seat> {
     let destination = world.dispatch.find(SetId(cookie.set), cookie.destination)?;
     let row = &world.dispatch.destination(destination)?.row;
-    let (set, key) = (SetId(cookie.set), Some(cookie.destination));
-    Some(Seat { set, destination, key, transport: row.transport, address: row.address })
+    let Cookie { set, destination: key, resources, .. } = *cookie;
+    let (set, key) = (SetId(set), Some(key));
+    Some(Seat { set, destination, key, transport: row.transport, address: row.address, resources })
 }
 
 /// Whether a cookie names another destination than the one where the session is.

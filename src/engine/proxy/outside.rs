@@ -9,7 +9,7 @@ use crate::engine::dispatch::{DestinationId, Plan, Planned, Turn};
 use crate::engine::event::{Call, Drain, Ending, Event, Output, text};
 use crate::engine::flow::Flow;
 use crate::engine::route::{Action, RequestView, Rule, Target};
-use crate::engine::sip::{Message, Method, Reply, Uri, media_lines};
+use crate::engine::sip::{Message, Method, Reply, Resources, Uri, media_lines};
 use crate::engine::transaction::{Key, ServerId};
 
 /// What an OPTIONS to ourselves is told (section 11.2).
@@ -22,8 +22,8 @@ const MOST_OVERFLOWS: usize = 4;
 
 /// What becomes of a request, once the rules have been asked.
 enum Decision {
-    /// It goes to the first of these destinations.
-    Send(Arc<Target>, Plan),
+    /// It goes to the first of these destinations, for these resources.
+    Send(Arc<Target>, Resources, Plan),
     /// It goes where its route says.
     Relay(Flow),
     /// It goes where its route says, once that name has been looked up.
@@ -58,16 +58,16 @@ impl Proxy {
         };
         if self.call_events && incoming.message.method() == Method::Invite {
             let first = match &decision {
-                Decision::Send(_, plan) => plan.first(),
+                Decision::Send(_, _, plan) => plan.first(),
                 Decision::Relay(_) | Decision::LookUp(_) | Decision::Answer(_) | Decision::Refuse(_) => None,
             };
             let call = describe(world, incoming, rule, first);
             world.out.push(Output::Event(Event::Call(Box::new(call))));
         }
         match decision {
-            Decision::Send(target, plan) => {
+            Decision::Send(target, asked, plan) => {
                 let server = self.open(world, incoming, key);
-                self.search(world, incoming, server, &target, plan);
+                self.search(world, incoming, server, &target, asked, plan);
             }
             Decision::Relay(flow) => {
                 let server = self.open(world, incoming, key);
@@ -106,17 +106,21 @@ impl Proxy {
             return Decision::Refuse(Refusal::new(403, "Route Not Allowed"));
         }
         let turn = Turn::of(incoming.message.method());
+        let asked = match turn {
+            Turn::Session => Resources::offered(incoming.message.body()),
+            Turn::Other => Resources::NONE,
+        };
         let mut target = Arc::clone(target);
         let mut plan = Plan::default();
-        let mut asked = 0;
+        let mut overflows = 0;
         loop {
-            let planned = world.dispatch.plan(target.set, turn, world.dialogs, world.now.mono, &mut plan);
+            let planned = world.dispatch.plan(target.set, turn, asked, world.dialogs, world.now.mono, &mut plan);
             let capacity = &world.dispatch.policy(target.set).capacity;
             match (planned, capacity.overflow) {
-                (Planned::Somebody, _) => return Decision::Send(target, plan),
+                (Planned::Somebody, _) => return Decision::Send(target, asked, plan),
                 // A chain of sets may be a ring.
-                (Planned::Full | Planned::Empty, Some(next)) if asked < MOST_OVERFLOWS => {
-                    asked += 1;
+                (Planned::Full | Planned::Empty, Some(next)) if overflows < MOST_OVERFLOWS => {
+                    overflows += 1;
                     target = Arc::new(Target { set: next, ..Target::clone(&target) });
                 }
                 (Planned::Full, _) => {

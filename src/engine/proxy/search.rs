@@ -13,7 +13,7 @@ use crate::engine::dialog::Seat;
 use crate::engine::dispatch::{DestinationId, Failover, Outcome, Plan, Seen, SetId, Turn};
 use crate::engine::flow::{Flow, Transport};
 use crate::engine::route::Target;
-use crate::engine::sip::{Message, Reply, Uri};
+use crate::engine::sip::{Message, Reply, Resources, Uri};
 use crate::engine::transaction::ServerId;
 
 /// What is left of a plan.
@@ -23,6 +23,8 @@ pub(super) struct Search {
     target: Arc<Target>,
     /// Whose turn the plan took.
     turn: Turn,
+    /// What the call asks for.
+    asked: Resources,
     plan: Plan,
     /// How many of the plan have been looked at.
     looked: usize,
@@ -125,12 +127,14 @@ impl Proxy {
         incoming: &Incoming<'_, '_>,
         server: ServerId,
         target: &Arc<Target>,
+        asked: Resources,
         plan: Plan,
     ) {
         let mut context = Box::new(Context::new(incoming));
         let search = Search {
             target: Arc::clone(target),
             turn: Turn::of(incoming.message.method()),
+            asked,
             plan,
             looked: 0,
             tries: 0,
@@ -245,7 +249,8 @@ impl Proxy {
         let Some(search) = &mut context.search else { return false };
         while let Some(id) = search.plan.iter().nth(search.looked) {
             search.looked += 1;
-            let fit = search.tries == 0 || world.dispatch.may_try(id, world.dialogs, world.now.mono);
+            let fit = search.tries == 0
+                || world.dispatch.may_try(id, search.turn, search.asked, world.dialogs, world.now.mono);
             let large = !search.datagram && incoming.message.bytes().len() + OURS > DATAGRAM;
             let Some(flow) = self.way_to(world, incoming, id, large).filter(|_| fit) else { continue };
             search.by_stream =
@@ -261,12 +266,14 @@ impl Proxy {
                     key: world.dispatch.destination(id).map(|found| found.key()),
                     transport: flow.transport,
                     address: flow.peer,
+                    resources: search.asked,
                 };
                 let dialog = world.dialogs.begin(world.keys, incoming.message, seat, world.now.mono);
                 context.session = dialog.map(Session::Begins);
             }
-            let target = Arc::clone(&search.target);
-            let client = self.send_branch(world, incoming, server, Hop { flow, chosen: Some((id, &target)) });
+            let (target, asked) = (Arc::clone(&search.target), search.asked);
+            let hop = Hop { flow, chosen: Some((id, &target)), asked };
+            let client = self.send_branch(world, incoming, server, hop);
             context.branch = Some(Branch { client, destination: Some(id), began: world.now.mono, heard: false, trial });
             let failover = &world.dispatch.policy(target.set).failover;
             context.until = Some(world.now.mono + failover.first_response_timeout);

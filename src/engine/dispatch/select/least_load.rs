@@ -13,10 +13,7 @@ pub(super) fn least(rng: &mut Rng, fit: &[Candidate]) -> Option<usize> {
 
 /// Whose load is least against its capacity; one without capacity has all the room in the world.
 pub(super) fn least_relative(rng: &mut Rng, fit: &[Candidate]) -> Option<usize> {
-    by_cost(rng, fit, |candidate| match candidate.capacity {
-        Some(capacity) => (candidate.load as f64 + 1.0) / f64::from(capacity.max(1)),
-        None => f64::MIN_POSITIVE * (candidate.load as f64 + 1.0),
-    })
+    by_cost(rng, fit, |candidate| candidate.fullness.unwrap_or(f64::MIN_POSITIVE * (candidate.load as f64 + 1.0)))
 }
 
 /// The less loaded of two that were drawn by weight: nearly as even as the least loaded of all, and no herd runs to one that
@@ -73,9 +70,9 @@ mod tests {
     #[test]
     fn relative_load_is_against_capacity() {
         let mut rng = Rng::with_seed(1);
-        let of = |load, capacity| Candidate { capacity, ..candidate(1, load) };
-        assert_eq!(least_relative(&mut rng, &[of(10, Some(100)), of(5, Some(20))]), Some(0));
-        assert_eq!(least_relative(&mut rng, &[of(0, Some(100)), of(1000, None)]), Some(1));
+        let of = |load, fullness| Candidate { fullness, ..candidate(1, load) };
+        assert_eq!(least_relative(&mut rng, &[of(10, Some(0.11)), of(5, Some(0.3))]), Some(0));
+        assert_eq!(least_relative(&mut rng, &[of(0, Some(0.01)), of(1000, None)]), Some(1));
     }
 
     #[test]
