@@ -8,7 +8,8 @@
 need sqlite3 curl ss awk jq gcc pkg-config tshark
 pkg-config --exists sofia-sip-ua || fail "needs libsofia-sip-ua-dev"
 each=20
-hold=8
+# No ping is due when the calls end.
+hold=8500ms
 declare -A servers callers
 
 gcc -std=gnu11 -Wall -Wextra -Werror -O1 -o "$work/ua" "$here/sofia/ua.c" $(pkg-config --cflags --libs sofia-sip-ua) ||
@@ -70,7 +71,7 @@ done
 # calls SET USER_AGENT [OPTIONS]: that set's calls, in the background.
 calls() {
     start "$work/calls-$1.log" "$TANDEM" calls --json --from "127.0.1.$1" --user-agent "$2" --rate 50 --calls "$each" \
-        --hold "${hold}s" "${@:3}"
+        --hold "$hold" "${@:3}"
     callers[$1]=$started
 }
 calls 23 killed
@@ -85,6 +86,7 @@ calls 27 long
 all_up() { [ "$(metric 'tandem_sessions{set="23"}')" = "$each" ]; }
 until_true 20 all_up || fail "$(metric 'tandem_sessions{set="23"}') calls are up, not $each"
 kill -KILL "${callers[23]}"
+{ wait "${callers[23]}" || true; } 2>/dev/null
 killed=$(date +%s.%N)
 
 # sofia-sip by sets 30 and 31: each end waits, and is pinged, before it says something itself.
@@ -101,7 +103,6 @@ sofia 30 sofia-options
 sofia 31 sofia-update
 for set in "${!callers[@]}"; do ended "${callers[$set]}" 60 || fail "the callers of set $set do not end"; done
 until_true 20 no_sessions || wrong "$(metric tandem_sessions) sessions are left"
-until_true 20 no_transactions || wrong "$(metric tandem_transactions) transactions are left"
 for set in "${!servers[@]}"; do stop "${servers[$set]}"; done
 stop "$witness"
 
@@ -121,7 +122,7 @@ awk -F'|' -v OFS='|' '
         else if ($2 ":" $3 != first[$11]) second[$11] = $2 ":" $3
     }
     us && $6 == "INVITE" && !($11 in second) { second[$11] = $4 ":" $5 }
-    us && vias == 1 && $6 != "" && !(branches[1] in number) {
+    us && vias == 1 && $6 ~ /^(OPTIONS|UPDATE|BYE)$/ && !(branches[1] in number) {
         number[branches[1]] = ++count
         leg = $4 ":" $5 == first[$11] ? "caller" : "destination"
         other = leg == "caller" ? second[$11] : first[$11]
