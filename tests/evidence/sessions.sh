@@ -29,7 +29,7 @@ fresh() {
     shift
     write_config "[limits]
 sessions = 200000"
-    sed -i "/^algorithm/a $extra" "$work/tandem.toml"
+    [ -z "$extra" ] || sed -i "/^algorithm/a $extra" "$work/tandem.toml"
     start_tandem
     node=$started
     lab_server s7010 7010
