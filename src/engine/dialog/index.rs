@@ -12,12 +12,15 @@ const PARTS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Index<K, V> {
     parts: Vec<HashMap<K, V, BuildHasherDefault<Hashed>>>,
+    len: usize,
+    /// The most that it has held.
+    peak: usize,
 }
 
 impl<K: Copy + Eq + Hash + Into<u128>, V: Copy> Index<K, V> {
     /// One that holds nothing.
     pub(super) fn new() -> Self {
-        Index { parts: (0..PARTS).map(|_| HashMap::default()).collect() }
+        Index { parts: (0..PARTS).map(|_| HashMap::default()).collect(), len: 0, peak: 0 }
     }
 
     /// The value of a key.
@@ -27,12 +30,17 @@ impl<K: Copy + Eq + Hash + Into<u128>, V: Copy> Index<K, V> {
 
     /// Gives a key that value, instead of the one that it may have.
     pub(super) fn insert(&mut self, key: K, value: V) {
-        self.parts[part(key)].insert(key, value);
+        let part = &mut self.parts[part(key)];
+        // A part has room for its share of the most that all have held, and for chance: so their memory goes by the load.
+        let share = self.peak / PARTS;
+        part.reserve((share + share / 8 + 32).saturating_sub(part.len()));
+        self.len += usize::from(part.insert(key, value).is_none());
+        self.peak = self.peak.max(self.len);
     }
 
     /// Takes a key out.
     pub(super) fn remove(&mut self, key: K) {
-        self.parts[part(key)].remove(&key);
+        self.len -= usize::from(self.parts[part(key)].remove(&key).is_some());
     }
 }
 
@@ -56,5 +64,6 @@ mod tests {
         for (nth, key) in keys.iter().enumerate() {
             assert_eq!(index.get(*key), Some(*key).filter(|_| nth % 2 == 1));
         }
+        assert_eq!((index.len, index.peak), (3200, 6400));
     }
 }

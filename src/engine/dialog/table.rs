@@ -25,7 +25,7 @@ new_key_type! {
 const HORIZON: Duration = Duration::from_secs(60);
 
 /// So many timers are moved in one step: a slot of the wheel may hold a minute's.
-const MOVED_AT_ONCE: usize = 500;
+const MOVED_AT_ONCE: usize = 2000;
 
 /// The session that a message inside a dialog belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
