@@ -79,7 +79,7 @@ fn beside(sessions: usize) {
         }
         let (one, times) = lab.set_up();
         growth = [0, 1].map(|nth| growth[nth].max(times[nth]));
-        if lab.begun % (sessions / 1000) == 0 {
+        if lab.begun.is_multiple_of(sessions / 1000) {
             kept.push(one);
         }
     }
