@@ -72,7 +72,9 @@ fn plan<const ALGORITHM: u32>(bencher: Bencher<'_, '_>, destinations: u16) {
     let mut plan = Plan::default();
     // A plan's memory is used again; the first one gets it.
     dispatch.plan(SetId(19), Turn::Session, Resources::NONE, &Nobody, now.mono, &mut plan);
-    bencher.bench_local(|| dispatch.plan(SetId(19), Turn::Session, Resources::NONE, &Nobody, now.mono, black_box(&mut plan)));
+    bencher.bench_local(|| {
+        dispatch.plan(SetId(19), Turn::Session, Resources::NONE, &Nobody, now.mono, black_box(&mut plan))
+    });
 }
 
 /// No session anywhere.
