@@ -314,6 +314,8 @@ impl http::Node for Shared {
                     readiness.reasons.push("the node is draining".into());
                 }
                 let unfit = snapshot.sets.iter().filter(|set| set.destinations.iter().all(|one| !one.fitness.is_fit()));
+                let fault = self.handle.edge_counters().record_fault;
+                readiness.degraded.extend(fault.map(|fault| format!("records can't be written: {}", fault.remedy())));
                 readiness.degraded.extend(unfit.map(|set| format!("set {} has no fit destination", set.id.0)));
             }
             Err(gone) => readiness.reasons.push(gone.to_string()),
