@@ -189,7 +189,7 @@ fn report_session(record: &Record) {
         destination = record.destination,
         address = record.address.and_then(|address| elsewhere(record.destination.as_deref().unwrap_or(""), address)),
         call_id = record.call_id,
-        codes = codes.join(", "),
+        codes = (!codes.is_empty()).then(|| codes.join(", ")),
         began = Moment(record.began).to_string(),
         setup = record.answered_after.map(seconds),
         duration = seconds(record.lasted),
@@ -438,7 +438,7 @@ mod tests {
         for (line, words) in text.iter().zip([
             "INFO session over set=19 destination=\"sip:10.129.39.88:7011\" call_id=\"a@b\" codes=\"408, 200\" \
              began=\"2025-11-26T03:20:57.250Z\" setup=\"2.012s\" duration=\"34.417s\" ending=\"caller_bye\"\n",
-            "INFO session over set=19 call_id=\"x\\r\\n2026 INFO forged\" codes=\"\" \
+            "INFO session over set=19 call_id=\"x\\r\\n2026 INFO forged\" \
              began=\"2025-11-26T03:20:57.250Z\" duration=\"0.000s\" ending=\"empty\"\n",
         ]) {
             assert!(line.ends_with(words), "{line}{words}");
