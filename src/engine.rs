@@ -53,7 +53,7 @@ pub struct Config {
     pub limits: Limits,
     /// Whether `Event::Call` is wanted: off saves its cost.
     pub call_events: bool,
-    /// Whether `Event::Session` is wanted.
+    /// Whether `Event::Session` is wanted: off saves its cost.
     pub records: bool,
 }
 

@@ -17,6 +17,7 @@ use std::{io, thread};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::edge::counters::{Counters, EdgeCounters};
+use crate::edge::records::{Records, RecordsConfig};
 use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
 use crate::edge::udp::{BindError, Sockets, Waker};
@@ -264,6 +265,11 @@ impl Handle {
     /// What the edge has counted since the start.
     pub fn edge_counters(&self) -> EdgeCounters {
         self.0.counters.read()
+    }
+
+    /// Starts to write records, counted among [`Handle::edge_counters`].
+    fn start_records(&self, config: &RecordsConfig, node: &str) -> io::Result<Records> {
+        Records::start(config, node, Arc::clone(&self.0.counters))
     }
 
     fn not_kept(&self) {

@@ -11,6 +11,8 @@ mod icmp;
 mod node;
 #[path = "server/orders.rs"]
 mod orders;
+#[path = "server/records.rs"]
+mod records;
 #[path = "server/restart.rs"]
 mod restart;
 #[path = "server/scratch.rs"]

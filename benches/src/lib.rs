@@ -41,6 +41,7 @@ impl Player {
         let mut config = harness::config();
         // As in `tandem run`, where logs are told of calls.
         config.call_events = true;
+        config.records = true;
         let mut player = Player { engine: Engine::new(config, [3; 32]), now: Duration::ZERO, out: Vec::new() };
         player.load(harness::set_19(&harness::SERVERS));
         player

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::run::{OPEN, foreign};
 use super::{Failure, block_on, term};
 use crate::config::Config;
+use crate::edge::records::RecordsConfig;
 use crate::edge::store::Load;
 use crate::engine::dispatch::{Check, CheckKind, Policy, Probing};
 use crate::engine::flow::Listener;
@@ -41,6 +42,11 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
         Some(address) if address.ip().is_loopback() => term::line(&format!("  HTTP surface {address}")),
         Some(address) => term::line(&format!("  HTTP surface {address}: {OPEN}")),
         None => term::line("  no HTTP surface"),
+    }
+    if let Some(RecordsConfig { file, .. }) = &config.records {
+        let is_there = file.parent().is_some_and(|folder| folder.is_dir());
+        let remedy = if is_there { "" } else { ", but there is no such folder: make it" };
+        term::line(&format!("  records {}{remedy}", file.display()));
     }
     for rule in &config.route.rules {
         term::line(&format!("  rule {:?}", rule.name));

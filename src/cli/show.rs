@@ -6,8 +6,9 @@ use super::surface::{Surface, Told, Where, find_set, find_uri, path_of, title};
 use super::table::{self, Cell, Tone};
 use super::{Failure, block_on, term};
 use crate::edge::http::{
-    AddressStory, DestinationReport, DestinationStory, Moment, ObservationReport, OrderReport, SetReport, SetsReport,
+    AddressStory, DestinationReport, DestinationStory, ObservationReport, OrderReport, SetReport, SetsReport,
 };
+use crate::edge::moment::Moment;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

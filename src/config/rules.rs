@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::listeners::Bound;
 use super::reader::Section;
-use super::{capacity, health, probe, values};
+use super::{capacity, health, probe, session, values};
 use crate::engine::dispatch::{Algorithm, Failover, MOST_FAILOVERS, Policy, PriorityOrder, RetryOn, SetId};
 use crate::engine::route::{Action, Condition, Config, Pattern, Rewrite, Rule, Target, UriPart};
 use crate::engine::sip::Reply;
@@ -61,7 +61,7 @@ fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
         judgement,
         panic: health::read_panic(&section.section("panic")),
         capacity: capacity::read(&section.section("capacity"), set),
-        session: Default::default(),
+        session: session::read(&section.section("session")),
     }
 }
 

@@ -3,7 +3,6 @@
 //! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
 
 mod idle;
-mod moment;
 mod report;
 mod sets;
 
@@ -32,7 +31,6 @@ use crate::engine::dispatch::{Observation, SetId, Standing};
 
 use idle::IdleListener;
 
-pub use moment::{BadMoment, Moment};
 pub use report::{
     AddressStory, ClassReport, DestinationReport, DestinationStory, LatencyReport, ObservationReport, OrderReport,
     SetReport, SetsReport,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use thiserror::Error;
 use tracing::{debug, info, warn};
@@ -10,9 +11,10 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use crate::edge::moment::Moment;
 use crate::engine::Event;
 use crate::engine::dispatch::Health;
-use crate::engine::event::HealthChange;
+use crate::engine::event::{HealthChange, Record};
 
 /// Lines that may wait for standard error before further ones are dropped: a few seconds of calls.
 const QUEUE: usize = 32_768;
@@ -113,7 +115,7 @@ pub fn start(config: &LogConfig) -> Result<LogGuard, LogError> {
     Ok(LogGuard { dropped, _worker: worker })
 }
 
-/// Whether the filter lets the line of each call through: if not, nobody need gather what stands in it.
+/// Whether the filter lets the lines of each call through: if not, nobody need gather what stands in them.
 pub fn tells_calls() -> bool {
     tracing::enabled!(tracing::Level::INFO)
 }
@@ -138,7 +140,8 @@ pub fn report(event: &Event) {
             );
         }
         Event::SetEmpty { set, call_id } => warn!(set = set.0, call_id, "set has no fit destination"),
-        Event::Session(_) | Event::EndOrdered { .. } => {}
+        Event::Session(record) => report_session(record),
+        Event::EndOrdered { .. } => {}
         Event::SetsReplaced(changes) => {
             info!(added = changes.added, removed = changes.removed, changed = changes.changed, "sets replaced");
         }
@@ -177,6 +180,23 @@ pub fn report(event: &Event) {
             );
         }
     }
+}
+
+fn report_session(record: &Record) {
+    let codes: Vec<_> = record.codes.iter().map(u16::to_string).collect();
+    let seconds = |length: Duration| format!("{:.3}s", length.as_secs_f64());
+    info!(
+        set = record.set.0,
+        destination = record.destination,
+        address = record.address.and_then(|address| elsewhere(record.destination.as_deref().unwrap_or(""), address)),
+        call_id = record.call_id,
+        codes = (!codes.is_empty()).then(|| codes.join(", ")),
+        began = Moment(record.began).to_string(),
+        setup = record.answered_after.map(seconds),
+        duration = seconds(record.lasted),
+        ending = record.ending.name(),
+        "session over"
+    );
 }
 
 fn report_health(change: &HealthChange) {
@@ -229,12 +249,12 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use crate::engine::dispatch::{
         Meaning, NoSuchDestination, Observation, Order, Outcome, SetId, Standing, Why, Witness,
     };
-    use crate::engine::event::{Call, Changes, DropCause};
+    use crate::engine::event::{Call, Changes, DropCause, Ending};
     use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 
     /// Hands each written line over.
@@ -389,6 +409,49 @@ mod tests {
             assert!(line.ends_with(words), "{line}{words}");
         }
         assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn a_session_that_is_over_is_one_info_line_for_people_and_for_programs() {
+        let over = Record {
+            call_id: "a@b".to_owned(),
+            set: SetId(19),
+            destination: Some("sip:10.129.39.88:7011".to_owned()),
+            address: "10.129.39.88:7011".parse().ok(),
+            codes: vec![408, 200],
+            began: SystemTime::UNIX_EPOCH + Duration::from_millis(1_764_127_257_250),
+            answered_after: Some(Duration::from_micros(2_012_400)),
+            lasted: Duration::from_millis(34_417),
+            ending: Ending::CallerBye,
+        };
+        let empty = Record {
+            call_id: "x\r\n2026 INFO forged".to_owned(),
+            destination: None,
+            address: None,
+            codes: Vec::new(),
+            answered_after: None,
+            lasted: Duration::ZERO,
+            ending: Ending::Empty,
+            ..over.clone()
+        };
+        let events = [over, empty].map(|record| Event::Session(Box::new(record)));
+        let text = lines(&LogConfig::default(), &events);
+        for (line, words) in text.iter().zip([
+            "INFO session over set=19 destination=\"sip:10.129.39.88:7011\" call_id=\"a@b\" codes=\"408, 200\" \
+             began=\"2025-11-26T03:20:57.250Z\" setup=\"2.012s\" duration=\"34.417s\" ending=\"caller_bye\"\n",
+            "INFO session over set=19 call_id=\"x\\r\\n2026 INFO forged\" \
+             began=\"2025-11-26T03:20:57.250Z\" duration=\"0.000s\" ending=\"empty\"\n",
+        ]) {
+            assert!(line.ends_with(words), "{line}{words}");
+        }
+        assert_eq!(text.len(), 2);
+        let json = lines(&json("info"), &events);
+        let line: serde_json::Value = serde_json::from_str(&json[0]).expect("JSON");
+        assert_eq!(
+            (&line["message"], &line["set"], &line["ending"]),
+            (&"session over".into(), &19.into(), &"caller_bye".into())
+        );
+        assert_eq!(lines(&LogConfig { filter: "warn".to_owned(), ..LogConfig::default() }, &events).len(), 0);
     }
 
     #[test]

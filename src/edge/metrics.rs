@@ -179,11 +179,12 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::edge::counters::SendFault;
+    use crate::edge::counters::{RecordFault, SendFault};
     use crate::engine::dispatch::{
         DestinationId, Fitness, Health, Kept, Limits, Order, RowState, SetId, Standing, Why, Witness,
     };
-    use crate::engine::snapshot::{ClassView, DestinationView, SetView};
+    use crate::engine::event::Ending;
+    use crate::engine::snapshot::{ClassView, DestinationView, SetView, Totals};
 
     fn destination(uri: &str) -> DestinationView {
         DestinationView {
@@ -250,7 +251,9 @@ mod tests {
             panicking: true,
             destinations,
         };
-        Snapshot { sets: vec![set], ..Snapshot::default() }
+        let mut totals = Totals::default();
+        totals.ended[Ending::Quiet as usize] = 6;
+        Snapshot { sets: vec![set], totals, ..Snapshot::default() }
     }
 
     fn text(snapshot: &Snapshot) -> String {
@@ -258,6 +261,8 @@ mod tests {
         let store = StoreStatus { ok: true, loads: 2, failed_loads: 1, last_load: Some(at) };
         let mut edge = EdgeCounters { received: 1 << 40, ..EdgeCounters::default() };
         edge.send_faults[SendFault::NoRoute as usize] = 7;
+        edge.records_written = 4;
+        edge.records_dropped[RecordFault::NoSpace as usize] = 5;
         render(&View { snapshot, edge: &edge, store: &store, started: at })
     }
 
@@ -341,6 +346,10 @@ mod tests {
             r#"tandem_probes_total{set="19",destination="sip:10.129.39.88:7010",result="fall"} 30"#,
             r#"tandem_dropped_total{cause="stray_ack"} 0"#,
             r#"tandem_send_errors_total{cause="no_route"} 7"#,
+            r#"tandem_sessions_ended_total{ending="caller_bye"} 0"#,
+            r#"tandem_sessions_ended_total{ending="quiet"} 6"#,
+            r#"tandem_records_dropped_total{cause="no_space"} 5"#,
+            "tandem_records_written_total 4",
             r#"tandem_reloads_total{result="failed"} 1"#,
             "tandem_received_datagrams_total 1099511627776",
             "tandem_last_reload_success_timestamp_seconds 1700000000.5",
@@ -383,6 +392,6 @@ mod tests {
         let view = View { snapshot: &Snapshot::default(), edge: &edge, store: &store, started: UNIX_EPOCH };
         let text = render(&view);
         assert!(text.contains("tandem_store_ok 0\n") && text.contains("tandem_requests_total 0\n"), "{text}");
-        assert!(!text.contains("tandem_sessions") && !text.contains("last_reload"), "{text}");
+        assert!(!text.contains("tandem_sessions{") && !text.contains("last_reload"), "{text}");
     }
 }

@@ -140,7 +140,7 @@ pub struct Totals {
     pub icmp: u64,
     /// ICMP errors about nothing that waited for an answer of that peer.
     pub stray_icmp: u64,
-    /// Sessions and calls that are over, by ending (`Ending::ALL`).
+    /// Sessions that are over and calls that never became one, in the order of [`Ending::ALL`].
     pub ended: [u64; Ending::ALL.len()],
     /// Pings within sessions that were sent.
     pub pings: u64,

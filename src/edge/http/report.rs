@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::moment::Moment;
+use crate::edge::moment::Moment;
 use crate::engine::dispatch::{Observation, Standing, Witness};
 use crate::engine::snapshot::{ClassView, DestinationView, SetView};
 
