@@ -46,7 +46,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("axum", &["src/edge/http.rs", "src/edge/http/"]),
     ("hyper", &["src/edge/check.rs", "src/edge/client.rs"]),
     ("hyper_util", &["src/edge/check.rs", "src/edge/client.rs"]),
-    ("http_body_util", &["src/edge/client.rs"]),
+    ("http_body_util", &["src/edge/check.rs", "src/edge/client.rs"]),
     ("prometheus", &["src/edge/metrics.rs", "src/edge/metrics/"]),
     ("backoff", &["src/edge/retry.rs"]),
     ("hickory_resolver", &["src/edge/resolve.rs"]),
