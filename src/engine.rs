@@ -22,7 +22,7 @@ use self::dialog::Dialogs;
 use self::dispatch::Dispatch;
 use self::event::{Drain, DropCause};
 use self::flow::{Fault, Flow};
-use self::probe::{Prober, Scene};
+use self::probe::{Agents, Prober, Scene};
 use self::proxy::{Owner, Proxy, World};
 use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
 use self::snapshot::Totals;
@@ -87,6 +87,7 @@ pub struct Engine {
     keys: Keys,
     proxy: Proxy,
     prober: Prober,
+    agents: Agents,
     transactions: Transactions<Owner>,
     dispatch: Dispatch,
     dialogs: Dialogs,
@@ -107,6 +108,7 @@ impl Engine {
         let for_probes = u64::from_le_bytes(*seed.last_chunk().expect("8 of 32 bytes"));
         Engine {
             prober: Prober::new(&keys, &listeners, timing, for_probes),
+            agents: Agents::new(),
             keys,
             proxy,
             transactions: Transactions::new(timing),
@@ -119,7 +121,7 @@ impl Engine {
 
     /// Takes one input and appends what is to be done. Cannot fail: what a peer sends is never our error.
     pub fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
-        let Engine { keys, proxy, prober, transactions, dispatch, dialogs, totals, happened } = self;
+        let Engine { keys, proxy, prober, agents, transactions, dispatch, dialogs, totals, happened } = self;
         let mut world = World { now, keys, transactions, dispatch, dialogs, totals, out };
         match input {
             Input::Received { flow, .. } | Input::Unframed { flow, .. } if !proxy.takes_from(&world, flow) => {
@@ -136,6 +138,7 @@ impl Engine {
             Input::Sets(sets) => {
                 let changes = world.dispatch.replace(sets, now);
                 prober.place(world.dispatch, now);
+                agents.place(world.dispatch, now);
                 world.out.push(Output::Event(Event::SetsReplaced(changes)));
             }
             Input::Wake => {
@@ -143,6 +146,7 @@ impl Engine {
                 world.dialogs.lapse(now.mono, LAPSES_A_TURN);
                 proxy.give_up_lookups(&mut world);
                 prober.wake(&mut scene(&mut world));
+                agents.wake(&mut scene(&mut world));
                 world.dispatch.wake(world.dialogs, now, world.out);
             }
             Input::Drain(drain) => proxy.drain(drain),
@@ -156,6 +160,7 @@ impl Engine {
             Input::Remembered(all) => world.dispatch.remember(all, now, world.out),
             Input::Checked { id, outcome } => prober.checked(&mut scene(&mut world), id, outcome),
             Input::Unchecked(id) => prober.unchecked(id),
+            Input::AgentSaid { id, body } => agents.said(&mut scene(&mut world), id, body),
         }
         for happened in happened.drain(..) {
             proxy.happened(&mut world, happened);
@@ -165,7 +170,7 @@ impl Engine {
     /// When `Input::Wake` is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         let calls = [self.transactions.next_deadline(), self.dialogs.next_deadline(), self.proxy.next_deadline()];
-        let health = [self.prober.next_deadline(), self.dispatch.next_deadline()];
+        let health = [self.prober.next_deadline(), self.agents.next_deadline(), self.dispatch.next_deadline()];
         calls.into_iter().chain(health).flatten().min()
     }
 

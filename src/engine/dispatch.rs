@@ -1,5 +1,6 @@
 //! Destination sets: what was loaded, who is fit, and who is next.
 
+mod agent;
 mod capacity;
 mod destination;
 mod failover;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use slotmap::SlotMap;
 use smallvec::SmallVec;
 
+pub use agent::{Agent, AgentView, AgentWord, LONGEST_LINE, MOST_PERCENT, Wish};
 pub use capacity::{Capacity, Limits};
 pub use destination::{Destination, DestinationId, Row, RowState, Set, SetId, Sets};
 pub use failover::{BadOutcome, Failover, RetryOn};
@@ -71,6 +73,10 @@ pub struct Policy {
     pub probing: Arc<Probing>,
     /// How some of them are probed instead, by the `destination` column.
     pub probing_instead: Vec<(String, Arc<Probing>)>,
+    /// How they are asked what they want themselves; none: they are not.
+    pub agent: Option<Arc<Agent>>,
+    /// How some of them are asked instead, by the `destination` column.
+    pub agent_instead: Vec<(String, Option<Arc<Agent>>)>,
     /// How their health is judged.
     pub judgement: Judgement,
     /// How much they may be given.
@@ -91,6 +97,8 @@ impl Policy {
             failover: Failover::default(),
             probing: Arc::default(),
             probing_instead: Vec::new(),
+            agent: None,
+            agent_instead: Vec::new(),
             judgement: Judgement::default(),
             capacity: Capacity::default(),
             panic: Panic::default(),
@@ -100,6 +108,12 @@ impl Policy {
     /// How the destination of that URI is probed.
     pub fn probing_of(&self, uri: &str) -> &Arc<Probing> {
         self.probing_instead.iter().find(|(one, _)| one == uri).map_or(&self.probing, |(_, probing)| probing)
+    }
+
+    /// How the agent of the destination of that URI is asked.
+    pub fn agent_of(&self, uri: &str) -> Option<&Arc<Agent>> {
+        let own = self.agent_instead.iter().find(|(one, _)| one == uri);
+        own.map_or(&self.agent, |(_, agent)| agent).as_ref()
     }
 
     /// How long a call may take before its trial of a destination counts as lost.
@@ -250,10 +264,11 @@ impl Dispatch {
         let Some(state) = sets.get_mut(&set) else { return Planned::Empty };
         let SetState { policy, members, .. } = state;
         fit.clear();
-        let (mut slow, mut full, mut sessions) = (false, 0, 0);
+        let (mut slow, mut agents, mut full, mut sessions) = (false, false, 0, 0);
         for (id, found) in members.iter().filter_map(|&id| Some((id, destinations.get(id)?))) {
             let has = load.sessions(id);
             sessions += has;
+            agents |= found.heard.is_some();
             // What is no call takes no room.
             let fitness = match (found.fitness(&policy.judgement, has, now), turn) {
                 (Fitness::Full, Turn::Other) => Fitness::Fit,
@@ -269,7 +284,7 @@ impl Dispatch {
                     priority: found.row.priority,
                     share,
                     load: has,
-                    capacity: found.limits.sessions,
+                    capacity: found.limits_now(now).sessions,
                     latency: found.condition.call_latency(now).as_secs_f64(),
                 });
             }
@@ -287,7 +302,10 @@ impl Dispatch {
             let has_room = |judgement: &Judgement, id, found: &Destination| {
                 !calls || found.has_room(judgement, load.sessions(id), now)
             };
-            panic::check(state, destinations, fit, full, has_room);
+            panic::check(state, destinations, fit, full, now, has_room);
+        }
+        if agents {
+            agent::weigh(fit, |id| destinations.get(id).map_or(100, |found| found.wanted(now)));
         }
         if turn == Turn::Other && !state.panicking {
             let trusted = |one: &Candidate| destinations.get(one.id).is_some_and(|it| !it.condition.is_ejected(now));
@@ -343,7 +361,7 @@ impl Dispatch {
                     PanicMode::Fail => false,
                 })
             }
-            Fitness::Ordered(_) | Fitness::Unresolved | Fitness::Full => false,
+            Fitness::Ordered(_) | Fitness::Unresolved | Fitness::Agent(_) | Fitness::Full => false,
         }
     }
 
@@ -466,9 +484,10 @@ fn view_destination(
         since: condition.since,
         why: condition.why(judgement, now.mono),
         fitness: destination.fitness(judgement, load.sessions(id), now.mono),
-        limits: destination.limits,
+        limits: destination.limits_now(now.mono),
         probed: !condition.probing().checks.is_empty(),
-        share: condition.share(judgement, now.mono),
+        share: condition.share(judgement, now.mono) * destination.wanted(now.mono) / 100,
+        agent: destination.heard.as_ref().map(|heard| heard.view(now.mono)),
         penalty: condition.penalty(judgement, now.mono),
         kept: condition.keep(judgement, now.mono),
         latencies: *condition.latencies(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::engine::dispatch::{
-    DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why, Witness,
+    AgentView, DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why, Witness,
 };
 use crate::engine::event::{Drain, DropCause};
 
@@ -77,12 +77,14 @@ pub struct DestinationView {
     pub why: Why,
     /// Whether a new request may go there.
     pub fitness: Fitness,
-    /// What it may be given.
+    /// What it may be given now.
     pub limits: Limits,
     /// Whether it is probed.
     pub probed: bool,
     /// How much of its weight it gets now, in percent.
     pub share: u32,
+    /// What its agent says; none: it has none.
+    pub agent: Option<AgentView>,
     /// The penalty for flapping; 0 if the set does not damp.
     pub penalty: u32,
     /// What is worth keeping over a restart.

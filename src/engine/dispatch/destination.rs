@@ -6,6 +6,7 @@ use std::sync::Arc;
 use slotmap::new_key_type;
 
 use super::Policy;
+use super::agent::{Heard, Wish};
 use super::capacity::{Limits, Pace};
 use super::fitness::Fitness;
 use super::health::{Condition, Health, Judgement, Meaning};
@@ -96,8 +97,10 @@ pub struct Destination {
     /// Whether the answers to its probes name that port, so that the next one will name another.
     pub(super) probes_name_port: bool,
     pub(crate) condition: Condition,
+    /// What its agent has said; none: it has none.
+    pub(crate) heard: Option<Box<Heard>>,
     pub(super) counts: Counts,
-    /// What it may be given.
+    /// What it may be given, whatever its agent wants.
     pub limits: Limits,
     pub(super) pace: Pace,
     key: u32,
@@ -122,6 +125,7 @@ impl Destination {
             mrcp_port: None,
             probes_name_port: false,
             condition: Condition::new(Arc::clone(policy.probing_of(&row.uri)), now),
+            heard: policy.agent_of(&row.uri).map(|agent| Box::new(Heard::new(Arc::clone(agent)))),
             limits: policy.capacity.limits(&row.attrs),
             pace: Pace::default(),
             counts: Counts::default(),
@@ -150,6 +154,9 @@ impl Destination {
         if !self.row.is_resolved() {
             return Fitness::Unresolved;
         }
+        if let Some(word) = self.wish(now).and_then(Wish::refusal) {
+            return Fitness::Agent(word);
+        }
         match self.condition.health_and_trial(judgement, now) {
             (Health::Unknown, true) => Fitness::OnTrial,
             (Health::Up | Health::Unknown, _) if self.has_room(judgement, sessions, now) => Fitness::Fit,
@@ -162,9 +169,9 @@ impl Destination {
 impl Destination {
     /// Whether it may have one more call beside so many sessions.
     pub(super) fn has_room(&self, judgement: &Judgement, sessions: u64, now: Instant) -> bool {
+        let limits = self.limits_now(now);
         let share = || self.condition.share(judgement, now);
-        (self.limits == Limits::default())
-            || self.limits.have_room(sessions, share()) && self.pace.has_room(&self.limits, now)
+        (limits == Limits::default()) || limits.have_room(sessions, share()) && self.pace.has_room(&limits, now)
     }
 }
 
