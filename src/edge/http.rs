@@ -34,8 +34,8 @@ use idle::IdleListener;
 
 pub use moment::{BadMoment, Moment};
 pub use report::{
-    AddressStory, DestinationReport, DestinationStory, LatencyReport, ObservationReport, OrderReport, SetReport,
-    SetsReport,
+    AddressStory, AgentReport, DestinationReport, DestinationStory, LatencyReport, ObservationReport, OrderReport,
+    SetReport, SetsReport,
 };
 
 /// How long an answer may take before 503 is given instead; a reload may take longer.
