@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tandem::config::Config;
-use tandem::engine::dispatch::{Check, CheckKind, Damping, Judgement, Probing, SipProbe, SlowStart};
+use tandem::engine::dispatch::{Agent, Check, CheckKind, Damping, Judgement, Probing, SipProbe, SlowStart};
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/tandem.toml");
 
@@ -109,6 +109,9 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
     ];
     let probing = Probing { checks: kinds.map(Check::new).into(), ..Probing::default() };
     assert_eq!(*policy.probing, probing);
+    assert_eq!(policy.agent.as_deref(), Some(&Agent::new(9001)));
+    let own = policy.agent_of("sip:127.0.0.1:7010").map(|agent| (agent.port, agent.fall));
+    assert_eq!(own, Some((9010, 3)));
     let (uri, own) = &policy.probing_instead[0];
     assert_eq!((uri.as_str(), own.checks[1].fall), ("sip:127.0.0.1:7010", 3));
 }
@@ -120,4 +123,5 @@ fn set_19_is_not_probed_and_its_calls_are_watched() {
     assert_eq!((policy.set.0, policy.probing.checks.len()), (19, 0));
     assert_eq!(policy.judgement, Judgement::default());
     assert!(policy.judgement.observe.enabled);
+    assert_eq!(policy.agent, None);
 }
