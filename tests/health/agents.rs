@@ -30,7 +30,8 @@ fn listen<'a>(bench: &mut Bench, time: Duration, answer: impl Fn(&str) -> Option
     while bench.time() < end {
         let seen = bench.agents.len();
         bench.pass(Duration::from_millis(50).min(end - bench.time()));
-        for (id, at) in bench.agents[seen..].to_vec() {
+        let new = bench.agents[seen..].to_vec();
+        for (id, at) in new {
             bench.handle(Input::AgentSaid { id, body: answer(&at).map(str::as_bytes) });
         }
     }
