@@ -12,6 +12,7 @@ mod panic;
 mod reference;
 mod reload;
 mod select;
+mod turn;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -35,6 +36,7 @@ pub use health::{
 pub use order::{Order, Standing};
 pub use panic::{Panic, PanicMode};
 pub use select::{Algorithm, PriorityOrder};
+pub use turn::Turn;
 pub use watch::{NoSuchDestination, Remembered};
 
 #[cfg(test)]
@@ -44,7 +46,7 @@ pub(crate) use health::{Condition, Seen};
 use self::select::{Candidate, Turns};
 use self::watch::Draining;
 use crate::engine::clock::{Instant, Now};
-use crate::engine::sip::{Method, Reply};
+use crate::engine::sip::Reply;
 use crate::engine::snapshot::{DestinationView, SetView};
 use crate::engine::wheel::Wheel;
 
@@ -119,33 +121,6 @@ impl Policy {
     /// How long a call may take before its trial of a destination counts as lost.
     fn longest_try(&self) -> Duration {
         self.failover.first_response_timeout + self.failover.final_timeout + LATE
-    }
-}
-
-/// Whose turn a plan takes: discovery by OPTIONS must not step the turn of INVITEs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// An initial INVITE's.
-    Session,
-    /// Any other request's outside a dialog.
-    Other,
-}
-
-impl Turn {
-    /// Whose turn a request outside a dialog takes.
-    pub(crate) fn of(method: Method<'_>) -> Self {
-        match method {
-            Method::Invite => Turn::Session,
-            Method::Ack | Method::Bye | Method::Cancel | Method::Options | Method::Other(_) => Turn::Other,
-        }
-    }
-
-    /// What its outcomes are witnesses of.
-    pub(crate) fn witness(self) -> Witness {
-        match self {
-            Turn::Session => Witness::Traffic,
-            Turn::Other => Witness::Other,
-        }
     }
 }
 
