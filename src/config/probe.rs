@@ -1,5 +1,6 @@
 //! `[set.probe]` and `[[set.destination]]`: how a set asks its destinations whether they are there, and (`agent`) what they
-//! want. What a destination's own table does not say, its set's does; what a probe's own table does not say, `[set.probe]` does; then come the defaults.
+//! want. What a destination's own table does not say, its set's does; what a probe's own table does not say, `[set.probe]`
+//! does; then come the defaults.
 
 mod reach;
 

@@ -199,7 +199,18 @@ fn report_health(change: &HealthChange) {
 /// That it takes calls or takes none is told, how many it wants only to who asks for more: that may change every few seconds.
 fn report_agent(change: &AgentChange) {
     let AgentChange { set, uri, address, old, new } = change;
-    let (set, address, share, sessions) = (set.0, elsewhere(uri, *address), new.share, new.sessions);
+    let (set, address, was) = (set.0, elsewhere(uri, *address), old.refusal().map(AgentWord::name));
+    let Some(new) = new else {
+        info!(
+            set,
+            destination = uri,
+            address,
+            was,
+            "destination's agent is silent: what it said does not hold any more"
+        );
+        return;
+    };
+    let (share, sessions) = (new.share, new.sessions);
     match (old.refusal(), new.refusal()) {
         (old, new) if old == new => {
             debug!(set, destination = uri, address, share, sessions, "destination's agent wants another share");
@@ -208,8 +219,7 @@ fn report_agent(change: &AgentChange) {
             let (agent, reason) = (word.name(), &new.reason);
             info!(set, destination = uri, address, agent, reason, "destination's agent wants no calls");
         }
-        (old, None) => {
-            let was = old.map(AgentWord::name);
+        (_, None) => {
             info!(set, destination = uri, address, share, sessions, was, "destination's agent wants calls again");
         }
     }
@@ -447,11 +457,12 @@ mod tests {
     fn an_agents_refusal_is_told_with_its_reason_and_its_share_only_to_who_asks_for_more() {
         let refusing = Wish { state: Some(AgentWord::Stopped), reason: "by hand\n".to_owned(), ..Wish::default() };
         let half = Wish { share: 50, sessions: Some(30), ..Wish::default() };
-        let steps = [Wish::default(), half.clone(), refusing, half];
+        let steps = [Wish::default(), half.clone(), refusing, half].map(Some);
+        let steps = [&steps[..], &[None]].concat();
         let (set, uri) = (SetId(19), "sip:10.129.39.88:7010".to_owned());
         let address = "10.129.39.88:7010".parse().expect("an address");
-        let change = |step: &[Wish]| {
-            let (uri, old, new) = (uri.clone(), step[0].clone(), step[1].clone());
+        let change = |step: &[Option<Wish>]| {
+            let (uri, old, new) = (uri.clone(), step[0].clone().unwrap_or_default(), step[1].clone());
             Event::Agent(Box::new(AgentChange { set, uri, address, old, new }))
         };
         let events: Vec<_> = steps.windows(2).map(change).collect();
@@ -463,10 +474,12 @@ mod tests {
              reason=\"by hand\\n\"\n",
             "INFO destination's agent wants calls again set=19 destination=\"sip:10.129.39.88:7010\" share=50 sessions=30 \
              was=\"stopped\"\n",
+            "INFO destination's agent is silent: what it said does not hold any more set=19 \
+             destination=\"sip:10.129.39.88:7010\"\n",
         ]) {
             assert!(line.ends_with(words), "{line}{words}");
         }
-        assert_eq!((all.len(), lines(&LogConfig::default(), &events).len()), (3, 2));
+        assert_eq!((all.len(), lines(&LogConfig::default(), &events).len()), (4, 3));
     }
 
     #[test]

@@ -280,8 +280,8 @@ pub struct AgentChange {
     pub address: SocketAddr,
     /// Before.
     pub old: Wish,
-    /// Now; all that it may have, if the agent has said nothing for too long.
-    pub new: Wish,
+    /// Now; none: the agent has been silent for so long that what it said does not hold.
+    pub new: Option<Wish>,
 }
 
 /// What an operator sees of an initial INVITE. Text of the caller's is shown with control characters escaped.

@@ -114,10 +114,15 @@ impl Heard {
         self.until.filter(|until| *until > now)
     }
 
-    /// Compares what it wants with what was told last: before and now, if that is another.
-    pub(super) fn turn(&mut self, now: Instant) -> Option<(Wish, Wish)> {
-        let new = self.wish(now).cloned().unwrap_or_default();
-        (new != self.told).then(|| (std::mem::replace(&mut self.told, new.clone()), new))
+    /// Compares what it wants with what was told last: before and now, if that is another; none now: it is silent.
+    pub(super) fn turn(&mut self, now: Instant) -> Option<(Wish, Option<Wish>)> {
+        let nothing = Wish::default();
+        let new = self.wish(now);
+        if *new.unwrap_or(&nothing) == self.told {
+            return None;
+        }
+        let new = new.cloned();
+        Some((std::mem::replace(&mut self.told, new.clone().unwrap_or_default()), new))
     }
 
     pub(super) fn view(&self, now: Instant) -> AgentView {
@@ -199,12 +204,12 @@ mod tests {
             if body.is_some() {
                 heard.hear(body, at(millis));
             }
-            heard.turn(at(millis).mono).map(|(old, new)| (old.share, new.share))
+            heard.turn(at(millis).mono).map(|(old, new)| (old.share, new.map(|new| new.share)))
         };
         assert_eq!(told(Some(b"100% up ready"), 0), None, "nothing else than before");
-        assert_eq!(told(Some(b"50%"), 1000), Some((100, 50)));
+        assert_eq!(told(Some(b"50%"), 1000), Some((100, Some(50))));
         assert_eq!(told(Some(b"50%"), 2000), None);
-        assert_eq!(told(None, 60_000), Some((50, 100)));
+        assert_eq!(told(None, 60_000), Some((50, None)));
         assert_eq!(told(None, 61_000), None);
     }
 }
