@@ -24,7 +24,7 @@ use self::dispatch::Dispatch;
 use self::event::{Drain, DropCause};
 use self::flow::{Fault, Flow};
 use self::keeper::Keeper;
-use self::probe::Prober;
+use self::probe::{Agents, Prober};
 use self::proxy::{Owner, Proxy, World};
 use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
 use self::snapshot::Totals;
@@ -92,6 +92,7 @@ pub struct Engine {
     proxy: Proxy,
     prober: Prober,
     keeper: Keeper,
+    agents: Agents,
     transactions: Transactions<Owner>,
     dispatch: Dispatch,
     dialogs: Dialogs,
@@ -110,6 +111,7 @@ impl Engine {
         Engine {
             prober: Prober::new(&keys, &listeners, timing, for_probes),
             keeper: Keeper::new(&keys, &listeners, timing, records),
+            agents: Agents::new(),
             keys,
             proxy,
             transactions: Transactions::new(timing),
@@ -122,7 +124,7 @@ impl Engine {
 
     /// Takes one input and appends what is to be done. Cannot fail: what a peer sends is never our error.
     pub fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
-        let Engine { keys, proxy, prober, keeper, transactions, dispatch, dialogs, totals, happened } = self;
+        let Engine { keys, proxy, prober, agents, keeper, transactions, dispatch, dialogs, totals, happened } = self;
         let mut world = World { now, keys, transactions, dispatch, dialogs, totals, out };
         match input {
             Input::Received { flow, .. } | Input::Unframed { flow, .. } if !proxy.takes_from(&world, flow) => {
@@ -142,12 +144,14 @@ impl Engine {
             Input::Sets(sets) => {
                 let changes = world.dispatch.replace(sets, now);
                 prober.place(world.dispatch, now);
+                agents.place(world.dispatch, now);
                 world.out.push(Output::Event(Event::SetsReplaced(changes)));
             }
             Input::Wake => {
                 world.transactions.wake(now.mono, world.out, happened);
                 proxy.give_up_lookups(&mut world);
                 prober.wake(&mut probing(&mut world));
+                agents.wake(&mut probing(&mut world));
                 keeper.wake(&mut keeping(&mut world));
                 world.dispatch.wake(world.dialogs, now, world.out);
             }
@@ -162,6 +166,7 @@ impl Engine {
             Input::Remembered(all) => world.dispatch.remember(all, now, world.out),
             Input::Checked { id, outcome } => prober.checked(&mut probing(&mut world), id, outcome),
             Input::Unchecked(id) => prober.unchecked(id),
+            Input::AgentSaid { id, body } => agents.said(&mut probing(&mut world), id, body),
             Input::End(which) => {
                 let keys = world.keys;
                 keeper.order_end(&mut keeping(&mut world), keys, which);
@@ -176,9 +181,10 @@ impl Engine {
 
     /// When `Input::Wake` is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let calls = [self.transactions.next_deadline(), self.dialogs.next_deadline(), self.proxy.next_deadline()];
-        let health = [self.prober.next_deadline(), self.keeper.next_deadline(), self.dispatch.next_deadline()];
-        calls.into_iter().chain(health).flatten().min()
+        let calls = [self.transactions.next_deadline(), self.proxy.next_deadline()];
+        let sessions = [self.dialogs.next_deadline(), self.keeper.next_deadline()];
+        let health = [self.prober.next_deadline(), self.agents.next_deadline(), self.dispatch.next_deadline()];
+        calls.into_iter().chain(sessions).chain(health).flatten().min()
     }
 
     /// The last observations of a destination by address, oldest first; empty if it is not loaded.

@@ -22,7 +22,7 @@ use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
 use crate::edge::udp::{BindError, Sockets, Waker};
 use crate::engine::dispatch::{NoSuchDestination, Outcome, Remembered, SetId, Sets, Standing};
-use crate::engine::event::{Changes, CheckId, Drain, Event, Input, LookupId};
+use crate::engine::event::{AgentId, Changes, CheckId, Drain, Event, Input, LookupId};
 use crate::engine::flow::{HostPort, Listener, Transport};
 use crate::engine::{self, Engine, Now, Snapshot};
 
@@ -224,17 +224,24 @@ impl Handle {
         self.order(|done| Order::History(set, uri.to_owned(), done)).await
     }
 
-    /// Tells how a check of [`Asked`] has ended.
+    /// Tells how a check of [`Asked::Check`] has ended.
     pub async fn checked(&self, id: CheckId, outcome: Outcome) -> Result<(), Gone> {
         self.0.orders.send(Order::Checked(id, outcome)).await.map_err(|_| Gone)?;
         self.0.waker.0.wake();
         Ok(())
     }
 
-    /// Tells that a check of [`Asked`] could not be made, for reasons of our own, and counts it.
+    /// Tells that a check of [`Asked::Check`] could not be made, for reasons of our own, and counts it.
     pub async fn unchecked(&self, id: CheckId) -> Result<(), Gone> {
         self.0.counters.not_checked();
         self.0.orders.send(Order::Unchecked(id)).await.map_err(|_| Gone)?;
+        self.0.waker.0.wake();
+        Ok(())
+    }
+
+    /// Tells what the agent of [`Asked::Agent`] has answered; none: nothing good.
+    pub async fn agent_said(&self, id: AgentId, body: Option<Vec<u8>>) -> Result<(), Gone> {
+        self.0.orders.send(Order::AgentSaid(id, body)).await.map_err(|_| Gone)?;
         self.0.waker.0.wake();
         Ok(())
     }
@@ -270,6 +277,10 @@ impl Handle {
     /// Starts to write records, counted among [`Handle::edge_counters`].
     fn start_records(&self, config: &RecordsConfig, node: &str) -> io::Result<Records> {
         Records::start(config, node, Arc::clone(&self.0.counters))
+    }
+
+    fn not_asked(&self) {
+        self.0.counters.not_checked();
     }
 
     fn not_kept(&self) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tandem::engine::dispatch::{Observation, Policy, RetryOn, Row, RowState, Set, SetId, Sets};
-use tandem::engine::event::{CheckId, CheckTarget, LookupId};
+use tandem::engine::event::{AgentId, CheckId, CheckTarget, LookupId};
 use tandem::engine::flow::{ConnectionId, Flow, HostPort, Listener, ListenerId, Role, Transport};
 use tandem::engine::route::{Action, Condition, Pattern, Rewrite, Rule, Target};
 use tandem::engine::sip::Message;
@@ -94,6 +94,8 @@ pub(crate) struct Bench {
     pub(crate) lookups: Vec<(LookupId, String)>,
     /// What destinations are asked by other means than SIP, and how long that may take.
     pub(crate) checks: Vec<(CheckId, CheckTarget, Duration)>,
+    /// Each agent that was to be asked: by what id, and where.
+    pub(crate) agents: Vec<(AgentId, String)>,
     /// Every connection that was to be closed.
     pub(crate) closed: Vec<u64>,
 }
@@ -172,8 +174,8 @@ impl Bench {
         change(&mut config);
         let transports = config.listeners.iter().map(|listener| listener.transport).collect();
         let (engine, now) = (Engine::new(config, [3; 32]), Duration::ZERO);
-        let (events, lookups, checks, closed) = Default::default();
-        let mut bench = Bench { engine, now, transports, events, lookups, checks, closed };
+        let (events, lookups, checks, agents, closed) = Default::default();
+        let mut bench = Bench { engine, now, transports, events, lookups, checks, agents, closed };
         bench.load(set_19(&SERVERS));
         bench
     }
@@ -268,6 +270,7 @@ impl Bench {
                 Output::Close(connection) => self.closed.push(connection.0),
                 Output::Event(event) => self.events.push(event),
                 Output::Check { id, target, timeout } => self.checks.push((id, target, timeout)),
+                Output::AskAgent { id, address, path, .. } => self.agents.push((id, format!("{address}{path}"))),
                 Output::Resolve { id, host, port, transport } => {
                     self.lookups.push((id, format!("{host} {port:?} {}", transport.name())));
                 }

@@ -1,5 +1,7 @@
 //! A real node on 127.0.0.1:0: its sets, its HTTP surface, its commands; and what is shipped beside it.
 
+#[path = "server/agents.rs"]
+mod agents;
 #[path = "server/checks.rs"]
 mod checks;
 #[path = "server/commands.rs"]

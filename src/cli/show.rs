@@ -6,7 +6,8 @@ use super::surface::{Surface, Told, Where, find_set, find_uri, path_of, title};
 use super::table::{self, Cell, Tone};
 use super::{Failure, block_on, term};
 use crate::edge::http::{
-    AddressStory, DestinationReport, DestinationStory, ObservationReport, OrderReport, SetReport, SetsReport,
+    AddressStory, AgentReport, DestinationReport, DestinationStory, ObservationReport, OrderReport, SetReport,
+    SetsReport,
 };
 use crate::edge::moment::Moment;
 
@@ -117,6 +118,13 @@ pub(super) fn why(one: &DestinationReport) -> String {
     if one.address.is_none() {
         return "its name has no address".to_owned();
     }
+    if let Some(AgentReport { refuses: Some(word), reason, .. }) = &one.agent {
+        return if reason.is_empty() {
+            format!("its agent says {word}")
+        } else {
+            format!("its agent says {word}: {reason}")
+        };
+    }
     match (one.fit, one.weight) {
         (true, 0) => format!("{}; weight 0 gets nothing while others have more", one.why),
         _ => one.why.clone(),
@@ -170,6 +178,10 @@ fn facts(one: &DestinationReport, now: SystemTime) -> Vec<Vec<Cell>> {
         fact("room", room, Tone::Plain);
     }
     fact("share", format!("{}% of weight {}, priority {}", one.share_percent, one.weight, one.priority), Tone::Plain);
+    if let Some(agent) = &one.agent {
+        let (text, tone) = agent_fact(agent, now);
+        fact("agent", text, tone);
+    }
     let penalty = if one.penalty > 0 { format!(", penalty {}", one.penalty) } else { String::new() };
     fact("falls", format!("{}, ejections {}{penalty}", one.falls, one.ejections), Tone::Plain);
     let means: Vec<_> =
@@ -193,6 +205,26 @@ fn room(one: &DestinationReport) -> Option<String> {
         one.resources.iter().map(|class| format!("{} {}", class.class, of(class.sessions, class.max_sessions)));
     let room: Vec<_> = all.into_iter().chain(classes).collect();
     (!room.is_empty()).then(|| room.join(", "))
+}
+
+/// What its agent says.
+fn agent_fact(agent: &AgentReport, now: SystemTime) -> (String, Tone) {
+    let AgentReport { speaks, line, at, silences, unknown_words, .. } = agent;
+    let tone = if *speaks { Tone::Plain } else { Tone::Doubtful };
+    let said = at.map(|at| format!("said {line:?} {}", ago(at, now)));
+    let mut text = match (said, speaks) {
+        (Some(said), true) => said,
+        (Some(said), false) => format!("{said}, too long ago to count"),
+        (None, _) => "has said nothing yet".to_owned(),
+    };
+    if *speaks {
+        let sessions = agent.max_sessions.map(|most| format!(", {most} sessions at most")).unwrap_or_default();
+        text += &format!(": {}% of its weight{sessions}", agent.share_percent);
+    }
+    if *silences + *unknown_words > 0 {
+        text += &format!("; {silences} times silent, {unknown_words} unknown words");
+    }
+    (text, tone)
 }
 
 fn print_observations(one: &AddressStory, node: &str) {
@@ -266,6 +298,7 @@ pub(super) mod tests {
             fitness: "fit".to_owned(),
             probed: true,
             share_percent: 100,
+            agent: None,
             penalty: 0,
             sessions: 0,
             sessions_peak: 0,
@@ -275,6 +308,22 @@ pub(super) mod tests {
             falls: 0,
             ejections: 0,
             latency: BTreeMap::new(),
+        }
+    }
+
+    /// An agent that said that.
+    fn agent(line: &str, refuses: Option<&str>) -> AgentReport {
+        AgentReport {
+            speaks: true,
+            share_percent: 75,
+            max_sessions: Some(30),
+            refuses: refuses.map(str::to_owned),
+            reason: String::new(),
+            line: line.to_owned(),
+            at: Some(EPOCH),
+            answers: 1,
+            silences: 0,
+            unknown_words: 0,
         }
     }
 
@@ -301,6 +350,9 @@ pub(super) mod tests {
         assert_eq!(why(&idle), "it answers; weight 0 gets nothing while others have more");
         let nowhere = DestinationReport { address: None, fit: false, ..fit.clone() };
         assert_eq!(why(&nowhere), "its name has no address");
+        let mut stopped = fit.clone();
+        (stopped.fit, stopped.agent) = (false, Some(agent("stopped", Some("stopped"))));
+        assert_eq!(why(&stopped), "its agent says stopped");
         let mut ordered = DestinationReport { fit: false, health: "down".to_owned(), ..fit };
         ordered.order.order = "maint".to_owned();
         assert_eq!(why(&ordered), "maint by table");
@@ -324,6 +376,21 @@ pub(super) mod tests {
         assert_eq!(name_of(&destination("sip:10.0.0.1:7010", "10.0.0.1:7010")), "sip:10.0.0.1:7010");
         assert_eq!(name_of(&destination("sip:tts.test", "10.0.0.1:5060")), "sip:tts.test (10.0.0.1:5060)");
         assert_eq!(name_of(&destination("sip:tts.test", "")), "sip:tts.test");
+    }
+
+    #[test]
+    fn an_agent_is_told_with_its_own_words() {
+        let now = EPOCH.0 + Duration::from_secs(3);
+        let said = AgentReport { unknown_words: 2, ..agent("75% maxconn:30 x y", None) };
+        let (text, tone) = agent_fact(&said, now);
+        let wanted = "said \"75% maxconn:30 x y\" 3s ago: 75% of its weight, 30 sessions at most; 0 times silent, 2 unknown words";
+        assert_eq!((text.as_str(), tone), (wanted, Tone::Plain));
+        let silent = AgentReport { speaks: false, silences: 9, unknown_words: 0, ..said };
+        let (text, tone) = agent_fact(&silent, now);
+        let wanted = "said \"75% maxconn:30 x y\" 3s ago, too long ago to count; 9 times silent, 0 unknown words";
+        assert_eq!((text.as_str(), tone), (wanted, Tone::Doubtful));
+        let new = AgentReport { at: None, silences: 0, ..silent };
+        assert_eq!(agent_fact(&new, now).0, "has said nothing yet");
     }
 
     #[test]

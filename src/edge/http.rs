@@ -32,8 +32,8 @@ use crate::engine::dispatch::{Observation, SetId, Standing};
 use idle::IdleListener;
 
 pub use report::{
-    AddressStory, ClassReport, DestinationReport, DestinationStory, LatencyReport, ObservationReport, OrderReport,
-    SetReport, SetsReport,
+    AddressStory, AgentReport, ClassReport, DestinationReport, DestinationStory, LatencyReport, ObservationReport,
+    OrderReport, SetReport, SetsReport,
 };
 
 /// How long an answer may take before 503 is given instead; a reload may take longer.

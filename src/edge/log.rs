@@ -13,8 +13,8 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::edge::moment::Moment;
 use crate::engine::Event;
-use crate::engine::dispatch::Health;
-use crate::engine::event::{HealthChange, Record};
+use crate::engine::dispatch::{AgentWord, Health};
+use crate::engine::event::{AgentChange, HealthChange, Record};
 
 /// Lines that may wait for standard error before further ones are dropped: a few seconds of calls.
 const QUEUE: usize = 32_768;
@@ -146,6 +146,7 @@ pub fn report(event: &Event) {
             info!(added = changes.added, removed = changes.removed, changed = changes.changed, "sets replaced");
         }
         Event::Health(change) => report_health(change),
+        Event::Agent(change) => report_agent(change),
         Event::Ordered { set, uri, address, old, standing, sessions } => info!(
             set = set.0,
             destination = uri,
@@ -216,6 +217,35 @@ fn report_health(change: &HealthChange) {
     }
 }
 
+/// That it takes calls or takes none is told, how many it wants only to who asks for more: that may change every few seconds.
+fn report_agent(change: &AgentChange) {
+    let AgentChange { set, uri, address, old, new } = change;
+    let (set, address, was) = (set.0, elsewhere(uri, *address), old.refusal().map(AgentWord::name));
+    let Some(new) = new else {
+        info!(
+            set,
+            destination = uri,
+            address,
+            was,
+            "destination's agent is silent: what it said does not hold any more"
+        );
+        return;
+    };
+    let (share, sessions) = (new.share, new.sessions);
+    match (old.refusal(), new.refusal()) {
+        (old, new) if old == new => {
+            debug!(set, destination = uri, address, share, sessions, "destination's agent wants another share");
+        }
+        (_, Some(word)) => {
+            let (agent, reason) = (word.name(), &new.reason);
+            info!(set, destination = uri, address, agent, reason, "destination's agent wants no calls");
+        }
+        (_, None) => {
+            info!(set, destination = uri, address, share, sessions, was, "destination's agent wants calls again");
+        }
+    }
+}
+
 /// The address of a destination whose URI does not name it.
 fn elsewhere(uri: &str, address: SocketAddr) -> Option<String> {
     let address = address.to_string();
@@ -252,7 +282,7 @@ mod tests {
     use std::time::SystemTime;
 
     use crate::engine::dispatch::{
-        Meaning, NoSuchDestination, Observation, Order, Outcome, SetId, Standing, Why, Witness,
+        Meaning, NoSuchDestination, Observation, Order, Outcome, SetId, Standing, Why, Wish, Witness,
     };
     use crate::engine::event::{Call, Changes, DropCause, Ending};
     use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
@@ -485,6 +515,35 @@ mod tests {
             assert!(line.ends_with(words), "{line}{words}");
         }
         assert_eq!(lines.len(), 5);
+    }
+
+    #[test]
+    fn an_agents_refusal_is_told_with_its_reason_and_its_share_only_to_who_asks_for_more() {
+        let refusing = Wish { state: Some(AgentWord::Stopped), reason: "by hand\n".to_owned(), ..Wish::default() };
+        let half = Wish { share: 50, sessions: Some(30), ..Wish::default() };
+        let steps = [Wish::default(), half.clone(), refusing, half].map(Some);
+        let steps = [&steps[..], &[None]].concat();
+        let (set, uri) = (SetId(19), "sip:10.129.39.88:7010".to_owned());
+        let address = "10.129.39.88:7010".parse().expect("an address");
+        let change = |step: &[Option<Wish>]| {
+            let (uri, old, new) = (uri.clone(), step[0].clone().unwrap_or_default(), step[1].clone());
+            Event::Agent(Box::new(AgentChange { set, uri, address, old, new }))
+        };
+        let events: Vec<_> = steps.windows(2).map(change).collect();
+        let trace = LogConfig { filter: "trace".to_owned(), ..LogConfig::default() };
+        let all = lines(&trace, &events);
+        for (line, words) in all.iter().zip([
+            "DEBUG destination's agent wants another share set=19 destination=\"sip:10.129.39.88:7010\" share=50 sessions=30\n",
+            "INFO destination's agent wants no calls set=19 destination=\"sip:10.129.39.88:7010\" agent=\"stopped\" \
+             reason=\"by hand\\n\"\n",
+            "INFO destination's agent wants calls again set=19 destination=\"sip:10.129.39.88:7010\" share=50 sessions=30 \
+             was=\"stopped\"\n",
+            "INFO destination's agent is silent: what it said does not hold any more set=19 \
+             destination=\"sip:10.129.39.88:7010\"\n",
+        ]) {
+            assert!(line.ends_with(words), "{line}{words}");
+        }
+        assert_eq!((all.len(), lines(&LogConfig::default(), &events).len()), (4, 3));
     }
 
     #[test]

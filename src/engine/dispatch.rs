@@ -1,5 +1,6 @@
 //! Destination sets: what was loaded, who is fit, and who is next.
 
+mod agent;
 mod capacity;
 mod destination;
 mod failover;
@@ -12,6 +13,7 @@ mod reference;
 mod reload;
 mod select;
 mod session;
+mod turn;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -22,6 +24,7 @@ use std::time::Duration;
 use slotmap::SlotMap;
 use smallvec::SmallVec;
 
+pub use agent::{Agent, AgentView, AgentWord, LONGEST_LINE, MOST_PERCENT, Wish};
 pub use capacity::{Capacity, ClassLimit, Limits, ResourceClass};
 pub use destination::{Destination, DestinationId, Row, RowState, Set, SetId, Sets};
 pub use failover::{BadOutcome, Failover, RetryOn};
@@ -35,6 +38,7 @@ pub use order::{Order, Standing};
 pub use panic::{Panic, PanicMode};
 pub use select::{Algorithm, PriorityOrder};
 pub use session::{AtMaxDuration, OnDown, Ping, PingLegs, PingMethod, SessionPolicy};
+pub use turn::Turn;
 pub use watch::{NoSuchDestination, Remembered};
 
 #[cfg(test)]
@@ -45,7 +49,7 @@ use self::capacity::OneMore;
 use self::select::{Candidate, Turns};
 use self::watch::Draining;
 use crate::engine::clock::{Instant, Now};
-use crate::engine::sip::{Method, Reply, Resources};
+use crate::engine::sip::{Reply, Resources};
 use crate::engine::snapshot::{ClassView, DestinationView, SetView};
 use crate::engine::wheel::Wheel;
 
@@ -74,6 +78,10 @@ pub struct Policy {
     pub probing: Arc<Probing>,
     /// How some of them are probed instead, by the `destination` column.
     pub probing_instead: Vec<(String, Arc<Probing>)>,
+    /// How they are asked what they want themselves; none: they are not.
+    pub agent: Option<Arc<Agent>>,
+    /// How some of them are asked instead, by the `destination` column.
+    pub agent_instead: Vec<(String, Option<Arc<Agent>>)>,
     /// How their health is judged.
     pub judgement: Judgement,
     /// How much they may be given.
@@ -96,6 +104,8 @@ impl Policy {
             failover: Failover::default(),
             probing: Arc::default(),
             probing_instead: Vec::new(),
+            agent: None,
+            agent_instead: Vec::new(),
             judgement: Judgement::default(),
             capacity: Capacity::default(),
             session: SessionPolicy::default(),
@@ -108,36 +118,15 @@ impl Policy {
         self.probing_instead.iter().find(|(one, _)| one == uri).map_or(&self.probing, |(_, probing)| probing)
     }
 
+    /// How the agent of the destination of that URI is asked.
+    pub fn agent_of(&self, uri: &str) -> Option<&Arc<Agent>> {
+        let own = self.agent_instead.iter().find(|(one, _)| one == uri);
+        own.map_or(&self.agent, |(_, agent)| agent).as_ref()
+    }
+
     /// How long a call may take before its trial of a destination counts as lost.
     fn longest_try(&self) -> Duration {
         self.failover.first_response_timeout + self.failover.final_timeout + LATE
-    }
-}
-
-/// Whose turn a plan takes: discovery by OPTIONS must not step the turn of INVITEs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// An initial INVITE's.
-    Session,
-    /// Any other request's outside a dialog.
-    Other,
-}
-
-impl Turn {
-    /// Whose turn a request outside a dialog takes.
-    pub(crate) fn of(method: Method<'_>) -> Self {
-        match method {
-            Method::Invite => Turn::Session,
-            Method::Ack | Method::Bye | Method::Cancel | Method::Options | Method::Other(_) => Turn::Other,
-        }
-    }
-
-    /// What its outcomes are witnesses of.
-    pub(crate) fn witness(self) -> Witness {
-        match self {
-            Turn::Session => Witness::Traffic,
-            Turn::Other => Witness::Other,
-        }
     }
 }
 
@@ -270,10 +259,11 @@ impl Dispatch {
         let Some(state) = sets.get_mut(&set) else { return Planned::Empty };
         let SetState { policy, members, .. } = state;
         fit.clear();
-        let (mut slow, mut full, mut sessions) = (false, 0, 0);
+        let (mut slow, mut agents, mut full, mut sessions) = (false, false, 0, 0);
         for (id, found) in members.iter().filter_map(|&id| Some((id, destinations.get(id)?))) {
             let has = load.sessions(id);
             sessions += has;
+            agents |= found.heard.is_some();
             // What is no call takes no room.
             let call = OneMore { id, asked, load };
             let fitness = match (found.fitness(&policy.judgement, call, now), turn) {
@@ -290,7 +280,7 @@ impl Dispatch {
                     priority: found.row.priority,
                     share,
                     load: has,
-                    fullness: found.fullness(call),
+                    fullness: found.fullness(call, now),
                     latency: found.condition.call_latency(now).as_secs_f64(),
                 });
             }
@@ -308,7 +298,10 @@ impl Dispatch {
             let has_room = |judgement: &Judgement, id, found: &Destination| {
                 !calls || found.has_room(judgement, OneMore { id, asked, load }, now)
             };
-            panic::check(state, destinations, fit, full, has_room);
+            panic::check(state, destinations, fit, full, now, has_room);
+        }
+        if agents {
+            agent::weigh(fit, |id| destinations.get(id).map_or(100, |found| found.wanted(now)));
         }
         if turn == Turn::Other && !state.panicking {
             let trusted = |one: &Candidate| destinations.get(one.id).is_some_and(|it| !it.condition.is_ejected(now));
@@ -474,10 +467,11 @@ fn view_destination(
         since: condition.since,
         why: condition.why(judgement, now.mono),
         fitness: destination.fitness(judgement, OneMore { id, asked: Resources::NONE, load }, now.mono),
-        limits: destination.limits,
+        limits: destination.limits_now(now.mono),
         classes: destination.classes.iter().map(|class| view_class(id, class, load)).collect(),
         probed: !condition.probing().checks.is_empty(),
-        share: condition.share(judgement, now.mono),
+        share: condition.share(judgement, now.mono) * destination.wanted(now.mono) / 100,
+        agent: destination.heard.as_ref().map(|heard| heard.view(now.mono)),
         penalty: condition.penalty(judgement, now.mono),
         kept: condition.keep(judgement, now.mono),
         latencies: *condition.latencies(),

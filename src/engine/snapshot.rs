@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::engine::dispatch::{
-    DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why, Witness,
+    AgentView, DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why, Witness,
 };
 use crate::engine::event::{Drain, DropCause, Ending};
 
@@ -80,7 +80,7 @@ pub struct DestinationView {
     pub why: Why,
     /// Whether a new request may go there.
     pub fitness: Fitness,
-    /// What it may be given.
+    /// What it may be given now.
     pub limits: Limits,
     /// The same by what calls ask for: one for each class that its set names.
     pub classes: Vec<ClassView>,
@@ -88,6 +88,8 @@ pub struct DestinationView {
     pub probed: bool,
     /// How much of its weight it gets now, in percent.
     pub share: u32,
+    /// What its agent says; none: it has none.
+    pub agent: Option<AgentView>,
     /// The penalty for flapping; 0 if the set does not damp.
     pub penalty: u32,
     /// What is worth keeping over a restart.

@@ -145,7 +145,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "tandem_check_faults_total",
-        help: "Checks of destinations by TCP and HTTP that could not be made, for reasons of our own: no evidence.",
+        help: "Checks of destinations and agents by TCP and HTTP that could not be made, for reasons of our own: no evidence.",
         kind: Kind::Counter,
         labels: &[],
         values: |view, values| values.one(view.edge.check_faults as f64),
