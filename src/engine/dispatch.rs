@@ -126,6 +126,14 @@ impl Turn {
         }
     }
 
+    /// What a fitness is to it: what is no call takes no room.
+    fn judge(self, fitness: Fitness) -> Fitness {
+        match (fitness, self) {
+            (Fitness::Full, Turn::Other) => Fitness::Fit,
+            (fitness, _) => fitness,
+        }
+    }
+
     /// What its outcomes are witnesses of.
     pub(crate) fn witness(self) -> Witness {
         match self {
@@ -254,11 +262,7 @@ impl Dispatch {
         for (id, found) in members.iter().filter_map(|&id| Some((id, destinations.get(id)?))) {
             let has = load.sessions(id);
             sessions += has;
-            // What is no call takes no room.
-            let fitness = match (found.fitness(&policy.judgement, has, now), turn) {
-                (Fitness::Full, Turn::Other) => Fitness::Fit,
-                (fitness, _) => fitness,
-            };
+            let fitness = turn.judge(found.fitness(&policy.judgement, has, now));
             full += usize::from(fitness == Fitness::Full);
             if fitness.is_fit() {
                 let share = found.condition.share(&policy.judgement, now);
@@ -331,9 +335,9 @@ impl Dispatch {
 
     /// Whether a request that another destination did not take may go there: if it is fit, or if its set panics and sends to
     /// it all the same.
-    pub(crate) fn may_try(&self, id: DestinationId, load: &dyn Load, now: Instant) -> bool {
+    pub(crate) fn may_try(&self, id: DestinationId, turn: Turn, load: &dyn Load, now: Instant) -> bool {
         let Some(fitness) = self.fitness(id, load, now) else { return false };
-        match fitness {
+        match turn.judge(fitness) {
             Fitness::Fit => true,
             Fitness::Unwell(_) | Fitness::OnTrial => {
                 let panicking = self.sets.get(&self.destinations[id].set).filter(|state| state.panicking);

@@ -241,7 +241,7 @@ impl Proxy {
         let Some(search) = &mut context.search else { return false };
         while let Some(id) = search.plan.iter().nth(search.looked) {
             search.looked += 1;
-            let fit = search.tries == 0 || world.dispatch.may_try(id, world.dialogs, world.now.mono);
+            let fit = search.tries == 0 || world.dispatch.may_try(id, search.turn, world.dialogs, world.now.mono);
             let large = !search.datagram && incoming.message.bytes().len() + OURS > DATAGRAM;
             let Some(flow) = self.way_to(world, incoming, id, large).filter(|_| fit) else { continue };
             search.by_stream =
