@@ -2,6 +2,7 @@
 
 mod capacity;
 mod destination;
+mod explain;
 mod failover;
 mod fitness;
 mod health;
@@ -23,6 +24,7 @@ use smallvec::SmallVec;
 
 pub use capacity::{Capacity, Limits};
 pub use destination::{Destination, DestinationId, Row, RowState, Set, SetId, Sets};
+pub use explain::{DestinationTold, Role, SetTold};
 pub use failover::{BadOutcome, Failover, RetryOn};
 pub use fitness::Fitness;
 pub use health::{
@@ -32,7 +34,7 @@ pub use health::{
 };
 pub use order::{Order, Standing};
 pub use panic::{Panic, PanicMode};
-pub use select::{Algorithm, PriorityOrder};
+pub use select::{Algorithm, PriorityOrder, Score};
 pub use watch::{NoSuchDestination, Remembered};
 
 #[cfg(test)]
@@ -206,7 +208,7 @@ pub struct Dispatch {
 }
 
 /// What a set has beside its destinations; it outlives reloads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct SetState {
     policy: Policy,
     configured: bool,
@@ -256,7 +258,22 @@ impl Dispatch {
         plan.0.clear();
         let Dispatch { destinations, sets, fit, .. } = self;
         let Some(state) = sets.get_mut(&set) else { return Planned::Empty };
-        let SetState { policy, members, .. } = state;
+        let full = state.candidates(destinations, turn, load, now, fit);
+        state.choose(turn, full, fit, plan)
+    }
+}
+
+impl SetState {
+    /// Whose turn it may be, in the table's order; how many more would be fit and have no room.
+    fn candidates(
+        &mut self,
+        destinations: &SlotMap<DestinationId, Destination>,
+        turn: Turn,
+        load: &dyn Load,
+        now: Instant,
+        fit: &mut Vec<Candidate>,
+    ) -> usize {
+        let SetState { policy, members, .. } = self;
         fit.clear();
         let (mut slow, mut full, mut sessions) = (false, 0, 0);
         for (id, found) in members.iter().filter_map(|&id| Some((id, destinations.get(id)?))) {
@@ -291,26 +308,33 @@ impl Dispatch {
             let has_room = |judgement: &Judgement, id, found: &Destination| {
                 !calls || found.has_room(judgement, load.sessions(id), now)
             };
-            panic::check(state, destinations, fit, full, has_room);
+            panic::check(self, destinations, fit, full, has_room);
         }
-        if turn == Turn::Other && !state.panicking {
+        if turn == Turn::Other && !self.panicking {
             let trusted = |one: &Candidate| destinations.get(one.id).is_some_and(|it| !it.condition.is_ejected(now));
             if fit.iter().any(trusted) {
                 fit.retain(trusted);
             }
         }
+        full
+    }
+
+    /// Steps the turn: puts the candidates into the plan, best first.
+    fn choose(&mut self, turn: Turn, full: usize, fit: &mut Vec<Candidate>, plan: &mut Plan) -> Planned {
         let turns = match turn {
-            Turn::Session => &mut state.session,
-            Turn::Other => &mut state.other,
+            Turn::Session => &mut self.session,
+            Turn::Other => &mut self.other,
         };
-        turns.plan(&state.policy, fit, plan);
+        turns.plan(&self.policy, fit, plan);
         match (plan.first(), full) {
             (Some(_), _) => Planned::Somebody,
             (None, 1..) => Planned::Full,
             (None, 0) => Planned::Empty,
         }
     }
+}
 
+impl Dispatch {
     /// A destination; none if it is no longer loaded.
     pub fn destination(&self, id: DestinationId) -> Option<&Destination> {
         self.destinations.get(id)
