@@ -463,7 +463,7 @@ mod tests {
     #[tokio::test]
     async fn a_web_page_can_neither_reload_nor_drain_nor_order() {
         let running = run().await;
-        for line in ["POST /reload", "POST /drain"] {
+        for line in ["POST /reload", "POST /drain", "POST /explain"] {
             let (status, ..) = answer(send(running.address, line, "Origin: http://evil.example\r\n").await).await;
             assert_eq!((status, running.node.reloads.load(SeqCst), running.node.drained.load(SeqCst)), (403, 0, false));
         }
