@@ -3,6 +3,7 @@
 mod calls;
 mod check;
 mod demo;
+mod explain;
 mod mrcp_server;
 mod run;
 mod set;
@@ -41,6 +42,8 @@ enum Command {
     Check(check::Args),
     /// What a running node holds of its destinations, and why: who gets calls and who does not.
     Show(show::Args),
+    /// What would become of a SIP message, and why: rule by rule, destination by destination. Nothing is sent.
+    Explain(explain::Args),
     /// Put a destination in service, let it drain, or take it out.
     Set(set::Args),
     /// Everything in one process: the proxy, three stand-in servers and a caller, live in the terminal.
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Show(args) => show::main(&args),
+        Command::Explain(args) => explain::main(&args),
         Command::Set(args) => set::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Calls(args) => calls::main(&args),

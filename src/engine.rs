@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod event;
+pub mod explain;
 pub mod flow;
 pub mod snapshot;
 
@@ -22,10 +23,11 @@ use bytes::Bytes;
 use self::dialog::Dialogs;
 use self::dispatch::Dispatch;
 use self::event::{Drain, DropCause};
+use self::explain::{Came, Explained, Unexplained};
 use self::flow::{Fault, Flow};
 use self::keeper::Keeper;
 use self::probe::{Agents, Prober};
-use self::proxy::{Owner, Proxy, World};
+use self::proxy::{Owner, Proxy, View, World};
 use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
 use self::snapshot::Totals;
 use self::transaction::{Happened, Transactions};
@@ -127,7 +129,7 @@ impl Engine {
         let Engine { keys, proxy, prober, agents, keeper, transactions, dispatch, dialogs, totals, happened } = self;
         let mut world = World { now, keys, transactions, dispatch, dialogs, totals, out };
         match input {
-            Input::Received { flow, .. } | Input::Unframed { flow, .. } if !proxy.takes_from(&world, flow) => {
+            Input::Received { flow, .. } | Input::Unframed { flow, .. } if !proxy.takes_from(world.view(), flow) => {
                 proxy.shut_out(&mut world, flow);
             }
             Input::Received { flow, bytes } => received(&mut world, proxy, (prober, keeper), flow, bytes),
@@ -190,6 +192,19 @@ impl Engine {
     /// The last observations of a destination by address, oldest first; empty if it is not loaded.
     pub fn history(&self, set: dispatch::SetId, uri: &str) -> Vec<(std::net::SocketAddr, Vec<dispatch::Observation>)> {
         self.dispatch.history(set, uri)
+    }
+
+    /// What would become of a message that came so, and why. Nothing is sent and nothing changes.
+    ///
+    /// # Errors
+    /// [`Unexplained`] for what is no request.
+    pub fn explain(&self, bytes: &[u8], came: Came, now: Now) -> Explained {
+        let Engine { keys, proxy, transactions, dispatch, dialogs, .. } = self;
+        let message = Message::parse_within(bytes, proxy.header_lines()).map_err(Unexplained::NotSip)?;
+        match message.start() {
+            Start::Request { .. } => proxy.explain(View { now, keys, transactions, dispatch, dialogs }, came, &message),
+            Start::Response { status, .. } => Err(Unexplained::Response { status }),
+        }
     }
 
     /// The state that the outside may see.

@@ -2,6 +2,7 @@
 //! to it.
 
 mod checks;
+mod explain;
 mod memory;
 mod names;
 mod node;
@@ -23,11 +24,13 @@ use crate::edge::tcp::{self, StreamLimits, Streams};
 use crate::edge::udp::{BindError, Sockets, Waker};
 use crate::engine::dispatch::{NoSuchDestination, Outcome, Remembered, SetId, Sets, Standing};
 use crate::engine::event::{AgentId, Changes, CheckId, Drain, Event, Input, LookupId};
+use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{HostPort, Listener, Transport};
 use crate::engine::{self, Engine, Now, Snapshot};
 
 use turn::{Order, Outside, Turns, Wires};
 
+pub use explain::{Offline, explain_offline};
 pub use node::{Node, NodeError};
 pub use sets::check_rows;
 pub use turn::{Asked, History};
@@ -222,6 +225,11 @@ impl Handle {
     /// The last observations of a destination by address, oldest first; empty if it is not loaded.
     pub async fn history(&self, set: SetId, uri: &str) -> Result<History, Gone> {
         self.order(|done| Order::History(set, uri.to_owned(), done)).await
+    }
+
+    /// What would become of a message that came so.
+    pub async fn explain(&self, message: Vec<u8>, came: Came) -> Result<Explained, Gone> {
+        self.order(|done| Order::Explain(message, came, done)).await
     }
 
     /// Tells how a check of [`Asked::Check`] has ended.

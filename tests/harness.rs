@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tandem::engine::dispatch::{Observation, Policy, RetryOn, Row, RowState, Set, SetId, Sets};
 use tandem::engine::event::{AgentId, CheckId, CheckTarget, LookupId};
+use tandem::engine::explain::{Came, Explained};
 use tandem::engine::flow::{ConnectionId, Flow, HostPort, Listener, ListenerId, Role, Transport};
 use tandem::engine::route::{Action, Condition, Pattern, Rewrite, Rule, Target};
 use tandem::engine::sip::Message;
@@ -305,6 +306,14 @@ impl Bench {
     pub(crate) fn history(&self, address: &str) -> Vec<Observation> {
         let found = self.engine.history(SetId(19), &format!("sip:{address}"));
         found.into_iter().flat_map(|(_, history)| history).collect()
+    }
+
+    /// What would become of a request; the way as [`Bench::receive`] takes it.
+    pub(crate) fn explain(&self, peer: &str, bytes: impl AsRef<[u8]>) -> Explained {
+        let source: SocketAddr = peer.parse().expect("an address");
+        let listener = ListenerId(u16::from(!source.ip().is_loopback()));
+        let came = Came { source: Some(source), listener: Some(listener) };
+        self.engine.explain(bytes.as_ref(), came, self.now())
     }
 
     /// What the outside sees.

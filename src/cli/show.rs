@@ -93,14 +93,14 @@ fn row(set: &SetReport, one: &DestinationReport, now: SystemTime) -> Vec<Cell> {
 }
 
 /// The URI; with the address if it does not name that.
-fn name_of(one: &DestinationReport) -> String {
+pub(super) fn name_of(one: &DestinationReport) -> String {
     match one.address {
         Some(address) if !one.uri.contains(&address.to_string()) => format!("{} ({address})", one.uri),
         Some(_) | None => one.uri.clone(),
     }
 }
 
-fn tone_of(health: &str) -> Tone {
+pub(super) fn tone_of(health: &str) -> Tone {
     match health {
         "up" => Tone::Good,
         "down" => Tone::Bad,

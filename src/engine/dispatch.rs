@@ -3,6 +3,7 @@
 mod agent;
 mod capacity;
 mod destination;
+mod explain;
 mod failover;
 mod fitness;
 mod health;
@@ -27,6 +28,7 @@ use smallvec::SmallVec;
 pub use agent::{Agent, AgentView, AgentWord, LONGEST_LINE, MOST_PERCENT, Wish};
 pub use capacity::{Capacity, ClassLimit, Limits, ResourceClass};
 pub use destination::{Destination, DestinationId, Row, RowState, Set, SetId, Sets};
+pub use explain::{DestinationTold, Role, SetTold};
 pub use failover::{BadOutcome, Failover, RetryOn};
 pub use fitness::Fitness;
 pub use health::{
@@ -36,7 +38,7 @@ pub use health::{
 };
 pub use order::{Order, Standing};
 pub use panic::{Panic, PanicMode};
-pub use select::{Algorithm, PriorityOrder};
+pub use select::{Algorithm, PriorityOrder, Score};
 pub use session::{AtMaxDuration, OnDown, Ping, PingLegs, PingMethod, SessionPolicy};
 pub use turn::Turn;
 pub use watch::{NoSuchDestination, Remembered};
@@ -198,7 +200,7 @@ pub struct Dispatch {
 }
 
 /// What a set has beside its destinations; it outlives reloads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct SetState {
     policy: Policy,
     configured: bool,
@@ -257,19 +259,31 @@ impl Dispatch {
         plan.0.clear();
         let Dispatch { destinations, sets, fit, .. } = self;
         let Some(state) = sets.get_mut(&set) else { return Planned::Empty };
-        let SetState { policy, members, .. } = state;
+        let full = state.candidates(destinations, turn, asked, load, now, fit);
+        state.choose(turn, full, fit, plan)
+    }
+}
+
+impl SetState {
+    /// Whose turn it may be, in the table's order; how many more would be fit and have no room.
+    fn candidates(
+        &mut self,
+        destinations: &SlotMap<DestinationId, Destination>,
+        turn: Turn,
+        asked: Resources,
+        load: &dyn Load,
+        now: Instant,
+        fit: &mut Vec<Candidate>,
+    ) -> usize {
+        let SetState { policy, members, .. } = self;
         fit.clear();
         let (mut slow, mut agents, mut full, mut sessions) = (false, false, 0, 0);
         for (id, found) in members.iter().filter_map(|&id| Some((id, destinations.get(id)?))) {
             let has = load.sessions(id);
             sessions += has;
             agents |= found.heard.is_some();
-            // What is no call takes no room.
             let call = OneMore { id, asked, load };
-            let fitness = match (found.fitness(&policy.judgement, call, now), turn) {
-                (Fitness::Full, Turn::Other) => Fitness::Fit,
-                (fitness, _) => fitness,
-            };
+            let fitness = turn.judge(found.fitness(&policy.judgement, call, now));
             full += usize::from(fitness == Fitness::Full);
             if fitness.is_fit() {
                 let share = found.condition.share(&policy.judgement, now);
@@ -298,29 +312,36 @@ impl Dispatch {
             let has_room = |judgement: &Judgement, id, found: &Destination| {
                 !calls || found.has_room(judgement, OneMore { id, asked, load }, now)
             };
-            panic::check(state, destinations, fit, full, now, has_room);
+            panic::check(self, destinations, fit, full, now, has_room);
         }
         if agents {
             agent::weigh(fit, |id| destinations.get(id).map_or(100, |found| found.wanted(now)));
         }
-        if turn == Turn::Other && !state.panicking {
+        if turn == Turn::Other && !self.panicking {
             let trusted = |one: &Candidate| destinations.get(one.id).is_some_and(|it| !it.condition.is_ejected(now));
             if fit.iter().any(trusted) {
                 fit.retain(trusted);
             }
         }
+        full
+    }
+
+    /// Steps the turn: puts the candidates into the plan, best first.
+    fn choose(&mut self, turn: Turn, full: usize, fit: &mut Vec<Candidate>, plan: &mut Plan) -> Planned {
         let turns = match turn {
-            Turn::Session => &mut state.session,
-            Turn::Other => &mut state.other,
+            Turn::Session => &mut self.session,
+            Turn::Other => &mut self.other,
         };
-        turns.plan(&state.policy, fit, plan);
+        turns.plan(&self.policy, fit, plan);
         match (plan.first(), full) {
             (Some(_), _) => Planned::Somebody,
             (None, 1..) => Planned::Full,
             (None, 0) => Planned::Empty,
         }
     }
+}
 
+impl Dispatch {
     /// A destination; none if it is no longer loaded.
     pub fn destination(&self, id: DestinationId) -> Option<&Destination> {
         self.destinations.get(id)

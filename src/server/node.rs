@@ -29,10 +29,11 @@ use crate::edge::{interfaces, log};
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{SetId, Standing};
 use crate::engine::event::{Drain, Event};
-use crate::engine::flow::Role;
+use crate::engine::explain::{Came, Explained};
+use crate::engine::flow::{Listener, Role};
 
 /// The cluster's key, in the state folder.
-const KEY_FILE: &str = "cluster.key";
+pub(super) const KEY_FILE: &str = "cluster.key";
 /// Events that may wait for the log before further ones are dropped and counted.
 const EVENTS: usize = 8192;
 /// How long events gather before they are told.
@@ -292,6 +293,14 @@ impl http::Node for Shared {
 
     async fn history(&self, set: SetId, uri: &str) -> Result<History, String> {
         self.handle.history(set, uri).await.map_err(|gone| gone.to_string())
+    }
+
+    fn listeners(&self) -> &[Listener] {
+        self.handle.listeners()
+    }
+
+    async fn explain(&self, message: Vec<u8>, came: Came) -> Result<Explained, String> {
+        self.handle.explain(message, came).await.map_err(|gone| gone.to_string())
     }
 
     async fn give(&self, set: SetId, uri: &str, standing: Standing) -> Result<Given, String> {

@@ -18,6 +18,7 @@ use crate::edge::tcp::{Heard, Streams};
 use crate::edge::udp::{Batch, Sockets};
 use crate::engine::dispatch::{NoSuchDestination, Observation, Outcome, SetId, Sets, Standing};
 use crate::engine::event::{AgentId, Changes, CheckId, CheckTarget, Drain, Event, Input, LookupId, Output};
+use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
 use crate::engine::{self, Engine, Now, Snapshot};
 use crate::server::Lookup;
@@ -33,6 +34,8 @@ pub(super) enum Order {
     Give(SetId, String, Standing, oneshot::Sender<Result<(), NoSuchDestination>>),
     /// The last observations of a destination by address.
     History(SetId, String, oneshot::Sender<History>),
+    /// What would become of a message.
+    Explain(Vec<u8>, Came, oneshot::Sender<Explained>),
     Checked(CheckId, Outcome),
     Unchecked(CheckId),
     /// What an agent has answered, if it has.
@@ -272,6 +275,9 @@ impl Turns {
                     let _ = answer.send(unknown.map_or(Ok(()), Err));
                 }
                 Ok(Order::History(set, uri, answer)) => drop(answer.send(self.engine.history(set, &uri))),
+                Ok(Order::Explain(message, came, answer)) => {
+                    drop(answer.send(self.engine.explain(&message, came, now)));
+                }
                 Ok(Order::Checked(id, outcome)) => {
                     self.engine.handle(Input::Checked { id, outcome }, now, &mut self.out);
                     self.flush(now);

@@ -218,7 +218,7 @@ impl SetReport {
 }
 
 impl DestinationReport {
-    fn of(one: &DestinationView) -> Self {
+    pub(super) fn of(one: &DestinationView) -> Self {
         let latencies = Witness::ALL.iter().zip(&one.latencies);
         let latency = |mean, count| LatencyReport { mean_ms: millis(mean), count };
         DestinationReport {
@@ -328,6 +328,6 @@ impl ObservationReport {
 }
 
 /// To the microsecond.
-fn millis(time: Duration) -> f64 {
+pub(super) fn millis(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
 }

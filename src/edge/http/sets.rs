@@ -36,7 +36,7 @@ pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
 
 /// An answer that is none: the status, and what to do.
 #[derive(Debug, PartialEq, Eq)]
-struct Refusal(StatusCode, String);
+pub(super) struct Refusal(pub(super) StatusCode, pub(super) String);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
@@ -112,7 +112,7 @@ async fn tell<N: Node>(
     DestinationStory::of(shared.node.name(), view, uri, &history).ok_or_else(|| no_destination(view, uri))
 }
 
-async fn in_time<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T, Refusal> {
+pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T, Refusal> {
     let unavailable = |cause: String| Refusal(StatusCode::SERVICE_UNAVAILABLE, cause);
     match time::timeout(ANSWER, answer).await {
         Ok(answer) => answer.map_err(unavailable),

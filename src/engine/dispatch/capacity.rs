@@ -185,6 +185,11 @@ impl Pace {
         }
     }
 
+    /// New calls of this second; none if they are not limited.
+    pub(super) fn of_late(&self, limits: &Limits, now: Instant) -> Option<f64> {
+        limits.cps.map(|cps| self.spent_at(cps, now))
+    }
+
     fn spent_at(&self, cps: u32, now: Instant) -> f64 {
         let since: Duration = now.since(self.at);
         (self.spent - f64::from(cps) * since.as_secs_f64()).max(0.0)

@@ -1,6 +1,6 @@
 //! Whose turn a plan takes.
 
-use super::Witness;
+use super::{Fitness, Witness};
 use crate::engine::sip::Method;
 
 /// Whose turn a plan takes: discovery by OPTIONS must not step the turn of INVITEs.
@@ -18,6 +18,14 @@ impl Turn {
         match method {
             Method::Invite => Turn::Session,
             Method::Ack | Method::Bye | Method::Cancel | Method::Options | Method::Other(_) => Turn::Other,
+        }
+    }
+
+    /// What a fitness is to it: what is no call takes no room.
+    pub(super) fn judge(self, fitness: Fitness) -> Fitness {
+        match (fitness, self) {
+            (Fitness::Full, Turn::Other) => Fitness::Fit,
+            (fitness, _) => fitness,
         }
     }
 

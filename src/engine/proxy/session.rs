@@ -9,9 +9,9 @@ use super::{Owner, Proxy, World};
 use crate::engine::clock::Instant;
 use crate::engine::dialog::{Confirmed, DialogId, DialogState, Ending, Fork, Found, Leg, Party, Seat};
 use crate::engine::dispatch::SetId;
-use crate::engine::event::{Event, Output, Record, text, write_down};
+use crate::engine::event::{Event, Output, Record, write_down};
 use crate::engine::flow::Flow;
-use crate::engine::sip::{Address, Message, Method, Uri, sip_uri, target_of};
+use crate::engine::sip::{Address, Message, Method, Uri, printable, sip_uri, target_of};
 use crate::engine::transaction::ClientId;
 
 /// What a request is to a session.
@@ -139,7 +139,7 @@ impl Proxy {
         world.totals.ended[ending as usize] += 1;
         if self.records {
             let record = Record {
-                call_id: text(request.call_id()),
+                call_id: printable(request.call_id()),
                 set,
                 destination: None,
                 address: None,
