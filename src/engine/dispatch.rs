@@ -9,17 +9,18 @@ mod fitness;
 mod health;
 mod order;
 mod panic;
+mod policy;
 #[cfg(test)]
 mod reference;
 mod reload;
 mod select;
 mod session;
 mod turn;
+mod view;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use slotmap::SlotMap;
@@ -38,6 +39,7 @@ pub use health::{
 };
 pub use order::{Order, Standing};
 pub use panic::{Panic, PanicMode};
+pub use policy::Policy;
 pub use select::{Algorithm, PriorityOrder, Score};
 pub use session::{AtMaxDuration, OnDown, Ping, PingLegs, PingMethod, SessionPolicy};
 pub use turn::Turn;
@@ -50,9 +52,8 @@ pub(crate) use health::{Condition, Seen};
 use self::capacity::OneMore;
 use self::select::{Candidate, Turns};
 use self::watch::Draining;
-use crate::engine::clock::{Instant, Now};
-use crate::engine::sip::{Reply, Resources};
-use crate::engine::snapshot::{ClassView, DestinationView, SetView};
+use crate::engine::clock::Instant;
+use crate::engine::sip::Resources;
 use crate::engine::wheel::Wheel;
 
 /// The most failovers that a plan names behind its first choice: nobody waits for more.
@@ -60,77 +61,6 @@ pub const MOST_FAILOVERS: usize = 8;
 
 /// How much later than its call should have ended a trial counts as lost.
 const LATE: Duration = Duration::from_secs(1);
-
-/// How a set chooses and what it answers when it has nobody: one `[[set]]` of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// The set that this is for.
-    pub set: SetId,
-    /// A name for people; empty if none.
-    pub name: String,
-    /// How the next destination is chosen.
-    pub algorithm: Algorithm,
-    /// Which priority number comes first.
-    pub priority_order: PriorityOrder,
-    /// The answer when no destination is fit, or every try has failed.
-    pub empty_reply: Reply,
-    /// What is done when a destination does not take a request.
-    pub failover: Failover,
-    /// How its destinations are probed.
-    pub probing: Arc<Probing>,
-    /// How some of them are probed instead, by the `destination` column.
-    pub probing_instead: Vec<(String, Arc<Probing>)>,
-    /// How they are asked what they want themselves; none: they are not.
-    pub agent: Option<Arc<Agent>>,
-    /// How some of them are asked instead, by the `destination` column.
-    pub agent_instead: Vec<(String, Option<Arc<Agent>>)>,
-    /// How their health is judged.
-    pub judgement: Judgement,
-    /// How much they may be given.
-    pub capacity: Capacity,
-    /// What holds for its sessions once they are set up.
-    pub session: SessionPolicy,
-    /// What is done when too few are fit.
-    pub panic: Panic,
-}
-
-impl Policy {
-    /// What a set without configuration gets: round robin, and the reply of the OpenSIPS script that Tandem replaces.
-    pub fn of(set: SetId) -> Self {
-        Policy {
-            set,
-            name: String::new(),
-            algorithm: Algorithm::default(),
-            priority_order: PriorityOrder::default(),
-            empty_reply: Reply::new(480, "MRCP server Unavailable"),
-            failover: Failover::default(),
-            probing: Arc::default(),
-            probing_instead: Vec::new(),
-            agent: None,
-            agent_instead: Vec::new(),
-            judgement: Judgement::default(),
-            capacity: Capacity::default(),
-            session: SessionPolicy::default(),
-            panic: Panic::default(),
-        }
-    }
-
-    /// How the destination of that URI is probed.
-    pub fn probing_of(&self, uri: &str) -> &Arc<Probing> {
-        self.probing_instead.iter().find(|(one, _)| one == uri).map_or(&self.probing, |(_, probing)| probing)
-    }
-
-    /// How the agent of the destination of that URI is asked.
-    pub fn agent_of(&self, uri: &str) -> Option<&Arc<Agent>> {
-        let own = self.agent_instead.iter().find(|(one, _)| one == uri);
-        own.map_or(&self.agent, |(_, agent)| agent).as_ref()
-    }
-
-    /// How long a call may take before its trial of a destination counts as lost.
-    fn longest_try(&self) -> Duration {
-        self.failover.first_response_timeout + self.failover.final_timeout + LATE
-    }
-}
 
 /// Where a request may go, best first; nobody stands in it twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -417,29 +347,6 @@ impl Dispatch {
         self.fallen.pop()
     }
 
-    /// What the outside may see: sets by number, their destinations in the table's order. A configured set without rows is
-    /// among them.
-    pub fn view(&self, load: &dyn Load, now: Now) -> Vec<SetView> {
-        self.sets
-            .iter()
-            .map(|(&id, state)| SetView {
-                id,
-                name: state.policy.name.clone(),
-                algorithm: state.policy.algorithm.name(),
-                empty: state.empty,
-                full: state.full,
-                failovers: state.failovers,
-                exhausted: state.exhausted,
-                panicking: state.panicking,
-                destinations: state
-                    .members
-                    .iter()
-                    .filter_map(|&id| Some(view_destination(id, self.destinations.get(id)?, &state.policy, load, now)))
-                    .collect(),
-            })
-            .collect()
-    }
-
     fn set_mut(&mut self, set: SetId) -> &mut SetState {
         self.sets.entry(set).or_insert_with(|| SetState::new(set, self.seed))
     }
@@ -465,53 +372,6 @@ impl SetState {
     }
 }
 
-fn view_destination(
-    id: DestinationId,
-    destination: &Destination,
-    policy: &Policy,
-    load: &dyn Load,
-    now: Now,
-) -> DestinationView {
-    let Destination { row, standing, counts, condition, .. } = destination;
-    let judgement = &policy.judgement;
-    DestinationView {
-        id,
-        row: row.row,
-        uri: row.uri.clone(),
-        address: row.is_resolved().then_some(row.address),
-        description: row.description.clone(),
-        weight: row.weight,
-        priority: row.priority,
-        state: row.state,
-        standing: standing.clone(),
-        health: condition.health(judgement, now.mono),
-        since: condition.since,
-        why: condition.why(judgement, now.mono),
-        fitness: destination.fitness(judgement, OneMore { id, asked: Resources::NONE, load }, now.mono),
-        limits: destination.limits_now(now.mono),
-        classes: destination.classes.iter().map(|class| view_class(id, class, load)).collect(),
-        probed: !condition.probing().checks.is_empty(),
-        share: condition.share(judgement, now.mono) * destination.wanted(now.mono) / 100,
-        agent: destination.heard.as_ref().map(|heard| heard.view(now.mono)),
-        penalty: condition.penalty(judgement, now.mono),
-        kept: condition.keep(judgement, now.mono),
-        latencies: *condition.latencies(),
-        falls: counts.falls,
-        ejections: counts.ejections,
-        probes: counts.probes,
-        selections: counts.selections,
-        other_selections: counts.other_selections,
-        responses: counts.responses,
-        sessions: load.sessions(id),
-        sessions_peak: load.sessions_peak(id),
-    }
-}
-
-fn view_class(id: DestinationId, class: &ClassLimit, load: &dyn Load) -> ClassView {
-    let ClassLimit { name, resources, sessions } = class;
-    ClassView { name: Arc::clone(name), limit: *sessions, sessions: load.sessions_of(id, *resources) }
-}
-
 /// One address in one form: a listener of both families tells IPv4 peers as `::ffff:a.b.c.d`.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
@@ -524,8 +384,10 @@ mod tests {
     use fastrand::Rng;
 
     use super::*;
+    use crate::engine::clock::Now;
     use crate::engine::event::Changes;
     use crate::engine::flow::Transport;
+    use crate::engine::sip::Reply;
 
     const SET: SetId = SetId(19);
     const NOW: Now = Now { mono: Instant::ZERO, wall: SystemTime::UNIX_EPOCH };

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::capacity::OneMore;
 use super::select::Score;
-use super::{Dispatch, Failover, Fitness, Load, PanicMode, Plan, Planned, SetId, SetState, Turn, view_destination};
+use super::view::view_destination;
+use super::{Dispatch, Failover, Fitness, Load, PanicMode, Plan, Planned, SetId, SetState, Turn};
 use crate::engine::clock::Now;
 use crate::engine::sip::Reply;
 use crate::engine::sip::Resources;
