@@ -3,8 +3,10 @@
 mod calls;
 mod check;
 mod demo;
+mod end;
 mod mrcp_server;
 mod run;
+mod sessions;
 mod set;
 mod show;
 mod surface;
@@ -43,6 +45,10 @@ enum Command {
     Show(show::Args),
     /// Put a destination in service, let it drain, or take it out.
     Set(set::Args),
+    /// The live sessions of a set or of one of its destinations.
+    Sessions(sessions::Args),
+    /// End a session, or all of a destination, by BYE to both ends.
+    End(end::Args),
     /// Everything in one process: the proxy, three stand-in servers and a caller, live in the terminal.
     Demo(demo::Args),
     /// Make calls at a rate and report how they went.
@@ -58,6 +64,8 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::main(&args),
         Command::Show(args) => show::main(&args),
         Command::Set(args) => set::main(&args),
+        Command::Sessions(args) => sessions::main(&args),
+        Command::End(args) => end::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Calls(args) => calls::main(&args),
         Command::MrcpServer(args) => mrcp_server::main(&args),

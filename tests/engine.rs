@@ -7,6 +7,7 @@ mod failover;
 mod harness;
 mod health;
 mod kept;
+mod operator;
 mod preserve;
 mod rfc3261;
 mod sim;

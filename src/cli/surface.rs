@@ -86,6 +86,10 @@ impl Surface {
         self.ask(Request { method: "PUT", path, json }).await
     }
 
+    pub(super) async fn post<T: DeserializeOwned>(self, path: &str, json: Vec<u8>) -> Result<Told<T>, Failure> {
+        self.ask(Request { method: "POST", path, json }).await
+    }
+
     async fn ask<T: DeserializeOwned>(self, request: Request<'_>) -> Result<Told<T>, Failure> {
         let answer = ask(self.0, request, PATIENCE).await.map_err(|fault| {
             Failure::new(format!("{fault}: is `tandem run` there? Else give its address with --http"))

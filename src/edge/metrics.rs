@@ -183,7 +183,7 @@ mod tests {
     use crate::engine::dispatch::{
         DestinationId, Fitness, Health, Kept, Limits, Order, RowState, SetId, Standing, Why, Witness,
     };
-    use crate::engine::snapshot::{DestinationView, SetView};
+    use crate::engine::snapshot::{DestinationView, SetView, Totals};
 
     fn destination(uri: &str) -> DestinationView {
         DestinationView {
@@ -245,7 +245,8 @@ mod tests {
             panicking: true,
             destinations,
         };
-        Snapshot { sets: vec![set], ..Snapshot::default() }
+        let totals = Totals { answered_pings: 21, failed_pings: 2, byes: 3, ..Totals::default() };
+        Snapshot { sets: vec![set], parked: 6, totals, ..Snapshot::default() }
     }
 
     fn text(snapshot: &Snapshot) -> String {
@@ -337,6 +338,10 @@ mod tests {
             "tandem_received_datagrams_total 1099511627776",
             "tandem_last_reload_success_timestamp_seconds 1700000000.5",
             "tandem_draining 0",
+            "tandem_sessions_parked 6",
+            r#"tandem_session_pings_total{result="answered"} 21"#,
+            r#"tandem_session_pings_total{result="failed"} 2"#,
+            "tandem_session_byes_total 3",
         ] {
             assert!(text.lines().any(|written| written == line), "{line} in\n{text}");
         }
@@ -375,6 +380,6 @@ mod tests {
         let view = View { snapshot: &Snapshot::default(), edge: &edge, store: &store, started: UNIX_EPOCH };
         let text = render(&view);
         assert!(text.contains("tandem_store_ok 0\n") && text.contains("tandem_requests_total 0\n"), "{text}");
-        assert!(!text.contains("tandem_sessions") && !text.contains("last_reload"), "{text}");
+        assert!(!text.contains("tandem_sessions{") && !text.contains("last_reload"), "{text}");
     }
 }
