@@ -15,6 +15,8 @@ mod orders;
 mod restart;
 #[path = "server/scratch.rs"]
 mod scratch;
+#[path = "server/sessions.rs"]
+mod sessions;
 
 #[path = "server/dns.rs"]
 mod dns;
