@@ -10,6 +10,7 @@ mod kept;
 mod operator;
 mod preserve;
 mod rfc3261;
+mod sessions;
 mod sim;
 mod sim_health;
 mod torture;

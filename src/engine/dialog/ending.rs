@@ -29,8 +29,8 @@ pub enum Ending {
     Rejected,
     /// The caller gave the call up.
     Cancelled,
-    /// No destination answered the call.
-    Unanswered,
+    /// Every try at a destination failed.
+    Failed,
     /// No destination of its set was fit.
     Empty,
     /// Every destination of its set was at its limit.
@@ -53,7 +53,7 @@ impl Ending {
         Ending::Quiet,
         Ending::Rejected,
         Ending::Cancelled,
-        Ending::Unanswered,
+        Ending::Failed,
         Ending::Empty,
         Ending::Full,
     ];
@@ -74,7 +74,7 @@ impl Ending {
             Ending::Quiet => "quiet",
             Ending::Rejected => "rejected",
             Ending::Cancelled => "cancelled",
-            Ending::Unanswered => "unanswered",
+            Ending::Failed => "failed",
             Ending::Empty => "empty",
             Ending::Full => "full",
         }

@@ -1,8 +1,6 @@
 //! What a request within a dialog is made of, from either end: the dialog state of RFC 3261 section 12, kept in one piece of
 //! memory.
 
-use smallvec::SmallVec;
-
 use super::Leg;
 
 /// A dialog whose state is longer is counted like any other, but gets no requests of ours.
@@ -16,7 +14,7 @@ pub(crate) struct Party<'p> {
     /// The URI of its Contact: the remote target of requests to it.
     pub(crate) target: &'p [u8],
     /// The Route values of requests to it that lie beyond us.
-    pub(crate) route: SmallVec<[&'p [u8]; 4]>,
+    pub(crate) route: &'p [&'p [u8]],
 }
 
 /// The state of one dialog.
@@ -85,15 +83,12 @@ impl DialogState {
 
 #[cfg(test)]
 mod tests {
-    use smallvec::smallvec;
-
     use super::*;
 
     #[test]
     fn each_part_is_read_back_and_a_target_can_change() {
-        let caller = Party { name: b"<sip:a>;tag=1", target: b"sip:a@h", route: SmallVec::new() };
-        let routes: SmallVec<[&[u8]; 4]> = smallvec![&b"<sip:p1;lr>"[..], &b"<sip:p2;lr>"[..]];
-        let destination = Party { name: b"<sip:b>;tag=2", target: b"sip:b", route: routes };
+        let caller = Party { name: b"<sip:a>;tag=1", target: b"sip:a@h", route: &[] };
+        let destination = Party { name: b"<sip:b>;tag=2", target: b"sip:b", route: &[b"<sip:p1;lr>", b"<sip:p2;lr>"] };
         let state = DialogState::new(b"call", &caller, &destination).expect("short");
         let state = state.retargeted(Leg::Caller, b"sip:elsewhere").expect("short");
         assert_eq!((state.call_id(), state.name(Leg::Caller)), (&b"call"[..], &b"<sip:a>;tag=1"[..]));

@@ -265,7 +265,7 @@ impl Dialogs {
         let Some(dialog) = self.dialogs.get_mut(id) else { return false };
         let had = dialog.forks.has(fork);
         dialog.forks.end(fork);
-        if had && dialog.fork == Some(fork) {
+        if dialog.fork == Some(fork) && !dialog.forks.are_over() {
             // What we know is of the one that has ended.
             dialog.state = None;
         }

@@ -53,7 +53,7 @@ pub(super) fn bye(dialog: &Dialog, leg: Leg, ending: Ending) -> Option<Request<'
         | Ending::Quiet
         | Ending::Rejected
         | Ending::Cancelled
-        | Ending::Unanswered
+        | Ending::Failed
         | Ending::Empty
         | Ending::Full => return None,
     };

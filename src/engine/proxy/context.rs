@@ -279,7 +279,7 @@ impl Proxy {
     pub(super) fn answer(&mut self, world: &mut World<'_>, server: ServerId, status: (u16, &str), headers: &[u8]) {
         let Some(context) = self.settle(server, None) else { return };
         let bytes = context.response(world.keys, status, headers);
-        let ending = if context.cancelled { Ending::Cancelled } else { Ending::Unanswered };
+        let ending = if context.cancelled { Ending::Cancelled } else { Ending::Failed };
         world.totals.note_reply(status.0);
         world.transactions.respond(server, status.0, bytes, world.now.mono, world.out);
         self.failed(world, &context, status.0, ending);

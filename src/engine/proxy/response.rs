@@ -228,7 +228,7 @@ impl Proxy {
             (false, 408) => {
                 // RFC 4320 section 4.2: a 408 to another method than INVITE only makes things worse.
                 if let Some(context) = self.settle(server, None) {
-                    self.failed(world, &context, 408, Ending::Unanswered);
+                    self.failed(world, &context, 408, Ending::Failed);
                 }
                 self.owed.remove(server);
                 world.transactions.forget(server);
@@ -248,7 +248,7 @@ impl Proxy {
             Happened::Ended(server) => {
                 if let Some(context) = self.settle(server, None) {
                     Self::free_trial(world, context.branch);
-                    self.failed(world, &context, 408, Ending::Unanswered);
+                    self.failed(world, &context, 408, Ending::Failed);
                 }
                 self.owed.remove(server);
             }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::context::Context;
 use super::{Owner, Proxy, World};
 use crate::engine::clock::Instant;
@@ -9,7 +11,7 @@ use crate::engine::dialog::{Confirmed, DialogId, DialogState, Ending, Fork, Foun
 use crate::engine::dispatch::SetId;
 use crate::engine::event::{Event, Output, Record, text, write_down};
 use crate::engine::flow::Flow;
-use crate::engine::sip::{Address, Message, Method, Uri, target_of};
+use crate::engine::sip::{Address, Message, Method, Uri, sip_uri, target_of};
 use crate::engine::transaction::ClientId;
 
 /// What a request is to a session.
@@ -58,26 +60,32 @@ impl Proxy {
         }
         world.dialogs.note_try(dialog, 200);
         let invite = Context::message(&context.request);
+        // Who gives no Contact is where he sent from.
+        let source = |message: &Message<'_>, flow: Option<Flow>| {
+            flow.filter(|_| target_of(message).is_none()).map(|flow| sip_uri(flow.peer, flow.transport))
+        };
+        let sources = [source(&invite, Some(context.flow)), source(message, way)];
+        let target = |nth: usize| sources[nth].as_deref().unwrap_or_default().as_bytes();
+        let to_caller: SmallVec<[&[u8]; 4]> = invite.record_routes().map(|route| route.raw).collect();
+        let to_destination = self.route_beyond(message);
         let caller = Party {
             name: invite.from().map_or(b"", |from| from.raw),
-            target: target_of(&invite).unwrap_or_default(),
-            route: invite.record_routes().map(|route| route.raw).collect(),
+            target: target_of(&invite).unwrap_or(target(0)),
+            route: &to_caller,
         };
         let destination = Party {
             name: message.to().map_or(b"", |to| to.raw),
-            target: target_of(message).unwrap_or_default(),
-            route: self.route_beyond(message),
+            target: target_of(message).unwrap_or(target(1)),
+            route: &to_destination,
         };
-        let known = !caller.target.is_empty() && !destination.target.is_empty();
-        let state = known.then(|| DialogState::new(invite.call_id(), &caller, &destination)).flatten();
         let flows = [
-            next_hop(&caller.route, caller.target, Some(context.flow)),
-            next_hop(&destination.route, destination.target, way),
+            next_hop(caller.route, caller.target, Some(context.flow)),
+            next_hop(destination.route, destination.target, way),
         ];
         let confirmed = Confirmed {
             fork: Fork::of(world.keys, message.to_tag()),
             far_end: self.far_end(world.keys, message),
-            state,
+            state: DialogState::new(invite.call_id(), &caller, &destination),
             flows,
             cseq: invite.cseq(),
             timer: self.session_timer(world, dialog, message),
