@@ -12,14 +12,7 @@ use tandem::engine::{Event, Input};
 
 use crate::harness::{Bench, CALLER, SERVERS, Sent, from_destination, in_dialog, invite, lines, seconds, set_19};
 
-/// An INVITE that says where its caller is; what the destination gets.
-fn ring(bench: &mut Bench, id: &str) -> Sent {
-    let contact = format!("Contact: <sip:{CALLER}>\r\nContent-Length");
-    let sent = bench.receive(CALLER, invite(id).replacen("Content-Length", &contact, 1));
-    sent.into_iter().nth(1).expect("100 and the INVITE")
-}
-
-/// Its destination answers; what the caller gets.
+/// A destination answers its INVITE; what the caller gets.
 fn pick_up(bench: &mut Bench, invite: &Sent) -> Sent {
     let contact = format!("Contact: <sip:{}>", invite.to);
     let sent = bench.receive(&invite.to.to_string(), invite.answer(200, "OK", &[&contact]));
@@ -29,8 +22,7 @@ fn pick_up(bench: &mut Bench, invite: &Sent) -> Sent {
 /// So many sessions, numbered.
 fn talk(bench: &mut Bench, calls: Range<usize>) {
     for call in calls {
-        let invite = ring(bench, &format!("call-{call}"));
-        pick_up(bench, &invite);
+        bench.answered_call(&format!("call-{call}"));
     }
 }
 
@@ -90,7 +82,7 @@ fn pages_tell_of_each_session_once_and_of_no_more_than_were_asked_for() {
 fn a_session_is_told_with_its_ends_and_times() {
     let mut bench = Bench::new();
     bench.pass(seconds(10));
-    let invite = ring(&mut bench, "1");
+    let invite = bench.call("1");
     bench.pass(Duration::from_millis(300));
     let ok = pick_up(&mut bench, &invite);
     bench.pass(seconds(5));
@@ -126,12 +118,14 @@ fn what_is_not_ours_is_told_as_such_and_not_ended() {
     let (_, ok) = Bench::new().answered_call("elsewhere");
     let mut bench = Bench::new();
     bench.receive(CALLER, in_dialog("INFO", &ok, 2));
-    let pending = ring(&mut bench, "pending");
-    let invite = ring(&mut bench, "parked");
-    pick_up(&mut bench, &invite);
+    let pending = bench.call("pending");
+    let parked = bench.call("parked");
+    pick_up(&mut bench, &parked);
     bench.handle(Input::Held { listener: ListenerId(0), held: false });
-    // Its caller says not where he is, so nobody could tell him.
-    bench.answered_call("unknown");
+    // More than we keep of one.
+    let contact = format!("Contact: <sip:{}@{CALLER}>\r\nContent-Length", "x".repeat(2048));
+    let sent = bench.receive(CALLER, invite("unknown").replacen("Content-Length", &contact, 1));
+    pick_up(&mut bench, &sent[1]);
     let held: Vec<_> = all(&bench).into_iter().map(|one| (one.call_id, one.state, one.not_ours)).collect();
     for (call_id, state, why) in [
         (None, SessionState::Adopted, NotOurs::Adopted),
@@ -216,7 +210,7 @@ fn what_a_drained_one_has_at_its_deadline_is_ended_if_the_order_says_so() {
 #[test]
 fn a_call_that_is_being_set_up_at_the_deadline_is_ended_soon_after_it() {
     let mut bench = Bench::with(|config| config.sets[0].failover.first_response_timeout = seconds(60));
-    let invite = ring(&mut bench, "1");
+    let invite = bench.call("1");
     drain(&mut bench, 20, AtDeadline::End);
     bench.receive(SERVERS[0], invite.answer(180, "Ringing", &[]));
     bench.pass(seconds(22));
