@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["engine::transaction", "engine::dispatch", "engine::route"],
     &["engine::dialog"],
     &["engine::event", "engine::snapshot"],
-    &["engine::proxy", "engine::probe"],
+    &["engine::proxy", "engine::probe", "engine::keeper"],
     &["engine"],
     &["edge", "lab"],
     &["config"],

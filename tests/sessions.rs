@@ -35,7 +35,7 @@ fn sessions(bench: &Bench) -> usize {
 
 fn records(bench: &Bench) -> Vec<&Record> {
     let record = |event| match event {
-        &Event::Session(ref record) => Some(&**record),
+        Event::Session(record) => Some(&**record),
         _ => None,
     };
     let records: Vec<_> = bench.events.iter().filter_map(record).collect();
