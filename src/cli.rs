@@ -4,6 +4,7 @@ mod calls;
 mod check;
 mod demo;
 mod end;
+mod explain;
 mod mrcp_server;
 mod run;
 mod sessions;
@@ -43,6 +44,8 @@ enum Command {
     Check(check::Args),
     /// What a running node holds of its destinations, and why: who gets calls and who does not.
     Show(show::Args),
+    /// What would become of a SIP message, and why: rule by rule, destination by destination. Nothing is sent.
+    Explain(explain::Args),
     /// Put a destination in service, let it drain, or take it out.
     Set(set::Args),
     /// The live sessions of a set or of one of its destinations.
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Show(args) => show::main(&args),
+        Command::Explain(args) => explain::main(&args),
         Command::Set(args) => set::main(&args),
         Command::Sessions(args) => sessions::main(&args),
         Command::End(args) => end::main(&args),

@@ -1,12 +1,14 @@
 //! The configuration: one TOML file, gathered into each room's own part. All faults are told at once, with file, line,
 //! value and remedy.
 
+mod agent;
 mod capacity;
 mod health;
 mod listeners;
 mod probe;
 mod reader;
 mod rules;
+mod session;
 mod values;
 
 use std::io;
@@ -19,6 +21,7 @@ use thiserror::Error;
 use self::reader::{Section, Source};
 use self::values::duration_from;
 use crate::edge::log::{self, LogConfig, LogFormat};
+use crate::edge::records::RecordsConfig;
 use crate::edge::resolve::DnsConfig;
 use crate::edge::store::{Store, StoreError, Strictness, TableOptions};
 use crate::edge::tcp::StreamLimits;
@@ -65,7 +68,12 @@ pub struct Config {
     pub drain: Drained,
     /// How to log.
     pub log: LogConfig,
+    /// Where records of sessions go; none: into the log alone.
+    pub records: Option<RecordsConfig>,
 }
+
+/// A file of records that is shorter would be set aside at every call.
+const LEAST_BYTES: i64 = 4096;
 
 /// How a node leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +166,7 @@ impl Config {
             sets: self.sets.clone(),
             limits: self.limits,
             call_events: log::tells_calls(),
-            records: true,
+            records: log::tells_calls() || self.records.is_some(),
         }
     }
 }
@@ -184,6 +192,7 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
         http: read_http(&root.section("http")),
         drain: read_drain(&root.section("drain")),
         log: read_log(&root.section("log")),
+        records: read_records(&root.section("records"), base),
     };
     root.finish();
     config
@@ -316,6 +325,31 @@ fn read_log(section: &Section<'_>) -> LogConfig {
     log
 }
 
+/// The table switches it on.
+fn read_records(section: &Section<'_>, base: &Path) -> Option<RecordsConfig> {
+    let path = |text: &str| match text.is_empty() || text.ends_with('/') {
+        true => Err("give a file's path, as records.jsonl".to_owned()),
+        false => Ok(base.join(text)),
+    };
+    let file = section.text("file", path);
+    if section.is_present() && !section.has("file") {
+        section.fault("it has no file: give one, as file = \"records.jsonl\"");
+    }
+    let default = RecordsConfig::of(file.unwrap_or_default());
+    let max_bytes = match section.number("max_bytes", 0..=1 << 50) {
+        Some(0) => None,
+        Some(few @ 1..LEAST_BYTES) => {
+            section.fault_at("max_bytes", &format!("it is {few}: give {LEAST_BYTES} or more, or 0 for no end"));
+            None
+        }
+        Some(number) => Some(number as u64),
+        None => default.max_bytes,
+    };
+    let keep = section.number("keep", 1..=1000).map_or(default.keep, |number| number as u32);
+    section.finish();
+    section.is_present().then_some(RecordsConfig { max_bytes, keep, ..default })
+}
+
 /// A node's name.
 ///
 /// # Errors
@@ -443,6 +477,10 @@ mod tests {
             [log]
             format = "json"
             filter = "debug"
+            [records]
+            file = "log/calls.jsonl"
+            max_bytes = 5000
+            keep = 3
             "#,
         )
         .expect("valid");
@@ -460,6 +498,8 @@ mod tests {
         assert_eq!((target.rewrite, target.record_route_params.as_str()), (Rewrite::Host, "nat=yes"));
         assert_eq!((config.http, config.log.format), (None, LogFormat::Json));
         assert_eq!(config.listeners[1].advertise.to_string(), "sip.example.com:8060");
+        let file = PathBuf::from("/base/log/calls.jsonl");
+        assert_eq!(config.records, Some(RecordsConfig { file, max_bytes: Some(5000), keep: 3 }));
         let sources = &config.listeners[1].sources;
         assert_eq!((sources.allow.len(), sources.deny.len()), (2, 1));
         assert_eq!((config.limits.message, config.limits.header_lines), (4000, 64));
@@ -537,6 +577,23 @@ transactions = "many"
         assert_eq!(drain, ["1: drain: handover is 60s, more than the limit of 35s for all: give less"]);
         let timing = faults("[timing]\nt1 = \"5s\"\n");
         assert_eq!(timing, ["1: timing: t2 is 4s, shorter than t1 of 5s: give as much or more"]);
+    }
+
+    #[test]
+    fn records_need_a_file_and_room_in_it() {
+        assert_eq!(parse(LISTENER).expect("valid").records, None);
+        let records = parse(&format!("{LISTENER}[records]\nfile = \"/r\"\nmax_bytes = 0\n")).expect("valid").records;
+        assert_eq!(records, Some(RecordsConfig { max_bytes: None, ..RecordsConfig::of("/r".into()) }));
+        let told = faults("[records]\nmax_bytes = 4095\nkeep = 0\ncompress = true\n");
+        let expected = [
+            "1: records: it has no file: give one, as file = \"records.jsonl\"",
+            "2: records.max_bytes: it is 4095: give 4096 or more, or 0 for no end",
+            "3: records.keep is 0: give a whole number from 1 to 1000",
+            "4: records.compress is no known key: give one of file, max_bytes, keep",
+        ];
+        assert_eq!(told, expected);
+        let told = faults("[records]\nfile = \"log/\"\n");
+        assert_eq!(told, ["2: records.file is \"log/\": give a file's path, as records.jsonl"]);
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub mod interfaces;
 pub mod key;
 pub mod log;
 pub mod metrics;
+pub mod moment;
+pub mod records;
 pub mod resolve;
 pub mod retry;
 pub mod store;

@@ -1,5 +1,6 @@
 //! Who is fit and why, on virtual time: probes, traffic, guards, orders, and what outlives a reload or a restart.
 
+mod agents;
 mod answers;
 mod checks;
 mod evidence;

@@ -34,10 +34,9 @@ fn sessions(bench: &Bench) -> usize {
 }
 
 fn records(bench: &Bench) -> Vec<&Record> {
-    let record = |event| match event {
-        Event::Session(record) => Some(&**record),
-        _ => None,
-    };
+    fn record(event: &Event) -> Option<&Record> {
+        if let Event::Session(record) = event { Some(record) } else { None }
+    }
     let records: Vec<_> = bench.events.iter().filter_map(record).collect();
     let counted: u64 = bench.snapshot().totals.ended.iter().sum();
     assert_eq!(counted, records.len() as u64);

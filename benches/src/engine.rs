@@ -9,7 +9,7 @@ use tandem::engine::dispatch::{
     Algorithm, DestinationId, Dispatch, Load, Plan, Policy, Row, RowState, Set, SetId, Sets, Turn,
 };
 use tandem::engine::flow::Transport;
-use tandem::engine::sip::Message;
+use tandem::engine::sip::{Message, Resources};
 use tandem::engine::{Instant, Now};
 use tandem_benches::{ACK, Call, INVITE, MESSAGES, OK, Player};
 
@@ -71,8 +71,8 @@ fn plan<const ALGORITHM: u32>(bencher: Bencher<'_, '_>, destinations: u16) {
     dispatch.replace(Sets(vec![Set { id: SetId(19), rows: (1..=destinations).map(row).collect() }]), now);
     let mut plan = Plan::default();
     // A plan's memory is used again; the first one gets it.
-    dispatch.plan(SetId(19), Turn::Session, &Nobody, now.mono, &mut plan);
-    bencher.bench_local(|| dispatch.plan(SetId(19), Turn::Session, &Nobody, now.mono, black_box(&mut plan)));
+    dispatch.plan(SetId(19), Turn::Session, Resources::NONE, &Nobody, now.mono, &mut plan);
+    bencher.bench_local(|| dispatch.plan(SetId(19), Turn::Session, Resources::NONE, &Nobody, now.mono, black_box(&mut plan)));
 }
 
 /// No session anywhere.
@@ -80,6 +80,10 @@ struct Nobody;
 
 impl Load for Nobody {
     fn sessions(&self, _: DestinationId) -> u64 {
+        0
+    }
+
+    fn sessions_of(&self, _: DestinationId, _: Resources) -> u64 {
         0
     }
 

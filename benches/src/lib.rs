@@ -41,6 +41,7 @@ impl Player {
         let mut config = harness::config();
         // As in `tandem run`, where logs are told of calls.
         config.call_events = true;
+        config.records = true;
         let mut player = Player { engine: Engine::new(config, [3; 32]), now: Duration::ZERO, out: Vec::new() };
         player.load(harness::set_19(&harness::SERVERS));
         player
@@ -81,7 +82,8 @@ impl Player {
     fn last(&mut self) -> (SocketAddr, String) {
         let mut sent = self.out.drain(..).filter_map(|output| match output {
             Output::Send { flow, bytes } => Some((flow.peer, String::from_utf8_lossy(&bytes).into_owned())),
-            Output::Close(_) | Output::Event(_) | Output::Resolve { .. } | Output::Check { .. } => None,
+            Output::Close(_) | Output::Event(_) | Output::Resolve { .. } => None,
+            Output::Check { .. } | Output::AskAgent { .. } => None,
         });
         let last = sent.next_back();
         last.expect("each message of a call goes on")

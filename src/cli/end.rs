@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 use serde_json::json;
 
 use super::set::giver;
-use super::surface::{Surface, Told, Where, find_set, find_uri, set_title};
+use super::surface::{JSON, Surface, Told, Where, find_set, find_uri, set_title};
 use super::{Failure, block_on, term};
 use crate::edge::http::{BeingEnded, SetsReport};
 
@@ -59,7 +59,7 @@ async fn end(args: &Args, by: &str, surface: Surface) -> Result<(), Failure> {
         }
         (call_id, ..) => (json!({ "call_id": call_id, "reason": reason, "by": by }), None),
     };
-    let told: Told<BeingEnded> = surface.post("/sessions/end", body.to_string().into_bytes()).await?;
+    let told: Told<BeingEnded> = surface.post("/sessions/end", JSON, body.to_string().into_bytes()).await?;
     term::line(if args.json { told.json } else { said(told.said.ending, of.as_deref()) }.as_str());
     Ok(())
 }

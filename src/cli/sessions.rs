@@ -99,7 +99,7 @@ fn rest(report: &SessionsReport) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::http::Moment;
+    use crate::edge::moment::Moment;
 
     fn session() -> SessionReport {
         SessionReport {

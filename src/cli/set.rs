@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::surface::{Surface, Told, Where, find_set, find_uri, path_of, title};
 use super::{Failure, block_on, duration, show, term};
-use crate::edge::http::{DestinationStory, Moment, SetsReport};
+use crate::edge::http::{DestinationStory, SetsReport};
+use crate::edge::moment::Moment;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -153,6 +153,22 @@ impl<'d> Section<'d> {
         }
     }
 
+    /// The tables of a table whose keys are the writer's own.
+    pub(super) fn own_sections(&self) -> Vec<(&'d str, Section<'d>)> {
+        let mut all = Vec::new();
+        for (key, item) in self.table.iter().flat_map(|table| table.iter()) {
+            // A table of dotted keys has no place of its own.
+            let of_key = || self.table?.get_key_value(key)?.0.span();
+            match item.as_table_like() {
+                Some(table) => all.push((key, self.inner(key, Some(table), item.span().or_else(of_key)))),
+                None => {
+                    let _: Option<()> = self.wrong_type(key, item, "a table, as { max_sessions = 80 }");
+                }
+            }
+        }
+        all
+    }
+
     /// A string that `parse` understands; what it complains of becomes a fault with the value.
     pub(super) fn text<T>(&self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let item = self.item(key)?;

@@ -1,6 +1,6 @@
 //! What the edge counts: datagrams, bytes, and what was lost on our side of the wire.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Why a message was not sent. Our own trouble, never evidence against the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +60,48 @@ impl SendFault {
     }
 }
 
+/// Why a record was not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RecordFault {
+    /// The disk takes them more slowly than they come.
+    Slow,
+    /// The disk or the user's share of it is full (ENOSPC, EDQUOT, EFBIG).
+    NoSpace,
+    /// This user may not write there (EACCES, EPERM, EROFS).
+    Denied,
+    /// The folder is not there (ENOENT, ENOTDIR).
+    NoFolder,
+    /// Any other error.
+    Other,
+}
+
+impl RecordFault {
+    /// Every fault, in the order of `as usize`.
+    pub const ALL: [RecordFault; 5] =
+        [RecordFault::Slow, RecordFault::NoSpace, RecordFault::Denied, RecordFault::NoFolder, RecordFault::Other];
+
+    /// As in a metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            RecordFault::Slow => "slow",
+            RecordFault::NoSpace => "no_space",
+            RecordFault::Denied => "denied",
+            RecordFault::NoFolder => "no_folder",
+            RecordFault::Other => "other",
+        }
+    }
+
+    /// What to do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            RecordFault::NoSpace => "make room on their disk",
+            RecordFault::Denied => "let this user write their file",
+            RecordFault::NoFolder => "make their folder",
+            RecordFault::Slow | RecordFault::Other => "mend their disk, or give another file under [records]",
+        }
+    }
+}
+
 /// The counters at one moment, all since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EdgeCounters {
@@ -81,6 +123,12 @@ pub struct EdgeCounters {
     pub check_faults: u64,
     /// Times that what is to outlive a restart could not be written.
     pub state_faults: u64,
+    /// Records written to their file.
+    pub records_written: u64,
+    /// Records that were not, by fault (`RecordFault::ALL`).
+    pub records_dropped: [u64; RecordFault::ALL.len()],
+    /// What keeps records out of their file now.
+    pub record_fault: Option<RecordFault>,
     /// TCP: connections and messages.
     pub streams: StreamCounters,
 }
@@ -116,6 +164,10 @@ pub struct Counters {
     events_dropped: AtomicU64,
     check_faults: AtomicU64,
     state_faults: AtomicU64,
+    records_written: AtomicU64,
+    records_dropped: [AtomicU64; RecordFault::ALL.len()],
+    /// By its place in [`RecordFault::ALL`], from 1; 0: none.
+    record_fault: AtomicUsize,
     streams: AtomicStreams,
 }
 
@@ -168,6 +220,21 @@ impl Counters {
         self.state_faults.fetch_add(1, Relaxed);
     }
 
+    /// Counts records that are in their file.
+    pub fn records_written(&self, records: u64) {
+        self.records_written.fetch_add(records, Relaxed);
+    }
+
+    /// Counts records that will not be.
+    pub fn records_dropped(&self, fault: RecordFault, records: u64) {
+        self.records_dropped[fault as usize].fetch_add(records, Relaxed);
+    }
+
+    /// Tells what keeps records out of their file now.
+    pub fn record_fault(&self, fault: Option<RecordFault>) {
+        self.record_fault.store(fault.map_or(0, |fault| fault as usize + 1), Relaxed);
+    }
+
     /// Tells how many TCP connections there are now.
     pub fn streams(&self, connections: usize) {
         self.streams.connections.store(connections as u64, Relaxed);
@@ -215,6 +282,9 @@ impl Counters {
             events_dropped: self.events_dropped.load(Relaxed),
             check_faults: self.check_faults.load(Relaxed),
             state_faults: self.state_faults.load(Relaxed),
+            records_written: self.records_written.load(Relaxed),
+            records_dropped: self.records_dropped.each_ref().map(|count| count.load(Relaxed)),
+            record_fault: self.record_fault.load(Relaxed).checked_sub(1).map(|nth| RecordFault::ALL[nth]),
             streams: StreamCounters {
                 connections: self.streams.connections.load(Relaxed),
                 accepted: self.streams.accepted.load(Relaxed),
@@ -242,5 +312,16 @@ mod tests {
         assert_eq!(counters.read().send_faults, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         let names: std::collections::BTreeSet<_> = SendFault::ALL.map(SendFault::name).into();
         assert_eq!(names.len(), SendFault::ALL.len());
+        for (place, fault) in RecordFault::ALL.into_iter().enumerate() {
+            assert_eq!(place, fault as usize);
+            counters.records_dropped(fault, place as u64 + 1);
+            counters.record_fault(Some(fault));
+            assert_eq!(counters.read().record_fault, Some(fault));
+        }
+        counters.record_fault(None);
+        assert_eq!(counters.read().record_fault, None);
+        assert_eq!(counters.read().records_dropped, [1, 2, 3, 4, 5]);
+        let names: std::collections::BTreeSet<_> = RecordFault::ALL.map(RecordFault::name).into();
+        assert_eq!(names.len(), RecordFault::ALL.len());
     }
 }

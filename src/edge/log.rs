@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use thiserror::Error;
 use tracing::{debug, info, warn};
@@ -10,9 +11,10 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use crate::edge::moment::Moment;
 use crate::engine::Event;
-use crate::engine::dispatch::{AtDeadline, Health};
-use crate::engine::event::{EndOrder, HealthChange, NotEnded, Which};
+use crate::engine::dispatch::{AgentWord, AtDeadline, Health};
+use crate::engine::event::{AgentChange, EndOrder, HealthChange, NotEnded, Record, Which};
 
 /// Lines that may wait for standard error before further ones are dropped: a few seconds of calls.
 const QUEUE: usize = 32_768;
@@ -113,7 +115,7 @@ pub fn start(config: &LogConfig) -> Result<LogGuard, LogError> {
     Ok(LogGuard { dropped, _worker: worker })
 }
 
-/// Whether the filter lets the line of each call through: if not, nobody need gather what stands in it.
+/// Whether the filter lets the lines of each call through: if not, nobody need gather what stands in them.
 pub fn tells_calls() -> bool {
     tracing::enabled!(tracing::Level::INFO)
 }
@@ -138,12 +140,13 @@ pub fn report(event: &Event) {
             );
         }
         Event::SetEmpty { set, call_id } => warn!(set = set.0, call_id, "set has no fit destination"),
-        Event::Session(_) => {}
+        Event::Session(record) => report_session(record),
         Event::EndOrdered { order, ended } => report_end(order, ended),
         Event::SetsReplaced(changes) => {
             info!(added = changes.added, removed = changes.removed, changed = changes.changed, "sets replaced");
         }
         Event::Health(change) => report_health(change),
+        Event::Agent(change) => report_agent(change),
         Event::Ordered { set, uri, address, old, standing, sessions } => info!(
             set = set.0,
             destination = uri,
@@ -185,6 +188,23 @@ pub fn report(event: &Event) {
     }
 }
 
+fn report_session(record: &Record) {
+    let codes: Vec<_> = record.codes.iter().map(u16::to_string).collect();
+    let seconds = |length: Duration| format!("{:.3}s", length.as_secs_f64());
+    info!(
+        set = record.set.0,
+        destination = record.destination,
+        address = record.address.and_then(|address| elsewhere(record.destination.as_deref().unwrap_or(""), address)),
+        call_id = record.call_id,
+        codes = (!codes.is_empty()).then(|| codes.join(", ")),
+        began = Moment(record.began).to_string(),
+        setup = record.answered_after.map(seconds),
+        duration = seconds(record.lasted),
+        ending = record.ending.name(),
+        "session over"
+    );
+}
+
 fn report_health(change: &HealthChange) {
     let HealthChange { set, uri, address, old, new, lasted, why, cause } = change;
     let (set, address, was, why) = (set.0, elsewhere(uri, *address), old.name(), why.to_string());
@@ -211,6 +231,35 @@ fn report_end(order: &EndOrder, ended: &Result<u64, NotEnded>) {
     match ended {
         Ok(sessions) => info!(call_id, set, destination, by, reason, sessions, "sessions ended by order"),
         Err(cause) => warn!(call_id, set, destination, by, reason, %cause, "sessions to be ended in vain"),
+    }
+}
+
+/// That it takes calls or takes none is told, how many it wants only to who asks for more: that may change every few seconds.
+fn report_agent(change: &AgentChange) {
+    let AgentChange { set, uri, address, old, new } = change;
+    let (set, address, was) = (set.0, elsewhere(uri, *address), old.refusal().map(AgentWord::name));
+    let Some(new) = new else {
+        info!(
+            set,
+            destination = uri,
+            address,
+            was,
+            "destination's agent is silent: what it said does not hold any more"
+        );
+        return;
+    };
+    let (share, sessions) = (new.share, new.sessions);
+    match (old.refusal(), new.refusal()) {
+        (old, new) if old == new => {
+            debug!(set, destination = uri, address, share, sessions, "destination's agent wants another share");
+        }
+        (_, Some(word)) => {
+            let (agent, reason) = (word.name(), &new.reason);
+            info!(set, destination = uri, address, agent, reason, "destination's agent wants no calls");
+        }
+        (_, None) => {
+            info!(set, destination = uri, address, share, sessions, was, "destination's agent wants calls again");
+        }
     }
 }
 
@@ -247,12 +296,12 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use crate::engine::dispatch::{
-        Meaning, NoSuchDestination, Observation, Order, Outcome, SetId, Standing, Why, Witness,
+        Meaning, NoSuchDestination, Observation, Order, Outcome, SetId, Standing, Why, Wish, Witness,
     };
-    use crate::engine::event::{Call, Changes, DropCause, NotOurs};
+    use crate::engine::event::{Call, Changes, DropCause, Ending, NotOurs};
     use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 
     /// Hands each written line over.
@@ -410,6 +459,49 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_is_over_is_one_info_line_for_people_and_for_programs() {
+        let over = Record {
+            call_id: "a@b".to_owned(),
+            set: SetId(19),
+            destination: Some("sip:10.129.39.88:7011".to_owned()),
+            address: "10.129.39.88:7011".parse().ok(),
+            codes: vec![408, 200],
+            began: SystemTime::UNIX_EPOCH + Duration::from_millis(1_764_127_257_250),
+            answered_after: Some(Duration::from_micros(2_012_400)),
+            lasted: Duration::from_millis(34_417),
+            ending: Ending::CallerBye,
+        };
+        let empty = Record {
+            call_id: "x\r\n2026 INFO forged".to_owned(),
+            destination: None,
+            address: None,
+            codes: Vec::new(),
+            answered_after: None,
+            lasted: Duration::ZERO,
+            ending: Ending::Empty,
+            ..over.clone()
+        };
+        let events = [over, empty].map(|record| Event::Session(Box::new(record)));
+        let text = lines(&LogConfig::default(), &events);
+        for (line, words) in text.iter().zip([
+            "INFO session over set=19 destination=\"sip:10.129.39.88:7011\" call_id=\"a@b\" codes=\"408, 200\" \
+             began=\"2025-11-26T03:20:57.250Z\" setup=\"2.012s\" duration=\"34.417s\" ending=\"caller_bye\"\n",
+            "INFO session over set=19 call_id=\"x\\r\\n2026 INFO forged\" \
+             began=\"2025-11-26T03:20:57.250Z\" duration=\"0.000s\" ending=\"empty\"\n",
+        ]) {
+            assert!(line.ends_with(words), "{line}{words}");
+        }
+        assert_eq!(text.len(), 2);
+        let json = lines(&json("info"), &events);
+        let line: serde_json::Value = serde_json::from_str(&json[0]).expect("JSON");
+        assert_eq!(
+            (&line["message"], &line["set"], &line["ending"]),
+            (&"session over".into(), &19.into(), &"caller_bye".into())
+        );
+        assert_eq!(lines(&LogConfig { filter: "warn".to_owned(), ..LogConfig::default() }, &events).len(), 0);
+    }
+
+    #[test]
     fn an_order_tells_who_why_and_how_many_sessions_are_left() {
         let (set, uri) = (SetId(19), "sip:10.129.39.88:7010".to_owned());
         let address = "10.129.39.88:7010".parse().expect("an address");
@@ -466,6 +558,35 @@ mod tests {
             assert!(line.ends_with(words), "{line}{words}");
         }
         assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn an_agents_refusal_is_told_with_its_reason_and_its_share_only_to_who_asks_for_more() {
+        let refusing = Wish { state: Some(AgentWord::Stopped), reason: "by hand\n".to_owned(), ..Wish::default() };
+        let half = Wish { share: 50, sessions: Some(30), ..Wish::default() };
+        let steps = [Wish::default(), half.clone(), refusing, half].map(Some);
+        let steps = [&steps[..], &[None]].concat();
+        let (set, uri) = (SetId(19), "sip:10.129.39.88:7010".to_owned());
+        let address = "10.129.39.88:7010".parse().expect("an address");
+        let change = |step: &[Option<Wish>]| {
+            let (uri, old, new) = (uri.clone(), step[0].clone().unwrap_or_default(), step[1].clone());
+            Event::Agent(Box::new(AgentChange { set, uri, address, old, new }))
+        };
+        let events: Vec<_> = steps.windows(2).map(change).collect();
+        let trace = LogConfig { filter: "trace".to_owned(), ..LogConfig::default() };
+        let all = lines(&trace, &events);
+        for (line, words) in all.iter().zip([
+            "DEBUG destination's agent wants another share set=19 destination=\"sip:10.129.39.88:7010\" share=50 sessions=30\n",
+            "INFO destination's agent wants no calls set=19 destination=\"sip:10.129.39.88:7010\" agent=\"stopped\" \
+             reason=\"by hand\\n\"\n",
+            "INFO destination's agent wants calls again set=19 destination=\"sip:10.129.39.88:7010\" share=50 sessions=30 \
+             was=\"stopped\"\n",
+            "INFO destination's agent is silent: what it said does not hold any more set=19 \
+             destination=\"sip:10.129.39.88:7010\"\n",
+        ]) {
+            assert!(line.ends_with(words), "{line}{words}");
+        }
+        assert_eq!((all.len(), lines(&LogConfig::default(), &events).len()), (4, 3));
     }
 
     #[test]

@@ -179,11 +179,13 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::edge::counters::SendFault;
+    use crate::edge::counters::{RecordFault, SendFault};
     use crate::engine::dispatch::{
-        DestinationId, Fitness, Health, Kept, Limits, Order, RowState, SetId, Standing, Why, Witness,
+        AgentView, AgentWord, DestinationId, Fitness, Health, Kept, Limits, Order, RowState, SetId, Standing, Why,
+        Wish, Witness,
     };
-    use crate::engine::snapshot::{DestinationView, SetView, Totals};
+    use crate::engine::event::Ending;
+    use crate::engine::snapshot::{ClassView, DestinationView, SetView, Totals};
 
     fn destination(uri: &str) -> DestinationView {
         DestinationView {
@@ -207,8 +209,17 @@ mod tests {
             why: Why::Works,
             fitness: Fitness::Ordered(Order::Drain),
             limits: Limits::default(),
+            classes: vec![class("tts", Some(80), 3), class("asr", None, 1)],
             probed: true,
             share: 30,
+            agent: Some(AgentView {
+                wish: Some(Wish { share: 75, order: Some(AgentWord::Drain), ..Wish::default() }),
+                line: "75% drain".to_owned(),
+                at: None,
+                answers: 6,
+                silences: 5,
+                unknown_words: 3,
+            }),
             penalty: 0,
             kept: Kept::default(),
             latencies: latencies(),
@@ -221,6 +232,10 @@ mod tests {
             sessions: 4,
             sessions_peak: 9,
         }
+    }
+
+    fn class(name: &str, limit: Option<u32>, sessions: u64) -> ClassView {
+        ClassView { name: name.into(), limit, sessions }
     }
 
     /// Three probes, one of which took longer than any bound.
@@ -245,7 +260,8 @@ mod tests {
             panicking: true,
             destinations,
         };
-        let totals = Totals { answered_pings: 21, failed_pings: 2, byes: 3, ..Totals::default() };
+        let mut totals = Totals { answered_pings: 21, failed_pings: 2, byes: 3, ..Totals::default() };
+        totals.ended[Ending::Quiet as usize] = 6;
         Snapshot { sets: vec![set], parked: 6, totals, ..Snapshot::default() }
     }
 
@@ -254,6 +270,8 @@ mod tests {
         let store = StoreStatus { ok: true, loads: 2, failed_loads: 1, last_load: Some(at) };
         let mut edge = EdgeCounters { received: 1 << 40, ..EdgeCounters::default() };
         edge.send_faults[SendFault::NoRoute as usize] = 7;
+        edge.records_written = 4;
+        edge.records_dropped[RecordFault::NoSpace as usize] = 5;
         render(&View { snapshot, edge: &edge, store: &store, started: at })
     }
 
@@ -317,6 +335,9 @@ mod tests {
             r#"tandem_selections_total{set="19",destination="sip:10.129.39.88:7010",kind="other"} 2"#,
             r#"tandem_responses_total{set="19",destination="sip:10.129.39.88:7010",class="6xx"} 6"#,
             r#"tandem_sessions{set="19",destination="sip:10.129.39.88:7010"} 4"#,
+            r#"tandem_destination_resource_sessions{set="19",destination="sip:10.129.39.88:7010",resource_class="tts"} 3"#,
+            r#"tandem_destination_resource_sessions{set="19",destination="sip:10.129.39.88:7011",resource_class="asr"} 1"#,
+            r#"tandem_destination_resource_sessions_limit{set="19",destination="sip:10.129.39.88:7010",resource_class="tts"} 80"#,
             r#"tandem_set_empty_total{set="19"} 5"#,
             r#"tandem_set_full_total{set="19"} 2"#,
             r#"tandem_failovers_total{set="19"} 3"#,
@@ -328,12 +349,21 @@ mod tests {
             r#"tandem_destination_order{set="19",destination="sip:10.129.39.88:7010",order="ready"} 0"#,
             r#"tandem_destination_order{set="19",destination="sip:10.129.39.88:7010",order="drain"} 1"#,
             r#"tandem_destination_share_ratio{set="19",destination="sip:10.129.39.88:7010"} 0.3"#,
+            r#"tandem_destination_agent_share_ratio{set="19",destination="sip:10.129.39.88:7010"} 0.75"#,
+            r#"tandem_destination_agent_refuses{set="19",destination="sip:10.129.39.88:7010"} 1"#,
+            r#"tandem_agent_checks_total{set="19",destination="sip:10.129.39.88:7010",result="answered"} 6"#,
+            r#"tandem_agent_checks_total{set="19",destination="sip:10.129.39.88:7010",result="silent"} 5"#,
+            r#"tandem_agent_unknown_words_total{set="19",destination="sip:10.129.39.88:7010"} 3"#,
             r#"tandem_falls_total{set="19",destination="sip:10.129.39.88:7010"} 7"#,
             r#"tandem_ejections_total{set="19",destination="sip:10.129.39.88:7010"} 8"#,
             r#"tandem_probes_total{set="19",destination="sip:10.129.39.88:7010",result="alive"} 10"#,
             r#"tandem_probes_total{set="19",destination="sip:10.129.39.88:7010",result="fall"} 30"#,
             r#"tandem_dropped_total{cause="stray_ack"} 0"#,
             r#"tandem_send_errors_total{cause="no_route"} 7"#,
+            r#"tandem_sessions_ended_total{ending="caller_bye"} 0"#,
+            r#"tandem_sessions_ended_total{ending="quiet"} 6"#,
+            r#"tandem_records_dropped_total{cause="no_space"} 5"#,
+            "tandem_records_written_total 4",
             r#"tandem_reloads_total{result="failed"} 1"#,
             "tandem_received_datagrams_total 1099511627776",
             "tandem_last_reload_success_timestamp_seconds 1700000000.5",

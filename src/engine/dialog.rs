@@ -1,5 +1,6 @@
 //! Live sessions. A destination's load is the number of its entries here; nobody counts beside this table.
 
+mod asked;
 mod ending;
 mod entry;
 mod forks;

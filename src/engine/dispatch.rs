@@ -1,7 +1,9 @@
 //! Destination sets: what was loaded, who is fit, and who is next.
 
+mod agent;
 mod capacity;
 mod destination;
+mod explain;
 mod failover;
 mod fitness;
 mod health;
@@ -12,6 +14,7 @@ mod reference;
 mod reload;
 mod select;
 mod session;
+mod turn;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -22,8 +25,10 @@ use std::time::Duration;
 use slotmap::SlotMap;
 use smallvec::SmallVec;
 
-pub use capacity::{Capacity, Limits};
+pub use agent::{Agent, AgentView, AgentWord, LONGEST_LINE, MOST_PERCENT, Wish};
+pub use capacity::{Capacity, ClassLimit, Limits, ResourceClass};
 pub use destination::{Destination, DestinationId, Row, RowState, Set, SetId, Sets};
+pub use explain::{DestinationTold, Role, SetTold};
 pub use failover::{BadOutcome, Failover, RetryOn};
 pub use fitness::Fitness;
 pub use health::{
@@ -33,19 +38,21 @@ pub use health::{
 };
 pub use order::{AtDeadline, Deadline, Order, Standing};
 pub use panic::{Panic, PanicMode};
-pub use select::{Algorithm, PriorityOrder};
+pub use select::{Algorithm, PriorityOrder, Score};
 pub use session::{AtMaxDuration, OnDown, Ping, PingLegs, PingMethod, SessionPolicy};
+pub use turn::Turn;
 pub use watch::{NoSuchDestination, Remembered};
 
 #[cfg(test)]
 pub(crate) use health::Terms;
 pub(crate) use health::{Condition, Seen};
 
+use self::capacity::OneMore;
 use self::select::{Candidate, Turns};
 use self::watch::Draining;
 use crate::engine::clock::{Instant, Now};
-use crate::engine::sip::{Method, Reply};
-use crate::engine::snapshot::{DestinationView, SetView};
+use crate::engine::sip::{Reply, Resources};
+use crate::engine::snapshot::{ClassView, DestinationView, SetView};
 use crate::engine::wheel::Wheel;
 
 /// The most failovers that a plan names behind its first choice: nobody waits for more.
@@ -73,6 +80,10 @@ pub struct Policy {
     pub probing: Arc<Probing>,
     /// How some of them are probed instead, by the `destination` column.
     pub probing_instead: Vec<(String, Arc<Probing>)>,
+    /// How they are asked what they want themselves; none: they are not.
+    pub agent: Option<Arc<Agent>>,
+    /// How some of them are asked instead, by the `destination` column.
+    pub agent_instead: Vec<(String, Option<Arc<Agent>>)>,
     /// How their health is judged.
     pub judgement: Judgement,
     /// How much they may be given.
@@ -95,6 +106,8 @@ impl Policy {
             failover: Failover::default(),
             probing: Arc::default(),
             probing_instead: Vec::new(),
+            agent: None,
+            agent_instead: Vec::new(),
             judgement: Judgement::default(),
             capacity: Capacity::default(),
             session: SessionPolicy::default(),
@@ -107,36 +120,15 @@ impl Policy {
         self.probing_instead.iter().find(|(one, _)| one == uri).map_or(&self.probing, |(_, probing)| probing)
     }
 
+    /// How the agent of the destination of that URI is asked.
+    pub fn agent_of(&self, uri: &str) -> Option<&Arc<Agent>> {
+        let own = self.agent_instead.iter().find(|(one, _)| one == uri);
+        own.map_or(&self.agent, |(_, agent)| agent).as_ref()
+    }
+
     /// How long a call may take before its trial of a destination counts as lost.
     fn longest_try(&self) -> Duration {
         self.failover.first_response_timeout + self.failover.final_timeout + LATE
-    }
-}
-
-/// Whose turn a plan takes: discovery by OPTIONS must not step the turn of INVITEs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// An initial INVITE's.
-    Session,
-    /// Any other request's outside a dialog.
-    Other,
-}
-
-impl Turn {
-    /// Whose turn a request outside a dialog takes.
-    pub(crate) fn of(method: Method<'_>) -> Self {
-        match method {
-            Method::Invite => Turn::Session,
-            Method::Ack | Method::Bye | Method::Cancel | Method::Options | Method::Other(_) => Turn::Other,
-        }
-    }
-
-    /// What its outcomes are witnesses of.
-    pub(crate) fn witness(self) -> Witness {
-        match self {
-            Turn::Session => Witness::Traffic,
-            Turn::Other => Witness::Other,
-        }
     }
 }
 
@@ -176,6 +168,9 @@ pub trait Load {
     /// Live sessions now, pending ones included.
     fn sessions(&self, destination: DestinationId) -> u64;
 
+    /// Those of them that asked for one of these resources.
+    fn sessions_of(&self, destination: DestinationId, resources: Resources) -> u64;
+
     /// The most live sessions at any time.
     fn sessions_peak(&self, destination: DestinationId) -> u64;
 }
@@ -207,7 +202,7 @@ pub struct Dispatch {
 }
 
 /// What a set has beside its destinations; it outlives reloads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct SetState {
     policy: Policy,
     configured: bool,
@@ -252,24 +247,46 @@ impl Dispatch {
         dispatch
     }
 
-    /// Puts the fit destinations of the set into `plan` in its algorithm's order, and steps the turn. An unknown set's
-    /// plan is empty. One that is half open waits for the INVITE that tries it; other requests go there only if nobody
+    /// Puts the fit destinations of the set into `plan` in its algorithm's order, and steps the turn; `asked` are the
+    /// resources that a call is for. An unknown set's plan is empty. One that is half open waits for the INVITE that tries it; other requests go there only if nobody
     /// else is fit, so that who sends an OPTIONS before each INVITE is not shut out for ever.
-    pub fn plan(&mut self, set: SetId, turn: Turn, load: &dyn Load, now: Instant, plan: &mut Plan) -> Planned {
+    pub fn plan(
+        &mut self,
+        set: SetId,
+        turn: Turn,
+        asked: Resources,
+        load: &dyn Load,
+        now: Instant,
+        plan: &mut Plan,
+    ) -> Planned {
         plan.0.clear();
         let Dispatch { destinations, sets, fit, .. } = self;
         let Some(state) = sets.get_mut(&set) else { return Planned::Empty };
-        let SetState { policy, members, .. } = state;
+        let full = state.candidates(destinations, turn, asked, load, now, fit);
+        state.choose(turn, full, fit, plan)
+    }
+}
+
+impl SetState {
+    /// Whose turn it may be, in the table's order; how many more would be fit and have no room.
+    fn candidates(
+        &mut self,
+        destinations: &SlotMap<DestinationId, Destination>,
+        turn: Turn,
+        asked: Resources,
+        load: &dyn Load,
+        now: Instant,
+        fit: &mut Vec<Candidate>,
+    ) -> usize {
+        let SetState { policy, members, .. } = self;
         fit.clear();
-        let (mut slow, mut full, mut sessions) = (false, 0, 0);
+        let (mut slow, mut agents, mut full, mut sessions) = (false, false, 0, 0);
         for (id, found) in members.iter().filter_map(|&id| Some((id, destinations.get(id)?))) {
             let has = load.sessions(id);
             sessions += has;
-            // What is no call takes no room.
-            let fitness = match (found.fitness(&policy.judgement, has, now), turn) {
-                (Fitness::Full, Turn::Other) => Fitness::Fit,
-                (fitness, _) => fitness,
-            };
+            agents |= found.heard.is_some();
+            let call = OneMore { id, asked, load };
+            let fitness = turn.judge(found.fitness(&policy.judgement, call, now));
             full += usize::from(fitness == Fitness::Full);
             if fitness.is_fit() {
                 let share = found.condition.share(&policy.judgement, now);
@@ -280,7 +297,7 @@ impl Dispatch {
                     priority: found.row.priority,
                     share,
                     load: has,
-                    capacity: found.limits.sessions,
+                    fullness: found.fullness(call, now),
                     latency: found.condition.call_latency(now).as_secs_f64(),
                 });
             }
@@ -296,28 +313,38 @@ impl Dispatch {
         if policy.panic.threshold > 0 {
             let calls = turn == Turn::Session;
             let has_room = |judgement: &Judgement, id, found: &Destination| {
-                !calls || found.has_room(judgement, load.sessions(id), now)
+                !calls || found.has_room(judgement, OneMore { id, asked, load }, now)
             };
-            panic::check(state, destinations, fit, full, has_room);
+            panic::check(self, destinations, fit, full, now, has_room);
         }
-        if turn == Turn::Other && !state.panicking {
+        if agents {
+            agent::weigh(fit, |id| destinations.get(id).map_or(100, |found| found.wanted(now)));
+        }
+        if turn == Turn::Other && !self.panicking {
             let trusted = |one: &Candidate| destinations.get(one.id).is_some_and(|it| !it.condition.is_ejected(now));
             if fit.iter().any(trusted) {
                 fit.retain(trusted);
             }
         }
+        full
+    }
+
+    /// Steps the turn: puts the candidates into the plan, best first.
+    fn choose(&mut self, turn: Turn, full: usize, fit: &mut Vec<Candidate>, plan: &mut Plan) -> Planned {
         let turns = match turn {
-            Turn::Session => &mut state.session,
-            Turn::Other => &mut state.other,
+            Turn::Session => &mut self.session,
+            Turn::Other => &mut self.other,
         };
-        turns.plan(&state.policy, fit, plan);
+        turns.plan(&self.policy, fit, plan);
         match (plan.first(), full) {
             (Some(_), _) => Planned::Somebody,
             (None, 1..) => Planned::Full,
             (None, 0) => Planned::Empty,
         }
     }
+}
 
+impl Dispatch {
     /// A destination; none if it is no longer loaded.
     pub fn destination(&self, id: DestinationId) -> Option<&Destination> {
         self.destinations.get(id)
@@ -333,29 +360,11 @@ impl Dispatch {
         self.sets.get(&set).map_or(&self.unknown, |state| &state.policy)
     }
 
-    /// Whether a new request may go there, and if not, why not; computed each time, nobody keeps the answer. None if it is
-    /// no longer loaded.
-    pub fn fitness(&self, id: DestinationId, load: &dyn Load, now: Instant) -> Option<Fitness> {
+    /// Whether a new call for these resources may go there, and if not, why not; computed each time, nobody keeps the
+    /// answer. None if it is no longer loaded.
+    pub fn fitness(&self, id: DestinationId, asked: Resources, load: &dyn Load, now: Instant) -> Option<Fitness> {
         let found = self.destinations.get(id)?;
-        Some(found.fitness(&self.policy(found.set).judgement, load.sessions(id), now))
-    }
-
-    /// Whether a request that another destination did not take may go there: if it is fit, or if its set panics and sends to
-    /// it all the same.
-    pub(crate) fn may_try(&self, id: DestinationId, load: &dyn Load, now: Instant) -> bool {
-        let Some(fitness) = self.fitness(id, load, now) else { return false };
-        match fitness {
-            Fitness::Fit => true,
-            Fitness::Unwell(_) | Fitness::OnTrial => {
-                let panicking = self.sets.get(&self.destinations[id].set).filter(|state| state.panicking);
-                panicking.is_some_and(|state| match state.policy.panic.mode {
-                    PanicMode::All => true,
-                    PanicMode::LastKnownGood => state.known_good.contains(&id),
-                    PanicMode::Fail => false,
-                })
-            }
-            Fitness::Ordered(_) | Fitness::Unresolved | Fitness::Full => false,
-        }
+        Some(found.fitness(&self.policy(found.set).judgement, OneMore { id, asked, load }, now))
     }
 
     /// Whether some loaded destination, fit or not, has this address; IPv4 in IPv6's clothes is IPv4.
@@ -481,10 +490,12 @@ fn view_destination(
         health: condition.health(judgement, now.mono),
         since: condition.since,
         why: condition.why(judgement, now.mono),
-        fitness: destination.fitness(judgement, load.sessions(id), now.mono),
-        limits: destination.limits,
+        fitness: destination.fitness(judgement, OneMore { id, asked: Resources::NONE, load }, now.mono),
+        limits: destination.limits_now(now.mono),
+        classes: destination.classes.iter().map(|class| view_class(id, class, load)).collect(),
         probed: !condition.probing().checks.is_empty(),
-        share: condition.share(judgement, now.mono),
+        share: condition.share(judgement, now.mono) * destination.wanted(now.mono) / 100,
+        agent: destination.heard.as_ref().map(|heard| heard.view(now.mono)),
         penalty: condition.penalty(judgement, now.mono),
         kept: condition.keep(judgement, now.mono),
         latencies: *condition.latencies(),
@@ -497,6 +508,11 @@ fn view_destination(
         sessions: load.sessions(id),
         sessions_peak: load.sessions_peak(id),
     }
+}
+
+fn view_class(id: DestinationId, class: &ClassLimit, load: &dyn Load) -> ClassView {
+    let ClassLimit { name, resources, sessions } = class;
+    ClassView { name: Arc::clone(name), limit: *sessions, sessions: load.sessions_of(id, *resources) }
 }
 
 /// One address in one form: a listener of both families tells IPv4 peers as `::ffff:a.b.c.d`.
@@ -548,7 +564,7 @@ mod tests {
 
     fn plan(dispatch: &mut Dispatch, turn: Turn) -> Vec<u16> {
         let mut plan = Plan::default();
-        dispatch.plan(SET, turn, &Idle, NOW.mono, &mut plan);
+        dispatch.plan(SET, turn, Resources::NONE, &Idle, NOW.mono, &mut plan);
         assert_eq!(plan.first(), plan.iter().next());
         plan.iter().map(|id| dispatch.destination(id).expect("loaded").row.address.port()).collect()
     }
@@ -565,6 +581,10 @@ mod tests {
 
     impl Load for Idle {
         fn sessions(&self, _: DestinationId) -> u64 {
+            3
+        }
+
+        fn sessions_of(&self, _: DestinationId, _: Resources) -> u64 {
             3
         }
 
@@ -644,7 +664,7 @@ mod tests {
             load(&mut dispatch, [Row { state: RowState::Inactive, ..row(1) }]);
             assert!(plan(&mut dispatch, Turn::Other).is_empty());
             let mut plan = Plan(SmallVec::from_elem(DestinationId::default(), 2));
-            dispatch.plan(SetId(77), Turn::Session, &Idle, NOW.mono, &mut plan);
+            dispatch.plan(SetId(77), Turn::Session, Resources::NONE, &Idle, NOW.mono, &mut plan);
             assert_eq!(plan, Plan::default(), "an unknown set clears it too");
         }
     }
@@ -712,7 +732,10 @@ mod tests {
         assert_eq!(dispatch.view(&Idle, NOW)[0].destinations[0].selections, 1);
         assert_eq!(first(&mut dispatch), Some(7011), "the turn goes on");
         assert_eq!(load(&mut dispatch, [row(7011), row(7012)]), Changes { added: 1, removed: 1, changed: 0 });
-        assert!(dispatch.destination(before).is_none() && dispatch.fitness(before, &Idle, NOW.mono).is_none());
+        assert!(
+            dispatch.destination(before).is_none()
+                && dispatch.fitness(before, Resources::NONE, &Idle, NOW.mono).is_none()
+        );
         assert_eq!(first(&mut dispatch), Some(7012));
     }
 
@@ -747,7 +770,7 @@ mod tests {
         assert_eq!(dispatch.view(&Idle, NOW)[0].destinations[1].health, Health::Down, "to begin with");
         let later = NOW.mono + Duration::from_secs(10);
         let mut healed = Plan::default();
-        dispatch.plan(SET, Turn::Session, &Idle, later, &mut healed);
+        dispatch.plan(SET, Turn::Session, Resources::NONE, &Idle, later, &mut healed);
         assert_eq!(healed.iter().count(), 2, "it is tried again, whatever the table says");
     }
 
@@ -764,7 +787,7 @@ mod tests {
         };
         let ports = |dispatch: &mut Dispatch, set| {
             let mut plan = Plan::default();
-            dispatch.plan(SetId(set), Turn::Session, &Idle, NOW.mono, &mut plan);
+            dispatch.plan(SetId(set), Turn::Session, Resources::NONE, &Idle, NOW.mono, &mut plan);
             plan.iter().map(|id| dispatch.destination(id).expect("loaded").row.address.port()).collect::<Vec<_>>()
         };
         let (mut alone, mut beside) = (two_sets(), two_sets());

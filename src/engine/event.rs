@@ -13,7 +13,7 @@ pub use self::record::Record;
 pub(crate) use self::record::write_down;
 pub use crate::engine::dialog::Ending;
 use crate::engine::dispatch::{
-    AtDeadline, Health, NoSuchDestination, Observation, Order, Outcome, Remembered, SetId, Sets, Standing, Why,
+    AtDeadline, Health, NoSuchDestination, Observation, Order, Outcome, Remembered, SetId, Sets, Standing, Why, Wish,
 };
 use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
 use crate::engine::sip::FrameFault;
@@ -84,6 +84,14 @@ pub enum Input<'a> {
     },
     /// A check of [`Output::Check`] could not be made, for reasons of our own: it says nothing of the destination.
     Unchecked(CheckId),
+    /// An agent of [`Output::AskAgent`] has been asked.
+    AgentSaid {
+        /// The output's `id`.
+        id: AgentId,
+        /// Its answer, of which no more than `dispatch::LONGEST_LINE` bytes are looked at; none: there was no good one, for
+        /// whatever reason.
+        body: Option<&'a [u8]>,
+    },
     /// How far the node is in leaving.
     Drain(Drain),
     /// An operator ends sessions: those that can be ended get BYE at both ends.
@@ -150,6 +158,17 @@ pub enum Output {
         /// How long it may take.
         timeout: Duration,
     },
+    /// Ask a destination's agent by an HTTP GET, and tell with [`Input::AgentSaid`].
+    AskAgent {
+        /// To be told with the answer.
+        id: AgentId,
+        /// Where it is.
+        address: SocketAddr,
+        /// The path, from its slash.
+        path: String,
+        /// How long it may take.
+        timeout: Duration,
+    },
     /// Tell people and counters.
     Event(Event),
 }
@@ -157,6 +176,10 @@ pub enum Output {
 /// A check of a destination; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckId(pub u64);
+
+/// An agent, by its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentId(pub u64);
 
 /// What a check asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,6 +217,8 @@ pub enum Event {
     SetsReplaced(Changes),
     /// A destination's health is another.
     Health(Box<HealthChange>),
+    /// A destination's agent wants something else.
+    Agent(Box<AgentChange>),
     /// An operator wants something else of a destination, or another one does, or for another reason.
     Ordered {
         /// The set.
@@ -268,6 +293,21 @@ pub struct HealthChange {
     pub why: Why,
     /// What was seen last; none if time alone has changed it.
     pub cause: Option<Observation>,
+}
+
+/// What a destination's agent wanted before and wants now.
+#[derive(Clone, Debug)]
+pub struct AgentChange {
+    /// The set.
+    pub set: SetId,
+    /// The `destination` column.
+    pub uri: String,
+    /// Its address.
+    pub address: SocketAddr,
+    /// Before.
+    pub old: Wish,
+    /// Now; none: the agent has been silent for so long that what it said does not hold.
+    pub new: Option<Wish>,
 }
 
 /// What an operator sees of an initial INVITE. Text of the caller's is shown with control characters escaped.
@@ -349,16 +389,4 @@ impl DropCause {
             DropCause::RefusedSource => "refused_source",
         }
     }
-}
-
-/// A peer's text for people: what is no printable ASCII is escaped.
-pub(crate) fn text(bytes: &[u8]) -> String {
-    // What `escape_ascii` leaves alone, copied at once: that is nearly all there is.
-    let plain = |&byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
-    let length = bytes.iter().position(|byte| !plain(byte)).unwrap_or(bytes.len());
-    let (head, tail) = bytes.split_at(length);
-    let mut text = String::with_capacity(bytes.len());
-    text.push_str(std::str::from_utf8(head).expect("ASCII"));
-    text.extend(tail.escape_ascii().map(char::from));
-    text
 }

@@ -1,10 +1,11 @@
 //! What the outside may see of the engine: built on request, in time proportional to the destinations.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::engine::dispatch::{
-    DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why, Witness,
+    AgentView, DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why, Witness,
 };
 use crate::engine::event::{Drain, DropCause, Ending, NotOurs};
 
@@ -79,12 +80,16 @@ pub struct DestinationView {
     pub why: Why,
     /// Whether a new request may go there.
     pub fitness: Fitness,
-    /// What it may be given.
+    /// What it may be given now.
     pub limits: Limits,
+    /// The same by what calls ask for: one for each class that its set names.
+    pub classes: Vec<ClassView>,
     /// Whether it is probed.
     pub probed: bool,
     /// How much of its weight it gets now, in percent.
     pub share: u32,
+    /// What its agent says; none: it has none.
+    pub agent: Option<AgentView>,
     /// The penalty for flapping; 0 if the set does not damp.
     pub penalty: u32,
     /// What is worth keeping over a restart.
@@ -107,6 +112,17 @@ pub struct DestinationView {
     pub sessions: u64,
     /// The most live sessions at any time.
     pub sessions_peak: u64,
+}
+
+/// A class of MRCP resources at one destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How many sessions it may have; none: no limit.
+    pub limit: Option<u32>,
+    /// Live sessions that asked for a resource of it.
+    pub sessions: u64,
 }
 
 /// The most sessions of a page.
@@ -186,7 +202,7 @@ pub struct Totals {
     pub icmp: u64,
     /// ICMP errors about nothing that waited for an answer of that peer.
     pub stray_icmp: u64,
-    /// Sessions and calls that are over, by ending (`Ending::ALL`).
+    /// Sessions that are over and calls that never became one, in the order of [`Ending::ALL`].
     pub ended: [u64; Ending::ALL.len()],
     /// Pings within sessions that were sent.
     pub pings: u64,

@@ -217,6 +217,7 @@ mod tests {
     use super::*;
     use crate::engine::dispatch::{Algorithm, DestinationId, Dispatch, Load, Plan, Policy, RowState, SetId, Turn};
     use crate::engine::flow::Transport;
+    use crate::engine::sip::Resources;
     use crate::engine::{Instant, Now};
 
     fn row(number: i64, weight: u32) -> Row {
@@ -258,6 +259,10 @@ mod tests {
 
     impl Load for Nobody {
         fn sessions(&self, _: DestinationId) -> u64 {
+            0
+        }
+
+        fn sessions_of(&self, _: DestinationId, _: Resources) -> u64 {
             0
         }
 
@@ -315,7 +320,7 @@ mod tests {
         let (mut by_name, mut by_address) = (BTreeMap::new(), BTreeMap::new());
         for _ in 0..360 {
             let mut plan = Plan::default();
-            dispatch.plan(SetId(1), Turn::Session, &Nobody, NOW.mono, &mut plan);
+            dispatch.plan(SetId(1), Turn::Session, Resources::NONE, &Nobody, NOW.mono, &mut plan);
             let row = &dispatch.destination(plan.first().expect("somebody is fit")).expect("loaded").row;
             *by_name.entry(row.row).or_insert(0) += 1;
             *by_address.entry(row.address).or_insert(0) += 1;
@@ -332,7 +337,7 @@ mod tests {
         let mut dispatch = Dispatch::new(Vec::new(), 1);
         assert_eq!(dispatch.replace(Sets(vec![Set { id: SetId(1), rows }]), NOW).added, 3);
         let mut plan = Plan::default();
-        dispatch.plan(SetId(1), Turn::Session, &Nobody, NOW.mono, &mut plan);
+        dispatch.plan(SetId(1), Turn::Session, Resources::NONE, &Nobody, NOW.mono, &mut plan);
         assert_eq!(plan.iter().count(), 2);
         assert!(!dispatch.is_destination(Row::UNRESOLVED));
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -21,17 +22,19 @@ use crate::config::{Config, Drained};
 use crate::edge::http::{self, Given, HttpError, Readiness, ReloadFailed, Reloaded, Surface};
 use crate::edge::key::{self, KeyError};
 use crate::edge::metrics;
+use crate::edge::records::Records;
 use crate::edge::store::snapshot::{LastGood, SnapshotError};
 use crate::edge::store::{Store, StoreError};
 use crate::edge::{interfaces, log};
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{NoSuchDestination, SetId, Standing};
 use crate::engine::event::{Drain, EndOrder, Event, NotEnded};
-use crate::engine::flow::Role;
+use crate::engine::explain::{Came, Explained};
+use crate::engine::flow::{Listener, Role};
 use crate::engine::snapshot::SessionPage;
 
 /// The cluster's key, in the state folder.
-const KEY_FILE: &str = "cluster.key";
+pub(super) const KEY_FILE: &str = "cluster.key";
 /// Events that may wait for the log before further ones are dropped and counted.
 const EVENTS: usize = 8192;
 /// How long events gather before they are told.
@@ -42,6 +45,9 @@ const LOOK: Duration = Duration::from_millis(250);
 const LOOKUPS: usize = 1000;
 /// Checks of destinations that may wait to be begun.
 const CHECKS: usize = 1000;
+
+/// How long a node that stops waits for records to be written.
+const LAST_RECORDS: Duration = Duration::from_secs(5);
 
 /// Why a node can't start.
 #[derive(Debug, Error)]
@@ -74,6 +80,9 @@ pub enum NodeError {
     /// The server stopped while it was starting.
     #[error(transparent)]
     Gone(#[from] Gone),
+    /// The thread that writes records could not be made.
+    #[error("cannot start the thread that writes records: {0}: raise the limit of processes (ulimit -u)")]
+    Records(io::Error),
     /// The HTTP surface can't start.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -84,7 +93,11 @@ impl NodeError {
     pub fn is_configuration(&self) -> bool {
         match self {
             NodeError::NoSets { .. } | NodeError::Key(_) | NodeError::StateDir { .. } => true,
-            NodeError::Seed(_) | NodeError::Server(_) | NodeError::Gone(_) | NodeError::Http(_) => false,
+            NodeError::Seed(_)
+            | NodeError::Server(_)
+            | NodeError::Gone(_)
+            | NodeError::Records(_)
+            | NodeError::Http(_) => false,
         }
     }
 }
@@ -95,6 +108,8 @@ pub struct Node {
     shared: Arc<Shared>,
     http: Option<std::net::SocketAddr>,
     stop: watch::Sender<bool>,
+    /// Ends when every event is told and every record is written.
+    told: JoinHandle<()>,
 }
 
 #[derive(Debug)]
@@ -147,7 +162,9 @@ impl Node {
             lookups,
             checks,
         })?;
-        tokio::spawn(report(heard, keeper.stirrer()));
+        let records = config.records.as_ref().map(|records| handle.start_records(records, &config.node_id));
+        let records = records.transpose().map_err(NodeError::Records)?;
+        let told = tokio::spawn(report(heard, keeper.stirrer(), records));
         let shared = Arc::new(Shared {
             handle,
             store,
@@ -188,7 +205,7 @@ impl Node {
             let (transport, advertise) = (listener.transport.name(), &listener.advertise);
             info!(transport, %address, %advertise, "listening");
         }
-        Ok(Node { shared, http, stop })
+        Ok(Node { shared, http, stop, told })
     }
 
     /// The SIP server.
@@ -249,6 +266,8 @@ impl Node {
         let _ = self.stop.send(true);
         let _ = self.shared.keep().await;
         self.shared.handle.stop().await;
+        // The engine's thread is gone, and so nobody tells of anything new.
+        let _ = self.told.await;
     }
 }
 
@@ -275,6 +294,14 @@ impl http::Node for Shared {
 
     async fn history(&self, set: SetId, uri: &str) -> Result<History, String> {
         self.handle.history(set, uri).await.map_err(|gone| gone.to_string())
+    }
+
+    fn listeners(&self) -> &[Listener] {
+        self.handle.listeners()
+    }
+
+    async fn explain(&self, message: Vec<u8>, came: Came) -> Result<Explained, String> {
+        self.handle.explain(message, came).await.map_err(|gone| gone.to_string())
     }
 
     async fn give(&self, set: SetId, uri: &str, standing: Standing) -> Result<Given, String> {
@@ -310,6 +337,8 @@ impl http::Node for Shared {
                     readiness.reasons.push("the node is draining".into());
                 }
                 let unfit = snapshot.sets.iter().filter(|set| set.destinations.iter().all(|one| !one.fitness.is_fit()));
+                let fault = self.handle.edge_counters().record_fault;
+                readiness.degraded.extend(fault.map(|fault| format!("records can't be written: {}", fault.remedy())));
                 readiness.degraded.extend(unfit.map(|set| format!("set {} has no fit destination", set.id.0)));
             }
             Err(gone) => readiness.reasons.push(gone.to_string()),
@@ -341,17 +370,24 @@ async fn serve(surface: Surface, shared: Arc<Shared>, mut stopped: watch::Receiv
     }
 }
 
-/// Tells people of events: many at a time, since each time that this task is woken costs the engine's thread a system call.
-async fn report(mut heard: mpsc::Receiver<Event>, stirrer: Stirrer) {
-    let tell = |event: &Event| {
-        log::report(event);
-        stirrer.hear(event);
+/// Tells people of events, and the file of records: many at a time, since each time that this task is woken costs the engine's
+/// thread a system call.
+async fn report(mut heard: mpsc::Receiver<Event>, stirrer: Stirrer, mut records: Option<Records>) {
+    let mut tell = |event: Event| {
+        log::report(&event);
+        stirrer.hear(&event);
+        if let (Some(records), Event::Session(record)) = (&mut records, event) {
+            records.take(record);
+        }
     };
     while let Some(event) = heard.recv().await {
-        tell(&event);
+        tell(event);
         while let Ok(event) = heard.try_recv() {
-            tell(&event);
+            tell(event);
         }
         tokio::time::sleep(GATHER).await;
+    }
+    if let Some(records) = records {
+        let _ = spawn_blocking(|| records.close(LAST_RECORDS)).await;
     }
 }

@@ -26,7 +26,8 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) async fn start() -> Self {
         let folder = Folder::new();
-        let config = Config { node_id: "n1".to_owned(), ..folder.config("") };
+        let classes = "[set.capacity.resources]\ntts = { max_sessions = 80 }\nasr = { attr = \"pstn\" }";
+        let config = Config { node_id: "n1".to_owned(), ..folder.config(classes) };
         let node = Node::start(&config).await.expect("it starts");
         let servers = servers(2).await;
         node.store().execute(&insert(&addresses(&servers))).await.expect("rows");
@@ -229,12 +230,20 @@ async fn the_commands_show_and_set() {
         "\n  deadline  2",
         ": new model",
         "1 session now",
+        "\n  room      tts 1 of 80, asr 0 of 100\n",
         "traffic  200      alive",
     ] {
         assert!(text.contains(words), "{words}\n{text}");
     }
     let json: Value = serde_json::from_str(&bench.done(&["show", "19", &part, "--json"]).await).expect("JSON");
     assert_eq!((&json["uri"], &json["addresses"][0]["observations"][0]["outcome"]), (&json!(one), &json!("200")));
+    let tts = json!({ "class": "tts", "sessions": 1, "max_sessions": 80 });
+    assert_eq!((&json["addresses"][0]["resources"][0], &json["addresses"][0]["max_sessions"]), (&tts, &Value::Null));
+    let labels = format!("{{set=\"19\",destination=\"{one}\",resource_class=\"tts\"}}");
+    let metrics = bench.metrics().await;
+    for line in [format!("sessions{labels} 1"), format!("sessions_limit{labels} 80")] {
+        assert!(metrics.contains(&format!("\ntandem_destination_resource_{line}\n")), "{line}\n{metrics}");
+    }
     let again = ["set", "19", &one, "ready", "--reason", "done", "--by", "bob", "--json"];
     let json: Value = serde_json::from_str(&bench.done(&again).await).expect("JSON");
     assert_eq!((&json["addresses"][0]["fit"], &json["addresses"][0]["order"]["by"]), (&json!(true), &json!("bob")));

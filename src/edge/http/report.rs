@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::moment::Moment;
+use crate::edge::moment::Moment;
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{Observation, Standing, Witness};
+use crate::engine::dispatch::{AgentView, Fitness, Observation, Standing, Wish, Witness};
 use crate::engine::event::Ending;
-use crate::engine::snapshot::{DestinationView, SetView};
+use crate::engine::snapshot::{ClassView, DestinationView, SetView};
 
 /// All sets: `GET /sets`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,12 +92,21 @@ pub struct DestinationReport {
     pub probed: bool,
     /// How much of its weight it gets now.
     pub share_percent: u32,
+    /// What its agent says; none: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentReport>,
     /// The penalty for flapping.
     pub penalty: u32,
     /// Live sessions, pending ones included.
     pub sessions: u64,
     /// The most at any time.
     pub sessions_peak: u64,
+    /// How many it may have; none: no limit.
+    #[serde(default)]
+    pub max_sessions: Option<u32>,
+    /// The same by what they ask for, one for each class that the set names.
+    #[serde(default)]
+    pub resources: Vec<ClassReport>,
     /// Initial INVITEs sent there.
     pub selections: u64,
     /// How often it has gone down.
@@ -106,6 +115,42 @@ pub struct DestinationReport {
     pub ejections: u64,
     /// How long it takes, by `options`, `tcp`, `http`, `traffic`; without those that have seen nothing.
     pub latency: BTreeMap<String, LatencyReport>,
+}
+
+/// The sessions of one class of MRCP resources.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassReport {
+    /// The class's name.
+    pub class: String,
+    /// Live sessions that asked for one of it.
+    pub sessions: u64,
+    /// How many there may be; none: no limit.
+    pub max_sessions: Option<u32>,
+}
+
+/// What a destination's agent says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentReport {
+    /// Whether anything that it said holds; if not, the rest is as if it had said nothing.
+    pub speaks: bool,
+    /// How much of its weight it wants.
+    pub share_percent: u32,
+    /// How many sessions it wants; none: as many as its limits allow.
+    pub max_sessions: Option<u32>,
+    /// Why it wants no new session: `drain`, `maint`, `down`, `fail` or `stopped`; none: it takes them.
+    pub refuses: Option<String>,
+    /// What it said of that; "" if nothing.
+    pub reason: String,
+    /// The start of the last line that was understood; "" before the first.
+    pub line: String,
+    /// When that came.
+    pub at: Option<Moment>,
+    /// Answers that were understood.
+    pub answers: u64,
+    /// Questions without such an answer.
+    pub silences: u64,
+    /// Words that are none of an agent's.
+    pub unknown_words: u64,
 }
 
 /// An order with its giver.
@@ -212,7 +257,7 @@ impl SetReport {
 }
 
 impl DestinationReport {
-    fn of(one: &DestinationView) -> Self {
+    pub(super) fn of(one: &DestinationView) -> Self {
         let latencies = Witness::ALL.iter().zip(&one.latencies);
         let latency = |mean, count| LatencyReport { mean_ms: millis(mean), count };
         DestinationReport {
@@ -226,18 +271,56 @@ impl DestinationReport {
             since: Moment(one.since),
             why: one.why.to_string(),
             fit: one.fitness.is_fit(),
-            fitness: one.fitness.to_string(),
+            fitness: fitness(one),
             probed: one.probed,
             share_percent: one.share,
+            agent: one.agent.as_ref().map(AgentReport::of),
             penalty: one.penalty,
             sessions: one.sessions,
             sessions_peak: one.sessions_peak,
+            max_sessions: one.limits.sessions,
+            resources: one.classes.iter().map(ClassReport::of).collect(),
             selections: one.selections,
             falls: one.falls,
             ejections: one.ejections,
             latency: latencies
                 .filter_map(|(witness, all)| Some((witness.name().to_owned(), latency(all.mean?, all.count))))
                 .collect(),
+        }
+    }
+}
+
+impl ClassReport {
+    fn of(class: &ClassView) -> Self {
+        ClassReport { class: class.name.to_string(), sessions: class.sessions, max_sessions: class.limit }
+    }
+}
+
+/// With the agent's reason, if it is the agent that says no.
+fn fitness(one: &DestinationView) -> String {
+    let wish = one.agent.as_ref().and_then(|agent| agent.wish.as_ref());
+    match (one.fitness, wish) {
+        (Fitness::Agent(_), Some(Wish { reason, .. })) if !reason.is_empty() => format!("{} ({reason})", one.fitness),
+        (fitness, _) => fitness.to_string(),
+    }
+}
+
+impl AgentReport {
+    fn of(agent: &AgentView) -> Self {
+        let AgentView { wish, line, at, answers, silences, unknown_words } = agent.clone();
+        let speaks = wish.is_some();
+        let wish = wish.unwrap_or_default();
+        AgentReport {
+            speaks,
+            share_percent: wish.share,
+            max_sessions: wish.sessions,
+            refuses: wish.refusal().map(|word| word.name().to_owned()),
+            reason: wish.reason,
+            line,
+            at: at.map(Moment),
+            answers,
+            silences,
+            unknown_words,
         }
     }
 }
@@ -286,6 +369,6 @@ impl ObservationReport {
 }
 
 /// To the microsecond.
-fn millis(time: Duration) -> f64 {
+pub(super) fn millis(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
 }

@@ -11,9 +11,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::moment::Moment;
 use super::sets::{Refusal, body_of, find, giver, in_time, no_destination};
 use super::{Node, Shared};
+use crate::edge::moment::Moment;
 use crate::engine::dispatch::SetId;
 use crate::engine::event::{EndOrder, NotEnded, NotOurs, Which};
 use crate::engine::snapshot::{MOST_SESSIONS, SessionView};

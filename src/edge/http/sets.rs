@@ -14,9 +14,9 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::time;
 
-use super::moment::Moment;
 use super::report::{DestinationStory, NodeSessions, SetReport, SetsReport};
 use super::{ANSWER, Given, NOT_FROM_PAGES, Node, Shared, error, is_from_a_page, is_json};
+use crate::edge::moment::Moment;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{AtDeadline, Deadline, Order, SetId, Standing};
 use crate::engine::snapshot::SetView;

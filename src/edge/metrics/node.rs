@@ -3,7 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Kind, Row};
-use crate::engine::event::{Drain, DropCause};
+use crate::edge::counters::RecordFault;
+use crate::engine::event::{Drain, DropCause, Ending};
 
 const FINAL: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "6xx"];
 
@@ -71,6 +72,16 @@ pub(super) const ROWS: &[Row] = &[
         },
     },
     Row {
+        name: "tandem_sessions_ended_total",
+        help: "Sessions that are over and calls that never became one, by what ended them.",
+        kind: Kind::Counter,
+        labels: &["ending"],
+        values: |view, values| {
+            let counts = Ending::ALL.iter().zip(view.snapshot.totals.ended);
+            values.extend(counts.map(|(ending, count)| (vec![ending.name().to_owned()], count as f64)));
+        },
+    },
+    Row {
         name: "tandem_transactions",
         help: "Transactions in being, client and server.",
         kind: Kind::Gauge,
@@ -134,14 +145,31 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "tandem_events_dropped_total",
-        help: "Events that nobody took in time: log lines that are missing.",
+        help: "Events that nobody took in time: log lines and records that are missing.",
         kind: Kind::Counter,
         labels: &[],
         values: |view, values| values.one(view.edge.events_dropped as f64),
     },
     Row {
+        name: "tandem_records_written_total",
+        help: "Records of sessions written to the file of [records].",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| values.one(view.edge.records_written as f64),
+    },
+    Row {
+        name: "tandem_records_dropped_total",
+        help: "Records of sessions that are missing from the file of [records], by cause.",
+        kind: Kind::Counter,
+        labels: &["cause"],
+        values: |view, values| {
+            let counts = RecordFault::ALL.iter().zip(view.edge.records_dropped);
+            values.extend(counts.map(|(fault, count)| (vec![fault.name().to_owned()], count as f64)));
+        },
+    },
+    Row {
         name: "tandem_check_faults_total",
-        help: "Checks of destinations by TCP and HTTP that could not be made, for reasons of our own: no evidence.",
+        help: "Checks of destinations and agents by TCP and HTTP that could not be made, for reasons of our own: no evidence.",
         kind: Kind::Counter,
         labels: &[],
         values: |view, values| values.one(view.edge.check_faults as f64),

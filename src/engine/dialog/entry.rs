@@ -10,6 +10,7 @@ use super::state::DialogState;
 use crate::engine::clock::Instant;
 use crate::engine::dispatch::{DestinationId, SessionPolicy, SetId};
 use crate::engine::flow::{Flow, ListenerId, Transport};
+use crate::engine::sip::Resources;
 
 /// Which end of a session a message came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub(crate) struct Seat {
     pub(crate) transport: Transport,
     /// Its address.
     pub(crate) address: SocketAddr,
+    /// What its first INVITE asked for.
+    pub(crate) resources: Resources,
 }
 
 /// The next hop behind us of a session: the Record-Route beyond ours, else the Contact.

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use slotmap::{SecondaryMap, SlotMap, new_key_type};
 
+use super::asked::Asked;
 use super::entry::{Confirmed, Dialog, Due, FarEnd, Leg, Seat, Stage};
 use super::forks::Fork;
 use super::lately::Lately;
 use crate::engine::clock::Instant;
 use crate::engine::dispatch::{DestinationId, Load, SessionPolicy};
 use crate::engine::flow::{Flow, ListenerId};
-use crate::engine::sip::{Hashed, Keys, Message};
+use crate::engine::sip::{Hashed, Keys, Message, Resources};
 use crate::engine::wheel::Wheel;
 
 new_key_type! {
@@ -58,6 +59,7 @@ pub(crate) struct Dialogs {
 #[derive(Debug, Default)]
 struct Members {
     dialogs: Vec<DialogId>,
+    asked: Asked,
     peak: usize,
 }
 
@@ -377,6 +379,7 @@ impl Dialogs {
         let members = members.or_default();
         dialog.place = members.dialogs.len() as u32;
         members.dialogs.push(id);
+        members.asked.join(seat.resources);
         members.peak = members.peak.max(members.dialogs.len());
     }
 
@@ -387,6 +390,7 @@ impl Dialogs {
             return;
         }
         members.dialogs.swap_remove(place as usize);
+        members.asked.leave(seat.resources);
         if let Some(&moved) = members.dialogs.get(place as usize) {
             self.dialogs[moved].place = place;
         }
@@ -396,6 +400,10 @@ impl Dialogs {
 impl Load for Dialogs {
     fn sessions(&self, destination: DestinationId) -> u64 {
         self.members.get(destination).map_or(0, |members| members.dialogs.len() as u64)
+    }
+
+    fn sessions_of(&self, destination: DestinationId, resources: Resources) -> u64 {
+        self.members.get(destination).map_or(0, |members| members.asked.sessions_of(resources))
     }
 
     fn sessions_peak(&self, destination: DestinationId) -> u64 {
@@ -435,7 +443,7 @@ mod tests {
 
     fn seat(destination: DestinationId) -> Seat {
         let address = SocketAddr::from(([127, 0, 0, 1], 7010));
-        Seat { set: SetId(1), destination, key: None, transport: Transport::Udp, address }
+        Seat { set: SetId(1), destination, key: None, transport: Transport::Udp, address, resources: Resources::NONE }
     }
 
     fn destinations(count: usize) -> Vec<DestinationId> {
@@ -567,7 +575,10 @@ mod tests {
             let now = at(step / 10);
             let destination = to[random.usize(..to.len())];
             match random.u8(..5) {
-                0 | 1 => ids.extend(begin(&mut dialogs, random.u64(..80), seat(destination), now)),
+                0 | 1 => {
+                    let seat = Seat { resources: Resources::of_bits(random.u8(..)), ..seat(destination) };
+                    ids.extend(begin(&mut dialogs, random.u64(..80), seat, now));
+                }
                 2 if !ids.is_empty() => drop(dialogs.end(ids.swap_remove(random.usize(..ids.len())), now)),
                 3 if !ids.is_empty() => {
                     dialogs.confirm(ids[random.usize(..ids.len())], confirmed(&keys, "b"), &policy, now);
@@ -583,6 +594,12 @@ mod tests {
             }
             let load: u64 = to.iter().map(|&d| dialogs.sessions(d)).sum();
             assert_eq!(load, dialogs.len() as u64);
+            let one = Resources::of_bits(random.u8(..));
+            for &destination in &to {
+                let seats = dialogs.dialogs.values().map(|dialog| dialog.seat);
+                let asking = seats.filter(|seat| seat.destination == destination && seat.resources.meets(one));
+                assert_eq!(dialogs.sessions_of(destination, one), asking.count() as u64);
+            }
             assert!(dialogs.len() <= 50);
         }
     }

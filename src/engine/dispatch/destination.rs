@@ -6,7 +6,8 @@ use std::sync::Arc;
 use slotmap::new_key_type;
 
 use super::Policy;
-use super::capacity::{Limits, Pace};
+use super::agent::{Heard, Wish};
+use super::capacity::{ClassLimit, Limits, OneMore, Pace};
 use super::fitness::Fitness;
 use super::health::{Condition, Health, Judgement, Meaning};
 use super::order::{Order, Standing};
@@ -96,9 +97,13 @@ pub struct Destination {
     /// Whether the answers to its probes name that port, so that the next one will name another.
     pub(super) probes_name_port: bool,
     pub(crate) condition: Condition,
+    /// What its agent has said; none: it has none.
+    pub(crate) heard: Option<Box<Heard>>,
     pub(super) counts: Counts,
-    /// What it may be given.
+    /// What it may be given, whatever its agent wants.
     pub limits: Limits,
+    /// The same by what calls ask for: one for each class that its set names.
+    pub classes: Vec<ClassLimit>,
     pub(super) pace: Pace,
     key: u32,
 }
@@ -122,7 +127,9 @@ impl Destination {
             mrcp_port: None,
             probes_name_port: false,
             condition: Condition::new(Arc::clone(policy.probing_of(&row.uri)), now),
+            heard: policy.agent_of(&row.uri).map(|agent| Box::new(Heard::new(Arc::clone(agent)))),
             limits: policy.capacity.limits(&row.attrs),
+            classes: policy.capacity.class_limits(&row.attrs),
             pace: Pace::default(),
             counts: Counts::default(),
             key: key(set, &row),
@@ -139,32 +146,27 @@ impl Destination {
     /// Takes a new load of the same row; whether its state is another. An order that was given by hand stays until then.
     pub(super) fn reload(&mut self, row: Row, policy: &Policy) -> bool {
         self.limits = policy.capacity.limits(&row.attrs);
+        self.classes = policy.capacity.class_limits(&row.attrs);
         std::mem::replace(&mut self.row, row).state != self.row.state
     }
 
     /// Whether a new request may go there, and if not, why not; one that only tries it must take the trial first.
-    pub(super) fn fitness(&self, judgement: &Judgement, sessions: u64, now: Instant) -> Fitness {
+    pub(super) fn fitness(&self, judgement: &Judgement, call: OneMore<'_>, now: Instant) -> Fitness {
         if self.standing.order != Order::Ready {
             return Fitness::Ordered(self.standing.order);
         }
         if !self.row.is_resolved() {
             return Fitness::Unresolved;
         }
+        if let Some(word) = self.wish(now).and_then(Wish::refusal) {
+            return Fitness::Agent(word);
+        }
         match self.condition.health_and_trial(judgement, now) {
             (Health::Unknown, true) => Fitness::OnTrial,
-            (Health::Up | Health::Unknown, _) if self.has_room(judgement, sessions, now) => Fitness::Fit,
+            (Health::Up | Health::Unknown, _) if self.has_room(judgement, call, now) => Fitness::Fit,
             (Health::Up | Health::Unknown, _) => Fitness::Full,
             (health @ (Health::Down | Health::Busy), _) => Fitness::Unwell(health),
         }
-    }
-}
-
-impl Destination {
-    /// Whether it may have one more call beside so many sessions.
-    pub(super) fn has_room(&self, judgement: &Judgement, sessions: u64, now: Instant) -> bool {
-        let share = || self.condition.share(judgement, now);
-        (self.limits == Limits::default())
-            || self.limits.have_room(sessions, share()) && self.pace.has_room(&self.limits, now)
     }
 }
 

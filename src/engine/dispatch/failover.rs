@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::capacity::OneMore;
+use super::{DestinationId, Dispatch, Fitness, Load, PanicMode, Turn};
+use crate::engine::clock::Instant;
+use crate::engine::sip::Resources;
+
 /// How a set fails over: when, how often, how fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failover {
@@ -99,6 +104,38 @@ impl RetryOn {
 fn place(status: u16) -> Option<(usize, u64)> {
     let index = usize::from(status.checked_sub(300)?);
     (index < 400).then_some((index / 64, 1 << (index % 64)))
+}
+
+impl Dispatch {
+    /// Whether a request that another destination did not take may go there: if it is fit, or if its set panics and sends to
+    /// it all the same.
+    pub(crate) fn may_try(
+        &self,
+        id: DestinationId,
+        turn: Turn,
+        asked: Resources,
+        load: &dyn Load,
+        now: Instant,
+    ) -> bool {
+        let Some(found) = self.destinations.get(id) else { return false };
+        let judgement = &self.policy(found.set).judgement;
+        let call = OneMore { id, asked, load };
+        // What is no call takes no room.
+        let has_room = || turn == Turn::Other || found.has_room(judgement, call, now);
+        match found.fitness(judgement, call, now) {
+            Fitness::Fit => true,
+            Fitness::Full => turn == Turn::Other,
+            Fitness::Unwell(_) | Fitness::OnTrial => {
+                let panicking = self.sets.get(&found.set).filter(|state| state.panicking && has_room());
+                panicking.is_some_and(|state| match state.policy.panic.mode {
+                    PanicMode::All => true,
+                    PanicMode::LastKnownGood => state.known_good.contains(&id),
+                    PanicMode::Fail => false,
+                })
+            }
+            Fitness::Ordered(_) | Fitness::Unresolved | Fitness::Agent(_) => false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::engine::clock::{Instant, Now};
 use crate::engine::flow::Transport;
+use crate::engine::sip::Resources;
 
 const SET: SetId = SetId(19);
 const SEEDS: u64 = 4000;
@@ -28,6 +29,10 @@ struct Nobody;
 
 impl Load for Nobody {
     fn sessions(&self, _: DestinationId) -> u64 {
+        0
+    }
+
+    fn sessions_of(&self, _: DestinationId, _: Resources) -> u64 {
         0
     }
 
@@ -272,7 +277,7 @@ impl World {
     fn call(&mut self, dispatch: &mut Dispatch) {
         let turn = if self.rng.u8(..4) > 0 { Turn::Session } else { Turn::Other };
         let mut plan = Plan::default();
-        dispatch.plan(SET, turn, &Nobody, self.clock().mono, &mut plan);
+        dispatch.plan(SET, turn, Resources::NONE, &Nobody, self.clock().mono, &mut plan);
         let mut planned: Vec<_> = plan.iter().map(|id| dispatch.destinations[id].row.uri.clone()).collect();
         let mut fit: Vec<_> = self.all.iter().filter(|one| one.fitness(self).is_fit()).collect();
         // What is no call tries nobody, unless there is nobody else.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::health::{Kept, Observation, Probing, Seen, Terms, Verdict};
-use super::{Deadline, Destination, DestinationId, Dispatch, Health, LATE, Load, Order, SetId, Standing};
+use super::{Agent, Deadline, Destination, DestinationId, Dispatch, Health, LATE, Load, Order, SetId, Standing};
 use crate::engine::clock::{Instant, Now};
-use crate::engine::event::{Event, HealthChange, Output};
+use crate::engine::event::{AgentChange, Event, HealthChange, Output};
 
 /// How often those that drain are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -140,8 +140,14 @@ impl Dispatch {
             let change = HealthChange { set, uri, address, old, new, lasted, why, cause };
             out.push(Output::Event(Event::Health(Box::new(change))));
         }
+        if let Some((old, new)) = found.heard.as_mut().and_then(|heard| heard.turn(now.mono)) {
+            let Destination { set, row, .. } = found;
+            let (set, uri, address) = (*set, row.uri.clone(), row.address);
+            out.push(Output::Event(Event::Agent(Box::new(AgentChange { set, uri, address, old, new }))));
+        }
         // One entry of the wheel that is early enough serves; what it finds then is looked at anew.
-        if let Some(deadline) = found.condition.deadline(judgement, now.mono)
+        let heard = found.heard.as_ref().and_then(|heard| heard.deadline(now.mono));
+        if let Some(deadline) = found.condition.deadline(judgement, now.mono).into_iter().chain(heard).min()
             && found.condition.scheduled.is_none_or(|at| deadline < at)
         {
             found.condition.scheduled = Some(deadline);
@@ -181,6 +187,20 @@ impl Dispatch {
         if let Some(found) = self.destinations.get_mut(id) {
             found.condition.set_trial(began, None, now);
         }
+    }
+
+    /// The agent of a destination has been asked; none: no good answer came.
+    pub(crate) fn hear_agent(&mut self, id: DestinationId, body: Option<&[u8]>, now: Now, out: &mut Vec<Output>) {
+        let heard = self.destinations.get_mut(id).and_then(|found| found.heard.as_mut());
+        if let Some(heard) = heard {
+            heard.hear(body, now);
+            self.note(id, None, now, out);
+        }
+    }
+
+    /// Every destination with its agent.
+    pub(crate) fn agents(&self) -> impl Iterator<Item = (DestinationId, &Agent)> {
+        self.destinations.iter().filter_map(|(id, found)| Some((id, &*found.heard.as_ref()?.agent)))
     }
 
     /// Where the destination takes MRCP, as the SDP of its answer to a call says.
@@ -339,6 +359,7 @@ mod tests {
     use super::*;
     use crate::engine::dispatch::{AtDeadline, Row, RowState, Set, Sets};
     use crate::engine::flow::Transport;
+    use crate::engine::sip::Resources;
 
     const SET: SetId = SetId(19);
     const URI: &str = "sip:10.0.0.1:7010";
@@ -348,6 +369,10 @@ mod tests {
 
     impl Load for One {
         fn sessions(&self, _: DestinationId) -> u64 {
+            1
+        }
+
+        fn sessions_of(&self, _: DestinationId, _: Resources) -> u64 {
             1
         }
 

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use super::{Event, Output, text};
+use super::{Event, Output};
 use crate::engine::clock::Now;
 use crate::engine::dialog::{Dialog, Ending};
 use crate::engine::dispatch::{Dispatch, SetId};
+use crate::engine::sip::printable;
 
 /// What is written down of a call or session when it is over. Text of the caller's is shown with control characters escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub(crate) fn write_down(
     let seat = dialog.seat();
     let lasted = now.mono.since(dialog.began());
     let record = Record {
-        call_id: text(dialog.state().map_or(call_id, |state| state.call_id())),
+        call_id: printable(dialog.state().map_or(call_id, |state| state.call_id())),
         set: seat.set,
         destination: dispatch.destination(seat.destination).map(|found| found.row.uri.clone()),
         address: Some(seat.address),

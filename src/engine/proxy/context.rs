@@ -12,7 +12,7 @@ use crate::engine::dispatch::DestinationId;
 use crate::engine::event::{Ending, Output};
 use crate::engine::flow::{ConnectionId, Flow};
 use crate::engine::route::Target;
-use crate::engine::sip::{Cookie, Keys, Message, Method, TokenText, respond, response_peer};
+use crate::engine::sip::{Cookie, Keys, Message, Method, Resources, TokenText, respond, response_peer};
 use crate::engine::transaction::{ClientId, Request, ServerId};
 
 /// What a client transaction is for: one branch of a server transaction.
@@ -91,6 +91,8 @@ pub(super) struct Hop<'h> {
     pub(super) flow: Flow,
     /// The destination, and what its rule says of it; none for a request that goes by its route.
     pub(super) chosen: Option<(DestinationId, &'h Target)>,
+    /// What the call asks for.
+    pub(super) asked: Resources,
 }
 
 impl Context {
@@ -139,7 +141,7 @@ impl Proxy {
         if incoming.message.method() == Method::Invite {
             context.until = Some(world.transactions.timer_c(world.now.mono));
         }
-        let client = self.send_branch(world, incoming, server, Hop { flow, chosen: None });
+        let client = self.send_branch(world, incoming, server, Hop { flow, chosen: None, asked: Resources::NONE });
         let began = world.now.mono;
         context.branch = Some(Branch { client, destination: None, began, heard: false, trial: false });
         self.owe(world, server, Box::new(context));
@@ -253,6 +255,7 @@ impl Proxy {
             set: destination.map_or(0, |destination| destination.set.0),
             destination: destination.map_or(0, |destination| destination.key()),
             transport: incoming.flow.transport,
+            resources: hop.asked,
             connection: incoming.flow.connection,
         };
         Some(keys.cookie_text(&cookie, message.call_id(), message.from_tag()))

@@ -10,10 +10,10 @@ use super::session::Session;
 use super::{Incoming, Proxy, World};
 use crate::engine::clock::Instant;
 use crate::engine::dialog::Seat;
-use crate::engine::dispatch::{DestinationId, Failover, Outcome, Plan, Seen, SetId, Turn};
+use crate::engine::dispatch::{DestinationId, Dispatch, Failover, Outcome, Plan, Seen, SetId, Turn};
 use crate::engine::flow::{Flow, Transport};
 use crate::engine::route::Target;
-use crate::engine::sip::{Message, Reply, Uri};
+use crate::engine::sip::{Message, Reply, Resources, Uri};
 use crate::engine::transaction::ServerId;
 
 /// What is left of a plan.
@@ -23,6 +23,8 @@ pub(super) struct Search {
     target: Arc<Target>,
     /// Whose turn the plan took.
     turn: Turn,
+    /// What the call asks for.
+    asked: Resources,
     plan: Plan,
     /// How many of the plan have been looked at.
     looked: usize,
@@ -125,12 +127,14 @@ impl Proxy {
         incoming: &Incoming<'_, '_>,
         server: ServerId,
         target: &Arc<Target>,
+        asked: Resources,
         plan: Plan,
     ) {
         let mut context = Box::new(Context::new(incoming));
         let search = Search {
             target: Arc::clone(target),
             turn: Turn::of(incoming.message.method()),
+            asked,
             plan,
             looked: 0,
             tries: 0,
@@ -245,9 +249,10 @@ impl Proxy {
         let Some(search) = &mut context.search else { return false };
         while let Some(id) = search.plan.iter().nth(search.looked) {
             search.looked += 1;
-            let fit = search.tries == 0 || world.dispatch.may_try(id, world.dialogs, world.now.mono);
-            let large = !search.datagram && incoming.message.bytes().len() + OURS > DATAGRAM;
-            let Some(flow) = self.way_to(world, incoming, id, large).filter(|_| fit) else { continue };
+            let fit = search.tries == 0
+                || world.dispatch.may_try(id, search.turn, search.asked, world.dialogs, world.now.mono);
+            let large = !search.datagram && is_large(incoming);
+            let Some(flow) = self.way_to(world.dispatch, incoming, id, large).filter(|_| fit) else { continue };
             search.by_stream =
                 large && world.dispatch.destination(id).is_some_and(|it| it.row.transport != flow.transport);
             search.tries += 1;
@@ -261,12 +266,14 @@ impl Proxy {
                     key: world.dispatch.destination(id).map(|found| found.key()),
                     transport: flow.transport,
                     address: flow.peer,
+                    resources: search.asked,
                 };
                 let dialog = world.dialogs.begin(world.keys, incoming.message, seat, world.now.mono);
                 context.session = dialog.map(Session::Begins);
             }
-            let target = Arc::clone(&search.target);
-            let client = self.send_branch(world, incoming, server, Hop { flow, chosen: Some((id, &target)) });
+            let (target, asked) = (Arc::clone(&search.target), search.asked);
+            let hop = Hop { flow, chosen: Some((id, &target)), asked };
+            let client = self.send_branch(world, incoming, server, hop);
             context.branch = Some(Branch { client, destination: Some(id), began: world.now.mono, heard: false, trial });
             let failover = &world.dispatch.policy(target.set).failover;
             context.until = Some(world.now.mono + failover.first_response_timeout);
@@ -291,8 +298,15 @@ impl Proxy {
             .is_some_and(|search| world.dispatch.policy(search.target.set).failover.retry_on.contains(status))
     }
 
-    fn way_to(&self, world: &World<'_>, incoming: &Incoming<'_, '_>, id: DestinationId, large: bool) -> Option<Flow> {
-        let row = &world.dispatch.destination(id)?.row;
+    /// The way to a destination; none if no listener of ours leads there.
+    pub(super) fn way_to(
+        &self,
+        dispatch: &Dispatch,
+        incoming: &Incoming<'_, '_>,
+        id: DestinationId,
+        large: bool,
+    ) -> Option<Flow> {
+        let row = &dispatch.destination(id)?.row;
         if large
             && row.transport == Transport::Udp
             && let Some(listener) = self.us.towards(Transport::Tcp, row.address, incoming.flow.listener)
@@ -305,6 +319,11 @@ impl Proxy {
         };
         Some(self.way(listener, row.address))
     }
+}
+
+/// Whether a request is too large for a datagram.
+pub(super) fn is_large(incoming: &Incoming<'_, '_>) -> bool {
+    incoming.message.bytes().len() + OURS > DATAGRAM
 }
 
 /// The headers of the answer when every try has failed: how long to wait, and what the last one said (RFC 3326).

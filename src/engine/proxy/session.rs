@@ -9,9 +9,9 @@ use super::{Owner, Proxy, World};
 use crate::engine::clock::Instant;
 use crate::engine::dialog::{Confirmed, DialogId, DialogState, Ending, Fork, Found, Leg, Party, Seat};
 use crate::engine::dispatch::SetId;
-use crate::engine::event::{Event, Output, Record, text, write_down};
+use crate::engine::event::{Event, Output, Record, write_down};
 use crate::engine::flow::Flow;
-use crate::engine::sip::{Address, Message, Method, Uri, sip_uri, target_of};
+use crate::engine::sip::{Address, Message, Method, Uri, printable, sip_uri, target_of};
 use crate::engine::transaction::ClientId;
 
 /// What a request is to a session.
@@ -94,7 +94,7 @@ impl Proxy {
         let World { dialogs, dispatch, now, .. } = world;
         let lives = dialogs.confirm(dialog, confirmed, &dispatch.policy(set).session, now.mono);
         if !lives {
-            self.over(world, dialog, Ending::DestinationBye, b"");
+            self.over(world, dialog, Ending::DestinationBye);
         }
     }
 
@@ -139,7 +139,7 @@ impl Proxy {
         world.totals.ended[ending as usize] += 1;
         if self.records {
             let record = Record {
-                call_id: text(request.call_id()),
+                call_id: printable(request.call_id()),
                 set,
                 destination: None,
                 address: None,
@@ -179,15 +179,14 @@ impl Proxy {
                     write_down(&dialog, invite.call_id(), cancelled, world.dispatch, world.now, world.out);
                 }
             }
-            Some(Session::Inside(Found { id, fork, .. })) => {
-                // Nobody has confirmed it, so nobody hears that it is over.
-                if world.dialogs.end_adopted(id, world.now.mono).is_none()
-                    && matches!(status, 408 | 481)
-                    && world.dialogs.end_fork(id, fork)
-                {
-                    self.over(world, id, Ending::Gone, b"");
-                }
+            // Nobody has confirmed it, so nobody hears that it is over.
+            Some(Session::Inside(Found { id, .. })) if world.dialogs.end_adopted(id, world.now.mono).is_some() => {}
+            Some(Session::Inside(Found { id, fork, .. }))
+                if matches!(status, 408 | 481) && world.dialogs.end_fork(id, fork) =>
+            {
+                self.over(world, id, Ending::Gone);
             }
+            Some(Session::Inside(_)) => {}
         }
     }
 
@@ -199,15 +198,15 @@ impl Proxy {
                 Leg::Caller => Ending::CallerBye,
                 Leg::Destination => Ending::DestinationBye,
             };
-            self.over(world, id, ending, b"");
+            self.over(world, id, ending);
         }
     }
 
-    fn over(&self, world: &mut World<'_>, dialog: DialogId, ending: Ending, call_id: &[u8]) {
+    fn over(&self, world: &mut World<'_>, dialog: DialogId, ending: Ending) {
         let Some(dialog) = world.dialogs.end(dialog, world.now.mono) else { return };
         world.totals.ended[ending as usize] += 1;
         if self.records {
-            write_down(&dialog, call_id, ending, world.dispatch, world.now, world.out);
+            write_down(&dialog, b"", ending, world.dispatch, world.now, world.out);
         }
     }
 }

@@ -12,6 +12,7 @@ use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher13x128};
 use smallvec::SmallVec;
 
 use super::message::Message;
+use super::sdp::Resources;
 use super::via::Via;
 use crate::engine::flow::{ConnectionId, Transport};
 
@@ -66,6 +67,8 @@ pub(crate) struct Cookie {
     pub(crate) destination: u32,
     /// How the caller talks to us.
     pub(crate) transport: Transport,
+    /// What its first INVITE asked for.
+    pub(crate) resources: Resources,
     /// The caller's connection at the node that made it; none for UDP.
     pub(crate) connection: ConnectionId,
 }
@@ -256,7 +259,8 @@ impl Cookie {
     fn fields(&self, key_id: u8) -> SmallVec<[u8; 20]> {
         let mut fields = SmallVec::new();
         fields.push(key_id);
-        fields.push(self.transport as u8);
+        // Two bits and six.
+        fields.push(self.transport as u8 | self.resources.bits() << 2);
         fields.extend_from_slice(&self.node.to_be_bytes());
         fields.extend_from_slice(&self.set.to_be_bytes());
         fields.extend_from_slice(&self.destination.to_be_bytes());
@@ -267,7 +271,7 @@ impl Cookie {
     }
 
     fn read(fields: &[u8], key_id: u8) -> Option<Self> {
-        let (&[id, transport], rest) = fields.split_first_chunk()?;
+        let (&[id, shared], rest) = fields.split_first_chunk()?;
         let (node, rest) = rest.split_first_chunk()?;
         let (set, rest) = rest.split_first_chunk()?;
         let (destination, rest) = rest.split_first_chunk()?;
@@ -275,12 +279,13 @@ impl Cookie {
             0 => ConnectionId::default(),
             _ => ConnectionId(u64::from_be_bytes(rest.try_into().ok()?)),
         };
-        let transport = *[Transport::Udp, Transport::Tcp, Transport::Tls].get(usize::from(transport))?;
+        let transport = *[Transport::Udp, Transport::Tcp, Transport::Tls].get(usize::from(shared & 3))?;
         (id == key_id).then_some(Cookie {
             node: u16::from_be_bytes(*node),
             set: u32::from_be_bytes(*set),
             destination: u32::from_be_bytes(*destination),
             transport,
+            resources: Resources::of_bits(shared >> 2),
             connection,
         })
     }
@@ -394,15 +399,18 @@ mod tests {
     #[test]
     fn a_cookie_serves_one_dialog() {
         let keys = keys(1);
-        for connection in [0, 9] {
+        let (none, all) = (Resources::NONE, Resources::of_bits(0x3f));
+        for (connection, resources) in [(0, none), (9, all)] {
             let cookie = Cookie {
                 node: 3,
                 set: 19,
                 destination: 0xdead_beef,
                 transport: Transport::Tcp,
+                resources,
                 connection: ConnectionId(connection),
             };
             let text = keys.cookie_text(&cookie, b"call", b"tag");
+            assert_eq!(text.len(), if connection == 0 { 27 } else { 38 });
             assert_eq!(keys.read_cookie(&text, b"call", b"tag"), Some(cookie));
             assert_eq!(keys.read_cookie(&text, b"call", b"tag2"), None);
             assert_eq!(keys.read_cookie(&text, b"cal", b"ltag"), None);
