@@ -169,16 +169,16 @@ impl Engine {
             Input::Checked { id, outcome } => prober.checked(&mut probing(&mut world), id, outcome),
             Input::Unchecked(id) => prober.unchecked(id),
             Input::AgentSaid { id, body } => agents.said(&mut probing(&mut world), id, body),
-            Input::End(which) => {
+            Input::End(order) => {
                 let keys = world.keys;
-                keeper.order_end(&mut keeping(&mut world), keys, which);
+                keeper.order_end(&mut keeping(&mut world), keys, order);
             }
             Input::Held { listener, held } => keeper.hold(listener, held),
         }
         for happened in happened.drain(..) {
             proxy.happened(&mut world, happened);
         }
-        keeper.take_fallen(&mut keeping(&mut world));
+        keeper.take_doomed(&mut keeping(&mut world));
     }
 
     /// When `Input::Wake` is due.
@@ -192,6 +192,21 @@ impl Engine {
     /// The last observations of a destination by address, oldest first; empty if it is not loaded.
     pub fn history(&self, set: dispatch::SetId, uri: &str) -> Vec<(std::net::SocketAddr, Vec<dispatch::Observation>)> {
         self.dispatch.history(set, uri)
+    }
+
+    /// Some of the live sessions of a set, or of one of its destinations: `limit` from `offset` on, at most
+    /// [`snapshot::MOST_SESSIONS`].
+    ///
+    /// # Errors
+    /// [`dispatch::NoSuchDestination`] if that is not loaded.
+    pub fn sessions(
+        &self,
+        set: dispatch::SetId,
+        uri: Option<&str>,
+        (offset, limit): (usize, usize),
+        now: Now,
+    ) -> Result<snapshot::SessionPage, dispatch::NoSuchDestination> {
+        self.keeper.page((&self.dispatch, &self.dialogs), (set, uri), (offset, limit), now)
     }
 
     /// What would become of a message that came so, and why. Nothing is sent and nothing changes.

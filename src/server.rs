@@ -23,9 +23,10 @@ use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
 use crate::edge::udp::{BindError, Sockets, Waker};
 use crate::engine::dispatch::{NoSuchDestination, Outcome, Remembered, SetId, Sets, Standing};
-use crate::engine::event::{AgentId, Changes, CheckId, Drain, Event, Input, LookupId};
+use crate::engine::event::{AgentId, Changes, CheckId, Drain, EndOrder, Event, Input, LookupId, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{HostPort, Listener, Transport};
+use crate::engine::snapshot::SessionPage;
 use crate::engine::{self, Engine, Now, Snapshot};
 
 use turn::{Order, Outside, Turns, Wires};
@@ -225,6 +226,31 @@ impl Handle {
     /// The last observations of a destination by address, oldest first; empty if it is not loaded.
     pub async fn history(&self, set: SetId, uri: &str) -> Result<History, Gone> {
         self.order(|done| Order::History(set, uri.to_owned(), done)).await
+    }
+
+    /// Some of the live sessions of a set, or of one of its destinations ([`Engine::sessions`]).
+    ///
+    /// # Errors
+    /// [`NoSuchDestination`] inside; [`Gone`] outside.
+    pub async fn sessions(
+        &self,
+        set: SetId,
+        uri: Option<&str>,
+        (offset, limit): (usize, usize),
+    ) -> Result<Result<SessionPage, NoSuchDestination>, Gone> {
+        let uri = uri.map(str::to_owned);
+        self.order(|done| Order::Sessions(set, uri, (offset, limit), done)).await
+    }
+
+    /// Ends sessions for an operator; how many are being ended. Of a destination's all are counted: those that this node can't
+    /// end stay.
+    ///
+    /// # Errors
+    /// [`NotEnded`] inside; [`Gone`] outside.
+    pub async fn end(&self, order: EndOrder) -> Result<Result<u64, NotEnded>, Gone> {
+        let ended = self.order(|done| Order::End(order, done)).await?;
+        self.forget_snapshot().await;
+        Ok(ended)
     }
 
     /// What would become of a message that came so.

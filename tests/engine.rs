@@ -8,6 +8,7 @@ mod failover;
 mod harness;
 mod health;
 mod kept;
+mod operator;
 mod preserve;
 mod rfc3261;
 mod sessions;

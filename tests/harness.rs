@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tandem::engine::dispatch::{Observation, Policy, RetryOn, Row, RowState, Set, SetId, Sets};
-use tandem::engine::event::{AgentId, CheckId, CheckTarget, LookupId};
+use tandem::engine::event::{AgentId, CheckId, CheckTarget, EndOrder, LookupId, NotEnded, Which};
 use tandem::engine::explain::{Came, Explained};
 use tandem::engine::flow::{ConnectionId, Flow, HostPort, Listener, ListenerId, Role, Transport};
 use tandem::engine::route::{Action, Condition, Pattern, Rewrite, Rule, Target};
 use tandem::engine::sip::Message;
+use tandem::engine::snapshot::SessionPage;
 use tandem::engine::transaction::timing::Timing;
 use tandem::engine::{Config, Engine, Event, Input, Instant, Limits, Now, Output, Snapshot, route};
 
@@ -306,6 +307,21 @@ impl Bench {
     pub(crate) fn history(&self, address: &str) -> Vec<Observation> {
         let found = self.engine.history(SetId(19), &format!("sip:{address}"));
         found.into_iter().flat_map(|(_, history)| history).collect()
+    }
+
+    /// Some sessions of set 19, or of one of its destinations.
+    pub(crate) fn sessions(&self, address: Option<&str>, some: (usize, usize)) -> Option<SessionPage> {
+        let uri = address.map(|address| format!("sip:{address}"));
+        self.engine.sessions(SetId(19), uri.as_deref(), some, self.now()).ok()
+    }
+
+    /// An operator ends sessions; how many, or why not.
+    pub(crate) fn end(&mut self, which: Which) -> (Vec<Sent>, Result<u64, NotEnded>) {
+        let order = EndOrder { which, by: "ada".into(), reason: "a test".into() };
+        let sent = self.handle(Input::End(&order));
+        let Some(Event::EndOrdered { order: told, ended }) = self.events.pop() else { panic!("{:?}", self.events) };
+        assert_eq!(told, order);
+        (sent, ended)
     }
 
     /// What would become of a request; the way as [`Bench::receive`] takes it.

@@ -6,7 +6,7 @@ mod checks;
 mod evidence;
 mod guards;
 mod memory;
-mod orders;
+pub(crate) mod orders;
 mod probes;
 mod spread;
 mod traffic;

@@ -21,6 +21,8 @@ mod records;
 mod restart;
 #[path = "server/scratch.rs"]
 mod scratch;
+#[path = "server/sessions.rs"]
+mod sessions;
 
 #[path = "server/dns.rs"]
 mod dns;

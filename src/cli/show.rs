@@ -36,6 +36,7 @@ async fn show(args: &Args, surface: Surface) -> Result<(), Failure> {
             term::line(&all.json);
         } else {
             print_sets(&all.said.sets.iter().collect::<Vec<_>>());
+            print_parked(all.said.sessions.parked);
         }
         return Ok(());
     };
@@ -60,6 +61,17 @@ async fn show(args: &Args, surface: Surface) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Sessions that stand among the others and are not this node's to end.
+fn print_parked(parked: u64) {
+    match parked {
+        0 => {}
+        1 => term::line("\n1 session is parked: another node holds the address that its caller came by"),
+        _ => term::line(&format!(
+            "\n{parked} sessions are parked: another node holds the address that their callers came by"
+        )),
+    }
 }
 
 /// One line for each destination.
@@ -165,11 +177,12 @@ fn facts(one: &DestinationReport, now: SystemTime) -> Vec<Vec<Cell>> {
     fact("fit", one.fitness.clone(), if one.fit { Tone::Good } else { Tone::Bad });
     let health = format!("{} since {}: {}", one.health, when(one.since), one.why);
     fact("health", health, tone_of(&one.health));
-    let OrderReport { order, by, at, reason, deadline } = &one.order;
+    let OrderReport { order, by, at, reason, deadline, then_end } = &one.order;
     let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     fact("order", format!("{order} by {by} at {}{reason}", when(*at)), Tone::Plain);
     if let Some(deadline) = deadline {
-        fact("deadline", deadline.to_string(), Tone::Plain);
+        let then = if *then_end { ", then its sessions are ended" } else { "" };
+        fact("deadline", format!("{deadline}{then}"), Tone::Plain);
     }
     let text = |count: u64| if count == 1 { "session".to_owned() } else { "sessions".to_owned() };
     let (sessions, peak) = (one.sessions, one.sessions_peak);
@@ -256,7 +269,7 @@ fn observation(seen: &ObservationReport) -> Vec<Cell> {
 }
 
 /// How long ago, to two figures or so.
-fn ago(moment: Moment, now: SystemTime) -> String {
+pub(super) fn ago(moment: Moment, now: SystemTime) -> String {
     let seconds = now.duration_since(moment.0).unwrap_or(Duration::ZERO).as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match (days, hours, minutes) {
@@ -290,6 +303,7 @@ pub(super) mod tests {
                 at: EPOCH,
                 reason: String::new(),
                 deadline: None,
+                then_end: false,
             },
             health: "up".to_owned(),
             since: EPOCH,

@@ -20,7 +20,7 @@ const USUAL_FILE: &str = "config/tandem.toml";
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What orders are.
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// Which node is asked.
 #[derive(Debug, clap::Args)]

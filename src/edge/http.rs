@@ -1,10 +1,11 @@
-//! The local HTTP surface: `/live`, `/ready`, `/metrics`, `/sets`, `/explain`, `/reload` and `/drain`.
+//! The local HTTP surface: `/live`, `/ready`, `/metrics`, `/sets`, `/sessions/end`, `/explain`, `/reload` and `/drain`.
 //!
 //! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
 
 mod explain;
 mod idle;
 mod report;
+mod sessions;
 mod sets;
 
 use std::future::Future;
@@ -28,9 +29,11 @@ use tokio::time;
 
 use crate::edge::metrics::CONTENT_TYPE;
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{Observation, SetId, Standing};
+use crate::engine::dispatch::{NoSuchDestination, Observation, SetId, Standing};
+use crate::engine::event::{EndOrder, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::Listener;
+use crate::engine::snapshot::SessionPage;
 
 use idle::IdleListener;
 
@@ -39,9 +42,10 @@ pub use explain::{
     pasted,
 };
 pub use report::{
-    AddressStory, AgentReport, ClassReport, DestinationReport, DestinationStory, LatencyReport, ObservationReport,
-    OrderReport, SetReport, SetsReport,
+    AddressStory, AgentReport, ClassReport, DestinationReport, DestinationStory, LatencyReport, NodeSessions,
+    ObservationReport, OrderReport, SetReport, SetsReport,
 };
+pub use sessions::{BeingEnded, SessionReport, SessionsReport};
 
 /// How long an answer may take before 503 is given instead; a reload may take longer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -69,6 +73,15 @@ pub trait Node: Send + Sync + 'static {
     fn explain(&self, message: Vec<u8>, came: Came) -> impl Future<Output = Result<Explained, String>> + Send;
     /// Gives an operator's order to a destination, and puts it on disk.
     fn give(&self, set: SetId, uri: &str, standing: Standing) -> impl Future<Output = Result<Given, String>> + Send;
+    /// Some of the live sessions of a set, or of one of its destinations: so many from there on.
+    fn sessions(
+        &self,
+        set: SetId,
+        uri: Option<&str>,
+        some: (usize, usize),
+    ) -> impl Future<Output = Result<Result<SessionPage, NoSuchDestination>, String>> + Send;
+    /// Ends sessions; how many are being ended.
+    fn end(&self, order: EndOrder) -> impl Future<Output = Result<Result<u64, NotEnded>, String>> + Send;
     /// Whether the node can take calls, and what is wrong with it.
     fn readiness(&self) -> impl Future<Output = Readiness> + Send;
     /// The metrics as text ([`crate::edge::metrics::render`]).
@@ -198,10 +211,14 @@ fn router<N: Node>(node: Arc<N>) -> Router {
         .route("/reload", post(reload::<N>))
         .route("/drain", post(drain::<N>))
         .merge(sets::routes())
+        .merge(sessions::routes())
         .merge(explain::routes())
         .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "no such method here"))
         .fallback(async || {
-            error(StatusCode::NOT_FOUND, "no such path: /live, /ready, /metrics, /sets, /explain, /reload, /drain")
+            error(
+                StatusCode::NOT_FOUND,
+                "no such path: /live, /ready, /metrics, /sets, /sessions/end, /explain, /reload, /drain",
+            )
         })
         .layer(DefaultBodyLimit::max(BODY))
         .layer(middleware::from_fn(by_address))
@@ -333,6 +350,19 @@ mod tests {
 
         async fn give(&self, _: SetId, _: &str, _: Standing) -> Result<Given, String> {
             panic!("nothing here is to be ordered")
+        }
+
+        async fn sessions(
+            &self,
+            _: SetId,
+            _: Option<&str>,
+            _: (usize, usize),
+        ) -> Result<Result<SessionPage, NoSuchDestination>, String> {
+            Err("no engine".to_owned())
+        }
+
+        async fn end(&self, _: EndOrder) -> Result<Result<u64, NotEnded>, String> {
+            panic!("nothing here is to be ended")
         }
 
         fn drain(&self) {

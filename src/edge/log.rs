@@ -13,8 +13,8 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::edge::moment::Moment;
 use crate::engine::Event;
-use crate::engine::dispatch::{AgentWord, Health};
-use crate::engine::event::{AgentChange, HealthChange, Record};
+use crate::engine::dispatch::{AgentWord, AtDeadline, Health};
+use crate::engine::event::{AgentChange, EndOrder, HealthChange, NotEnded, Record, Which};
 
 /// Lines that may wait for standard error before further ones are dropped: a few seconds of calls.
 const QUEUE: usize = 32_768;
@@ -141,7 +141,7 @@ pub fn report(event: &Event) {
         }
         Event::SetEmpty { set, call_id } => warn!(set = set.0, call_id, "set has no fit destination"),
         Event::Session(record) => report_session(record),
-        Event::EndOrdered { .. } => {}
+        Event::EndOrdered { order, ended } => report_end(order, ended),
         Event::SetsReplaced(changes) => {
             info!(added = changes.added, removed = changes.removed, changed = changes.changed, "sets replaced");
         }
@@ -155,15 +155,20 @@ pub fn report(event: &Event) {
             was = old.name(),
             by = standing.by,
             reason = standing.reason,
+            then_end = standing.ends_sessions().then_some(true),
             sessions,
             "order given"
         ),
         Event::OrderedInVain(unknown) => warn!(cause = %unknown, "order given in vain"),
-        Event::Draining { set, uri, address, sessions, late: true } => {
+        Event::Draining { set, uri, address, sessions, late: Some(then) } => {
             let address = elsewhere(uri, *address);
-            warn!(set = set.0, destination = uri, address, sessions, "destination still has sessions at its deadline");
+            let message = match then {
+                AtDeadline::Tell => "destination still has sessions at its deadline",
+                AtDeadline::End => "destination still has sessions at its deadline: they are ended",
+            };
+            warn!(set = set.0, destination = uri, address, sessions, "{message}");
         }
-        Event::Draining { set, uri, address, sessions, late: false } => {
+        Event::Draining { set, uri, address, sessions, late: None } => {
             let address = elsewhere(uri, *address);
             info!(set = set.0, destination = uri, address, sessions, "destination still has sessions");
         }
@@ -214,6 +219,18 @@ fn report_health(change: &HealthChange) {
         Health::Unknown => {
             info!(set, destination = uri, address, why, cause, witness, was, lasted, "destination unknown");
         }
+    }
+}
+
+fn report_end(order: &EndOrder, ended: &Result<u64, NotEnded>) {
+    let EndOrder { which, by, reason } = order;
+    let (call_id, set, destination) = match which {
+        Which::Call(call_id) => (Some(call_id), None, None),
+        Which::Destination { set, uri } => (None, Some(set.0), Some(uri)),
+    };
+    match ended {
+        Ok(sessions) => info!(call_id, set, destination, by, reason, sessions, "sessions ended by order"),
+        Err(cause) => warn!(call_id, set, destination, by, reason, %cause, "sessions to be ended in vain"),
     }
 }
 
@@ -284,7 +301,7 @@ mod tests {
     use crate::engine::dispatch::{
         Meaning, NoSuchDestination, Observation, Order, Outcome, SetId, Standing, Why, Wish, Witness,
     };
-    use crate::engine::event::{Call, Changes, DropCause, Ending};
+    use crate::engine::event::{Call, Changes, DropCause, Ending, NotOurs};
     use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 
     /// Hands each written line over.
@@ -498,8 +515,9 @@ mod tests {
         let vain = NoSuchDestination { set: SetId(20), uri: "sip:nobody".to_owned() };
         let events = [
             Event::Ordered { set, uri: uri.clone(), address, old: Order::Ready, standing, sessions: 3 },
-            Event::Draining { set, uri: uri.clone(), address, sessions: 2, late: false },
-            Event::Draining { set, uri: uri.clone(), address, sessions: 1, late: true },
+            Event::Draining { set, uri: uri.clone(), address, sessions: 2, late: None },
+            Event::Draining { set, uri: uri.clone(), address, sessions: 1, late: Some(AtDeadline::Tell) },
+            Event::Draining { set, uri: uri.clone(), address, sessions: 1, late: Some(AtDeadline::End) },
             Event::Drained { set, uri, address },
             Event::OrderedInVain(vain),
         ];
@@ -509,12 +527,37 @@ mod tests {
              reason=\"new model\" sessions=3\n",
             "INFO destination still has sessions set=19 destination=\"sip:10.129.39.88:7010\" sessions=2\n",
             "WARN destination still has sessions at its deadline set=19 destination=\"sip:10.129.39.88:7010\" sessions=1\n",
+            "WARN destination still has sessions at its deadline: they are ended set=19 \
+             destination=\"sip:10.129.39.88:7010\" sessions=1\n",
             "INFO destination has no session left set=19 destination=\"sip:10.129.39.88:7010\"\n",
             "WARN order given in vain cause=set 20 has no destination sip:nobody\n",
         ]) {
             assert!(line.ends_with(words), "{line}{words}");
         }
-        assert_eq!(lines.len(), 5);
+        assert_eq!(lines.len(), 6);
+    }
+
+    #[test]
+    fn whoever_ends_sessions_is_told_with_the_reason_and_what_came_of_it() {
+        let order = |which| EndOrder { which, by: "alice".to_owned(), reason: "stuck".to_owned() };
+        let (set, uri) = (SetId(19), "sip:10.129.39.88:7010".to_owned());
+        let call = order(Which::Call("a@b".to_owned()));
+        let parked = NotEnded::NotOurs { call_id: "a@b".to_owned(), why: NotOurs::Parked };
+        let events = [
+            Event::EndOrdered { order: call.clone(), ended: Ok(1) },
+            Event::EndOrdered { order: order(Which::Destination { set, uri }), ended: Ok(7) },
+            Event::EndOrdered { order: call, ended: Err(parked) },
+        ];
+        let lines = lines(&LogConfig::default(), &events);
+        for (line, words) in lines.iter().zip([
+            "INFO sessions ended by order call_id=\"a@b\" by=\"alice\" reason=\"stuck\" sessions=1\n",
+            "INFO sessions ended by order set=19 destination=\"sip:10.129.39.88:7010\" by=\"alice\" reason=\"stuck\" sessions=7\n",
+            "WARN sessions to be ended in vain call_id=\"a@b\" by=\"alice\" reason=\"stuck\" cause=the session with the Call-ID \
+             a@b can't be ended here: it is parked: another node holds the address that its caller came by\n",
+        ]) {
+            assert!(line.ends_with(words), "{line}{words}");
+        }
+        assert_eq!(lines.len(), 3);
     }
 
     #[test]

@@ -260,9 +260,9 @@ mod tests {
             panicking: true,
             destinations,
         };
-        let mut totals = Totals::default();
+        let mut totals = Totals { answered_pings: 21, failed_pings: 2, byes: 3, ..Totals::default() };
         totals.ended[Ending::Quiet as usize] = 6;
-        Snapshot { sets: vec![set], totals, ..Snapshot::default() }
+        Snapshot { sets: vec![set], parked: 6, totals, ..Snapshot::default() }
     }
 
     fn text(snapshot: &Snapshot) -> String {
@@ -368,6 +368,10 @@ mod tests {
             "tandem_received_datagrams_total 1099511627776",
             "tandem_last_reload_success_timestamp_seconds 1700000000.5",
             "tandem_draining 0",
+            "tandem_sessions_parked 6",
+            r#"tandem_session_pings_total{result="answered"} 21"#,
+            r#"tandem_session_pings_total{result="failed"} 2"#,
+            "tandem_session_byes_total 3",
         ] {
             assert!(text.lines().any(|written| written == line), "{line} in\n{text}");
         }

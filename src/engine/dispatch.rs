@@ -37,7 +37,7 @@ pub use health::{
     KeptPenalty, LONGEST_RETRY_AFTER, Latency, Level, Meaning, Observation, Observe, Outcome, Probing, SipProbe,
     SlowStart, When, Why, Witness,
 };
-pub use order::{Order, Standing};
+pub use order::{AtDeadline, Deadline, Order, Standing};
 pub use panic::{Panic, PanicMode};
 pub use policy::Policy;
 pub use select::{Algorithm, PriorityOrder, Score};
@@ -123,6 +123,8 @@ pub struct Dispatch {
     changing: Wheel<DestinationId>,
     /// Those that have gone down since somebody asked.
     fallen: Vec<DestinationId>,
+    /// Those whose sessions an order ends now.
+    overdue: Vec<DestinationId>,
     /// Those that were told to drain and have sessions still.
     draining: Vec<Draining>,
     /// When those are looked at next.
@@ -163,6 +165,7 @@ impl Dispatch {
             chance: fastrand::Rng::with_seed(!seed),
             changing: Wheel::new(),
             fallen: Vec::new(),
+            overdue: Vec::new(),
             draining: Vec::new(),
             next_look: None,
         };

@@ -1,5 +1,6 @@
 //! What goes into the engine and what comes out.
 
+mod end;
 mod record;
 
 use std::net::SocketAddr;
@@ -7,11 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::end::{EndOrder, NotEnded, NotOurs, Which};
 pub use self::record::Record;
 pub(crate) use self::record::write_down;
 pub use crate::engine::dialog::Ending;
 use crate::engine::dispatch::{
-    Health, NoSuchDestination, Observation, Order, Outcome, Remembered, SetId, Sets, Standing, Why, Wish,
+    AtDeadline, Health, NoSuchDestination, Observation, Order, Outcome, Remembered, SetId, Sets, Standing, Why, Wish,
 };
 use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
 use crate::engine::sip::FrameFault;
@@ -93,7 +95,7 @@ pub enum Input<'a> {
     /// How far the node is in leaving.
     Drain(Drain),
     /// An operator ends sessions: those that can be ended get BYE at both ends.
-    End(Which<'a>),
+    End(&'a EndOrder),
     /// Whether the address of a listener is this node's now. Sessions whose caller came by one that is not are parked: they are
     /// another node's to ping and to end.
     Held {
@@ -108,20 +110,6 @@ pub enum Input<'a> {
         id: LookupId,
         /// Where it leads, best first; none if nobody knows.
         addresses: Vec<SocketAddr>,
-    },
-}
-
-/// Which sessions an operator ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which<'a> {
-    /// The latest with that Call-ID, at once.
-    Call(&'a str),
-    /// All of a destination, at the pace of its set's `bye_rate`.
-    Destination {
-        /// The set.
-        set: SetId,
-        /// The `destination` column.
-        uri: &'a str,
     },
 }
 
@@ -248,10 +236,12 @@ pub enum Event {
     },
     /// An order was for nobody.
     OrderedInVain(NoSuchDestination),
-    /// An operator has ended sessions.
+    /// An operator ends sessions.
     EndOrdered {
-        /// How many are being ended.
-        sessions: u64,
+        /// The order.
+        order: EndOrder,
+        /// How many are being ended. Of a destination's all are counted: those that this node can't end stay.
+        ended: Result<u64, NotEnded>,
     },
     /// A destination that is to drain still has sessions: told at once, then every 10 s, and when its time is over.
     Draining {
@@ -263,8 +253,8 @@ pub enum Event {
         address: SocketAddr,
         /// How many.
         sessions: u64,
-        /// Whether the order's deadline has just passed.
-        late: bool,
+        /// If the order's deadline has just passed: what happens to them.
+        late: Option<AtDeadline>,
     },
     /// A destination that is to drain has no session left.
     Drained {

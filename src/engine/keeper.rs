@@ -3,6 +3,7 @@
 //! state nobody here knows, and one that is parked, since its caller came by an address which is another node's now.
 
 mod evict;
+mod page;
 mod request;
 
 use slotmap::{SlotMap, new_key_type};
@@ -11,7 +12,7 @@ use self::evict::Eviction;
 use crate::engine::clock::{Instant, Now};
 use crate::engine::dialog::{Dialog, DialogId, Dialogs, Due, Ending, Leg};
 use crate::engine::dispatch::{AtMaxDuration, Dispatch, Ping, PingLegs, SessionPolicy};
-use crate::engine::event::{DropCause, Event, Output, write_down};
+use crate::engine::event::{DropCause, Event, NotOurs, Output, write_down};
 use crate::engine::flow::{Fault, Flow, Listener, ListenerId};
 use crate::engine::sip::{Keys, Message, Method};
 use crate::engine::snapshot::Totals;
@@ -241,7 +242,10 @@ impl Keeper {
     /// A ping has come to its end.
     fn conclude(&mut self, scene: &mut Scene<'_>, id: PingId, alive: bool) {
         let Some(Asked { dialog, leg, .. }) = self.asked.remove(id) else { return };
-        scene.totals.failed_pings += u64::from(!alive);
+        match alive {
+            true => scene.totals.answered_pings += 1,
+            false => scene.totals.failed_pings += 1,
+        }
         let missed = scene.dialogs.pinged(dialog, leg, alive, scene.now.mono);
         let Some(fall) = scene.policy(dialog).and_then(|policy| policy.ping).map(|ping| ping.fall) else { return };
         if alive || missed < fall {
@@ -279,6 +283,16 @@ impl Keeper {
 
     /// Whether a session is this node's to ping and to end.
     fn owns(&self, dialog: &Dialog) -> bool {
-        dialog.state().is_some() && dialog.home().is_some_and(|home| !self.lost.contains(&home))
+        self.not_ours(dialog).is_none()
+    }
+
+    /// Why it is not; none if it is.
+    fn not_ours(&self, dialog: &Dialog) -> Option<NotOurs> {
+        match dialog.home() {
+            None if dialog.is_pending() => Some(NotOurs::Pending),
+            None => Some(NotOurs::Adopted),
+            Some(home) if self.lost.contains(&home) => Some(NotOurs::Parked),
+            Some(_) => dialog.state().is_none().then_some(NotOurs::Unknown),
+        }
     }
 }

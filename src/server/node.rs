@@ -27,10 +27,11 @@ use crate::edge::store::snapshot::{LastGood, SnapshotError};
 use crate::edge::store::{Store, StoreError};
 use crate::edge::{interfaces, log};
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{SetId, Standing};
-use crate::engine::event::{Drain, Event};
+use crate::engine::dispatch::{NoSuchDestination, SetId, Standing};
+use crate::engine::event::{Drain, EndOrder, Event, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{Listener, Role};
+use crate::engine::snapshot::SessionPage;
 
 /// The cluster's key, in the state folder.
 pub(super) const KEY_FILE: &str = "cluster.key";
@@ -313,6 +314,19 @@ impl http::Node for Shared {
             Ok(()) => Given::Kept,
             Err(fault) => Given::Unkept(fault.to_string()),
         })
+    }
+
+    async fn sessions(
+        &self,
+        set: SetId,
+        uri: Option<&str>,
+        some: (usize, usize),
+    ) -> Result<Result<SessionPage, NoSuchDestination>, String> {
+        self.handle.sessions(set, uri, some).await.map_err(|gone| gone.to_string())
+    }
+
+    async fn end(&self, order: EndOrder) -> Result<Result<u64, NotEnded>, String> {
+        self.handle.end(order).await.map_err(|gone| gone.to_string())
     }
 
     async fn readiness(&self) -> Readiness {

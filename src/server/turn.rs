@@ -17,9 +17,12 @@ use crate::edge::resolve::Question;
 use crate::edge::tcp::{Heard, Streams};
 use crate::edge::udp::{Batch, Sockets};
 use crate::engine::dispatch::{NoSuchDestination, Observation, Outcome, SetId, Sets, Standing};
-use crate::engine::event::{AgentId, Changes, CheckId, CheckTarget, Drain, Event, Input, LookupId, Output};
+use crate::engine::event::{
+    AgentId, Changes, CheckId, CheckTarget, Drain, EndOrder, Event, Input, LookupId, NotEnded, Output,
+};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
+use crate::engine::snapshot::SessionPage;
 use crate::engine::{self, Engine, Now, Snapshot};
 use crate::server::Lookup;
 
@@ -38,6 +41,10 @@ pub(super) enum Order {
     Explain(Vec<u8>, Came, oneshot::Sender<Explained>),
     Checked(CheckId, Outcome),
     Unchecked(CheckId),
+    /// An operator ends sessions; how many are being ended.
+    End(EndOrder, oneshot::Sender<Result<u64, NotEnded>>),
+    /// Some sessions of a set, or of one of its destinations: so many from there on.
+    Sessions(SetId, Option<String>, (usize, usize), oneshot::Sender<Result<SessionPage, NoSuchDestination>>),
     /// What an agent has answered, if it has.
     AgentSaid(AgentId, Option<Vec<u8>>),
     Stop,
@@ -285,6 +292,18 @@ impl Turns {
                 Ok(Order::Unchecked(id)) => {
                     self.engine.handle(Input::Unchecked(id), now, &mut self.out);
                     self.flush(now);
+                }
+                Ok(Order::End(order, answer)) => {
+                    self.engine.handle(Input::End(&order), now, &mut self.out);
+                    let ended = self.out.iter().find_map(|output| match output {
+                        Output::Event(Event::EndOrdered { ended, .. }) => Some(ended.clone()),
+                        _ => None,
+                    });
+                    self.flush(now);
+                    let _ = answer.send(ended.unwrap_or(Ok(0)));
+                }
+                Ok(Order::Sessions(set, uri, some, answer)) => {
+                    let _ = answer.send(self.engine.sessions(set, uri.as_deref(), some, now));
                 }
                 Ok(Order::AgentSaid(id, body)) => {
                     self.engine.handle(Input::AgentSaid { id, body: body.as_deref() }, now, &mut self.out);

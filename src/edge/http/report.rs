@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::edge::moment::Moment;
+use crate::engine::Snapshot;
 use crate::engine::dispatch::{AgentView, Fitness, Observation, Standing, Wish, Witness};
+use crate::engine::event::Ending;
 use crate::engine::snapshot::{ClassView, DestinationView, SetView};
 
 /// All sets: `GET /sets`.
@@ -17,6 +19,25 @@ pub struct SetsReport {
     pub node: String,
     /// Every set that is configured or loaded, by number.
     pub sets: Vec<SetReport>,
+    /// The sessions of all of them, and of destinations that are no longer loaded.
+    pub sessions: NodeSessions,
+}
+
+/// The sessions of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSessions {
+    /// Live ones, pending ones included.
+    pub live: u64,
+    /// Those of them whose caller came by an address that this node does not hold now.
+    pub parked: u64,
+    /// Pings within sessions that were sent.
+    pub pings: u64,
+    /// Those that were answered 481 or 408, or not at all.
+    pub failed_pings: u64,
+    /// BYEs of the node's own that ended sessions.
+    pub byes: u64,
+    /// How sessions and calls have ended, without endings that have not been.
+    pub ended: BTreeMap<String, u64>,
 }
 
 /// One set: `GET /sets/{set}`.
@@ -145,6 +166,9 @@ pub struct OrderReport {
     pub reason: String,
     /// Until when a destination that drains should be empty.
     pub deadline: Option<Moment>,
+    /// Whether the sessions that it still has then are ended.
+    #[serde(default)]
+    pub then_end: bool,
 }
 
 /// Latencies of one witness.
@@ -199,6 +223,21 @@ pub struct ObservationReport {
     pub latency_ms: f64,
     /// The node that saw it.
     pub node: String,
+}
+
+impl NodeSessions {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let Snapshot { totals, sessions, parked, .. } = snapshot;
+        let ended = Ending::ALL.iter().zip(totals.ended).filter(|(_, count)| *count > 0);
+        NodeSessions {
+            live: *sessions as u64,
+            parked: *parked as u64,
+            pings: totals.pings,
+            failed_pings: totals.failed_pings,
+            byes: totals.byes,
+            ended: ended.map(|(ending, count)| (ending.name().to_owned(), count)).collect(),
+        }
+    }
 }
 
 impl SetReport {
@@ -288,8 +327,10 @@ impl AgentReport {
 
 impl OrderReport {
     fn of(standing: &Standing) -> Self {
+        let then_end = standing.ends_sessions();
         let Standing { order, by, reason, at, deadline } = standing.clone();
-        OrderReport { order: order.name().to_owned(), by, at: Moment(at), reason, deadline: deadline.map(Moment) }
+        let deadline = deadline.map(|deadline| Moment(deadline.at));
+        OrderReport { order: order.name().to_owned(), by, at: Moment(at), reason, deadline, then_end }
     }
 }
 

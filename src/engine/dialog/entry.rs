@@ -259,9 +259,14 @@ impl Dialog {
         self.answered.filter(|_| !self.codes.is_empty())
     }
 
-    /// Whether it is set up, here or elsewhere.
-    pub(crate) fn is_confirmed(&self) -> bool {
-        self.stage == Stage::Confirmed
+    /// When something of it was heard last.
+    pub(crate) fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    /// Whether its INVITE waits for an answer here.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.stage == Stage::Pending
     }
 
     /// The listener that its caller came by; none if it is not set up, or was begun elsewhere.
