@@ -10,6 +10,7 @@ mod kept;
 mod preserve;
 mod rfc3261;
 mod sessions;
+mod sessions_found;
 mod sim;
 mod sim_health;
 mod torture;

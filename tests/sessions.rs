@@ -34,11 +34,11 @@ fn sessions(bench: &Bench) -> usize {
 }
 
 fn records(bench: &Bench) -> Vec<&Record> {
-    let record = |event| match event {
-        &Event::Session(ref record) => Some(&**record),
+    let records = bench.events.iter().filter_map(|event| match event {
+        Event::Session(record) => Some(&**record),
         _ => None,
-    };
-    let records: Vec<_> = bench.events.iter().filter_map(record).collect();
+    });
+    let records: Vec<_> = records.collect();
     let counted: u64 = bench.snapshot().totals.ended.iter().sum();
     assert_eq!(counted, records.len() as u64);
     records
