@@ -13,4 +13,5 @@ mod sessions;
 mod sessions_found;
 mod sim;
 mod sim_health;
+mod sim_sessions;
 mod torture;
