@@ -12,6 +12,8 @@ mod operator;
 mod preserve;
 mod rfc3261;
 mod sessions;
+mod sessions_found;
 mod sim;
 mod sim_health;
+mod sim_sessions;
 mod torture;

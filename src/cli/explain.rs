@@ -209,7 +209,7 @@ fn destination(one: &ExplainedDestination, paced: bool) -> Vec<Cell> {
         Cell::text(if held.fit { "yes" } else { "no" }).toned(if held.fit { Tone::Good } else { Tone::Bad }),
         Cell::number(held.weight),
         Cell::number(format!("{}%", held.share_percent)),
-        Cell::number(format!("{}{}", held.sessions, of(one.max_sessions))),
+        Cell::number(format!("{}{}", held.sessions, of(held.max_sessions))),
     ];
     if paced {
         cells.push(Cell::number(or_none(one.calls_of_late.map(|calls| format!("{calls:.1}{}", of(one.max_cps))))));

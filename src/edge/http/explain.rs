@@ -127,8 +127,6 @@ pub struct ExplainedDestination {
     pub score: Option<String>,
     /// The number of it.
     pub score_value: Option<f64>,
-    /// Sessions that it may have.
-    pub max_sessions: Option<u32>,
     /// New calls a second that it may have.
     pub max_cps: Option<u32>,
     /// New calls of this second, if they are limited.
@@ -296,7 +294,6 @@ impl ExplainedDestination {
             weight_now: told.weight,
             score: told.score.map(|score| score.to_string()),
             score_value: told.score.and_then(value),
-            max_sessions: told.view.limits.sessions,
             max_cps: told.view.limits.cps,
             calls_of_late: told.calls_of_late,
             answer_ms: millis(told.latency),

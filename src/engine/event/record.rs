@@ -45,7 +45,7 @@ pub(crate) fn write_down(
     let seat = dialog.seat();
     let lasted = now.mono.since(dialog.began());
     let record = Record {
-        call_id: printable(dialog.state().map_or(call_id, |state| state.call_id())),
+        call_id: printable(dialog.call_id().unwrap_or(call_id)),
         set: seat.set,
         destination: dispatch.destination(seat.destination).map(|found| found.row.uri.clone()),
         address: Some(seat.address),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Keeper, Scene};
 use crate::engine::clock::Instant;
-use crate::engine::dialog::{Ending, Leg};
+use crate::engine::dialog::{Dialog, Ending, Leg};
 use crate::engine::dispatch::{DestinationId, Health, NoSuchDestination, OnDown};
 use crate::engine::event::{EndOrder, Event, NotEnded, Output, Which};
 use crate::engine::sip::Keys;
@@ -23,6 +23,8 @@ pub(super) struct Eviction {
     /// So many of its list have not been looked at; they go from the last to the first, since another one takes the place of
     /// each that goes.
     left: usize,
+    /// Sessions that began later are none of them.
+    since: Instant,
     /// When the next step is due.
     pub(super) next: Instant,
 }
@@ -77,7 +79,8 @@ impl Keeper {
         let left = scene.dialogs.of_destination(destination).len();
         self.evictions.retain(|eviction| eviction.destination != destination);
         if left > 0 {
-            self.evictions.push(Eviction { destination, ending, left, next: scene.now.mono });
+            let now = scene.now.mono;
+            self.evictions.push(Eviction { destination, ending, left, since: now, next: now });
         }
         left as u64
     }
@@ -93,7 +96,7 @@ impl Keeper {
 
     /// Ends a few of them; whether there are more.
     fn step(&mut self, scene: &mut Scene<'_>, eviction: &mut Eviction) -> bool {
-        let Eviction { destination, ending, .. } = *eviction;
+        let Eviction { destination, ending, since, .. } = *eviction;
         let Some(found) = scene.dispatch.destination(destination) else { return false };
         let still = match ending {
             Ending::DestinationDown => found.condition.told == Health::Down,
@@ -118,7 +121,8 @@ impl Keeper {
             }
             eviction.left -= 1;
             let id = all[eviction.left];
-            if scene.dialogs.get(id).is_some_and(|dialog| self.owns(dialog)) {
+            let meant = |dialog: &Dialog| dialog.began() <= since && self.owns(dialog);
+            if scene.dialogs.get(id).is_some_and(meant) {
                 self.end(scene, id, ending, tell);
                 ended += 1;
             }

@@ -63,7 +63,7 @@ impl Proxy {
             Dialog::Known(found) => {
                 world.dialogs.hear(found.id, found.leg, message.cseq(), world.now.mono);
                 if bye {
-                    self.hung_up(world, found);
+                    self.hung_up(world, found, message);
                 }
                 Some(Session::Inside(found))
             }
