@@ -12,7 +12,7 @@ use crate::engine::sip::printable;
 /// What is written down of a call or session when it is over. Text of the caller's is shown with control characters escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Call-ID; "" for a session that another node began and whose messages never told it.
+    /// Call-ID; "" for a session that was never set up here and that time has ended, since nobody has kept it.
     pub call_id: String,
     /// The set.
     pub set: SetId,
