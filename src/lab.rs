@@ -10,7 +10,7 @@ mod sdp;
 mod timers;
 mod wire;
 
-pub use caller::{Caller, CallerConfig};
+pub use caller::{Caller, CallerConfig, Pings};
 pub use mrcp_server::{Behaviour, Counts, MrcpServer};
 pub use report::{Live, Report};
 
@@ -237,6 +237,16 @@ mod tests {
         assert_eq!(net.server.counts().hung_up, 1);
         let report = net.finish();
         assert_eq!((report.answered, report.failed, report.lost), (1, 0, 0));
+    }
+
+    #[test]
+    fn calls_can_end_together() {
+        let config = CallerConfig { rate: 8.0, calls: Some(8), hang_up_at: Some(SECOND * 3), ..one_call() };
+        let mut net = Net::new(config, Behaviour::default());
+        net.run(SECOND * 5);
+        let byes = net.times("caller", "BYE");
+        assert!(byes.len() == 8 && byes.iter().all(|at| (3.0..4.0).contains(at)), "{byes:?}");
+        assert_eq!(net.finish().lost, 0);
     }
 
     #[test]

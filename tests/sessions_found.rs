@@ -118,7 +118,7 @@ fn a_call_that_comes_after_the_order_is_not_ended_by_it() {
     bench.load(crate::harness::set_19(&SERVERS[..1]));
     let first: Vec<_> = (0..4).map(|number| bench.answered_call(&number.to_string()).1).collect();
     let uri = format!("sip:{}", SERVERS[0]);
-    bench.end(Which::Destination { set: SetId(19), uri: uri.clone() });
+    assert!(bench.end(Which::Destination { set: SetId(19), uri: uri.clone() }).1.is_ok());
     bench.pass(Duration::from_millis(1));
     // A new one takes a place of those that are to be ended.
     let (_, late) = bench.answered_call("late");

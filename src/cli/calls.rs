@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Failure, block_on, duration, rate, term};
 use crate::lab::caller::run;
-use crate::lab::{Caller, CallerConfig, Report};
+use crate::lab::{Caller, CallerConfig, Pings, Report};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -33,12 +33,37 @@ pub(super) struct Args {
     /// How long each call lasts.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
     hold: Duration,
+    /// End all calls within the second that begins so long after the start, and not after --hold.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    hang_up_at: Option<Duration>,
+    /// How to answer OPTIONS and UPDATE inside a call: by 200, by 481, or never, as UniMRCP's client.
+    #[arg(long, value_enum, default_value = "ok")]
+    pings: Answered,
     /// Ask for the server's resources by OPTIONS before each call.
     #[arg(long)]
     discover: bool,
     /// Print the report as one JSON object on the last line.
     #[arg(long)]
     json: bool,
+}
+
+/// What a ping inside a call gets.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Answered {
+    Ok,
+    #[value(name = "481")]
+    Unknown,
+    Never,
+}
+
+impl From<Answered> for Pings {
+    fn from(answered: Answered) -> Self {
+        match answered {
+            Answered::Ok => Pings::Ok,
+            Answered::Unknown => Pings::Unknown,
+            Answered::Never => Pings::Never,
+        }
+    }
 }
 
 pub(super) fn main(args: &Args) -> Result<(), Failure> {
@@ -63,6 +88,8 @@ async fn call(args: &Args) -> Result<(), Failure> {
         calls: args.calls,
         duration: args.duration,
         hold: args.hold,
+        hang_up_at: args.hang_up_at,
+        pings: args.pings.into(),
         discover: args.discover,
         timeout: Duration::from_secs(32),
     };

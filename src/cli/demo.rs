@@ -89,8 +89,7 @@ async fn play(args: &Args, folder: &Path) -> Result<(), Failure> {
         calls: None,
         duration: Some(args.duration),
         hold: args.hold,
-        discover: false,
-        timeout: Duration::from_secs(32),
+        ..CallerConfig::default()
     };
     let show = Show { node: &node, servers: &servers, caller: &caller, length: args.duration };
     let (report, shown) = tokio::join!(run(config, &caller), show.run());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Failure, block_on, duration, term};
 use crate::engine::flow::Transport;
 use crate::engine::sip::sip_uri;
-use crate::lab::{Behaviour, MrcpServer};
+use crate::lab::{Behaviour, Counts, MrcpServer};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -32,6 +32,12 @@ pub(super) struct Args {
     /// After an OPTIONS inside a dialog send BYE, as a real server does.
     #[arg(long)]
     bye_after_options: bool,
+    /// Give an OPTIONS inside a dialog no answer.
+    #[arg(long)]
+    ignore_options: bool,
+    /// Name no session timer (RFC 4028).
+    #[arg(long)]
+    untimed: bool,
     /// Send BYE so long after the ACK.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     hang_up_after: Option<Duration>,
@@ -48,6 +54,8 @@ async fn serve(args: &Args) -> Result<(), Failure> {
         busy: args.busy,
         offline: args.offline,
         bye_after_options: args.bye_after_options,
+        ignore_options: args.ignore_options,
+        untimed: args.untimed,
         hang_up_after: args.hang_up_after,
     };
     let transport = Transport::from(args.transport);
@@ -57,7 +65,10 @@ async fn serve(args: &Args) -> Result<(), Failure> {
     term::line(&format!("MRCPv2 stand-in at {}, until SIGTERM or Ctrl-C", sip_uri(server.address(), transport)));
     super::run::stopped().await?;
     let counts = server.counts();
-    term::line(&format!("{} INVITEs, {} BYEs, {} OPTIONS", counts.invites, counts.byes, counts.options));
+    let Counts { invites, byes, options, pings, peak, sessions, .. } = counts;
+    term::line(&format!(
+        "{invites} INVITEs, {byes} BYEs, {options} OPTIONS, {pings} pings, {sessions} sessions left, {peak} at most"
+    ));
     Ok(())
 }
 

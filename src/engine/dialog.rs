@@ -4,6 +4,7 @@ mod asked;
 mod ending;
 mod entry;
 mod forks;
+mod index;
 mod lately;
 mod state;
 mod table;

@@ -19,6 +19,8 @@ pub(crate) struct Wheel<T> {
     levels: Vec<Level<T>>,
     /// Ticks up to which all has fired.
     tick: u64,
+    /// What is left of a slot that is too full for one turn; its time is `tick`.
+    left: std::vec::IntoIter<(Instant, T)>,
 }
 
 #[derive(Debug)]
@@ -32,7 +34,7 @@ impl<T: Copy> Wheel<T> {
     /// An empty wheel.
     pub(crate) fn new() -> Self {
         let level = || Level { occupied: 0, slots: (0..SLOTS).map(|_| Vec::new()).collect() };
-        Wheel { levels: (0..LEVELS).map(|_| level()).collect(), tick: 0 }
+        Wheel { levels: (0..LEVELS).map(|_| level()).collect(), tick: 0, left: Vec::new().into_iter() }
     }
 
     /// Lets `item` fire at `at`; what is due already fires with the next tick.
@@ -48,29 +50,49 @@ impl<T: Copy> Wheel<T> {
 
     /// When [`Wheel::advance`] has something to do next; it may find nothing due then, never the other way round.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.next_tick().map(|(tick, _)| Instant::after_start(Duration::from_millis(tick)))
+        let tick = if self.left.as_slice().is_empty() { self.next_tick()?.0 } else { self.tick };
+        Some(Instant::after_start(Duration::from_millis(tick)))
     }
 
     /// Appends what has become due, each with the time it was put in for.
     pub(crate) fn advance(&mut self, now: Instant, due: &mut Vec<(Instant, T)>) {
+        self.advance_some(now, usize::MAX, due);
+    }
+
+    /// As [`Wheel::advance`], but moves no more than `most` items; if there are more, [`Wheel::next`] is not after `now`.
+    pub(crate) fn advance_some(&mut self, now: Instant, mut most: usize, due: &mut Vec<(Instant, T)>) {
         let target = ticks_until(now);
-        while let Some((tick, level)) = self.next_tick().filter(|&(tick, _)| tick <= target) {
+        loop {
+            while !self.left.as_slice().is_empty() {
+                let Some(fewer) = most.checked_sub(1) else { return };
+                most = fewer;
+                self.left.next().into_iter().for_each(|one| self.place(one, due));
+            }
+            let Some((tick, level)) = self.next_tick().filter(|&(tick, _)| tick <= target) else { break };
             self.tick = tick;
             let slot = digit(tick, level);
             let Level { occupied, slots } = &mut self.levels[level];
             *occupied &= !(1 << slot);
             let mut items = std::mem::take(&mut slots[slot]);
-            for (at, item) in items.drain(..) {
-                match tick_after(at) > tick {
-                    true => self.insert(at, item),
-                    false => due.push((at, item)),
-                }
+            if items.len() > most {
+                self.left = items.into_iter();
+                continue;
             }
+            most -= items.len();
+            items.drain(..).for_each(|one| self.place(one, due));
             if items.capacity() <= KEPT_CAPACITY {
                 self.levels[level].slots[slot] = items;
             }
         }
         self.tick = self.tick.max(target);
+    }
+
+    /// An item of the slot whose time is now: it is due, or has its place in a level below.
+    fn place(&mut self, (at, item): (Instant, T), due: &mut Vec<(Instant, T)>) {
+        match tick_after(at) > self.tick {
+            true => self.insert(at, item),
+            false => due.push((at, item)),
+        }
     }
 
     /// The next tick at which a slot fires or has to be spread over the level below, and its level.
@@ -139,6 +161,36 @@ mod tests {
             wheel.advance(now, &mut due);
         }
         assert_eq!(due.len(), waiting.len());
+    }
+
+    #[test]
+    fn a_part_at_a_time_all_fires_in_its_time() {
+        let mut random = fastrand::Rng::with_seed(12);
+        let (mut some, mut all) = (Wheel::new(), Wheel::new());
+        let mut now = Instant::ZERO;
+        for item in 0..30_000u32 {
+            let at = now + Duration::from_millis(random.u64(2..10_000));
+            some.insert(at, item);
+            all.insert(at, item);
+            if item % 1000 == 0 {
+                now = now + Duration::from_millis(random.u64(..5_000));
+            }
+            let (mut parts, mut whole) = (Vec::new(), Vec::new());
+            all.advance(now, &mut whole);
+            while some.next().is_some_and(|next| next <= now) {
+                let before = parts.len();
+                some.advance_some(now, 7, &mut parts);
+                assert!(parts.len() - before <= 7);
+                if random.u8(..9) == 0 {
+                    // Between two parts.
+                    some.insert(now + TICK + TICK, u32::MAX);
+                    all.insert(now + TICK + TICK, u32::MAX);
+                }
+            }
+            parts.sort_unstable();
+            whole.sort_unstable();
+            assert_eq!(parts, whole);
+        }
     }
 
     #[test]

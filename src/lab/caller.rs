@@ -13,6 +13,18 @@ use super::report::{Live, Report};
 use super::wire::{Machine, Wire};
 use crate::engine::flow::Transport;
 
+/// How OPTIONS and UPDATE inside a call are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pings {
+    /// By 200.
+    #[default]
+    Ok,
+    /// By 481, as if the call were over.
+    Unknown,
+    /// Not at all, as by a UniMRCP client.
+    Never,
+}
+
 /// What is called, how often and for how long.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallerConfig {
@@ -32,6 +44,10 @@ pub struct CallerConfig {
     pub duration: Option<Duration>,
     /// From the answer to our BYE.
     pub hold: Duration,
+    /// All calls end within the second that begins so long after the start, and not after `hold`.
+    pub hang_up_at: Option<Duration>,
+    /// What requests inside a call get that ask whether it lives.
+    pub pings: Pings,
     /// Asks for the resources by OPTIONS, with a Call-ID of its own, before each INVITE.
     pub discover: bool,
     /// How long an INVITE waits for its final answer.
@@ -50,6 +66,8 @@ impl Default for CallerConfig {
             calls: None,
             duration: None,
             hold: Duration::from_secs(1),
+            hang_up_at: None,
+            pings: Pings::Ok,
             discover: false,
             timeout: Duration::from_secs(32),
         }

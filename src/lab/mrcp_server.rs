@@ -28,6 +28,10 @@ pub struct Behaviour {
     pub offline: bool,
     /// An OPTIONS in a dialog gets 200, and then the session its end, as real ones do.
     pub bye_after_options: bool,
+    /// An OPTIONS in a dialog gets no answer.
+    pub ignore_options: bool,
+    /// Sessions have no session timer (RFC 4028): no answer names one.
+    pub untimed: bool,
     /// The server ends a session so long after its ACK.
     pub hang_up_after: Option<Duration>,
 }
@@ -37,6 +41,8 @@ pub struct Behaviour {
 pub struct Counts {
     /// Sessions now.
     pub sessions: usize,
+    /// The most sessions at any time.
+    pub peak: usize,
     /// INVITEs for a new session.
     pub invites: u64,
     /// 2xx that were acknowledged.
@@ -45,6 +51,8 @@ pub struct Counts {
     pub byes: u64,
     /// OPTIONS received, in a dialog and outside.
     pub options: u64,
+    /// OPTIONS and UPDATE received in a dialog.
+    pub pings: u64,
     /// BYEs of its own that were answered by a 2xx.
     pub hung_up: u64,
     /// BYEs of its own that got another answer or none.

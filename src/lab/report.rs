@@ -17,6 +17,10 @@ pub struct Report {
     pub failed: u64,
     /// Calls that were answered, but whose BYE got no 2xx.
     pub lost: u64,
+    /// Calls that the other side ended.
+    pub hung_up: u64,
+    /// OPTIONS and UPDATEs inside calls, each copy.
+    pub pings: u64,
     /// Half of the answered calls took no longer than this from INVITE to 2xx; milliseconds, 0 without any.
     pub p50_ms: f64,
     /// As above, for 99 of 100.
@@ -33,6 +37,11 @@ impl fmt::Display for Report {
             [("calls", self.calls), ("answered", self.answered), ("failed", self.failed), ("lost", self.lost)]
         {
             writeln!(f, "{name:<10}{value:>10}")?;
+        }
+        for (name, value) in [("hung up", self.hung_up), ("pings", self.pings)] {
+            if value > 0 {
+                writeln!(f, "{name:<10}{value:>10}")?;
+            }
         }
         if self.answered > 0 {
             writeln!(f, "{:<10}{:>10.3} ms", "p50", self.p50_ms)?;
@@ -90,6 +99,14 @@ impl Tally {
 
     pub(super) fn lost(&mut self) {
         self.report.lost += 1;
+    }
+
+    pub(super) fn hung_up(&mut self) {
+        self.report.hung_up += 1;
+    }
+
+    pub(super) fn pinged(&mut self) {
+        self.report.pings += 1;
     }
 
     /// The counts now, with the percentiles of the samples since the last picture.
@@ -159,7 +176,7 @@ mod tests {
         tally.lost();
         assert_eq!(
             serde_json::to_string(&tally.finish()).expect("JSON"),
-            r#"{"calls":2,"answered":1,"failed":1,"lost":1,"p50_ms":1.0,"p99_ms":1.0,"destinations":{"sip:127.0.0.1:7010":1},"outcomes":{"0":1,"200":1}}"#
+            r#"{"calls":2,"answered":1,"failed":1,"lost":1,"hung_up":0,"pings":0,"p50_ms":1.0,"p99_ms":1.0,"destinations":{"sip:127.0.0.1:7010":1},"outcomes":{"0":1,"200":1}}"#
         );
     }
 

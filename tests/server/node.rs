@@ -28,10 +28,8 @@ pub(crate) async fn calls(proxy: SocketAddr, calls: u64, rate: f64) -> Report {
         user_agent: "OPENSIPS_TTS_MRCP_CLIENT".into(),
         rate,
         calls: Some(calls),
-        duration: None,
         hold: Duration::from_millis(50),
-        discover: false,
-        timeout: Duration::from_secs(32),
+        ..CallerConfig::default()
     };
     run(config, &Caller::new()).await.expect("a socket")
 }

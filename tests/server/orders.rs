@@ -187,10 +187,8 @@ async fn the_commands_show_and_set() {
         user_agent: "OPENSIPS_TTS_MRCP_CLIENT".into(),
         rate: 100.0,
         calls: Some(2),
-        duration: None,
         hold: Duration::from_secs(600),
-        discover: false,
-        timeout: Duration::from_secs(32),
+        ..CallerConfig::default()
     };
     let held = std::sync::Arc::clone(&caller);
     let calls = tokio::spawn(async move { run(config, &held).await });

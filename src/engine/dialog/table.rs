@@ -1,7 +1,6 @@
 //! The table: found by Call-ID and caller's tag, counted by destination, woken by a wheel.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasherDefault;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use slotmap::{SecondaryMap, SlotMap, new_key_type};
@@ -9,11 +8,12 @@ use slotmap::{SecondaryMap, SlotMap, new_key_type};
 use super::asked::Asked;
 use super::entry::{Confirmed, Dialog, Due, FarEnd, Leg, Seat, Stage};
 use super::forks::Fork;
+use super::index::Index;
 use super::lately::Lately;
 use crate::engine::clock::Instant;
 use crate::engine::dispatch::{DestinationId, Load, SessionPolicy};
 use crate::engine::flow::{Flow, ListenerId};
-use crate::engine::sip::{Hashed, Keys, Message, Resources};
+use crate::engine::sip::{Keys, Message, Resources};
 use crate::engine::wheel::Wheel;
 
 new_key_type! {
@@ -23,6 +23,9 @@ new_key_type! {
 
 /// An entry is looked at that often, whatever it waits for: so the wheel keeps nothing of a short session for long.
 const HORIZON: Duration = Duration::from_secs(60);
+
+/// So many timers are moved in one step: a slot of the wheel may hold a minute's.
+const MOVED_AT_ONCE: usize = 2000;
 
 /// The session that a message inside a dialog belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +42,9 @@ pub(crate) struct Found {
 #[derive(Debug)]
 pub(crate) struct Dialogs {
     dialogs: SlotMap<DialogId, Dialog>,
-    by_key: HashMap<u128, DialogId, BuildHasherDefault<Hashed>>,
+    by_key: Index<u128, DialogId>,
     /// The latest session with that Call-ID, for people, who know no tags.
-    by_call_id: HashMap<u64, DialogId, BuildHasherDefault<Hashed>>,
+    by_call_id: Index<u64, DialogId>,
     members: SecondaryMap<DestinationId, Members>,
     /// Confirmed sessions by the listener that their caller came by.
     by_listener: Vec<usize>,
@@ -68,8 +71,8 @@ impl Dialogs {
     pub(crate) fn new(limit: usize, lifetime: Duration) -> Self {
         Dialogs {
             dialogs: SlotMap::with_key(),
-            by_key: HashMap::default(),
-            by_call_id: HashMap::default(),
+            by_key: Index::new(),
+            by_call_id: Index::new(),
             members: SecondaryMap::new(),
             by_listener: Vec::new(),
             lately: Lately::default(),
@@ -91,10 +94,10 @@ impl Dialogs {
     /// try of a failover). None if the table is full: the call goes on uncounted.
     pub(crate) fn begin(&mut self, keys: &Keys, invite: &Message<'_>, seat: Seat, now: Instant) -> Option<DialogId> {
         let key = key(keys, invite.call_id(), invite.from_tag());
-        match self.by_key.get(&key) {
+        match self.by_key.get(key) {
             // Nobody moves a confirmed session by sending its INVITE's tags once more.
-            Some(&id) if self.dialogs[id].stage != Stage::Pending => None,
-            Some(&id) => {
+            Some(id) if self.dialogs[id].stage != Stage::Pending => None,
+            Some(id) => {
                 self.move_to(id, seat);
                 Some(id)
             }
@@ -121,7 +124,7 @@ impl Dialogs {
             Leg::Destination => (request.to_tag(), request.from_tag()),
         };
         let key = key(keys, request.call_id(), caller_tag);
-        if self.by_key.contains_key(&key) || self.lately.contains(key, now) {
+        if self.by_key.get(key).is_some() || self.lately.contains(key, now) {
             return None;
         }
         let fork = Fork::of(keys, tag);
@@ -145,7 +148,7 @@ impl Dialogs {
 
     /// The session that a message inside a dialog belongs to.
     pub(crate) fn find(&self, keys: &Keys, message: &Message<'_>) -> Option<Found> {
-        let by_tag = |tag: &[u8]| self.by_key.get(&key(keys, message.call_id(), tag)).copied();
+        let by_tag = |tag: &[u8]| self.by_key.get(key(keys, message.call_id(), tag));
         let of = |leg, id, tag| Found { id, leg, fork: Fork::of(keys, tag) };
         match by_tag(message.from_tag()) {
             Some(id) => Some(of(Leg::Caller, id, message.to_tag())),
@@ -155,7 +158,7 @@ impl Dialogs {
 
     /// The latest session with that Call-ID.
     pub(crate) fn find_call(&self, keys: &Keys, call_id: &[u8]) -> Option<DialogId> {
-        self.by_call_id.get(&by_call_id(keys, call_id)).copied()
+        self.by_call_id.get(by_call_id(keys, call_id))
     }
 
     /// A session.
@@ -293,9 +296,9 @@ impl Dialogs {
         }
         self.leave_destination(id);
         let dialog = self.dialogs.remove(id)?;
-        self.by_key.remove(&dialog.key);
-        if self.by_call_id.get(&dialog.call_id) == Some(&id) {
-            self.by_call_id.remove(&dialog.call_id);
+        self.by_key.remove(dialog.key);
+        if self.by_call_id.get(dialog.call_id) == Some(id) {
+            self.by_call_id.remove(dialog.call_id);
         }
         // One that was adopted, and has failed to prove itself, may still do so.
         if dialog.stage == Stage::Confirmed || dialog.hung_up.is_some() {
@@ -325,13 +328,15 @@ impl Dialogs {
         }
     }
 
-    /// The next session whose time has come; what for, [`Dialogs::due`] says.
+    /// The next session whose time has come; what for, [`Dialogs::due`] says. If there is none, more may have been found for
+    /// the next turn: [`Dialogs::next_deadline`] tells.
     pub(crate) fn next_due(&mut self, now: Instant) -> Option<DialogId> {
         let Dialogs { wheel, fired, due, dialogs, due_since, .. } = self;
-        wheel.advance(now, fired);
-        if due.is_empty() {
-            *due_since = now;
+        if let Some(id) = due.pop_front() {
+            return Some(id);
         }
+        wheel.advance_some(now, MOVED_AT_ONCE, fired);
+        *due_since = now;
         for (at, id) in fired.drain(..) {
             if let Some(dialog) = dialogs.get_mut(id).filter(|dialog| dialog.scheduled == Some(at)) {
                 dialog.scheduled = None;

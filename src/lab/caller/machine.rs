@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::CallerConfig;
+use super::{CallerConfig, Pings};
 use crate::engine::flow::Transport;
 use crate::engine::sip::{self, Compose, Message, Method, Start};
 use crate::engine::transaction::timing::Timing;
@@ -28,6 +28,7 @@ pub(in crate::lab) struct Calls {
     us: SocketAddr,
     timing: Timing,
     rng: fastrand::Rng,
+    start: Instant,
     /// By Call-ID; those too that are over and only answer resends.
     pub(in crate::lab) calls: HashMap<Key, Call>,
     timers: Timers<(Key, Timer)>,
@@ -95,6 +96,7 @@ impl Calls {
             us,
             timing: Timing::default(),
             rng: fastrand::Rng::with_seed(seed),
+            start: now,
             calls: HashMap::new(),
             timers: Timers::new(),
             tally: Tally::default(),
@@ -252,7 +254,11 @@ impl Calls {
                 call.state = State::Up { ack };
                 let destination = call.leg.target.clone();
                 self.tally.answered(status, took, destination);
-                self.timers.set(now + self.config.hold, (key.clone(), Timer::Hangup));
+                let hang_up = match self.config.hang_up_at {
+                    Some(at) => self.start + at + Duration::from_micros(self.rng.u64(..1_000_000)),
+                    None => now + self.config.hold,
+                };
+                self.timers.set(hang_up, (key.clone(), Timer::Hangup));
             }
             State::Cancelled { .. } if status >= 300 => {
                 let ack = refused(call, response);
@@ -374,7 +380,7 @@ impl Calls {
         }
     }
 
-    /// A request from the other side: a BYE ends the call well, an OPTIONS only asks whether it lives.
+    /// A request from the other side: a BYE ends the call well, OPTIONS and UPDATE only ask whether it lives.
     fn request(&mut self, request: &Message<'_>, peer: SocketAddr, now: Instant, out: &mut Outbox) {
         let known = self.calls.get_key_value(request.call_id()).map(|(key, call)| (key.clone(), call));
         let ours = known
@@ -386,17 +392,33 @@ impl Calls {
         });
         let over = ours.as_ref().is_some_and(|(_, call)| matches!(call.state, State::Over { .. }));
         let key = ours.map(|(key, _)| key);
+        let is_ping = matches!(request.method(), Method::Options | Method::Other(b"UPDATE"));
+        if is_ping && ack.is_some() {
+            self.tally.pinged();
+        }
+        let pings = if over { Pings::Unknown } else { self.config.pings };
         let start = match (request.method(), ack.is_some()) {
             (Method::Ack, _) => return,
             (_, _) if request.fault().is_some() => (400, "Bad Request"),
-            (Method::Bye | Method::Options, true) => (200, "OK"),
-            (Method::Bye | Method::Options | Method::Cancel, _) => (481, "Call Does Not Exist"),
+            (Method::Bye, true) => (200, "OK"),
+            (Method::Options | Method::Other(b"UPDATE"), true) => match pings {
+                Pings::Ok => (200, "OK"),
+                Pings::Unknown => (481, "Call Does Not Exist"),
+                Pings::Never => return,
+            },
+            (Method::Bye | Method::Options | Method::Cancel | Method::Other(b"UPDATE"), _) => {
+                (481, "Call Does Not Exist")
+            }
             (Method::Invite | Method::Other(_), _) => (501, "Not Implemented"),
         };
         let tag = format!("{:016x}", self.rng.u64(..));
         let to = leg::answer_to(self.config.transport, request, peer);
-        out.push((to, sip::respond(request, peer, start, tag.as_bytes(), b"")));
+        // RFC 3311 section 5.2: a 2xx to UPDATE has a Contact.
+        let contact = format!("Contact: <{}>\r\n", sip::sip_uri(self.us, self.config.transport));
+        let headers = if is_ping && start.0 == 200 { contact.as_bytes() } else { b"" };
+        out.push((to, sip::respond(request, peer, start, tag.as_bytes(), headers)));
         if let (Method::Bye, (200, _), false, Some(key), Some(ack)) = (request.method(), start, over, key, ack) {
+            self.tally.hung_up();
             self.ended(&key, true, ack, now);
         }
     }
@@ -530,10 +552,13 @@ mod tests {
         let us = leg::text(invite.from().expect("a From").raw);
         for (method, call_id, expected) in [
             ("OPTIONS", leg::text(invite.call_id()), 200),
+            ("UPDATE", leg::text(invite.call_id()), 200),
+            ("UPDATE", "unknown".to_owned(), 481),
             ("BYE", "unknown".to_owned(), 481),
             ("INFO", leg::text(invite.call_id()), 501),
             ("BYE", leg::text(invite.call_id()), 200),
             ("BYE", leg::text(invite.call_id()), 200),
+            ("OPTIONS", leg::text(invite.call_id()), 481),
         ] {
             let branch = "z9hG4bKfar";
             let compose = Compose::new("<sip:127.0.0.1:7010>;tag=far", &us, &call_id, 1);
@@ -544,5 +569,7 @@ mod tests {
             assert!(matches!(answer.start(), Start::Response { status, .. } if status == expected), "{method}");
         }
         assert!(calls.is_over());
+        let report = calls.finish();
+        assert_eq!((report.hung_up, report.pings), (1, 3));
     }
 }

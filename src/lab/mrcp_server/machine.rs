@@ -119,7 +119,7 @@ impl Server {
             return self.acknowledged(&key, request, now);
         }
         if let Some(known) = self.transactions.get(&key) {
-            out.push((known.to, known.answer.clone()));
+            out.extend((!known.answer.is_empty()).then(|| (known.to, known.answer.clone())));
             return;
         }
         let dialog = look::session_key(request.call_id(), request.to_tag(), request.from_tag());
@@ -175,8 +175,16 @@ impl Server {
         now: Instant,
         out: &mut Outbox,
     ) {
-        let us = self.here(request);
+        let (us, timed) = (self.here(request), !self.behaviour.untimed);
         let Some(session) = self.sessions.get_mut(dialog) else { return };
+        self.counts.pings += u64::from(matches!(request.method().as_bytes(), b"OPTIONS" | b"UPDATE"));
+        if request.method() == Method::Options && self.behaviour.ignore_options {
+            // Its copies are known by an answer that is none.
+            let (to, state, tag) = (peer, State::Done, String::new());
+            self.transactions.insert(key.clone(), Transaction { to, answer: Bytes::new(), state, tag, merge: None });
+            self.timers.set(now + self.timing.give_up(), Timer::Forget(key.clone()));
+            return;
+        }
         let refresh = matches!(request.method().as_bytes(), b"INVITE" | b"UPDATE");
         if let Some(target) = leg::contact(request).filter(|_| refresh) {
             session.leg.target = target;
@@ -187,12 +195,12 @@ impl Server {
                 session.invite = key.clone();
                 out.push((leg::answer_to(self.transport, request, peer), reply::trying(request, peer)));
                 match description {
-                    Ok(sdp) => Answer::new(200, "OK").contact(self.transport, us).session(request).sdp(sdp),
+                    Ok(sdp) => Answer::new(200, "OK").contact(self.transport, us).session(request, timed).sdp(sdp),
                     Err(unfit) => refusal(unfit),
                 }
             }
             b"UPDATE" => {
-                let answer = Answer::new(200, "OK").contact(self.transport, us).session(request);
+                let answer = Answer::new(200, "OK").contact(self.transport, us).session(request, timed);
                 description.map_or(answer.clone(), |sdp| answer.sdp(sdp))
             }
             b"OPTIONS" => {
@@ -239,7 +247,7 @@ impl Server {
         let State::Pending { invite, peer } = &transaction.state else { return };
         let (invite, peer, tag) = (invite.clone(), *peer, transaction.tag.clone());
         let Ok(request) = Message::parse(&invite) else { return };
-        let us = self.here(&request);
+        let (us, timed) = (self.here(&request), !self.behaviour.untimed);
         let (id, channel, port) = (self.rng.u64(..), self.rng.u64(..), self.rng.u16(10_000..32_000) * 2);
         let small = request
             .header(b"Session-Expires")
@@ -251,7 +259,7 @@ impl Server {
             _ if self.behaviour.busy => Answer::new(486, "Busy Here"),
             _ if small => Answer::new(422, "Session Interval Too Small").header("Min-SE", "120"),
             Err(unfit) => refusal(unfit),
-            Ok(sdp) => Answer::new(200, "OK").contact(self.transport, us).session(&request).sdp(sdp),
+            Ok(sdp) => Answer::new(200, "OK").contact(self.transport, us).session(&request, timed).sdp(sdp),
         };
         let accepted = answer.status < 300;
         self.answer(key, &request, peer, &answer, now, out);
@@ -273,6 +281,7 @@ impl Server {
         };
         let cseq = self.rng.u32(1..1 << 30);
         self.sessions.insert(dialog.clone(), Session { leg, cseq, invite: key.clone(), id, channel, port });
+        self.counts.peak = self.counts.peak.max(self.sessions.len());
         if let Some(Transaction { state: State::Unacknowledged { session, .. }, .. }) = self.transactions.get_mut(key) {
             *session = Some(dialog);
         }
@@ -758,6 +767,22 @@ mod tests {
         assert_eq!(bench.pass(SECOND), []);
         bench.server.behaviour = Behaviour::default();
         assert_eq!(statuses(&mut bench, 3), pair("100 200", "200"));
+    }
+
+    #[test]
+    fn an_options_in_a_session_can_go_unanswered_and_counts_once() {
+        let mut bench = Bench::new(Behaviour { ignore_options: true, untimed: true, ..Behaviour::default() });
+        let answers = bench.send(&Ask::new("INVITE", "z9hG4bK1"));
+        assert!(!answers[1].contains("Session-Expires"), "{}", answers[1]);
+        let tag = tag(&answers[1]);
+        bench.send(&Ask { tag: &tag, ..Ask::new("ACK", "z9hG4bK2") });
+        let options = Ask { tag: &tag, ..Ask::new("OPTIONS", "z9hG4bK3") };
+        assert!(bench.send(&options).is_empty() && bench.send(&options).is_empty());
+        assert_eq!(heads(&bench.send(&Ask { tag: &tag, ..Ask::new("UPDATE", "z9hG4bK4") })), ["200"]);
+        assert_eq!(heads(&bench.send(&Ask::new("OPTIONS", "z9hG4bK5"))), ["200"], "outside of dialogs it answers");
+        assert_eq!(bench.pass(SECOND * 40), []);
+        let counts = bench.server.counts();
+        assert_eq!((counts.options, counts.pings, counts.sessions, counts.peak), (2, 2, 1, 1));
     }
 
     #[test]

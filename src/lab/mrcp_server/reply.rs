@@ -45,10 +45,14 @@ impl Answer {
         self.header("Content-Type", "application/sdp")
     }
 
-    /// Adds what a 2xx to INVITE or UPDATE has: the route it came by (RFC 3261 section 12.1.1) and the session timer.
-    pub(super) fn session(mut self, request: &Message<'_>) -> Self {
+    /// Adds what a 2xx to INVITE or UPDATE has: the route it came by (RFC 3261 section 12.1.1) and, if it is `timed`, the
+    /// session timer.
+    pub(super) fn session(mut self, request: &Message<'_>, timed: bool) -> Self {
         for route in request.record_routes() {
             self = self.header("Record-Route", &String::from_utf8_lossy(route.raw));
+        }
+        if !timed {
+            return self;
         }
         let theirs =
             request.headers(b"Supported").any(|line| line.split(|&b| b == b',').any(|o| o.trim_ascii() == b"timer"));

@@ -1,14 +1,15 @@
 /* A user agent on libsofia-sip-ua, the library inside FreeSWITCH's mod_unimrcp and UniMRCP.
  *
- *     ua server URL                    serves until SIGTERM
- *     ua caller URL TARGET COUNT       COUNT calls to TARGET, one each 10 ms; gives up after 40 s
+ *     ua server URL [HOLD]                 serves until SIGTERM
+ *     ua caller URL TARGET COUNT [HOLD]    COUNT calls to TARGET, one each 10 ms; gives up after 40 s
  *
  * Calls are of three kinds in turn, and the INVITE's Subject says which:
  *   caller   UPDATE, OPTIONS and re-INVITE in the dialog, all by the caller, and its BYE;
  *   server   the same, then a re-INVITE and the BYE by the server;
  *   cancel   the caller cancels while the server rings.
+ * With HOLD, in milliseconds, each end waits so long before its first request in the dialog, and before its BYE.
  * The server's 180 is reliable (RFC 3262), so that all begin with PRACK.
- * The caller writes no Contact and no user, as UniMRCP. One line at the end tells what came to a good end, of each kind, and
+ * The caller writes no Contact and no user, as UniMRCP; its User-Agent is UniMRCP's, or what USER_AGENT says. One line at the end tells what came to a good end, of each kind, and
  * what did not; the exit status is 0 if everything did. */
 
 #include <signal.h>
@@ -33,6 +34,8 @@ struct call {
     enum kind kind;
     enum step step;
     int invites; /* Those received here. */
+    int waits;   /* A timer will let it go on. */
+    int waited;  /* One more than the last step that it has waited at. */
 };
 
 static char const offer[] =
@@ -46,7 +49,7 @@ static char const answer[] =
 
 static su_root_t *root;
 static nua_t *nua;
-static int serves, wanted, begun, ended[KINDS], failed, byes_answered, byes_received;
+static int serves, hold, wanted, begun, ended[KINDS], failed, byes_answered, byes_received;
 static char const *target;
 static volatile sig_atomic_t asked_to_stop;
 
@@ -138,12 +141,35 @@ static void invited(nua_handle_t *nh, call *c, sip_t const *sip)
         accept_invite(nh);
 }
 
+static void ready(nua_handle_t *nh, call *c);
+
+static void waited(su_root_magic_t *magic, su_timer_t *timer, su_timer_arg_t *arg)
+{
+    (void)magic;
+    call *c = nua_handle_magic((nua_handle_t *)arg);
+    su_timer_destroy(timer);
+    c->waits = 0;
+    ready((nua_handle_t *)arg, c);
+}
+
+/* Whether the call has to wait at its step. */
+static int waits(nua_handle_t *nh, call *c)
+{
+    if (hold && !c->waits && c->waited != (int)c->step + 1) {
+        c->waits = 1;
+        c->waited = (int)c->step + 1;
+        su_timer_set(su_timer_create(su_root_task(root), hold), waited, nh);
+    }
+    return c->waits;
+}
+
 /* The session is up, for the first time or again after a re-INVITE. */
 static void ready(nua_handle_t *nh, call *c)
 {
     if (!serves && (c->step == INVITED || c->step == REINVITED)) {
-        caller_goes_on(nh, c);
-    } else if (serves && c->kind == SERVER && c->invites == 2) {
+        if (!waits(nh, c))
+            caller_goes_on(nh, c);
+    } else if (serves && c->kind == SERVER && c->invites == 2 && !waits(nh, c)) {
         if (c->step == INVITED) {
             c->step = REINVITED;
             reinvite(nh, answer);
@@ -237,21 +263,25 @@ static void tick(su_root_magic_t *magic, su_timer_t *timer, su_timer_arg_t *arg)
 
 int main(int count, char *arguments[])
 {
-    serves = count == 3 && !strcmp(arguments[1], "server");
-    if (!serves && !(count == 5 && !strcmp(arguments[1], "caller"))) {
-        fprintf(stderr, "usage: ua server URL | ua caller URL TARGET COUNT\n");
+    int needed = count > 1 && !strcmp(arguments[1], "server") ? 3 : 5;
+    serves = needed == 3;
+    if ((count != needed && count != needed + 1) || (!serves && strcmp(arguments[1], "caller"))) {
+        fprintf(stderr, "usage: ua server URL [HOLD] | ua caller URL TARGET COUNT [HOLD]\n");
         return 64;
     }
+    if (count > needed)
+        hold = atoi(arguments[needed]);
     if (!serves) {
         target = arguments[3];
         wanted = atoi(arguments[4]);
     }
+    char const *name = getenv("USER_AGENT");
     signal(SIGTERM, on_signal);
     su_init();
     root = su_root_create(NULL);
     /* Without media the SDP is ours and passes as it is. */
     nua = nua_create(root, event, NULL, NUTAG_URL(arguments[2]),
-                     SIPTAG_USER_AGENT_STR(serves ? "MRCP-SERVER" : "OPENSIPS_TTS_MRCP_CLIENT"), NUTAG_MEDIA_ENABLE(0),
+                     SIPTAG_USER_AGENT_STR(serves ? "MRCP-SERVER" : name ? name : "OPENSIPS_TTS_MRCP_CLIENT"), NUTAG_MEDIA_ENABLE(0),
                      NUTAG_AUTOALERT(0), NUTAG_AUTOANSWER(0), NUTAG_EARLY_MEDIA(serves), NUTAG_SESSION_TIMER(0), TAG_END());
     if (!nua) {
         fprintf(stderr, "no agent at %s: the address is taken\n", arguments[2]);
