@@ -3,8 +3,11 @@
 mod calls;
 mod check;
 mod demo;
+mod end;
+mod explain;
 mod mrcp_server;
 mod run;
+mod sessions;
 mod set;
 mod show;
 mod surface;
@@ -41,8 +44,14 @@ enum Command {
     Check(check::Args),
     /// What a running node holds of its destinations, and why: who gets calls and who does not.
     Show(show::Args),
+    /// What would become of a SIP message, and why: rule by rule, destination by destination. Nothing is sent.
+    Explain(explain::Args),
     /// Put a destination in service, let it drain, or take it out.
     Set(set::Args),
+    /// The live sessions of a set or of one of its destinations.
+    Sessions(sessions::Args),
+    /// End a session, or all of a destination, by BYE to both ends.
+    End(end::Args),
     /// Everything in one process: the proxy, three stand-in servers and a caller, live in the terminal.
     Demo(demo::Args),
     /// Make calls at a rate and report how they went.
@@ -57,7 +66,10 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Show(args) => show::main(&args),
+        Command::Explain(args) => explain::main(&args),
         Command::Set(args) => set::main(&args),
+        Command::Sessions(args) => sessions::main(&args),
+        Command::End(args) => end::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Calls(args) => calls::main(&args),
         Command::MrcpServer(args) => mrcp_server::main(&args),

@@ -1,6 +1,7 @@
 //! The configuration: one TOML file, gathered into each room's own part. All faults are told at once, with file, line,
 //! value and remedy.
 
+mod agent;
 mod capacity;
 mod health;
 mod listeners;

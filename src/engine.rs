@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod event;
+pub mod explain;
 pub mod flow;
 pub mod snapshot;
 
@@ -22,10 +23,11 @@ use bytes::Bytes;
 use self::dialog::Dialogs;
 use self::dispatch::Dispatch;
 use self::event::{Drain, DropCause};
+use self::explain::{Came, Explained, Unexplained};
 use self::flow::{Fault, Flow};
 use self::keeper::Keeper;
-use self::probe::Prober;
-use self::proxy::{Owner, Proxy, World};
+use self::probe::{Agents, Prober};
+use self::proxy::{Owner, Proxy, View, World};
 use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
 use self::snapshot::Totals;
 use self::transaction::{Happened, Transactions};
@@ -92,6 +94,7 @@ pub struct Engine {
     proxy: Proxy,
     prober: Prober,
     keeper: Keeper,
+    agents: Agents,
     transactions: Transactions<Owner>,
     dispatch: Dispatch,
     dialogs: Dialogs,
@@ -110,6 +113,7 @@ impl Engine {
         Engine {
             prober: Prober::new(&keys, &listeners, timing, for_probes),
             keeper: Keeper::new(&keys, &listeners, timing, records),
+            agents: Agents::new(),
             keys,
             proxy,
             transactions: Transactions::new(timing),
@@ -122,10 +126,10 @@ impl Engine {
 
     /// Takes one input and appends what is to be done. Cannot fail: what a peer sends is never our error.
     pub fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
-        let Engine { keys, proxy, prober, keeper, transactions, dispatch, dialogs, totals, happened } = self;
+        let Engine { keys, proxy, prober, agents, keeper, transactions, dispatch, dialogs, totals, happened } = self;
         let mut world = World { now, keys, transactions, dispatch, dialogs, totals, out };
         match input {
-            Input::Received { flow, .. } | Input::Unframed { flow, .. } if !proxy.takes_from(&world, flow) => {
+            Input::Received { flow, .. } | Input::Unframed { flow, .. } if !proxy.takes_from(world.view(), flow) => {
                 proxy.shut_out(&mut world, flow);
             }
             Input::Received { flow, bytes } => received(&mut world, proxy, (prober, keeper), flow, bytes),
@@ -142,12 +146,14 @@ impl Engine {
             Input::Sets(sets) => {
                 let changes = world.dispatch.replace(sets, now);
                 prober.place(world.dispatch, now);
+                agents.place(world.dispatch, now);
                 world.out.push(Output::Event(Event::SetsReplaced(changes)));
             }
             Input::Wake => {
                 world.transactions.wake(now.mono, world.out, happened);
                 proxy.give_up_lookups(&mut world);
                 prober.wake(&mut probing(&mut world));
+                agents.wake(&mut probing(&mut world));
                 keeper.wake(&mut keeping(&mut world));
                 world.dispatch.wake(world.dialogs, now, world.out);
             }
@@ -162,28 +168,58 @@ impl Engine {
             Input::Remembered(all) => world.dispatch.remember(all, now, world.out),
             Input::Checked { id, outcome } => prober.checked(&mut probing(&mut world), id, outcome),
             Input::Unchecked(id) => prober.unchecked(id),
-            Input::End(which) => {
+            Input::AgentSaid { id, body } => agents.said(&mut probing(&mut world), id, body),
+            Input::End(order) => {
                 let keys = world.keys;
-                keeper.order_end(&mut keeping(&mut world), keys, which);
+                keeper.order_end(&mut keeping(&mut world), keys, order);
             }
             Input::Held { listener, held } => keeper.hold(listener, held),
         }
         for happened in happened.drain(..) {
             proxy.happened(&mut world, happened);
         }
-        keeper.take_fallen(&mut keeping(&mut world));
+        keeper.take_doomed(&mut keeping(&mut world));
     }
 
     /// When `Input::Wake` is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let calls = [self.transactions.next_deadline(), self.dialogs.next_deadline(), self.proxy.next_deadline()];
-        let health = [self.prober.next_deadline(), self.keeper.next_deadline(), self.dispatch.next_deadline()];
-        calls.into_iter().chain(health).flatten().min()
+        let calls = [self.transactions.next_deadline(), self.proxy.next_deadline()];
+        let sessions = [self.dialogs.next_deadline(), self.keeper.next_deadline()];
+        let health = [self.prober.next_deadline(), self.agents.next_deadline(), self.dispatch.next_deadline()];
+        calls.into_iter().chain(sessions).chain(health).flatten().min()
     }
 
     /// The last observations of a destination by address, oldest first; empty if it is not loaded.
     pub fn history(&self, set: dispatch::SetId, uri: &str) -> Vec<(std::net::SocketAddr, Vec<dispatch::Observation>)> {
         self.dispatch.history(set, uri)
+    }
+
+    /// Some of the live sessions of a set, or of one of its destinations: `limit` from `offset` on, at most
+    /// [`snapshot::MOST_SESSIONS`].
+    ///
+    /// # Errors
+    /// [`dispatch::NoSuchDestination`] if that is not loaded.
+    pub fn sessions(
+        &self,
+        set: dispatch::SetId,
+        uri: Option<&str>,
+        (offset, limit): (usize, usize),
+        now: Now,
+    ) -> Result<snapshot::SessionPage, dispatch::NoSuchDestination> {
+        self.keeper.page((&self.dispatch, &self.dialogs), (set, uri), (offset, limit), now)
+    }
+
+    /// What would become of a message that came so, and why. Nothing is sent and nothing changes.
+    ///
+    /// # Errors
+    /// [`Unexplained`] for what is no request.
+    pub fn explain(&self, bytes: &[u8], came: Came, now: Now) -> Explained {
+        let Engine { keys, proxy, transactions, dispatch, dialogs, .. } = self;
+        let message = Message::parse_within(bytes, proxy.header_lines()).map_err(Unexplained::NotSip)?;
+        match message.start() {
+            Start::Request { .. } => proxy.explain(View { now, keys, transactions, dispatch, dialogs }, came, &message),
+            Start::Response { status, .. } => Err(Unexplained::Response { status }),
+        }
     }
 
     /// The state that the outside may see.

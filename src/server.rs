@@ -2,6 +2,7 @@
 //! to it.
 
 mod checks;
+mod explain;
 mod memory;
 mod names;
 mod node;
@@ -22,12 +23,15 @@ use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
 use crate::edge::udp::{BindError, Sockets, Waker};
 use crate::engine::dispatch::{NoSuchDestination, Outcome, Remembered, SetId, Sets, Standing};
-use crate::engine::event::{Changes, CheckId, Drain, Event, Input, LookupId};
+use crate::engine::event::{AgentId, Changes, CheckId, Drain, EndOrder, Event, Input, LookupId, NotEnded};
+use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{HostPort, Listener, Transport};
+use crate::engine::snapshot::SessionPage;
 use crate::engine::{self, Engine, Now, Snapshot};
 
 use turn::{Order, Outside, Turns, Wires};
 
+pub use explain::{Offline, explain_offline};
 pub use node::{Node, NodeError};
 pub use sets::check_rows;
 pub use turn::{Asked, History};
@@ -224,17 +228,54 @@ impl Handle {
         self.order(|done| Order::History(set, uri.to_owned(), done)).await
     }
 
-    /// Tells how a check of [`Asked`] has ended.
+    /// Some of the live sessions of a set, or of one of its destinations ([`Engine::sessions`]).
+    ///
+    /// # Errors
+    /// [`NoSuchDestination`] inside; [`Gone`] outside.
+    pub async fn sessions(
+        &self,
+        set: SetId,
+        uri: Option<&str>,
+        (offset, limit): (usize, usize),
+    ) -> Result<Result<SessionPage, NoSuchDestination>, Gone> {
+        let uri = uri.map(str::to_owned);
+        self.order(|done| Order::Sessions(set, uri, (offset, limit), done)).await
+    }
+
+    /// Ends sessions for an operator; how many are being ended. Of a destination's all are counted: those that this node can't
+    /// end stay.
+    ///
+    /// # Errors
+    /// [`NotEnded`] inside; [`Gone`] outside.
+    pub async fn end(&self, order: EndOrder) -> Result<Result<u64, NotEnded>, Gone> {
+        let ended = self.order(|done| Order::End(order, done)).await?;
+        self.forget_snapshot().await;
+        Ok(ended)
+    }
+
+    /// What would become of a message that came so.
+    pub async fn explain(&self, message: Vec<u8>, came: Came) -> Result<Explained, Gone> {
+        self.order(|done| Order::Explain(message, came, done)).await
+    }
+
+    /// Tells how a check of [`Asked::Check`] has ended.
     pub async fn checked(&self, id: CheckId, outcome: Outcome) -> Result<(), Gone> {
         self.0.orders.send(Order::Checked(id, outcome)).await.map_err(|_| Gone)?;
         self.0.waker.0.wake();
         Ok(())
     }
 
-    /// Tells that a check of [`Asked`] could not be made, for reasons of our own, and counts it.
+    /// Tells that a check of [`Asked::Check`] could not be made, for reasons of our own, and counts it.
     pub async fn unchecked(&self, id: CheckId) -> Result<(), Gone> {
         self.0.counters.not_checked();
         self.0.orders.send(Order::Unchecked(id)).await.map_err(|_| Gone)?;
+        self.0.waker.0.wake();
+        Ok(())
+    }
+
+    /// Tells what the agent of [`Asked::Agent`] has answered; none: nothing good.
+    pub async fn agent_said(&self, id: AgentId, body: Option<Vec<u8>>) -> Result<(), Gone> {
+        self.0.orders.send(Order::AgentSaid(id, body)).await.map_err(|_| Gone)?;
         self.0.waker.0.wake();
         Ok(())
     }
@@ -270,6 +311,10 @@ impl Handle {
     /// Starts to write records, counted among [`Handle::edge_counters`].
     fn start_records(&self, config: &RecordsConfig, node: &str) -> io::Result<Records> {
         Records::start(config, node, Arc::clone(&self.0.counters))
+    }
+
+    fn not_asked(&self) {
+        self.0.counters.not_checked();
     }
 
     fn not_kept(&self) {

@@ -120,6 +120,14 @@ fn discovery_takes_no_room_and_is_not_refused_for_want_of_it() {
 }
 
 #[test]
+fn discovery_that_fails_goes_on_to_one_without_room() {
+    let mut bench = limited(0);
+    let sent = bench.receive(CALLER, invite("1").replace("INVITE", "OPTIONS"));
+    let next = bench.receive(&sent[0].to.to_string(), sent[0].answer(503, "Oops", &[]));
+    assert!(next[0].line().starts_with("OPTIONS") && next[0].to != sent[0].to, "{:?}", lines(&next));
+}
+
+#[test]
 fn calls_beyond_a_set_go_to_the_next_and_a_ring_of_sets_ends() {
     let mut bench = Bench::with(|config| {
         config.sets[0].capacity.max_sessions = Some(0);

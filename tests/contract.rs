@@ -6,7 +6,7 @@ use std::time::Duration;
 use tandem::config::Config;
 use tandem::edge::records::RecordsConfig;
 use tandem::engine::dispatch::{
-    Check, CheckKind, Damping, Judgement, Ping, Probing, SessionPolicy, SipProbe, SlowStart,
+    Agent, Check, CheckKind, Damping, Judgement, Ping, Probing, SessionPolicy, SipProbe, SlowStart,
 };
 use tandem::engine::event::Ending;
 
@@ -107,13 +107,13 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
     let policy = &shown.sets[0];
     assert_eq!(policy.judgement.damping, Some(Damping::default()));
     assert_eq!(policy.judgement.slow_start, Some(SlowStart::default()));
+    let classes: Vec<_> = policy.capacity.resources.iter().map(|class| &*class.name).collect();
+    assert_eq!(classes, ["tts", "asr", "rec", "verify", "fast"]);
     let records = RecordsConfig::of(base.join("records.jsonl"));
     assert_eq!(shown.records, Some(records));
     let four_hours = Some(Duration::from_secs(4 * 3600));
     let session = SessionPolicy { max_duration: four_hours, ping: Some(Ping::default()), ..SessionPolicy::default() };
     assert_eq!(policy.session, session);
-    let classes: Vec<_> = policy.capacity.resources.iter().map(|class| &*class.name).collect();
-    assert_eq!(classes, ["tts", "asr", "rec", "verify", "fast"]);
     let kinds = [
         CheckKind::Sip(SipProbe::default()),
         CheckKind::Tcp { port: None },
@@ -121,6 +121,9 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
     ];
     let probing = Probing { checks: kinds.map(Check::new).into(), ..Probing::default() };
     assert_eq!(*policy.probing, probing);
+    assert_eq!(policy.agent.as_deref(), Some(&Agent::new(9001)));
+    let own = policy.agent_of("sip:127.0.0.1:7010").map(|agent| (agent.port, agent.fall));
+    assert_eq!(own, Some((9010, 3)));
     let (uri, own) = &policy.probing_instead[0];
     assert_eq!((uri.as_str(), own.checks[1].fall), ("sip:127.0.0.1:7010", 3));
 }
@@ -143,4 +146,5 @@ fn set_19_is_not_probed_nor_pinged_and_its_calls_are_watched() {
     assert_eq!(policy.judgement, Judgement::default());
     assert!(policy.judgement.observe.enabled);
     assert_eq!(policy.session, SessionPolicy::default());
+    assert_eq!(policy.agent, None);
 }

@@ -3,13 +3,17 @@
 mod capacity;
 mod captures;
 mod checks;
+mod explain;
 mod failover;
 mod harness;
 mod health;
 mod kept;
+mod operator;
 mod preserve;
 mod rfc3261;
 mod sessions;
+mod sessions_found;
 mod sim;
 mod sim_health;
+mod sim_sessions;
 mod torture;

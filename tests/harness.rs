@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tandem::engine::dispatch::{Observation, Policy, RetryOn, Row, RowState, Set, SetId, Sets};
-use tandem::engine::event::{CheckId, CheckTarget, LookupId};
+use tandem::engine::event::{AgentId, CheckId, CheckTarget, EndOrder, LookupId, NotEnded, Which};
+use tandem::engine::explain::{Came, Explained};
 use tandem::engine::flow::{ConnectionId, Flow, HostPort, Listener, ListenerId, Role, Transport};
 use tandem::engine::route::{Action, Condition, Pattern, Rewrite, Rule, Target};
 use tandem::engine::sip::Message;
+use tandem::engine::snapshot::SessionPage;
 use tandem::engine::transaction::timing::Timing;
 use tandem::engine::{Config, Engine, Event, Input, Instant, Limits, Now, Output, Snapshot, route};
 
@@ -94,6 +96,8 @@ pub(crate) struct Bench {
     pub(crate) lookups: Vec<(LookupId, String)>,
     /// What destinations are asked by other means than SIP, and how long that may take.
     pub(crate) checks: Vec<(CheckId, CheckTarget, Duration)>,
+    /// Each agent that was to be asked: by what id, and where.
+    pub(crate) agents: Vec<(AgentId, String)>,
     /// Every connection that was to be closed.
     pub(crate) closed: Vec<u64>,
 }
@@ -172,8 +176,8 @@ impl Bench {
         change(&mut config);
         let transports = config.listeners.iter().map(|listener| listener.transport).collect();
         let (engine, now) = (Engine::new(config, [3; 32]), Duration::ZERO);
-        let (events, lookups, checks, closed) = Default::default();
-        let mut bench = Bench { engine, now, transports, events, lookups, checks, closed };
+        let (events, lookups, checks, agents, closed) = Default::default();
+        let mut bench = Bench { engine, now, transports, events, lookups, checks, agents, closed };
         bench.load(set_19(&SERVERS));
         bench
     }
@@ -268,6 +272,7 @@ impl Bench {
                 Output::Close(connection) => self.closed.push(connection.0),
                 Output::Event(event) => self.events.push(event),
                 Output::Check { id, target, timeout } => self.checks.push((id, target, timeout)),
+                Output::AskAgent { id, address, path, .. } => self.agents.push((id, format!("{address}{path}"))),
                 Output::Resolve { id, host, port, transport } => {
                     self.lookups.push((id, format!("{host} {port:?} {}", transport.name())));
                 }
@@ -302,6 +307,29 @@ impl Bench {
     pub(crate) fn history(&self, address: &str) -> Vec<Observation> {
         let found = self.engine.history(SetId(19), &format!("sip:{address}"));
         found.into_iter().flat_map(|(_, history)| history).collect()
+    }
+
+    /// Some sessions of set 19, or of one of its destinations.
+    pub(crate) fn sessions(&self, address: Option<&str>, some: (usize, usize)) -> Option<SessionPage> {
+        let uri = address.map(|address| format!("sip:{address}"));
+        self.engine.sessions(SetId(19), uri.as_deref(), some, self.now()).ok()
+    }
+
+    /// An operator ends sessions; how many, or why not.
+    pub(crate) fn end(&mut self, which: Which) -> (Vec<Sent>, Result<u64, NotEnded>) {
+        let order = EndOrder { which, by: "ada".into(), reason: "a test".into() };
+        let sent = self.handle(Input::End(&order));
+        let Some(Event::EndOrdered { order: told, ended }) = self.events.pop() else { panic!("{:?}", self.events) };
+        assert_eq!(told, order);
+        (sent, ended)
+    }
+
+    /// What would become of a request; the way as [`Bench::receive`] takes it.
+    pub(crate) fn explain(&self, peer: &str, bytes: impl AsRef<[u8]>) -> Explained {
+        let source: SocketAddr = peer.parse().expect("an address");
+        let listener = ListenerId(u16::from(!source.ip().is_loopback()));
+        let came = Came { source: Some(source), listener: Some(listener) };
+        self.engine.explain(bytes.as_ref(), came, self.now())
     }
 
     /// What the outside sees.

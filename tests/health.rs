@@ -1,11 +1,12 @@
 //! Who is fit and why, on virtual time: probes, traffic, guards, orders, and what outlives a reload or a restart.
 
+mod agents;
 mod answers;
 mod checks;
 mod evidence;
 mod guards;
 mod memory;
-mod orders;
+pub(crate) mod orders;
 mod probes;
 mod spread;
 mod traffic;

@@ -1,20 +1,28 @@
 //! A real node on 127.0.0.1:0: its sets, its HTTP surface, its commands; and what is shipped beside it.
 
+#[path = "server/agents.rs"]
+mod agents;
 #[path = "server/checks.rs"]
 mod checks;
 #[path = "server/commands.rs"]
 mod commands;
 mod contract;
+#[path = "server/explain.rs"]
+mod explain;
 #[path = "server/icmp.rs"]
 mod icmp;
 #[path = "server/node.rs"]
 mod node;
 #[path = "server/orders.rs"]
 mod orders;
+#[path = "server/records.rs"]
+mod records;
 #[path = "server/restart.rs"]
 mod restart;
 #[path = "server/scratch.rs"]
 mod scratch;
+#[path = "server/sessions.rs"]
+mod sessions;
 
 #[path = "server/dns.rs"]
 mod dns;

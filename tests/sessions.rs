@@ -326,11 +326,7 @@ fn when_both_legs_are_dead_nobody_gets_bye() {
     let mut bench = pinging(PING);
     bench.answered_call("1");
     let sent = bench.pass(seconds(70));
-    assert_eq!(
-        (of(&sent, "BYE").len(), sessions(&bench)),
-        (1, 0),
-        "the first to be found dead can't know of the other"
-    );
+    assert_eq!((of(&sent, "BYE").len(), sessions(&bench)), (0, 0));
     let mut bench = pinging(Ping { legs: PingLegs::Caller, ..PING });
     let (invite, _) = bench.answered_call("1");
     let sent = bench.pass(seconds(66));
@@ -380,22 +376,17 @@ fn the_new_contact_of_a_re_invite_is_where_we_ping() {
 #[test]
 fn an_operator_ends_a_call_or_a_destinations() {
     let mut bench = bench(|session| session.bye_rate = 10);
-    let ended = |bench: &Bench| {
-        bench.events.iter().rev().find_map(|event| match event {
-            Event::EndOrdered { sessions, .. } => Some(*sessions),
-            _ => None,
-        })
-    };
     for call in 0..40 {
         bench.answered_call(&call.to_string());
     }
-    let byes = of(&bench.handle(Input::End(Which::Call("7"))), "BYE");
-    assert_eq!((byes.len(), sessions(&bench), ended(&bench)), (2, 39, Some(1)));
-    assert!(of(&bench.handle(Input::End(Which::Call("7"))), "BYE").is_empty());
-    assert_eq!(ended(&bench), Some(0));
+    let seven = || Which::Call("7".to_owned());
+    let (sent, ended) = bench.end(seven());
+    assert_eq!((of(&sent, "BYE").len(), sessions(&bench), ended), (2, 39, Ok(1)));
+    let (sent, ended) = bench.end(seven());
+    assert!(of(&sent, "BYE").is_empty() && ended.is_err(), "{ended:?}");
     let uri = format!("sip:{}", SERVERS[0]);
-    let sent = bench.handle(Input::End(Which::Destination { set: SetId(19), uri: &uri }));
-    assert_eq!((of(&sent, "BYE").len(), ended(&bench)), (0, Some(20)));
+    let (sent, ended) = bench.end(Which::Destination { set: SetId(19), uri });
+    assert_eq!((of(&sent, "BYE").len(), ended), (0, Ok(20)));
     bench.pass(Duration::from_millis(1001));
     assert!((28..=30).contains(&sessions(&bench)), "ten a second: {}", sessions(&bench));
     bench.pass(seconds(2));
@@ -446,7 +437,7 @@ fn a_parked_session_is_neither_pinged_nor_ended_by_bye() {
     bench.handle(Input::Held { listener: ListenerId(0), held: false });
     assert_eq!(bench.snapshot().parked, 1);
     assert!(bench.pass(seconds(50)).is_empty());
-    assert!(bench.handle(Input::End(Which::Call("1"))).is_empty());
+    assert!(bench.end(Which::Call("1".to_owned())).0.is_empty());
     bench.handle(Input::Held { listener: ListenerId(0), held: true });
     assert_eq!((bench.snapshot().parked, of(&bench.pass(seconds(11)), "OPTIONS").len()), (0, 2));
     bench.handle(Input::Held { listener: ListenerId(0), held: false });

@@ -1,13 +1,14 @@
 //! `tandem check`: all faults of the configuration and the rows, and nothing else.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::run::{OPEN, foreign};
 use super::{Failure, block_on, term};
 use crate::config::Config;
 use crate::edge::records::RecordsConfig;
 use crate::edge::store::Load;
-use crate::engine::dispatch::{Check, CheckKind, Policy, Probing};
+use crate::engine::dispatch::{Agent, Check, CheckKind, Policy, Probing};
 use crate::engine::flow::Listener;
 use crate::server::check_rows;
 
@@ -63,16 +64,24 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
 
 /// How it is found out whether the set's destinations are fit.
 fn health(policy: &Policy) {
-    let Policy { set, name, probing, probing_instead, judgement, .. } = policy;
+    let Policy { set, name, probing, probing_instead, agent, agent_instead, judgement, .. } = policy;
     let probes = |probing: &Probing| match probing.checks.as_slice() {
         [] => "not probed".to_owned(),
         checks => format!("probed by {}", checks.iter().map(probe).collect::<Vec<_>>().join(" and ")),
     };
     let calls = if judgement.observe.enabled { "calls are watched" } else { "calls are not watched" };
     let name = if name.is_empty() { String::new() } else { format!(" {name:?}") };
-    term::line(&format!("  set {}{name}: {}, {calls}", set.0, probes(probing)));
+    let asked = |agent: &Option<Arc<Agent>>| match agent {
+        None => "no agent is asked".to_owned(),
+        Some(agent) => format!("agents are asked by GET of :{}{} every {:?}", agent.port, agent.path, agent.interval),
+    };
+    let agents = agent.as_ref().map_or_else(String::new, |_| format!(", {}", asked(agent)));
+    term::line(&format!("  set {}{name}: {}, {calls}{agents}", set.0, probes(probing)));
     for (uri, own) in probing_instead {
         term::line(&format!("    but {uri}: {}", probes(own)));
+    }
+    for (uri, own) in agent_instead {
+        term::line(&format!("    but {uri}: {}", asked(own)));
     }
 }
 

@@ -28,6 +28,9 @@ pub(super) struct Args {
     /// With drain: how soon it should be empty; the log tells if it is not.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     deadline: Option<Duration>,
+    /// With a deadline: the sessions that it still has then get BYE at both ends.
+    #[arg(long, requires = "deadline")]
+    then_end: bool,
     /// Print the node's JSON instead.
     #[arg(long)]
     json: bool,
@@ -46,14 +49,15 @@ enum Order {
 }
 
 pub(super) fn main(args: &Args) -> Result<(), Failure> {
-    let by = match &args.by {
-        Some(by) => by.clone(),
-        None => {
-            user(|name| std::env::var(name).ok()).ok_or_else(|| Failure::usage("who gives the order? Add --by NAME"))?
-        }
-    };
+    let by = giver(args.by.as_ref())?;
     let surface = args.node.surface()?;
     block_on(order(args, &by, surface))
+}
+
+/// Who gives an order: who is named, else who sits there.
+pub(super) fn giver(named: Option<&String>) -> Result<String, Failure> {
+    let by = named.cloned().or_else(|| user(|name| std::env::var(name).ok()));
+    by.ok_or_else(|| Failure::usage("who gives the order? Add --by NAME"))
 }
 
 /// Who sits there.
@@ -67,7 +71,9 @@ async fn order(args: &Args, by: &str, surface: Surface) -> Result<(), Failure> {
     let uri = find_uri(set, &args.destination)?;
     let order = args.order.to_possible_value().expect("no order is hidden");
     let deadline = args.deadline.map(|deadline| Moment(SystemTime::now() + deadline));
-    let body = json!({ "order": order.get_name(), "reason": args.reason, "by": by, "deadline": deadline });
+    let (reason, then_end) = (&args.reason, args.then_end);
+    let body =
+        json!({ "order": order.get_name(), "reason": reason, "by": by, "deadline": deadline, "then_end": then_end });
     let path = path_of(set.set, &uri, "/order");
     let told: Told<DestinationStory> = surface.put(&path, body.to_string().into_bytes()).await?;
     term::line(if args.json { told.json } else { said(&told.said) }.as_str());
@@ -80,6 +86,8 @@ fn said(story: &DestinationStory) -> String {
     let all = || addresses.iter().map(|one| &one.destination);
     let title = title(*set, name);
     let order = all().next().map_or("", |one| one.order.order.as_str());
+    let deadline = all().next().and_then(|one| one.order.deadline.filter(|_| one.order.then_end));
+    let then = deadline.map_or_else(String::new, |deadline| format!(", to be ended at {deadline}"));
     let fit = all().filter(|one| one.fit).count();
     let state = match (order, fit) {
         ("ready", 0) => {
@@ -90,8 +98,8 @@ fn said(story: &DestinationStory) -> String {
         ("ready", _) => "ready, and fit".to_owned(),
         _ => match all().map(|one| one.sessions).sum() {
             0 => format!("{order}; no session is left"),
-            1 => format!("{order}; 1 session is left"),
-            sessions => format!("{order}; {sessions} sessions are left"),
+            1 => format!("{order}; 1 session is left{then}"),
+            sessions => format!("{order}; {sessions} sessions are left{then}"),
         },
     };
     let unkept =
@@ -120,12 +128,16 @@ mod tests {
     fn an_order_tells_how_many_sessions_are_left_or_whether_it_is_fit() {
         let mut half = story("ready", &[0, 0], true);
         half.addresses[0].destination.fit = false;
+        let mut ending = story("drain", &[1], false);
+        let order = &mut ending.addresses[0].destination.order;
+        (order.deadline, order.then_end) = (Some(Moment(SystemTime::UNIX_EPOCH)), true);
         for (story, text) in [
             (story("drain", &[3, 4], false), "drain; 7 sessions are left"),
             (story("maint", &[1], false), "maint; 1 session is left"),
             (story("maint", &[0], false), "maint; no session is left"),
             (story("ready", &[3], true), "ready, and fit"),
             (story("ready", &[3], false), "ready, but not fit: up, it answers"),
+            (ending, "drain; 1 session is left, to be ended at 1970-01-01T00:00:00.000Z"),
             (half, "ready, 1 of 2 addresses fit"),
         ] {
             assert_eq!(said(&story), format!("sip:10.0.0.1:7010 of set 19 (tts): {text}"));

@@ -6,7 +6,8 @@ use super::surface::{Surface, Told, Where, find_set, find_uri, path_of, title};
 use super::table::{self, Cell, Tone};
 use super::{Failure, block_on, term};
 use crate::edge::http::{
-    AddressStory, DestinationReport, DestinationStory, ObservationReport, OrderReport, SetReport, SetsReport,
+    AddressStory, AgentReport, DestinationReport, DestinationStory, ObservationReport, OrderReport, SetReport,
+    SetsReport,
 };
 use crate::edge::moment::Moment;
 
@@ -35,6 +36,7 @@ async fn show(args: &Args, surface: Surface) -> Result<(), Failure> {
             term::line(&all.json);
         } else {
             print_sets(&all.said.sets.iter().collect::<Vec<_>>());
+            print_parked(all.said.sessions.parked);
         }
         return Ok(());
     };
@@ -59,6 +61,17 @@ async fn show(args: &Args, surface: Surface) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Sessions that stand among the others and are not this node's to end.
+fn print_parked(parked: u64) {
+    match parked {
+        0 => {}
+        1 => term::line("\n1 session is parked: another node holds the address that its caller came by"),
+        _ => term::line(&format!(
+            "\n{parked} sessions are parked: another node holds the address that their callers came by"
+        )),
+    }
 }
 
 /// One line for each destination.
@@ -92,14 +105,14 @@ fn row(set: &SetReport, one: &DestinationReport, now: SystemTime) -> Vec<Cell> {
 }
 
 /// The URI; with the address if it does not name that.
-fn name_of(one: &DestinationReport) -> String {
+pub(super) fn name_of(one: &DestinationReport) -> String {
     match one.address {
         Some(address) if !one.uri.contains(&address.to_string()) => format!("{} ({address})", one.uri),
         Some(_) | None => one.uri.clone(),
     }
 }
 
-fn tone_of(health: &str) -> Tone {
+pub(super) fn tone_of(health: &str) -> Tone {
     match health {
         "up" => Tone::Good,
         "down" => Tone::Bad,
@@ -116,6 +129,13 @@ pub(super) fn why(one: &DestinationReport) -> String {
     }
     if one.address.is_none() {
         return "its name has no address".to_owned();
+    }
+    if let Some(AgentReport { refuses: Some(word), reason, .. }) = &one.agent {
+        return if reason.is_empty() {
+            format!("its agent says {word}")
+        } else {
+            format!("its agent says {word}: {reason}")
+        };
     }
     match (one.fit, one.weight) {
         (true, 0) => format!("{}; weight 0 gets nothing while others have more", one.why),
@@ -157,11 +177,12 @@ fn facts(one: &DestinationReport, now: SystemTime) -> Vec<Vec<Cell>> {
     fact("fit", one.fitness.clone(), if one.fit { Tone::Good } else { Tone::Bad });
     let health = format!("{} since {}: {}", one.health, when(one.since), one.why);
     fact("health", health, tone_of(&one.health));
-    let OrderReport { order, by, at, reason, deadline } = &one.order;
+    let OrderReport { order, by, at, reason, deadline, then_end } = &one.order;
     let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     fact("order", format!("{order} by {by} at {}{reason}", when(*at)), Tone::Plain);
     if let Some(deadline) = deadline {
-        fact("deadline", deadline.to_string(), Tone::Plain);
+        let then = if *then_end { ", then its sessions are ended" } else { "" };
+        fact("deadline", format!("{deadline}{then}"), Tone::Plain);
     }
     let text = |count: u64| if count == 1 { "session".to_owned() } else { "sessions".to_owned() };
     let (sessions, peak) = (one.sessions, one.sessions_peak);
@@ -170,6 +191,10 @@ fn facts(one: &DestinationReport, now: SystemTime) -> Vec<Vec<Cell>> {
         fact("room", room, Tone::Plain);
     }
     fact("share", format!("{}% of weight {}, priority {}", one.share_percent, one.weight, one.priority), Tone::Plain);
+    if let Some(agent) = &one.agent {
+        let (text, tone) = agent_fact(agent, now);
+        fact("agent", text, tone);
+    }
     let penalty = if one.penalty > 0 { format!(", penalty {}", one.penalty) } else { String::new() };
     fact("falls", format!("{}, ejections {}{penalty}", one.falls, one.ejections), Tone::Plain);
     let means: Vec<_> =
@@ -193,6 +218,26 @@ fn room(one: &DestinationReport) -> Option<String> {
         one.resources.iter().map(|class| format!("{} {}", class.class, of(class.sessions, class.max_sessions)));
     let room: Vec<_> = all.into_iter().chain(classes).collect();
     (!room.is_empty()).then(|| room.join(", "))
+}
+
+/// What its agent says.
+fn agent_fact(agent: &AgentReport, now: SystemTime) -> (String, Tone) {
+    let AgentReport { speaks, line, at, silences, unknown_words, .. } = agent;
+    let tone = if *speaks { Tone::Plain } else { Tone::Doubtful };
+    let said = at.map(|at| format!("said {line:?} {}", ago(at, now)));
+    let mut text = match (said, speaks) {
+        (Some(said), true) => said,
+        (Some(said), false) => format!("{said}, too long ago to count"),
+        (None, _) => "has said nothing yet".to_owned(),
+    };
+    if *speaks {
+        let sessions = agent.max_sessions.map(|most| format!(", {most} sessions at most")).unwrap_or_default();
+        text += &format!(": {}% of its weight{sessions}", agent.share_percent);
+    }
+    if *silences + *unknown_words > 0 {
+        text += &format!("; {silences} times silent, {unknown_words} unknown words");
+    }
+    (text, tone)
 }
 
 fn print_observations(one: &AddressStory, node: &str) {
@@ -224,7 +269,7 @@ fn observation(seen: &ObservationReport) -> Vec<Cell> {
 }
 
 /// How long ago, to two figures or so.
-fn ago(moment: Moment, now: SystemTime) -> String {
+pub(super) fn ago(moment: Moment, now: SystemTime) -> String {
     let seconds = now.duration_since(moment.0).unwrap_or(Duration::ZERO).as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match (days, hours, minutes) {
@@ -258,6 +303,7 @@ pub(super) mod tests {
                 at: EPOCH,
                 reason: String::new(),
                 deadline: None,
+                then_end: false,
             },
             health: "up".to_owned(),
             since: EPOCH,
@@ -266,6 +312,7 @@ pub(super) mod tests {
             fitness: "fit".to_owned(),
             probed: true,
             share_percent: 100,
+            agent: None,
             penalty: 0,
             sessions: 0,
             sessions_peak: 0,
@@ -275,6 +322,22 @@ pub(super) mod tests {
             falls: 0,
             ejections: 0,
             latency: BTreeMap::new(),
+        }
+    }
+
+    /// An agent that said that.
+    fn agent(line: &str, refuses: Option<&str>) -> AgentReport {
+        AgentReport {
+            speaks: true,
+            share_percent: 75,
+            max_sessions: Some(30),
+            refuses: refuses.map(str::to_owned),
+            reason: String::new(),
+            line: line.to_owned(),
+            at: Some(EPOCH),
+            answers: 1,
+            silences: 0,
+            unknown_words: 0,
         }
     }
 
@@ -301,6 +364,9 @@ pub(super) mod tests {
         assert_eq!(why(&idle), "it answers; weight 0 gets nothing while others have more");
         let nowhere = DestinationReport { address: None, fit: false, ..fit.clone() };
         assert_eq!(why(&nowhere), "its name has no address");
+        let mut stopped = fit.clone();
+        (stopped.fit, stopped.agent) = (false, Some(agent("stopped", Some("stopped"))));
+        assert_eq!(why(&stopped), "its agent says stopped");
         let mut ordered = DestinationReport { fit: false, health: "down".to_owned(), ..fit };
         ordered.order.order = "maint".to_owned();
         assert_eq!(why(&ordered), "maint by table");
@@ -324,6 +390,21 @@ pub(super) mod tests {
         assert_eq!(name_of(&destination("sip:10.0.0.1:7010", "10.0.0.1:7010")), "sip:10.0.0.1:7010");
         assert_eq!(name_of(&destination("sip:tts.test", "10.0.0.1:5060")), "sip:tts.test (10.0.0.1:5060)");
         assert_eq!(name_of(&destination("sip:tts.test", "")), "sip:tts.test");
+    }
+
+    #[test]
+    fn an_agent_is_told_with_its_own_words() {
+        let now = EPOCH.0 + Duration::from_secs(3);
+        let said = AgentReport { unknown_words: 2, ..agent("75% maxconn:30 x y", None) };
+        let (text, tone) = agent_fact(&said, now);
+        let wanted = "said \"75% maxconn:30 x y\" 3s ago: 75% of its weight, 30 sessions at most; 0 times silent, 2 unknown words";
+        assert_eq!((text.as_str(), tone), (wanted, Tone::Plain));
+        let silent = AgentReport { speaks: false, silences: 9, unknown_words: 0, ..said };
+        let (text, tone) = agent_fact(&silent, now);
+        let wanted = "said \"75% maxconn:30 x y\" 3s ago, too long ago to count; 9 times silent, 0 unknown words";
+        assert_eq!((text.as_str(), tone), (wanted, Tone::Doubtful));
+        let new = AgentReport { at: None, silences: 0, ..silent };
+        assert_eq!(agent_fact(&new, now).0, "has said nothing yet");
     }
 
     #[test]

@@ -19,6 +19,9 @@ const USUAL_FILE: &str = "config/tandem.toml";
 /// How long an answer may take: longer than the surface itself waits for its node.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// What orders are.
+pub(super) const JSON: &str = "application/json";
+
 /// Which node is asked.
 #[derive(Debug, clap::Args)]
 pub(super) struct Where {
@@ -47,6 +50,11 @@ struct Refusal {
 }
 
 impl Where {
+    /// At that address; none: as the usual configuration says, if it is there.
+    pub(super) fn at(http: Option<SocketAddr>) -> Self {
+        Where { http, config: None }
+    }
+
     pub(super) fn surface(&self) -> Result<Surface, Failure> {
         let address = match (self.http, &self.config) {
             (Some(address), _) => address,
@@ -79,11 +87,20 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 impl Surface {
     pub(super) async fn get<T: DeserializeOwned>(self, path: &str) -> Result<Told<T>, Failure> {
-        self.ask(Request { method: "GET", path, json: Vec::new() }).await
+        self.ask(Request { method: "GET", path, kind: JSON, body: Vec::new() }).await
     }
 
     pub(super) async fn put<T: DeserializeOwned>(self, path: &str, json: Vec<u8>) -> Result<Told<T>, Failure> {
-        self.ask(Request { method: "PUT", path, json }).await
+        self.ask(Request { method: "PUT", path, kind: JSON, body: json }).await
+    }
+
+    pub(super) async fn post<T: DeserializeOwned>(
+        self,
+        path: &str,
+        kind: &str,
+        body: Vec<u8>,
+    ) -> Result<Told<T>, Failure> {
+        self.ask(Request { method: "POST", path, kind, body }).await
     }
 
     async fn ask<T: DeserializeOwned>(self, request: Request<'_>) -> Result<Told<T>, Failure> {

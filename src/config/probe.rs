@@ -1,5 +1,6 @@
-//! `[set.probe]` and `[[set.destination]]`: how a set asks its destinations whether they are there. What a destination's own
-//! table does not say, its set's does; what a probe's own table does not say, `[set.probe]` does; then come the defaults.
+//! `[set.probe]` and `[[set.destination]]`: how a set asks its destinations whether they are there, and (`agent`) what they
+//! want. What a destination's own table does not say, its set's does; what a probe's own table does not say, `[set.probe]`
+//! does; then come the defaults.
 
 mod reach;
 
@@ -9,18 +10,19 @@ use std::time::Duration;
 pub(super) use self::reach::strays;
 
 use self::reach::no_way;
+use super::agent;
 use super::health::DAY;
 use super::listeners::Bound;
 use super::reader::Section;
 use super::values::{self, duration_within, one_of};
 use crate::engine::dispatch::{
-    BadAnswer, Check, CheckKind, Codes, Combine, InitState, Observe, Probing, SipProbe, When,
+    Agent, BadAnswer, Check, CheckKind, Codes, Combine, InitState, Observe, Probing, SipProbe, When,
 };
 use crate::engine::flow::{Listener, ListenerId, Role};
 use crate::engine::sip::Uri;
 
-/// The shortest time of a probe.
-const SHORTEST: Duration = Duration::from_millis(100);
+/// The shortest time of a probe or an agent.
+pub(super) const SHORTEST: Duration = Duration::from_millis(100);
 /// A SIP probe ends by itself then: 64*T1, RFC 3261 section 17.1.2.2.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(32);
 /// Headers that a probe has of its own.
@@ -41,19 +43,27 @@ const OURS: &[&str] = &[
     "l",
 ];
 
-/// How the destinations of a set are probed, and how some of them are instead.
-pub(super) type Probings = (Arc<Probing>, Vec<(String, Arc<Probing>)>);
+/// How the destinations of a set are probed, how their agents are asked, and how those of some are instead.
+pub(super) struct Asked {
+    pub(super) probing: Arc<Probing>,
+    pub(super) probing_instead: Vec<(String, Arc<Probing>)>,
+    pub(super) agent: Option<Arc<Agent>>,
+    pub(super) agent_instead: Vec<(String, Option<Arc<Agent>>)>,
+}
 
-/// Reads `[set.probe]` and every `[[set.destination]]`.
-pub(super) fn read(set: &Section<'_>, observe: &Observe, bound: &Bound) -> Probings {
+/// Reads `[set.probe]`, `[set.agent]` and every `[[set.destination]]`.
+pub(super) fn read(set: &Section<'_>, observe: &Observe, bound: &Bound) -> Asked {
     let tables = Tables::of(set);
     let keys = tables.read(bound);
     let context = Context { observe, listeners: &bound.listeners, uri: None };
     let faults = keys.faults(&context);
     tables.tell(&faults);
     tables.finish();
+    let agent = agent::Keys::read(&set.section("agent"), &agent::Keys::default());
 
-    let mut instead: Vec<(String, Arc<Probing>)> = Vec::new();
+    let mut uris: Vec<String> = Vec::new();
+    let mut asked =
+        Asked { probing: keys.probing().into(), probing_instead: vec![], agent: agent.agent(), agent_instead: vec![] };
     for section in &mut set.sections("destination") {
         let uri = section.text("uri", destination);
         if let Some(uri) = &uri {
@@ -67,22 +77,32 @@ pub(super) fn read(set: &Section<'_>, observe: &Observe, bound: &Bound) -> Probi
         own_faults.retain(|fault| !faults.contains(fault));
         tables.tell(&own_faults);
         tables.finish();
+        let agent_table = section.section("agent");
+        let own_agent = agent::Keys::read(&agent_table, &agent);
         match uri {
             None if section.has("uri") => {}
             None => {
                 section.fault("it has no uri: give the destination column of its row, as uri = \"sip:10.0.0.1:7010\"")
             }
-            Some(_) if !tables.probe.is_present() => {
-                section.fault("it says nothing of its own: give probe = { ... }, or drop it");
+            Some(_) if !tables.probe.is_present() && !agent_table.is_present() => {
+                section.fault("it says nothing of its own: give probe = { ... } or agent = { ... }, or drop it");
             }
-            Some(uri) if instead.iter().any(|(other, _)| *other == uri) => {
+            Some(uri) if uris.contains(&uri) => {
                 section.fault("there are two of it in its set: put both into one [[set.destination]]");
             }
-            Some(uri) => instead.push((uri, Arc::new(own.probing()))),
+            Some(uri) => {
+                if tables.probe.is_present() {
+                    asked.probing_instead.push((uri.clone(), own.probing().into()));
+                }
+                if agent_table.is_present() {
+                    asked.agent_instead.push((uri.clone(), own_agent.agent()));
+                }
+                uris.push(uri);
+            }
         }
         section.finish();
     }
-    (Arc::new(keys.probing()), instead)
+    asked
 }
 
 /// A destination column; it is compared as text.
@@ -93,21 +113,21 @@ fn destination(text: &str) -> Result<String, String> {
 
 /// Whether something is done: if its table is there, unless that says otherwise.
 #[derive(Clone, Copy, Debug, Default)]
-struct Switch {
+pub(super) struct Switch {
     is_there: bool,
     enabled: Option<bool>,
 }
 
 impl Switch {
-    fn read(section: &Section<'_>) -> Self {
+    pub(super) fn read(section: &Section<'_>) -> Self {
         Switch { is_there: section.is_present(), enabled: section.flag("enabled") }
     }
 
-    fn over(self, below: Self) -> Self {
+    pub(super) fn over(self, below: Self) -> Self {
         Switch { is_there: self.is_there || below.is_there, enabled: self.enabled.or(below.enabled) }
     }
 
-    fn is_on(self) -> bool {
+    pub(super) fn is_on(self) -> bool {
         self.enabled.unwrap_or(self.is_there)
     }
 }
@@ -440,7 +460,7 @@ fn from(text: &str) -> Result<String, String> {
     Uri::parse(text.as_bytes()).map(|_| text.to_owned()).map_err(remedy)
 }
 
-fn path(text: &str) -> Result<String, String> {
+pub(super) fn path(text: &str) -> Result<String, String> {
     match text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         true => Ok(text.to_owned()),
         false => Err("give a path from its slash, as /health, with what else it holds percent-encoded".to_owned()),
@@ -685,7 +705,8 @@ probe = { tcp = 1544 }
              percent-encoded",
             "32: set 19.destination.uri is \"127.0.0.1:7010\": give it as in the table, as sip:10.0.0.1:7010",
             "33: set 19.destination: it has no uri: give the destination column of its row, as uri = \"sip:10.0.0.1:7010\"",
-            "35: set 19.destination \"sip:127.0.0.1:7010\": it says nothing of its own: give probe = { ... }, or drop it",
+            "35: set 19.destination \"sip:127.0.0.1:7010\": it says nothing of its own: give probe = { ... } or agent = { ... }, or \
+             drop it",
             "39: set 19.destination \"sip:127.0.0.1:7011\".probe.fall is 0: give a whole number from 1 to 1000",
             "40: set 19.destination \"sip:127.0.0.1:7011\": there are two of it in its set: put both into one \
              [[set.destination]]",

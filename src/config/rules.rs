@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::listeners::Bound;
+use super::probe::Asked;
 use super::reader::Section;
 use super::{capacity, health, probe, session, values};
 use crate::engine::dispatch::{Algorithm, Failover, MOST_FAILOVERS, Policy, PriorityOrder, RetryOn, SetId};
@@ -48,7 +49,7 @@ fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
     };
     let default = Policy::of(set);
     let judgement = health::read_judgement(section);
-    let (probing, probing_instead) = probe::read(section, &judgement.observe, bound);
+    let Asked { probing, probing_instead, agent, agent_instead } = probe::read(section, &judgement.observe, bound);
     Policy {
         set,
         name: section.text("name", |text| Ok(text.to_owned())).unwrap_or_default(),
@@ -58,6 +59,8 @@ fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
         failover: read_failover(section, default.failover),
         probing,
         probing_instead,
+        agent,
+        agent_instead,
         judgement,
         panic: health::read_panic(&section.section("panic")),
         capacity: capacity::read(&section.section("capacity"), set),

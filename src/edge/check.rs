@@ -1,10 +1,11 @@
-//! Checks of a destination by TCP and HTTP: what a probe is told. A door of hyper, as `client` is.
+//! Checks of a destination by TCP and HTTP: what a probe is told, and what an agent says. A door of hyper, as `client` is.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
+use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, USER_AGENT};
@@ -33,8 +34,26 @@ pub async fn ask(target: &CheckTarget, timeout: Duration) -> io::Result<Outcome>
     }
 }
 
-/// The status that a GET is answered. The connection is closed then, whatever the body.
+/// Asks an agent by a GET, and tells the start of its answer's body, up to `most` bytes; none if it is silent, refuses, or
+/// answers otherwise than 2xx.
+///
+/// # Errors
+/// Our own trouble, as of [`ask`].
+pub async fn hear(address: SocketAddr, path: &str, most: usize, timeout: Duration) -> io::Result<Option<Vec<u8>>> {
+    match time::timeout(timeout, converse(address, path, most)).await {
+        Ok(Ok((200..=299, body))) => Ok(Some(body)),
+        Ok(Ok(_)) | Err(_) => Ok(None),
+        Ok(Err(error)) => blame(error).map(|_| None),
+    }
+}
+
+/// The status that a GET is answered, whatever the body.
 async fn get(address: SocketAddr, path: &str) -> io::Result<u16> {
+    Ok(converse(address, path, 0).await?.0)
+}
+
+/// The status and the start of the body that a GET is answered. The connection is closed then, whatever else would come.
+async fn converse(address: SocketAddr, path: &str, most: usize) -> io::Result<(u16, Vec<u8>)> {
     let request = Request::get(path)
         .header(HOST, address.to_string())
         .header(USER_AGENT, "tandem")
@@ -45,14 +64,23 @@ async fn get(address: SocketAddr, path: &str) -> io::Result<u16> {
     // What goes wrong from here on is the peer's: no HTTP, or a connection that breaks.
     let theirs = |error: hyper::Error| io::Error::new(ErrorKind::InvalidData, error);
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(theirs)?;
-    let mut connection = pin!(connection);
-    let mut answer = pin!(sender.send_request(request));
+    let answer = async {
+        let mut answer = sender.send_request(request).await?;
+        let (status, mut body) = (answer.status().as_u16(), Vec::new());
+        while body.len() < most {
+            let Some(frame) = answer.frame().await else { break };
+            body.extend_from_slice(frame?.data_ref().map_or(&[][..], |data| data));
+        }
+        body.truncate(most);
+        Ok((status, body))
+    };
+    let (mut connection, mut answer) = (pin!(connection), pin!(answer));
     let answer = tokio::select! {
         answer = &mut answer => answer,
         // The connection moves the answer along; when it has ended, it has said what there was.
         _ = &mut connection => answer.await,
     };
-    answer.map(|answer| answer.status().as_u16()).map_err(theirs)
+    answer.map_err(theirs)
 }
 
 /// What an error says of the peer; ours stay errors.
@@ -141,6 +169,46 @@ mod tests {
         assert_eq!(outcome, Outcome::answered(503));
         let (outcome, _) = answered(b"HTTP/1.1 301 Moved\r\nTransfer-Encoding: chunked\r\n\r\nzz").await;
         assert_eq!(outcome, Outcome::answered(301));
+    }
+
+    /// What an agent is heard to say, of which 8 bytes are wanted, that answers so.
+    async fn heard(answer: &'static [u8]) -> Option<Vec<u8>> {
+        let (listener, address) = listener().await;
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.expect("a request"));
+            }
+            stream.write_all(answer).await.expect("written");
+        });
+        let heard = hear(address, "/agent", 8, PATIENCE).await.expect("no trouble of ours");
+        server.await.expect("no panic");
+        heard
+    }
+
+    #[tokio::test]
+    async fn an_agents_line_is_read_however_long_its_body_and_however_it_ends() {
+        let of = |text: &str| Some(text.as_bytes().to_vec());
+        assert_eq!(heard(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n75%\n").await, of("75%\n"));
+        assert_eq!(heard(b"HTTP/1.0 200 OK\r\n\r\n75%").await, of("75%"));
+        assert_eq!(heard(b"HTTP/1.1 204 No Content\r\n\r\n").await, of(""));
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n75\r\n2\r\n% \r\n0\r\n\r\n";
+        assert_eq!(heard(chunked).await, of("75% "));
+        // More than is wanted, and never all of it.
+        assert_eq!(heard(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nmaxconn:300").await, of("maxconn:"));
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_says_nothing_good_is_silent() {
+        assert_eq!(heard(b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\ndown").await, None);
+        assert_eq!(heard(b"HTTP/1.1 302 Found\r\nContent-Length: 4\r\n\r\ndown").await, None);
+        assert_eq!(heard(b"drain\n").await, None);
+        assert_eq!(heard(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ndra").await, None, "half a body");
+        let (listener, address) = listener().await;
+        assert_eq!(hear(address, "/", 8, SHORT).await.expect("ours is well"), None, "mute");
+        drop(listener);
+        assert_eq!(hear(address, "/", 8, PATIENCE).await.expect("ours is well"), None, "closed");
     }
 
     #[tokio::test]

@@ -23,8 +23,10 @@ pub struct Request<'r> {
     pub method: &'r str,
     /// The path, from its slash, with the query.
     pub path: &'r str,
-    /// A body of JSON; empty: none.
-    pub json: Vec<u8>,
+    /// What the body is, as `Content-Type` says it.
+    pub kind: &'r str,
+    /// The body; empty: none.
+    pub body: Vec<u8>,
 }
 
 /// An answer, whatever its status.
@@ -87,8 +89,8 @@ async fn converse(
         .method(request.method)
         .uri(request.path)
         .header(HOST, address.to_string())
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(request.json)))?;
+        .header(CONTENT_TYPE, request.kind)
+        .body(Full::new(Bytes::from(request.body)))?;
     let answer = async {
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
@@ -133,7 +135,7 @@ mod tests {
     }
 
     fn put() -> Request<'static> {
-        Request { method: "PUT", path: "/x?y=z", json: b"{}".to_vec() }
+        Request { method: "PUT", path: "/x?y=z", kind: "application/json", body: b"{}".to_vec() }
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! What the edge counts: datagrams, bytes, and what was lost on our side of the wire.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Why a message was not sent. Our own trouble, never evidence against the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,6 +90,16 @@ impl RecordFault {
             RecordFault::Other => "other",
         }
     }
+
+    /// What to do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            RecordFault::NoSpace => "make room on their disk",
+            RecordFault::Denied => "let this user write their file",
+            RecordFault::NoFolder => "make their folder",
+            RecordFault::Slow | RecordFault::Other => "mend their disk, or give another file under [records]",
+        }
+    }
 }
 
 /// The counters at one moment, all since the start.
@@ -117,6 +127,8 @@ pub struct EdgeCounters {
     pub records_written: u64,
     /// Records that were not, by fault (`RecordFault::ALL`).
     pub records_dropped: [u64; RecordFault::ALL.len()],
+    /// What keeps records out of their file now.
+    pub record_fault: Option<RecordFault>,
     /// TCP: connections and messages.
     pub streams: StreamCounters,
 }
@@ -154,6 +166,8 @@ pub struct Counters {
     state_faults: AtomicU64,
     records_written: AtomicU64,
     records_dropped: [AtomicU64; RecordFault::ALL.len()],
+    /// By its place in [`RecordFault::ALL`], from 1; 0: none.
+    record_fault: AtomicUsize,
     streams: AtomicStreams,
 }
 
@@ -216,6 +230,11 @@ impl Counters {
         self.records_dropped[fault as usize].fetch_add(records, Relaxed);
     }
 
+    /// Tells what keeps records out of their file now.
+    pub fn record_fault(&self, fault: Option<RecordFault>) {
+        self.record_fault.store(fault.map_or(0, |fault| fault as usize + 1), Relaxed);
+    }
+
     /// Tells how many TCP connections there are now.
     pub fn streams(&self, connections: usize) {
         self.streams.connections.store(connections as u64, Relaxed);
@@ -265,6 +284,7 @@ impl Counters {
             state_faults: self.state_faults.load(Relaxed),
             records_written: self.records_written.load(Relaxed),
             records_dropped: self.records_dropped.each_ref().map(|count| count.load(Relaxed)),
+            record_fault: self.record_fault.load(Relaxed).checked_sub(1).map(|nth| RecordFault::ALL[nth]),
             streams: StreamCounters {
                 connections: self.streams.connections.load(Relaxed),
                 accepted: self.streams.accepted.load(Relaxed),
@@ -295,7 +315,11 @@ mod tests {
         for (place, fault) in RecordFault::ALL.into_iter().enumerate() {
             assert_eq!(place, fault as usize);
             counters.records_dropped(fault, place as u64 + 1);
+            counters.record_fault(Some(fault));
+            assert_eq!(counters.read().record_fault, Some(fault));
         }
+        counters.record_fault(None);
+        assert_eq!(counters.read().record_fault, None);
         assert_eq!(counters.read().records_dropped, [1, 2, 3, 4, 5]);
         let names: std::collections::BTreeSet<_> = RecordFault::ALL.map(RecordFault::name).into();
         assert_eq!(names.len(), RecordFault::ALL.len());

@@ -1,9 +1,11 @@
-//! The local HTTP surface: `/live`, `/ready`, `/metrics`, `/sets`, `/reload` and `/drain`.
+//! The local HTTP surface: `/live`, `/ready`, `/metrics`, `/sets`, `/sessions/end`, `/explain`, `/reload` and `/drain`.
 //!
 //! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
 
+mod explain;
 mod idle;
 mod report;
+mod sessions;
 mod sets;
 
 use std::future::Future;
@@ -27,14 +29,23 @@ use tokio::time;
 
 use crate::edge::metrics::CONTENT_TYPE;
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{Observation, SetId, Standing};
+use crate::engine::dispatch::{NoSuchDestination, Observation, SetId, Standing};
+use crate::engine::event::{EndOrder, NotEnded};
+use crate::engine::explain::{Came, Explained};
+use crate::engine::flow::Listener;
+use crate::engine::snapshot::SessionPage;
 
 use idle::IdleListener;
 
-pub use report::{
-    AddressStory, ClassReport, DestinationReport, DestinationStory, LatencyReport, ObservationReport, OrderReport,
-    SetReport, SetsReport,
+pub use explain::{
+    ConditionReport, ExplainReport, ExplainedDestination, ExplainedSet, FateReport, RuleReport, TryReport, listener_of,
+    pasted,
 };
+pub use report::{
+    AddressStory, AgentReport, ClassReport, DestinationReport, DestinationStory, LatencyReport, NodeSessions,
+    ObservationReport, OrderReport, SetReport, SetsReport,
+};
+pub use sessions::{BeingEnded, SessionReport, SessionsReport};
 
 /// How long an answer may take before 503 is given instead; a reload may take longer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -56,8 +67,21 @@ pub trait Node: Send + Sync + 'static {
     fn snapshot(&self) -> impl Future<Output = Result<Arc<Snapshot>, String>> + Send;
     /// What was seen last of a destination.
     fn history(&self, set: SetId, uri: &str) -> impl Future<Output = Result<History, String>> + Send;
+    /// The listeners, ports filled in.
+    fn listeners(&self) -> &[Listener];
+    /// What would become of a message that came so.
+    fn explain(&self, message: Vec<u8>, came: Came) -> impl Future<Output = Result<Explained, String>> + Send;
     /// Gives an operator's order to a destination, and puts it on disk.
     fn give(&self, set: SetId, uri: &str, standing: Standing) -> impl Future<Output = Result<Given, String>> + Send;
+    /// Some of the live sessions of a set, or of one of its destinations: so many from there on.
+    fn sessions(
+        &self,
+        set: SetId,
+        uri: Option<&str>,
+        some: (usize, usize),
+    ) -> impl Future<Output = Result<Result<SessionPage, NoSuchDestination>, String>> + Send;
+    /// Ends sessions; how many are being ended.
+    fn end(&self, order: EndOrder) -> impl Future<Output = Result<Result<u64, NotEnded>, String>> + Send;
     /// Whether the node can take calls, and what is wrong with it.
     fn readiness(&self) -> impl Future<Output = Readiness> + Send;
     /// The metrics as text ([`crate::edge::metrics::render`]).
@@ -187,9 +211,14 @@ fn router<N: Node>(node: Arc<N>) -> Router {
         .route("/reload", post(reload::<N>))
         .route("/drain", post(drain::<N>))
         .merge(sets::routes())
+        .merge(sessions::routes())
+        .merge(explain::routes())
         .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "no such method here"))
         .fallback(async || {
-            error(StatusCode::NOT_FOUND, "no such path: /live, /ready, /metrics, /sets, /reload, /drain")
+            error(
+                StatusCode::NOT_FOUND,
+                "no such path: /live, /ready, /metrics, /sets, /sessions/end, /explain, /reload, /drain",
+            )
         })
         .layer(DefaultBodyLimit::max(BODY))
         .layer(middleware::from_fn(by_address))
@@ -311,8 +340,29 @@ mod tests {
             Err("no engine".to_owned())
         }
 
+        fn listeners(&self) -> &[Listener] {
+            &[]
+        }
+
+        async fn explain(&self, _: Vec<u8>, _: Came) -> Result<Explained, String> {
+            Err("no engine".to_owned())
+        }
+
         async fn give(&self, _: SetId, _: &str, _: Standing) -> Result<Given, String> {
             panic!("nothing here is to be ordered")
+        }
+
+        async fn sessions(
+            &self,
+            _: SetId,
+            _: Option<&str>,
+            _: (usize, usize),
+        ) -> Result<Result<SessionPage, NoSuchDestination>, String> {
+            Err("no engine".to_owned())
+        }
+
+        async fn end(&self, _: EndOrder) -> Result<Result<u64, NotEnded>, String> {
+            panic!("nothing here is to be ended")
         }
 
         fn drain(&self) {
@@ -441,7 +491,7 @@ mod tests {
     #[tokio::test]
     async fn a_web_page_can_neither_reload_nor_drain_nor_order() {
         let running = run().await;
-        for line in ["POST /reload", "POST /drain"] {
+        for line in ["POST /reload", "POST /drain", "POST /explain"] {
             let (status, ..) = answer(send(running.address, line, "Origin: http://evil.example\r\n").await).await;
             assert_eq!((status, running.node.reloads.load(SeqCst), running.node.drained.load(SeqCst)), (403, 0, false));
         }

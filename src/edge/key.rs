@@ -61,12 +61,22 @@ pub enum KeyError {
 /// # Errors
 /// [`KeyError`] if the file can't be read or made, others may read it, or it holds no key.
 pub fn load_or_make(path: &Path) -> Result<[u8; 32], KeyError> {
-    match read(path) {
-        Err(KeyError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-        result => return result,
+    if let Some(key) = load(path)? {
+        return Ok(key);
     }
     make(path).map_err(|source| KeyError::Make { path: path.to_owned(), source })?;
     read(path)
+}
+
+/// The key, if it is there; none is made.
+///
+/// # Errors
+/// [`KeyError`] if the file can't be read, others may read it, or it holds no key.
+pub fn load(path: &Path) -> Result<Option<[u8; 32]>, KeyError> {
+    match read(path) {
+        Err(KeyError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// 32 random bytes for one start: they must never be used for another.

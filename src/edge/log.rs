@@ -13,8 +13,8 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::edge::moment::Moment;
 use crate::engine::Event;
-use crate::engine::dispatch::Health;
-use crate::engine::event::{HealthChange, Record};
+use crate::engine::dispatch::{AgentWord, AtDeadline, Health};
+use crate::engine::event::{AgentChange, EndOrder, HealthChange, NotEnded, Record, Which};
 
 /// Lines that may wait for standard error before further ones are dropped: a few seconds of calls.
 const QUEUE: usize = 32_768;
@@ -141,11 +141,12 @@ pub fn report(event: &Event) {
         }
         Event::SetEmpty { set, call_id } => warn!(set = set.0, call_id, "set has no fit destination"),
         Event::Session(record) => report_session(record),
-        Event::EndOrdered { .. } => {}
+        Event::EndOrdered { order, ended } => report_end(order, ended),
         Event::SetsReplaced(changes) => {
             info!(added = changes.added, removed = changes.removed, changed = changes.changed, "sets replaced");
         }
         Event::Health(change) => report_health(change),
+        Event::Agent(change) => report_agent(change),
         Event::Ordered { set, uri, address, old, standing, sessions } => info!(
             set = set.0,
             destination = uri,
@@ -154,15 +155,20 @@ pub fn report(event: &Event) {
             was = old.name(),
             by = standing.by,
             reason = standing.reason,
+            then_end = standing.ends_sessions().then_some(true),
             sessions,
             "order given"
         ),
         Event::OrderedInVain(unknown) => warn!(cause = %unknown, "order given in vain"),
-        Event::Draining { set, uri, address, sessions, late: true } => {
+        Event::Draining { set, uri, address, sessions, late: Some(then) } => {
             let address = elsewhere(uri, *address);
-            warn!(set = set.0, destination = uri, address, sessions, "destination still has sessions at its deadline");
+            let message = match then {
+                AtDeadline::Tell => "destination still has sessions at its deadline",
+                AtDeadline::End => "destination still has sessions at its deadline: they are ended",
+            };
+            warn!(set = set.0, destination = uri, address, sessions, "{message}");
         }
-        Event::Draining { set, uri, address, sessions, late: false } => {
+        Event::Draining { set, uri, address, sessions, late: None } => {
             let address = elsewhere(uri, *address);
             info!(set = set.0, destination = uri, address, sessions, "destination still has sessions");
         }
@@ -190,7 +196,7 @@ fn report_session(record: &Record) {
         destination = record.destination,
         address = record.address.and_then(|address| elsewhere(record.destination.as_deref().unwrap_or(""), address)),
         call_id = record.call_id,
-        codes = codes.join(", "),
+        codes = (!codes.is_empty()).then(|| codes.join(", ")),
         began = Moment(record.began).to_string(),
         setup = record.answered_after.map(seconds),
         duration = seconds(record.lasted),
@@ -212,6 +218,47 @@ fn report_health(change: &HealthChange) {
         Health::Busy => info!(set, destination = uri, address, why, cause, witness, was, lasted, "destination busy"),
         Health::Unknown => {
             info!(set, destination = uri, address, why, cause, witness, was, lasted, "destination unknown");
+        }
+    }
+}
+
+fn report_end(order: &EndOrder, ended: &Result<u64, NotEnded>) {
+    let EndOrder { which, by, reason } = order;
+    let (call_id, set, destination) = match which {
+        Which::Call(call_id) => (Some(call_id), None, None),
+        Which::Destination { set, uri } => (None, Some(set.0), Some(uri)),
+    };
+    match ended {
+        Ok(sessions) => info!(call_id, set, destination, by, reason, sessions, "sessions ended by order"),
+        Err(cause) => warn!(call_id, set, destination, by, reason, %cause, "sessions to be ended in vain"),
+    }
+}
+
+/// That it takes calls or takes none is told, how many it wants only to who asks for more: that may change every few seconds.
+fn report_agent(change: &AgentChange) {
+    let AgentChange { set, uri, address, old, new } = change;
+    let (set, address, was) = (set.0, elsewhere(uri, *address), old.refusal().map(AgentWord::name));
+    let Some(new) = new else {
+        info!(
+            set,
+            destination = uri,
+            address,
+            was,
+            "destination's agent is silent: what it said does not hold any more"
+        );
+        return;
+    };
+    let (share, sessions) = (new.share, new.sessions);
+    match (old.refusal(), new.refusal()) {
+        (old, new) if old == new => {
+            debug!(set, destination = uri, address, share, sessions, "destination's agent wants another share");
+        }
+        (_, Some(word)) => {
+            let (agent, reason) = (word.name(), &new.reason);
+            info!(set, destination = uri, address, agent, reason, "destination's agent wants no calls");
+        }
+        (_, None) => {
+            info!(set, destination = uri, address, share, sessions, was, "destination's agent wants calls again");
         }
     }
 }
@@ -252,9 +299,9 @@ mod tests {
     use std::time::SystemTime;
 
     use crate::engine::dispatch::{
-        Meaning, NoSuchDestination, Observation, Order, Outcome, SetId, Standing, Why, Witness,
+        Meaning, NoSuchDestination, Observation, Order, Outcome, SetId, Standing, Why, Wish, Witness,
     };
-    use crate::engine::event::{Call, Changes, DropCause, Ending};
+    use crate::engine::event::{Call, Changes, DropCause, Ending, NotOurs};
     use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 
     /// Hands each written line over.
@@ -439,7 +486,7 @@ mod tests {
         for (line, words) in text.iter().zip([
             "INFO session over set=19 destination=\"sip:10.129.39.88:7011\" call_id=\"a@b\" codes=\"408, 200\" \
              began=\"2025-11-26T03:20:57.250Z\" setup=\"2.012s\" duration=\"34.417s\" ending=\"caller_bye\"\n",
-            "INFO session over set=19 call_id=\"x\\r\\n2026 INFO forged\" codes=\"\" \
+            "INFO session over set=19 call_id=\"x\\r\\n2026 INFO forged\" \
              began=\"2025-11-26T03:20:57.250Z\" duration=\"0.000s\" ending=\"empty\"\n",
         ]) {
             assert!(line.ends_with(words), "{line}{words}");
@@ -468,8 +515,9 @@ mod tests {
         let vain = NoSuchDestination { set: SetId(20), uri: "sip:nobody".to_owned() };
         let events = [
             Event::Ordered { set, uri: uri.clone(), address, old: Order::Ready, standing, sessions: 3 },
-            Event::Draining { set, uri: uri.clone(), address, sessions: 2, late: false },
-            Event::Draining { set, uri: uri.clone(), address, sessions: 1, late: true },
+            Event::Draining { set, uri: uri.clone(), address, sessions: 2, late: None },
+            Event::Draining { set, uri: uri.clone(), address, sessions: 1, late: Some(AtDeadline::Tell) },
+            Event::Draining { set, uri: uri.clone(), address, sessions: 1, late: Some(AtDeadline::End) },
             Event::Drained { set, uri, address },
             Event::OrderedInVain(vain),
         ];
@@ -479,12 +527,66 @@ mod tests {
              reason=\"new model\" sessions=3\n",
             "INFO destination still has sessions set=19 destination=\"sip:10.129.39.88:7010\" sessions=2\n",
             "WARN destination still has sessions at its deadline set=19 destination=\"sip:10.129.39.88:7010\" sessions=1\n",
+            "WARN destination still has sessions at its deadline: they are ended set=19 \
+             destination=\"sip:10.129.39.88:7010\" sessions=1\n",
             "INFO destination has no session left set=19 destination=\"sip:10.129.39.88:7010\"\n",
             "WARN order given in vain cause=set 20 has no destination sip:nobody\n",
         ]) {
             assert!(line.ends_with(words), "{line}{words}");
         }
-        assert_eq!(lines.len(), 5);
+        assert_eq!(lines.len(), 6);
+    }
+
+    #[test]
+    fn whoever_ends_sessions_is_told_with_the_reason_and_what_came_of_it() {
+        let order = |which| EndOrder { which, by: "alice".to_owned(), reason: "stuck".to_owned() };
+        let (set, uri) = (SetId(19), "sip:10.129.39.88:7010".to_owned());
+        let call = order(Which::Call("a@b".to_owned()));
+        let parked = NotEnded::NotOurs { call_id: "a@b".to_owned(), why: NotOurs::Parked };
+        let events = [
+            Event::EndOrdered { order: call.clone(), ended: Ok(1) },
+            Event::EndOrdered { order: order(Which::Destination { set, uri }), ended: Ok(7) },
+            Event::EndOrdered { order: call, ended: Err(parked) },
+        ];
+        let lines = lines(&LogConfig::default(), &events);
+        for (line, words) in lines.iter().zip([
+            "INFO sessions ended by order call_id=\"a@b\" by=\"alice\" reason=\"stuck\" sessions=1\n",
+            "INFO sessions ended by order set=19 destination=\"sip:10.129.39.88:7010\" by=\"alice\" reason=\"stuck\" sessions=7\n",
+            "WARN sessions to be ended in vain call_id=\"a@b\" by=\"alice\" reason=\"stuck\" cause=the session with the Call-ID \
+             a@b can't be ended here: it is parked: another node holds the address that its caller came by\n",
+        ]) {
+            assert!(line.ends_with(words), "{line}{words}");
+        }
+        assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn an_agents_refusal_is_told_with_its_reason_and_its_share_only_to_who_asks_for_more() {
+        let refusing = Wish { state: Some(AgentWord::Stopped), reason: "by hand\n".to_owned(), ..Wish::default() };
+        let half = Wish { share: 50, sessions: Some(30), ..Wish::default() };
+        let steps = [Wish::default(), half.clone(), refusing, half].map(Some);
+        let steps = [&steps[..], &[None]].concat();
+        let (set, uri) = (SetId(19), "sip:10.129.39.88:7010".to_owned());
+        let address = "10.129.39.88:7010".parse().expect("an address");
+        let change = |step: &[Option<Wish>]| {
+            let (uri, old, new) = (uri.clone(), step[0].clone().unwrap_or_default(), step[1].clone());
+            Event::Agent(Box::new(AgentChange { set, uri, address, old, new }))
+        };
+        let events: Vec<_> = steps.windows(2).map(change).collect();
+        let trace = LogConfig { filter: "trace".to_owned(), ..LogConfig::default() };
+        let all = lines(&trace, &events);
+        for (line, words) in all.iter().zip([
+            "DEBUG destination's agent wants another share set=19 destination=\"sip:10.129.39.88:7010\" share=50 sessions=30\n",
+            "INFO destination's agent wants no calls set=19 destination=\"sip:10.129.39.88:7010\" agent=\"stopped\" \
+             reason=\"by hand\\n\"\n",
+            "INFO destination's agent wants calls again set=19 destination=\"sip:10.129.39.88:7010\" share=50 sessions=30 \
+             was=\"stopped\"\n",
+            "INFO destination's agent is silent: what it said does not hold any more set=19 \
+             destination=\"sip:10.129.39.88:7010\"\n",
+        ]) {
+            assert!(line.ends_with(words), "{line}{words}");
+        }
+        assert_eq!((all.len(), lines(&LogConfig::default(), &events).len()), (4, 3));
     }
 
     #[test]

@@ -181,7 +181,8 @@ mod tests {
     use super::*;
     use crate::edge::counters::{RecordFault, SendFault};
     use crate::engine::dispatch::{
-        DestinationId, Fitness, Health, Kept, Limits, Order, RowState, SetId, Standing, Why, Witness,
+        AgentView, AgentWord, DestinationId, Fitness, Health, Kept, Limits, Order, RowState, SetId, Standing, Why,
+        Wish, Witness,
     };
     use crate::engine::event::Ending;
     use crate::engine::snapshot::{ClassView, DestinationView, SetView, Totals};
@@ -211,6 +212,14 @@ mod tests {
             classes: vec![class("tts", Some(80), 3), class("asr", None, 1)],
             probed: true,
             share: 30,
+            agent: Some(AgentView {
+                wish: Some(Wish { share: 75, order: Some(AgentWord::Drain), ..Wish::default() }),
+                line: "75% drain".to_owned(),
+                at: None,
+                answers: 6,
+                silences: 5,
+                unknown_words: 3,
+            }),
             penalty: 0,
             kept: Kept::default(),
             latencies: latencies(),
@@ -251,9 +260,9 @@ mod tests {
             panicking: true,
             destinations,
         };
-        let mut totals = Totals::default();
+        let mut totals = Totals { answered_pings: 21, failed_pings: 2, byes: 3, ..Totals::default() };
         totals.ended[Ending::Quiet as usize] = 6;
-        Snapshot { sets: vec![set], totals, ..Snapshot::default() }
+        Snapshot { sets: vec![set], parked: 6, totals, ..Snapshot::default() }
     }
 
     fn text(snapshot: &Snapshot) -> String {
@@ -340,6 +349,11 @@ mod tests {
             r#"tandem_destination_order{set="19",destination="sip:10.129.39.88:7010",order="ready"} 0"#,
             r#"tandem_destination_order{set="19",destination="sip:10.129.39.88:7010",order="drain"} 1"#,
             r#"tandem_destination_share_ratio{set="19",destination="sip:10.129.39.88:7010"} 0.3"#,
+            r#"tandem_destination_agent_share_ratio{set="19",destination="sip:10.129.39.88:7010"} 0.75"#,
+            r#"tandem_destination_agent_refuses{set="19",destination="sip:10.129.39.88:7010"} 1"#,
+            r#"tandem_agent_checks_total{set="19",destination="sip:10.129.39.88:7010",result="answered"} 6"#,
+            r#"tandem_agent_checks_total{set="19",destination="sip:10.129.39.88:7010",result="silent"} 5"#,
+            r#"tandem_agent_unknown_words_total{set="19",destination="sip:10.129.39.88:7010"} 3"#,
             r#"tandem_falls_total{set="19",destination="sip:10.129.39.88:7010"} 7"#,
             r#"tandem_ejections_total{set="19",destination="sip:10.129.39.88:7010"} 8"#,
             r#"tandem_probes_total{set="19",destination="sip:10.129.39.88:7010",result="alive"} 10"#,
@@ -354,6 +368,10 @@ mod tests {
             "tandem_received_datagrams_total 1099511627776",
             "tandem_last_reload_success_timestamp_seconds 1700000000.5",
             "tandem_draining 0",
+            "tandem_sessions_parked 6",
+            r#"tandem_session_pings_total{result="answered"} 21"#,
+            r#"tandem_session_pings_total{result="failed"} 2"#,
+            "tandem_session_byes_total 3",
         ] {
             assert!(text.lines().any(|written| written == line), "{line} in\n{text}");
         }

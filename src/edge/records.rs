@@ -104,15 +104,14 @@ struct Shared {
     counters: Arc<Counters>,
     /// Bytes in the queue, roughly.
     queued: AtomicUsize,
-    /// Why records are dropped if they are, by its place in [`RecordFault::ALL`].
-    fault: AtomicUsize,
     /// What can't be written now never will be.
     closing: AtomicBool,
 }
 
 impl Shared {
+    /// Why records are dropped if they are.
     fn fault(&self) -> RecordFault {
-        RecordFault::ALL[self.fault.load(Relaxed)]
+        self.counters.read().record_fault.unwrap_or(RecordFault::Slow)
     }
 
     fn dropped(&self) -> u64 {
@@ -128,12 +127,7 @@ impl Records {
     pub fn start(config: &RecordsConfig, node: &str, counters: Arc<Counters>) -> io::Result<Self> {
         let (queue, waiting) = sync_channel(QUEUE);
         let (end, ended) = channel();
-        let shared = Arc::new(Shared {
-            counters,
-            queued: AtomicUsize::new(0),
-            fault: AtomicUsize::new(RecordFault::Slow as usize),
-            closing: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared { counters, queued: AtomicUsize::new(0), closing: AtomicBool::new(false) });
         let writer = Writer {
             node: node.to_owned(),
             file: RecordsFile::new(config),
@@ -209,22 +203,29 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
-        // Nobody learns of a wrong path by the first call only.
-        let _ = self.write();
-        while let Ok(record) = self.queue.recv() {
+        // Before the first record, so that a wrong path is told at the start.
+        let mut goes_on = self.insist();
+        while goes_on && let Ok(record) = self.queue.recv() {
             self.push(&record);
             while self.lines.len() < BATCH
                 && let Ok(record) = self.queue.try_recv()
             {
                 self.push(&record);
             }
-            while self.write().is_err() {
-                if self.shared.closing.load(Relaxed) {
-                    return self.give_up();
-                }
-                thread::park_timeout(RETRY);
-            }
+            goes_on = self.insist();
         }
+        self.give_up();
+    }
+
+    /// Writes what waits, however long that takes. Returns whether it is written: at the end one try has to do.
+    fn insist(&mut self) -> bool {
+        while self.write().is_err() {
+            if self.shared.closing.load(Relaxed) {
+                return false;
+            }
+            thread::park_timeout(RETRY);
+        }
+        true
     }
 
     fn push(&mut self, record: &Record) {
@@ -247,27 +248,28 @@ impl Writer {
 
     fn fails(&mut self, cause: &io::Error) {
         let fault = fault_of(cause);
-        self.shared.fault.store(fault as usize, Relaxed);
+        self.shared.counters.record_fault(Some(fault));
         if self.told.is_due() {
             let lost_before = *self.lost_before.get_or_insert_with(|| self.shared.dropped());
             let (file, lost) = (self.file.path().display(), self.shared.dropped() - lost_before);
-            error!(%file, %cause, lost, "records can't be written: {}", remedy(fault));
+            error!(%file, %cause, lost, "records can't be written: {}", fault.remedy());
         }
     }
 
     fn works(&mut self) {
-        self.shared.fault.store(RecordFault::Slow as usize, Relaxed);
+        self.shared.counters.record_fault(None);
         if let Some(lost_before) = self.lost_before.take() {
             let (file, lost) = (self.file.path().display(), self.shared.dropped() - lost_before);
             info!(%file, lost, "records are written again");
         }
     }
 
-    fn give_up(mut self) {
+    fn give_up(self) {
         let lost = count(&self.lines) + self.queue.try_iter().count() as u64;
-        self.shared.counters.records_dropped(self.shared.fault(), lost);
-        self.lines.clear();
-        error!(file = %self.file.path().display(), lost, "records are lost: their disk takes nothing");
+        if lost > 0 {
+            self.shared.counters.records_dropped(self.shared.fault(), lost);
+            error!(file = %self.file.path().display(), lost, "records are lost: their disk takes nothing");
+        }
     }
 }
 
@@ -282,15 +284,6 @@ fn fault_of(error: &io::Error) -> RecordFault {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => RecordFault::Denied,
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => RecordFault::NoFolder,
         _ => RecordFault::Other,
-    }
-}
-
-fn remedy(fault: RecordFault) -> &'static str {
-    match fault {
-        RecordFault::NoSpace => "make room there",
-        RecordFault::Denied => "let this user write there",
-        RecordFault::NoFolder => "make its folder",
-        RecordFault::Slow | RecordFault::Other => "give another file under [records], or mend this one's disk",
     }
 }
 

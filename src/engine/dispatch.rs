@@ -1,29 +1,35 @@
 //! Destination sets: what was loaded, who is fit, and who is next.
 
+mod agent;
 mod capacity;
 mod destination;
+mod explain;
 mod failover;
 mod fitness;
 mod health;
 mod order;
 mod panic;
+mod policy;
 #[cfg(test)]
 mod reference;
 mod reload;
 mod select;
 mod session;
+mod turn;
+mod view;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use slotmap::SlotMap;
 use smallvec::SmallVec;
 
+pub use agent::{Agent, AgentView, AgentWord, LONGEST_LINE, MOST_PERCENT, Wish};
 pub use capacity::{Capacity, ClassLimit, Limits, ResourceClass};
 pub use destination::{Destination, DestinationId, Row, RowState, Set, SetId, Sets};
+pub use explain::{DestinationTold, Role, SetTold};
 pub use failover::{BadOutcome, Failover, RetryOn};
 pub use fitness::Fitness;
 pub use health::{
@@ -31,10 +37,12 @@ pub use health::{
     KeptPenalty, LONGEST_RETRY_AFTER, Latency, Level, Meaning, Observation, Observe, Outcome, Probing, SipProbe,
     SlowStart, When, Why, Witness,
 };
-pub use order::{Order, Standing};
+pub use order::{AtDeadline, Deadline, Order, Standing};
 pub use panic::{Panic, PanicMode};
-pub use select::{Algorithm, PriorityOrder};
+pub use policy::Policy;
+pub use select::{Algorithm, PriorityOrder, Score};
 pub use session::{AtMaxDuration, OnDown, Ping, PingLegs, PingMethod, SessionPolicy};
+pub use turn::Turn;
 pub use watch::{NoSuchDestination, Remembered};
 
 #[cfg(test)]
@@ -44,9 +52,8 @@ pub(crate) use health::{Condition, Seen};
 use self::capacity::OneMore;
 use self::select::{Candidate, Turns};
 use self::watch::Draining;
-use crate::engine::clock::{Instant, Now};
-use crate::engine::sip::{Method, Reply, Resources};
-use crate::engine::snapshot::{ClassView, DestinationView, SetView};
+use crate::engine::clock::Instant;
+use crate::engine::sip::Resources;
 use crate::engine::wheel::Wheel;
 
 /// The most failovers that a plan names behind its first choice: nobody waits for more.
@@ -54,92 +61,6 @@ pub const MOST_FAILOVERS: usize = 8;
 
 /// How much later than its call should have ended a trial counts as lost.
 const LATE: Duration = Duration::from_secs(1);
-
-/// How a set chooses and what it answers when it has nobody: one `[[set]]` of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// The set that this is for.
-    pub set: SetId,
-    /// A name for people; empty if none.
-    pub name: String,
-    /// How the next destination is chosen.
-    pub algorithm: Algorithm,
-    /// Which priority number comes first.
-    pub priority_order: PriorityOrder,
-    /// The answer when no destination is fit, or every try has failed.
-    pub empty_reply: Reply,
-    /// What is done when a destination does not take a request.
-    pub failover: Failover,
-    /// How its destinations are probed.
-    pub probing: Arc<Probing>,
-    /// How some of them are probed instead, by the `destination` column.
-    pub probing_instead: Vec<(String, Arc<Probing>)>,
-    /// How their health is judged.
-    pub judgement: Judgement,
-    /// How much they may be given.
-    pub capacity: Capacity,
-    /// What holds for its sessions once they are set up.
-    pub session: SessionPolicy,
-    /// What is done when too few are fit.
-    pub panic: Panic,
-}
-
-impl Policy {
-    /// What a set without configuration gets: round robin, and the reply of the OpenSIPS script that Tandem replaces.
-    pub fn of(set: SetId) -> Self {
-        Policy {
-            set,
-            name: String::new(),
-            algorithm: Algorithm::default(),
-            priority_order: PriorityOrder::default(),
-            empty_reply: Reply::new(480, "MRCP server Unavailable"),
-            failover: Failover::default(),
-            probing: Arc::default(),
-            probing_instead: Vec::new(),
-            judgement: Judgement::default(),
-            capacity: Capacity::default(),
-            session: SessionPolicy::default(),
-            panic: Panic::default(),
-        }
-    }
-
-    /// How the destination of that URI is probed.
-    pub fn probing_of(&self, uri: &str) -> &Arc<Probing> {
-        self.probing_instead.iter().find(|(one, _)| one == uri).map_or(&self.probing, |(_, probing)| probing)
-    }
-
-    /// How long a call may take before its trial of a destination counts as lost.
-    fn longest_try(&self) -> Duration {
-        self.failover.first_response_timeout + self.failover.final_timeout + LATE
-    }
-}
-
-/// Whose turn a plan takes: discovery by OPTIONS must not step the turn of INVITEs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// An initial INVITE's.
-    Session,
-    /// Any other request's outside a dialog.
-    Other,
-}
-
-impl Turn {
-    /// Whose turn a request outside a dialog takes.
-    pub(crate) fn of(method: Method<'_>) -> Self {
-        match method {
-            Method::Invite => Turn::Session,
-            Method::Ack | Method::Bye | Method::Cancel | Method::Options | Method::Other(_) => Turn::Other,
-        }
-    }
-
-    /// What its outcomes are witnesses of.
-    pub(crate) fn witness(self) -> Witness {
-        match self {
-            Turn::Session => Witness::Traffic,
-            Turn::Other => Witness::Other,
-        }
-    }
-}
 
 /// Where a request may go, best first; nobody stands in it twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -202,6 +123,8 @@ pub struct Dispatch {
     changing: Wheel<DestinationId>,
     /// Those that have gone down since somebody asked.
     fallen: Vec<DestinationId>,
+    /// Those whose sessions an order ends now.
+    overdue: Vec<DestinationId>,
     /// Those that were told to drain and have sessions still.
     draining: Vec<Draining>,
     /// When those are looked at next.
@@ -209,7 +132,7 @@ pub struct Dispatch {
 }
 
 /// What a set has beside its destinations; it outlives reloads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct SetState {
     policy: Policy,
     configured: bool,
@@ -242,6 +165,7 @@ impl Dispatch {
             chance: fastrand::Rng::with_seed(!seed),
             changing: Wheel::new(),
             fallen: Vec::new(),
+            overdue: Vec::new(),
             draining: Vec::new(),
             next_look: None,
         };
@@ -268,18 +192,31 @@ impl Dispatch {
         plan.0.clear();
         let Dispatch { destinations, sets, fit, .. } = self;
         let Some(state) = sets.get_mut(&set) else { return Planned::Empty };
-        let SetState { policy, members, .. } = state;
+        let full = state.candidates(destinations, turn, asked, load, now, fit);
+        state.choose(turn, full, fit, plan)
+    }
+}
+
+impl SetState {
+    /// Whose turn it may be, in the table's order; how many more would be fit and have no room.
+    fn candidates(
+        &mut self,
+        destinations: &SlotMap<DestinationId, Destination>,
+        turn: Turn,
+        asked: Resources,
+        load: &dyn Load,
+        now: Instant,
+        fit: &mut Vec<Candidate>,
+    ) -> usize {
+        let SetState { policy, members, .. } = self;
         fit.clear();
-        let (mut slow, mut full, mut sessions) = (false, 0, 0);
+        let (mut slow, mut agents, mut full, mut sessions) = (false, false, 0, 0);
         for (id, found) in members.iter().filter_map(|&id| Some((id, destinations.get(id)?))) {
             let has = load.sessions(id);
             sessions += has;
-            // What is no call takes no room.
+            agents |= found.heard.is_some();
             let call = OneMore { id, asked, load };
-            let fitness = match (found.fitness(&policy.judgement, call, now), turn) {
-                (Fitness::Full, Turn::Other) => Fitness::Fit,
-                (fitness, _) => fitness,
-            };
+            let fitness = turn.judge(found.fitness(&policy.judgement, call, now));
             full += usize::from(fitness == Fitness::Full);
             if fitness.is_fit() {
                 let share = found.condition.share(&policy.judgement, now);
@@ -290,7 +227,7 @@ impl Dispatch {
                     priority: found.row.priority,
                     share,
                     load: has,
-                    fullness: found.fullness(call),
+                    fullness: found.fullness(call, now),
                     latency: found.condition.call_latency(now).as_secs_f64(),
                 });
             }
@@ -308,26 +245,36 @@ impl Dispatch {
             let has_room = |judgement: &Judgement, id, found: &Destination| {
                 !calls || found.has_room(judgement, OneMore { id, asked, load }, now)
             };
-            panic::check(state, destinations, fit, full, has_room);
+            panic::check(self, destinations, fit, full, now, has_room);
         }
-        if turn == Turn::Other && !state.panicking {
+        if agents {
+            agent::weigh(fit, |id| destinations.get(id).map_or(100, |found| found.wanted(now)));
+        }
+        if turn == Turn::Other && !self.panicking {
             let trusted = |one: &Candidate| destinations.get(one.id).is_some_and(|it| !it.condition.is_ejected(now));
             if fit.iter().any(trusted) {
                 fit.retain(trusted);
             }
         }
+        full
+    }
+
+    /// Steps the turn: puts the candidates into the plan, best first.
+    fn choose(&mut self, turn: Turn, full: usize, fit: &mut Vec<Candidate>, plan: &mut Plan) -> Planned {
         let turns = match turn {
-            Turn::Session => &mut state.session,
-            Turn::Other => &mut state.other,
+            Turn::Session => &mut self.session,
+            Turn::Other => &mut self.other,
         };
-        turns.plan(&state.policy, fit, plan);
+        turns.plan(&self.policy, fit, plan);
         match (plan.first(), full) {
             (Some(_), _) => Planned::Somebody,
             (None, 1..) => Planned::Full,
             (None, 0) => Planned::Empty,
         }
     }
+}
 
+impl Dispatch {
     /// A destination; none if it is no longer loaded.
     pub fn destination(&self, id: DestinationId) -> Option<&Destination> {
         self.destinations.get(id)
@@ -403,29 +350,6 @@ impl Dispatch {
         self.fallen.pop()
     }
 
-    /// What the outside may see: sets by number, their destinations in the table's order. A configured set without rows is
-    /// among them.
-    pub fn view(&self, load: &dyn Load, now: Now) -> Vec<SetView> {
-        self.sets
-            .iter()
-            .map(|(&id, state)| SetView {
-                id,
-                name: state.policy.name.clone(),
-                algorithm: state.policy.algorithm.name(),
-                empty: state.empty,
-                full: state.full,
-                failovers: state.failovers,
-                exhausted: state.exhausted,
-                panicking: state.panicking,
-                destinations: state
-                    .members
-                    .iter()
-                    .filter_map(|&id| Some(view_destination(id, self.destinations.get(id)?, &state.policy, load, now)))
-                    .collect(),
-            })
-            .collect()
-    }
-
     fn set_mut(&mut self, set: SetId) -> &mut SetState {
         self.sets.entry(set).or_insert_with(|| SetState::new(set, self.seed))
     }
@@ -451,52 +375,6 @@ impl SetState {
     }
 }
 
-fn view_destination(
-    id: DestinationId,
-    destination: &Destination,
-    policy: &Policy,
-    load: &dyn Load,
-    now: Now,
-) -> DestinationView {
-    let Destination { row, standing, counts, condition, .. } = destination;
-    let judgement = &policy.judgement;
-    DestinationView {
-        id,
-        row: row.row,
-        uri: row.uri.clone(),
-        address: row.is_resolved().then_some(row.address),
-        description: row.description.clone(),
-        weight: row.weight,
-        priority: row.priority,
-        state: row.state,
-        standing: standing.clone(),
-        health: condition.health(judgement, now.mono),
-        since: condition.since,
-        why: condition.why(judgement, now.mono),
-        fitness: destination.fitness(judgement, OneMore { id, asked: Resources::NONE, load }, now.mono),
-        limits: destination.limits,
-        classes: destination.classes.iter().map(|class| view_class(id, class, load)).collect(),
-        probed: !condition.probing().checks.is_empty(),
-        share: condition.share(judgement, now.mono),
-        penalty: condition.penalty(judgement, now.mono),
-        kept: condition.keep(judgement, now.mono),
-        latencies: *condition.latencies(),
-        falls: counts.falls,
-        ejections: counts.ejections,
-        probes: counts.probes,
-        selections: counts.selections,
-        other_selections: counts.other_selections,
-        responses: counts.responses,
-        sessions: load.sessions(id),
-        sessions_peak: load.sessions_peak(id),
-    }
-}
-
-fn view_class(id: DestinationId, class: &ClassLimit, load: &dyn Load) -> ClassView {
-    let ClassLimit { name, resources, sessions } = class;
-    ClassView { name: Arc::clone(name), limit: *sessions, sessions: load.sessions_of(id, *resources) }
-}
-
 /// One address in one form: a listener of both families tells IPv4 peers as `::ffff:a.b.c.d`.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
@@ -509,8 +387,10 @@ mod tests {
     use fastrand::Rng;
 
     use super::*;
+    use crate::engine::clock::Now;
     use crate::engine::event::Changes;
     use crate::engine::flow::Transport;
+    use crate::engine::sip::Reply;
 
     const SET: SetId = SetId(19);
     const NOW: Now = Now { mono: Instant::ZERO, wall: SystemTime::UNIX_EPOCH };

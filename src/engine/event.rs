@@ -1,5 +1,6 @@
 //! What goes into the engine and what comes out.
 
+mod end;
 mod record;
 
 use std::net::SocketAddr;
@@ -7,11 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::end::{EndOrder, NotEnded, NotOurs, Which};
 pub use self::record::Record;
 pub(crate) use self::record::write_down;
 pub use crate::engine::dialog::Ending;
 use crate::engine::dispatch::{
-    Health, NoSuchDestination, Observation, Order, Outcome, Remembered, SetId, Sets, Standing, Why,
+    AtDeadline, Health, NoSuchDestination, Observation, Order, Outcome, Remembered, SetId, Sets, Standing, Why, Wish,
 };
 use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
 use crate::engine::sip::FrameFault;
@@ -82,10 +84,18 @@ pub enum Input<'a> {
     },
     /// A check of [`Output::Check`] could not be made, for reasons of our own: it says nothing of the destination.
     Unchecked(CheckId),
+    /// An agent of [`Output::AskAgent`] has been asked.
+    AgentSaid {
+        /// The output's `id`.
+        id: AgentId,
+        /// Its answer, of which no more than `dispatch::LONGEST_LINE` bytes are looked at; none: there was no good one, for
+        /// whatever reason.
+        body: Option<&'a [u8]>,
+    },
     /// How far the node is in leaving.
     Drain(Drain),
     /// An operator ends sessions: those that can be ended get BYE at both ends.
-    End(Which<'a>),
+    End(&'a EndOrder),
     /// Whether the address of a listener is this node's now. Sessions whose caller came by one that is not are parked: they are
     /// another node's to ping and to end.
     Held {
@@ -100,20 +110,6 @@ pub enum Input<'a> {
         id: LookupId,
         /// Where it leads, best first; none if nobody knows.
         addresses: Vec<SocketAddr>,
-    },
-}
-
-/// Which sessions an operator ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which<'a> {
-    /// The latest with that Call-ID, at once.
-    Call(&'a str),
-    /// All of a destination, at the pace of its set's `bye_rate`.
-    Destination {
-        /// The set.
-        set: SetId,
-        /// The `destination` column.
-        uri: &'a str,
     },
 }
 
@@ -162,6 +158,17 @@ pub enum Output {
         /// How long it may take.
         timeout: Duration,
     },
+    /// Ask a destination's agent by an HTTP GET, and tell with [`Input::AgentSaid`].
+    AskAgent {
+        /// To be told with the answer.
+        id: AgentId,
+        /// Where it is.
+        address: SocketAddr,
+        /// The path, from its slash.
+        path: String,
+        /// How long it may take.
+        timeout: Duration,
+    },
     /// Tell people and counters.
     Event(Event),
 }
@@ -169,6 +176,10 @@ pub enum Output {
 /// A check of a destination; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckId(pub u64);
+
+/// An agent, by its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentId(pub u64);
 
 /// What a check asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,6 +217,8 @@ pub enum Event {
     SetsReplaced(Changes),
     /// A destination's health is another.
     Health(Box<HealthChange>),
+    /// A destination's agent wants something else.
+    Agent(Box<AgentChange>),
     /// An operator wants something else of a destination, or another one does, or for another reason.
     Ordered {
         /// The set.
@@ -223,10 +236,12 @@ pub enum Event {
     },
     /// An order was for nobody.
     OrderedInVain(NoSuchDestination),
-    /// An operator has ended sessions.
+    /// An operator ends sessions.
     EndOrdered {
-        /// How many are being ended.
-        sessions: u64,
+        /// The order.
+        order: EndOrder,
+        /// How many are being ended. Of a destination's all are counted: those that this node can't end stay.
+        ended: Result<u64, NotEnded>,
     },
     /// A destination that is to drain still has sessions: told at once, then every 10 s, and when its time is over.
     Draining {
@@ -238,8 +253,8 @@ pub enum Event {
         address: SocketAddr,
         /// How many.
         sessions: u64,
-        /// Whether the order's deadline has just passed.
-        late: bool,
+        /// If the order's deadline has just passed: what happens to them.
+        late: Option<AtDeadline>,
     },
     /// A destination that is to drain has no session left.
     Drained {
@@ -278,6 +293,21 @@ pub struct HealthChange {
     pub why: Why,
     /// What was seen last; none if time alone has changed it.
     pub cause: Option<Observation>,
+}
+
+/// What a destination's agent wanted before and wants now.
+#[derive(Clone, Debug)]
+pub struct AgentChange {
+    /// The set.
+    pub set: SetId,
+    /// The `destination` column.
+    pub uri: String,
+    /// Its address.
+    pub address: SocketAddr,
+    /// Before.
+    pub old: Wish,
+    /// Now; none: the agent has been silent for so long that what it said does not hold.
+    pub new: Option<Wish>,
 }
 
 /// What an operator sees of an initial INVITE. Text of the caller's is shown with control characters escaped.
@@ -359,16 +389,4 @@ impl DropCause {
             DropCause::RefusedSource => "refused_source",
         }
     }
-}
-
-/// A peer's text for people: what is no printable ASCII is escaped.
-pub(crate) fn text(bytes: &[u8]) -> String {
-    // What `escape_ascii` leaves alone, copied at once: that is nearly all there is.
-    let plain = |&byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
-    let length = bytes.iter().position(|byte| !plain(byte)).unwrap_or(bytes.len());
-    let (head, tail) = bytes.split_at(length);
-    let mut text = String::with_capacity(bytes.len());
-    text.push_str(std::str::from_utf8(head).expect("ASCII"));
-    text.extend(tail.escape_ascii().map(char::from));
-    text
 }

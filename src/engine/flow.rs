@@ -125,6 +125,11 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// As the configuration writes it: `udp:127.0.0.1:8060`.
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.transport.name(), self.bind)
+    }
+
     /// Whether what leaves by it can come to `peer`: loopback reaches only loopback, one address family not the other.
     pub fn reaches(&self, peer: SocketAddr) -> bool {
         self.bind.is_ipv4() == peer.is_ipv4() && self.bind.ip().is_loopback() == peer.ip().is_loopback()

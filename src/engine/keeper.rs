@@ -3,6 +3,7 @@
 //! state nobody here knows, and one that is parked, since its caller came by an address which is another node's now.
 
 mod evict;
+mod page;
 mod request;
 
 use slotmap::{SlotMap, new_key_type};
@@ -11,7 +12,7 @@ use self::evict::Eviction;
 use crate::engine::clock::{Instant, Now};
 use crate::engine::dialog::{Dialog, DialogId, Dialogs, Due, Ending, Leg};
 use crate::engine::dispatch::{AtMaxDuration, Dispatch, Ping, PingLegs, SessionPolicy};
-use crate::engine::event::{DropCause, Event, Output, write_down};
+use crate::engine::event::{DropCause, Event, NotOurs, Output, write_down};
 use crate::engine::flow::{Fault, Flow, Listener, ListenerId};
 use crate::engine::sip::{Keys, Message, Method};
 use crate::engine::snapshot::Totals;
@@ -176,12 +177,14 @@ impl Keeper {
         self.requests.wake(now, scene.out);
         self.take_unanswered(scene);
         self.patience.advance(now, &mut self.late);
-        while let Some((_, id)) = self.late.pop() {
-            if let Some(asked) = self.asked.get(id) {
-                self.requests.forget(asked.client);
-                self.conclude(scene, id, false);
-            }
+        let Keeper { late, asked, .. } = self;
+        let late: Vec<_> = late.drain(..).filter_map(|(_, id)| asked.remove(id)).collect();
+        // All are noted before anybody is told: both ends of a session may have fallen silent.
+        for &asked in &late {
+            self.requests.forget(asked.client);
+            note(scene, asked, false);
         }
+        late.into_iter().for_each(|asked| self.judge(scene, asked));
         for _ in 0..ATTENDED_A_TURN {
             let Some(id) = scene.dialogs.next_due(now) else { break };
             self.attend(scene, id);
@@ -240,21 +243,28 @@ impl Keeper {
 
     /// A ping has come to its end.
     fn conclude(&mut self, scene: &mut Scene<'_>, id: PingId, alive: bool) {
-        let Some(Asked { dialog, leg, .. }) = self.asked.remove(id) else { return };
-        scene.totals.failed_pings += u64::from(!alive);
-        let missed = scene.dialogs.pinged(dialog, leg, alive, scene.now.mono);
+        let Some(asked) = self.asked.remove(id) else { return };
+        note(scene, asked, alive);
+        if !alive {
+            self.judge(scene, asked);
+        }
+    }
+
+    /// A ping has failed: perhaps one too many.
+    fn judge(&mut self, scene: &mut Scene<'_>, Asked { dialog, leg, .. }: Asked) {
         let Some(fall) = scene.policy(dialog).and_then(|policy| policy.ping).map(|ping| ping.fall) else { return };
-        if alive || missed < fall {
+        let is_dead = |leg| scene.dialogs.get(dialog).is_some_and(|dialog| dialog.missed(leg) >= fall);
+        let (dead, other_dead) = (is_dead(leg), is_dead(leg.other()));
+        if !dead {
             return;
         }
         // Who is dead himself needs no BYE, and who lives must not be left alone.
-        let other = scene.dialogs.get(dialog).is_some_and(|dialog| dialog.missed(leg.other()) < fall);
         let living = [leg.other()];
         let ending = match leg {
             Leg::Caller => Ending::CallerSilent,
             Leg::Destination => Ending::DestinationSilent,
         };
-        self.end(scene, dialog, ending, if other { &living } else { &[] });
+        self.end(scene, dialog, ending, if other_dead { &[] } else { &living });
     }
 
     /// Takes a session out of the table, and tells these ends by BYE.
@@ -279,6 +289,25 @@ impl Keeper {
 
     /// Whether a session is this node's to ping and to end.
     fn owns(&self, dialog: &Dialog) -> bool {
-        dialog.state().is_some() && dialog.home().is_some_and(|home| !self.lost.contains(&home))
+        self.not_ours(dialog).is_none()
     }
+
+    /// Why it is not; none if it is.
+    fn not_ours(&self, dialog: &Dialog) -> Option<NotOurs> {
+        match dialog.home() {
+            None if dialog.is_pending() => Some(NotOurs::Pending),
+            None => Some(NotOurs::Adopted),
+            Some(home) if self.lost.contains(&home) => Some(NotOurs::Parked),
+            Some(_) => dialog.state().is_none().then_some(NotOurs::Unknown),
+        }
+    }
+}
+
+/// What a ping has come to is noted of the end that was asked.
+fn note(scene: &mut Scene<'_>, Asked { dialog, leg, .. }: Asked, alive: bool) {
+    match alive {
+        true => scene.totals.answered_pings += 1,
+        false => scene.totals.failed_pings += 1,
+    }
+    scene.dialogs.pinged(dialog, leg, alive, scene.now.mono);
 }

@@ -1,6 +1,8 @@
 //! Probes: who is due, what is asked, and what has become of it. A probe is known by its own transaction (never by the text
-//! of a URI), and its transactions and branches are apart from the proxy's: neither can take the other's answers.
+//! of a URI), and its transactions and branches are apart from the proxy's: neither can take the other's answers. Beside them
+//! stand the agents, which are asked what they want.
 
+mod agents;
 mod message;
 mod schedule;
 
@@ -8,6 +10,7 @@ use std::time::Duration;
 
 use slotmap::{Key as _, KeyData, SecondaryMap, SlotMap, new_key_type};
 
+pub(crate) use self::agents::Agents;
 use self::message::{Probe as Request, compose};
 use self::schedule::Schedule;
 use crate::engine::clock::{Instant, Now};

@@ -2,6 +2,7 @@
 //! back through the response context of their transaction.
 
 mod context;
+mod explain;
 mod forward;
 mod inside;
 mod late;
@@ -59,7 +60,28 @@ pub(crate) struct World<'w> {
     pub(crate) out: &'w mut Vec<Output>,
 }
 
+/// The same, to look at only: what decides may change nothing, so that `explain` may ask it too.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'v> {
+    /// The turn's one `now`.
+    pub(crate) now: Now,
+    /// The cluster's keys.
+    pub(crate) keys: &'v Keys,
+    /// All transactions.
+    pub(crate) transactions: &'v Transactions<Owner>,
+    /// The sets.
+    pub(crate) dispatch: &'v Dispatch,
+    /// The live sessions.
+    pub(crate) dialogs: &'v Dialogs,
+}
+
 impl World<'_> {
+    /// The world to look at.
+    pub(crate) fn view(&self) -> View<'_> {
+        let World { now, keys, transactions, dispatch, dialogs, .. } = self;
+        View { now: *now, keys, transactions, dispatch, dialogs }
+    }
+
     /// Counts and tells of a message thrown away.
     pub(crate) fn drop(&mut self, cause: DropCause, flow: Flow) {
         self.totals.dropped[cause as usize] += 1;
@@ -149,7 +171,7 @@ impl Proxy {
     }
 
     /// Whether the listener takes anything from that address.
-    pub(crate) fn takes_from(&self, world: &World<'_>, flow: Flow) -> bool {
+    pub(crate) fn takes_from(&self, world: View<'_>, flow: Flow) -> bool {
         let ip = flow.peer.ip();
         self.us.listener(flow.listener).sources.permit(ip, || world.dispatch.is_destination_ip(ip))
     }
@@ -175,11 +197,10 @@ impl Proxy {
             world.totals.retransmissions += 1;
             return world.transactions.resent(server, world.out);
         }
-        match self.accept(world, flow, message) {
-            Ok(incoming) if !self.has_room(world, &incoming) => {
+        match self.accept(world.keys, flow, message) {
+            Ok(incoming) if !self.has_room(world.view(), &incoming) => {
                 world.totals.dropped[DropCause::Overload as usize] += 1;
-                let refusal = Refusal { headers: retry_after(), ..Refusal::new(503, "Overloaded") };
-                self.refuse(world, flow, message, &refusal);
+                self.refuse(world, flow, message, &overloaded());
             }
             Ok(incoming) if incoming.is_inside_dialog() => self.inside_dialog(world, &incoming, key),
             Ok(incoming) => self.outside_dialog(world, &incoming, key),
@@ -189,19 +210,14 @@ impl Proxy {
 
     /// Whether one more request gets a transaction. Calls in being have a tenth more room than new ones, so that they can end
     /// whatever else comes.
-    fn has_room(&self, world: &World<'_>, incoming: &Incoming<'_, '_>) -> bool {
+    fn has_room(&self, world: View<'_>, incoming: &Incoming<'_, '_>) -> bool {
         let reserve = if incoming.is_inside_dialog() { self.most_transactions / 10 } else { 0 };
         world.transactions.len() < self.most_transactions + reserve
     }
 
-    fn accept<'m, 'b>(
-        &self,
-        world: &World<'_>,
-        flow: Flow,
-        message: &'m Message<'b>,
-    ) -> Result<Incoming<'m, 'b>, Refusal> {
-        let uri = validate(message, &self.us, world.keys)?;
-        Ok(Incoming { flow, message, routed: preprocess(message, &uri, &self.us, world.keys), known: &[] })
+    fn accept<'m, 'b>(&self, keys: &Keys, flow: Flow, message: &'m Message<'b>) -> Result<Incoming<'m, 'b>, Refusal> {
+        let uri = validate(message, &self.us, keys)?;
+        Ok(Incoming { flow, message, routed: preprocess(message, &uri, &self.us, keys), known: &[] })
     }
 
     /// Answers a request that gets no transaction: sent again, it gets the same answer (section 8.2.7).
@@ -274,7 +290,7 @@ impl Proxy {
             return;
         }
         // Nobody may answer an ACK, so whatever is wrong with it, it is dropped.
-        let forwarded = self.accept(world, flow, message).is_ok_and(|incoming| self.forward_ack(world, &incoming));
+        let forwarded = self.accept(world.keys, flow, message).is_ok_and(|incoming| self.forward_ack(world, &incoming));
         if !forwarded {
             world.drop(DropCause::StrayAck, flow);
         }
@@ -310,6 +326,11 @@ fn answer_flow(flow: Flow, message: &Message<'_>) -> Flow {
 /// A node's name as it stands in a cookie.
 fn node_hash(name: &str) -> u16 {
     name.bytes().fold(0, |hash: u16, byte| hash.wrapping_mul(31).wrapping_add(u16::from(byte)))
+}
+
+/// What a request is told that gets no transaction.
+fn overloaded() -> Refusal {
+    Refusal { headers: retry_after(), ..Refusal::new(503, "Overloaded") }
 }
 
 /// The header line that asks a caller to come back later.

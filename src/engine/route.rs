@@ -1,5 +1,6 @@
 //! The rules: which request outside a dialog goes to which set.
 
+mod explain;
 mod pattern;
 
 use std::io::Write;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+pub use explain::{ConditionTold, RuleTold};
 pub use pattern::Pattern;
 
 use crate::engine::dispatch::SetId;
@@ -118,7 +120,13 @@ impl Default for Config {
 impl Config {
     /// The first rule whose every condition holds.
     pub fn choose(&self, request: &RequestView<'_, '_>) -> Option<&Rule> {
-        self.rules.iter().find(|rule| rule.when.iter().all(|condition| condition.holds(request)))
+        self.rules.iter().find(|rule| rule.matches(request))
+    }
+}
+
+impl Rule {
+    fn matches(&self, request: &RequestView<'_, '_>) -> bool {
+        self.when.iter().all(|condition| condition.holds(request))
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::engine::dispatch::{
-    DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why, Witness,
+    AgentView, DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why, Witness,
 };
-use crate::engine::event::{Drain, DropCause, Ending};
+use crate::engine::event::{Drain, DropCause, Ending, NotOurs};
 
 /// The engine's state and counters at one moment.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +80,7 @@ pub struct DestinationView {
     pub why: Why,
     /// Whether a new request may go there.
     pub fitness: Fitness,
-    /// What it may be given.
+    /// What it may be given now.
     pub limits: Limits,
     /// The same by what calls ask for: one for each class that its set names.
     pub classes: Vec<ClassView>,
@@ -88,6 +88,8 @@ pub struct DestinationView {
     pub probed: bool,
     /// How much of its weight it gets now, in percent.
     pub share: u32,
+    /// What its agent says; none: it has none.
+    pub agent: Option<AgentView>,
     /// The penalty for flapping; 0 if the set does not damp.
     pub penalty: u32,
     /// What is worth keeping over a restart.
@@ -123,6 +125,66 @@ pub struct ClassView {
     pub sessions: u64,
 }
 
+/// The most sessions of a page.
+pub const MOST_SESSIONS: usize = 1000;
+
+/// Some of the sessions of a set or of a destination. Who is at which place changes as sessions end, so one page beside
+/// another may miss some, or tell of some twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionPage {
+    /// How many there are.
+    pub total: u64,
+    /// Those that were asked for.
+    pub sessions: Vec<SessionView>,
+}
+
+/// One session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// Its Call-ID, each byte that is no UTF-8 replaced; none until it is set up, and if it began elsewhere.
+    pub call_id: Option<String>,
+    /// The `destination` column of where it is.
+    pub destination: String,
+    /// Where that is.
+    pub address: SocketAddr,
+    /// How far it has come.
+    pub state: SessionState,
+    /// When its INVITE came; for one that began elsewhere, when this node first heard of it.
+    pub began: SystemTime,
+    /// When its 2xx passed; none if it has not, or not here.
+    pub answered: Option<SystemTime>,
+    /// When something of it was heard last.
+    pub heard: SystemTime,
+    /// The highest CSeq number of the caller's requests, as far as one has been seen.
+    pub caller_cseq: Option<u32>,
+    /// The same of the destination's.
+    pub destination_cseq: Option<u32>,
+    /// Why this node can't end it; none if it can.
+    pub not_ours: Option<NotOurs>,
+}
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// Its INVITE waits for an answer.
+    Pending,
+    /// It began on another node, or on this one before its restart.
+    Adopted,
+    /// It is set up.
+    Confirmed,
+}
+
+impl SessionState {
+    /// As in the interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            SessionState::Pending => "pending",
+            SessionState::Adopted => "adopted",
+            SessionState::Confirmed => "confirmed",
+        }
+    }
+}
+
 /// Counters that belong to no destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -140,10 +202,12 @@ pub struct Totals {
     pub icmp: u64,
     /// ICMP errors about nothing that waited for an answer of that peer.
     pub stray_icmp: u64,
-    /// Sessions and calls that are over, by ending (`Ending::ALL`).
+    /// Sessions that are over and calls that never became one, in the order of [`Ending::ALL`].
     pub ended: [u64; Ending::ALL.len()],
     /// Pings within sessions that were sent.
     pub pings: u64,
+    /// Those that were answered by an end that has the session.
+    pub answered_pings: u64,
     /// Those that were answered 481 or 408, or not at all.
     pub failed_pings: u64,
     /// BYEs of ours that ended sessions.

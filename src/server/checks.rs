@@ -1,4 +1,4 @@
-//! Checks of destinations by other means than SIP: many at once, each with its outcome or none.
+//! What destinations and their agents are asked by other means than SIP: many at once, each with its outcome or none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tracing::warn;
 use super::Asked;
 use super::node::Shared;
 use crate::edge::{check, descriptors};
+use crate::engine::dispatch::LONGEST_LINE;
 
 /// Checks at once, at most: each holds a descriptor.
 const MOST_AT_ONCE: usize = 1000;
@@ -31,24 +32,50 @@ impl Shared {
     }
 
     async fn ask(self: Arc<Self>, asked: Asked, turns: Arc<Semaphore>) {
-        let Asked { id, target, timeout: patience } = asked;
         // Whoever can't have its turn has not been asked: that says nothing of it.
-        let outcome = match timeout(WAIT_FOR_TURN, turns.acquire()).await {
-            Ok(Ok(_turn)) => check::ask(&target, patience).await.map_err(|error| error.to_string()),
+        let turn = match timeout(WAIT_FOR_TURN, turns.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => Err("as many others are under way as may be (ulimit -n)".to_owned()),
         };
-        let _ = match outcome {
-            Ok(outcome) => self.handle.checked(id, outcome).await,
-            Err(cause) => {
-                let told = self.handle.unchecked(id).await;
-                // The first, the second, the fourth: as much as anybody wants to read.
-                let times = self.handle.edge_counters().check_faults;
-                if times.is_power_of_two() {
-                    warn!(?target, cause, times, "a destination could not be checked, for reasons of our own");
+        let _ = match asked {
+            Asked::Check { id, target, timeout: patience } => {
+                let outcome = match turn {
+                    Ok(_turn) => check::ask(&target, patience).await.map_err(|error| error.to_string()),
+                    Err(cause) => Err(cause),
+                };
+                match outcome {
+                    Ok(outcome) => self.handle.checked(id, outcome).await,
+                    Err(cause) => {
+                        let told = self.handle.unchecked(id).await;
+                        self.warn(&target, &cause);
+                        told
+                    }
                 }
-                told
+            }
+            Asked::Agent { id, address, path, timeout: patience } => {
+                let said = match turn {
+                    Ok(_turn) => {
+                        let heard = check::hear(address, &path, LONGEST_LINE + 1, patience).await;
+                        heard.map_err(|error| error.to_string())
+                    }
+                    Err(cause) => Err(cause),
+                };
+                let body = said.unwrap_or_else(|cause| {
+                    self.handle.not_asked();
+                    self.warn(&format_args!("agent {address}{path}"), &cause);
+                    None
+                });
+                self.handle.agent_said(id, body).await
             }
         };
+    }
+
+    fn warn(&self, target: &dyn std::fmt::Debug, cause: &str) {
+        // The first, the second, the fourth: as much as anybody wants to read.
+        let times = self.handle.edge_counters().check_faults;
+        if times.is_power_of_two() {
+            warn!(?target, cause, times, "a destination could not be checked, for reasons of our own");
+        }
     }
 }
 

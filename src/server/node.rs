@@ -27,12 +27,14 @@ use crate::edge::store::snapshot::{LastGood, SnapshotError};
 use crate::edge::store::{Store, StoreError};
 use crate::edge::{interfaces, log};
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{SetId, Standing};
-use crate::engine::event::{Drain, Event};
-use crate::engine::flow::Role;
+use crate::engine::dispatch::{NoSuchDestination, SetId, Standing};
+use crate::engine::event::{Drain, EndOrder, Event, NotEnded};
+use crate::engine::explain::{Came, Explained};
+use crate::engine::flow::{Listener, Role};
+use crate::engine::snapshot::SessionPage;
 
 /// The cluster's key, in the state folder.
-const KEY_FILE: &str = "cluster.key";
+pub(super) const KEY_FILE: &str = "cluster.key";
 /// Events that may wait for the log before further ones are dropped and counted.
 const EVENTS: usize = 8192;
 /// How long events gather before they are told.
@@ -294,6 +296,14 @@ impl http::Node for Shared {
         self.handle.history(set, uri).await.map_err(|gone| gone.to_string())
     }
 
+    fn listeners(&self) -> &[Listener] {
+        self.handle.listeners()
+    }
+
+    async fn explain(&self, message: Vec<u8>, came: Came) -> Result<Explained, String> {
+        self.handle.explain(message, came).await.map_err(|gone| gone.to_string())
+    }
+
     async fn give(&self, set: SetId, uri: &str, standing: Standing) -> Result<Given, String> {
         let gone = |gone: Gone| gone.to_string();
         if self.handle.give(set, uri, standing).await.map_err(gone)?.is_err() {
@@ -306,6 +316,19 @@ impl http::Node for Shared {
         })
     }
 
+    async fn sessions(
+        &self,
+        set: SetId,
+        uri: Option<&str>,
+        some: (usize, usize),
+    ) -> Result<Result<SessionPage, NoSuchDestination>, String> {
+        self.handle.sessions(set, uri, some).await.map_err(|gone| gone.to_string())
+    }
+
+    async fn end(&self, order: EndOrder) -> Result<Result<u64, NotEnded>, String> {
+        self.handle.end(order).await.map_err(|gone| gone.to_string())
+    }
+
     async fn readiness(&self) -> Readiness {
         let mut readiness = Readiness { reasons: Vec::new(), degraded: self.status().degraded() };
         match self.handle.snapshot().await {
@@ -314,6 +337,8 @@ impl http::Node for Shared {
                     readiness.reasons.push("the node is draining".into());
                 }
                 let unfit = snapshot.sets.iter().filter(|set| set.destinations.iter().all(|one| !one.fitness.is_fit()));
+                let fault = self.handle.edge_counters().record_fault;
+                readiness.degraded.extend(fault.map(|fault| format!("records can't be written: {}", fault.remedy())));
                 readiness.degraded.extend(unfit.map(|set| format!("set {} has no fit destination", set.id.0)));
             }
             Err(gone) => readiness.reasons.push(gone.to_string()),

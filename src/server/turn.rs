@@ -17,8 +17,12 @@ use crate::edge::resolve::Question;
 use crate::edge::tcp::{Heard, Streams};
 use crate::edge::udp::{Batch, Sockets};
 use crate::engine::dispatch::{NoSuchDestination, Observation, Outcome, SetId, Sets, Standing};
-use crate::engine::event::{Changes, CheckId, CheckTarget, Drain, Event, Input, LookupId, Output};
+use crate::engine::event::{
+    AgentId, Changes, CheckId, CheckTarget, Drain, EndOrder, Event, Input, LookupId, NotEnded, Output,
+};
+use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
+use crate::engine::snapshot::SessionPage;
 use crate::engine::{self, Engine, Now, Snapshot};
 use crate::server::Lookup;
 
@@ -33,8 +37,16 @@ pub(super) enum Order {
     Give(SetId, String, Standing, oneshot::Sender<Result<(), NoSuchDestination>>),
     /// The last observations of a destination by address.
     History(SetId, String, oneshot::Sender<History>),
+    /// What would become of a message.
+    Explain(Vec<u8>, Came, oneshot::Sender<Explained>),
     Checked(CheckId, Outcome),
     Unchecked(CheckId),
+    /// An operator ends sessions; how many are being ended.
+    End(EndOrder, oneshot::Sender<Result<u64, NotEnded>>),
+    /// Some sessions of a set, or of one of its destinations: so many from there on.
+    Sessions(SetId, Option<String>, (usize, usize), oneshot::Sender<Result<SessionPage, NoSuchDestination>>),
+    /// What an agent has answered, if it has.
+    AgentSaid(AgentId, Option<Vec<u8>>),
     Stop,
 }
 
@@ -114,15 +126,29 @@ pub(super) struct Outside {
     pub(super) checks: mpsc::Sender<Asked>,
 }
 
-/// A check of a destination that the engine wants; [`Handle::checked`](super::Handle::checked) tells how it ended.
+/// What the engine wants destinations asked by other means than SIP.
 #[derive(Debug)]
-pub struct Asked {
-    /// To be told with the outcome.
-    pub id: CheckId,
-    /// What is asked.
-    pub target: CheckTarget,
-    /// How long it may take.
-    pub timeout: Duration,
+pub enum Asked {
+    /// Whether one is there; [`Handle::checked`](super::Handle::checked) tells how that ended.
+    Check {
+        /// To be told with the outcome.
+        id: CheckId,
+        /// What is asked.
+        target: CheckTarget,
+        /// How long it may take.
+        timeout: Duration,
+    },
+    /// What its agent wants; [`Handle::agent_said`](super::Handle::agent_said) tells the answer.
+    Agent {
+        /// To be told with the answer.
+        id: AgentId,
+        /// Where the agent is.
+        address: SocketAddr,
+        /// The path, from its slash.
+        path: String,
+        /// How long it may take.
+        timeout: Duration,
+    },
 }
 
 /// Whether there is another turn.
@@ -256,12 +282,31 @@ impl Turns {
                     let _ = answer.send(unknown.map_or(Ok(()), Err));
                 }
                 Ok(Order::History(set, uri, answer)) => drop(answer.send(self.engine.history(set, &uri))),
+                Ok(Order::Explain(message, came, answer)) => {
+                    drop(answer.send(self.engine.explain(&message, came, now)));
+                }
                 Ok(Order::Checked(id, outcome)) => {
                     self.engine.handle(Input::Checked { id, outcome }, now, &mut self.out);
                     self.flush(now);
                 }
                 Ok(Order::Unchecked(id)) => {
                     self.engine.handle(Input::Unchecked(id), now, &mut self.out);
+                    self.flush(now);
+                }
+                Ok(Order::End(order, answer)) => {
+                    self.engine.handle(Input::End(&order), now, &mut self.out);
+                    let ended = self.out.iter().find_map(|output| match output {
+                        Output::Event(Event::EndOrdered { ended, .. }) => Some(ended.clone()),
+                        _ => None,
+                    });
+                    self.flush(now);
+                    let _ = answer.send(ended.unwrap_or(Ok(0)));
+                }
+                Ok(Order::Sessions(set, uri, some, answer)) => {
+                    let _ = answer.send(self.engine.sessions(set, uri.as_deref(), some, now));
+                }
+                Ok(Order::AgentSaid(id, body)) => {
+                    self.engine.handle(Input::AgentSaid { id, body: body.as_deref() }, now, &mut self.out);
                     self.flush(now);
                 }
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Next::Stop,
@@ -337,9 +382,15 @@ impl Turns {
                     let _ = self.outside.lookups.try_send(Lookup { id, question });
                 }
                 Output::Check { id, target, timeout } => {
-                    if self.outside.checks.try_send(Asked { id, target, timeout }).is_err() {
+                    if self.outside.checks.try_send(Asked::Check { id, target, timeout }).is_err() {
                         self.counters.not_checked();
                         self.unasked.push(id);
+                    }
+                }
+                Output::AskAgent { id, address, path, timeout } => {
+                    // One that is not asked is as one that does not answer: what it said last holds until its time is over.
+                    if self.outside.checks.try_send(Asked::Agent { id, address, path, timeout }).is_err() {
+                        self.counters.not_checked();
                     }
                 }
                 Output::Event(event) => {

@@ -7,7 +7,7 @@ use super::{EMPTY, eject, health, is_fit, live, mute, probed, probes, refused, s
 use crate::harness::{Bench, CALLER, SERVERS, from_destination, in_dialog, lines, seconds, set_19};
 
 /// Gives an order to a destination of set 19.
-pub(super) fn order(bench: &mut Bench, address: &str, order: Order) {
+pub(crate) fn order(bench: &mut Bench, address: &str, order: Order) {
     bench.handle(Input::Order { set: SetId(19), uri: &format!("sip:{address}"), standing: &standing(order) });
 }
 

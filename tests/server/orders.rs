@@ -16,15 +16,15 @@ use crate::node::{addresses, calls, servers};
 use crate::scratch::{Folder, http, http_with, insert};
 
 /// A node with two servers in set 19.
-struct Bench {
-    node: Node,
-    servers: Vec<MrcpServer>,
+pub(crate) struct Bench {
+    pub(crate) node: Node,
+    pub(crate) servers: Vec<MrcpServer>,
     http: SocketAddr,
     folder: Folder,
 }
 
 impl Bench {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = Folder::new();
         let classes = "[set.capacity.resources]\ntts = { max_sessions = 80 }\nasr = { attr = \"pstn\" }";
         let config = Config { node_id: "n1".to_owned(), ..folder.config(classes) };
@@ -36,40 +36,40 @@ impl Bench {
         Bench { node, servers, http, folder }
     }
 
-    fn uri(&self, nth: usize) -> String {
+    pub(crate) fn uri(&self, nth: usize) -> String {
         format!("sip:{}", self.servers[nth].address())
     }
 
-    async fn ask(&self, method: &'static str, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn ask(&self, method: &'static str, path: &str, body: &Value) -> (u16, Value) {
         let (address, path) = (self.http, path.to_owned());
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let (status, text) = spawn_blocking(move || http_with(address, method, &path, &body)).await.expect("no panic");
         (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         self.ask("GET", path, &Value::Null).await
     }
 
-    async fn metrics(&self) -> String {
+    pub(crate) async fn metrics(&self) -> String {
         let address = self.http;
         spawn_blocking(move || http(address, "GET", "/metrics")).await.expect("no panic").1
     }
 
-    async fn tandem(&self, args: &[&str]) -> Output {
+    pub(crate) async fn tandem(&self, args: &[&str]) -> Output {
         let mut command = tandem(args, self.http);
         spawn_blocking(move || command.output()).await.expect("no panic").expect("the binary runs")
     }
 
     /// Ends with success; what it printed.
-    async fn done(&self, args: &[&str]) -> String {
+    pub(crate) async fn done(&self, args: &[&str]) -> String {
         let output = self.tandem(args).await;
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
     }
 
     /// Ends with this status; what it said.
-    async fn refused(&self, args: &[&str], status: i32) -> String {
+    pub(crate) async fn refused(&self, args: &[&str], status: i32) -> String {
         let output = self.tandem(args).await;
         assert_eq!(output.status.code(), Some(status), "{args:?}");
         String::from_utf8(output.stderr).expect("text")

@@ -16,9 +16,9 @@ pub(crate) enum Timer {
     Destination(usize, super::destination::Timer),
 }
 
-/// What is to happen.
+/// What is to happen; `T` says who acts when a timer fires.
 #[derive(Debug)]
-pub(crate) enum Happening {
+pub(crate) enum Happening<T = Timer> {
     /// A datagram arrives.
     Arrives {
         /// Its source.
@@ -38,7 +38,7 @@ pub(crate) enum Happening {
         quoted: Vec<u8>,
     },
     /// Somebody's timer fires.
-    Fires(Timer),
+    Fires(T),
     /// A node that asked for it is woken, if the number is still the one of its last wish.
     Wake(usize, u64),
     /// A node is woken without having asked.
@@ -50,27 +50,27 @@ pub(crate) enum Happening {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<T> {
     at: Duration,
     number: u64,
-    what: Happening,
+    what: Happening<T>,
 }
 
-impl PartialEq for Entry {
+impl<T> PartialEq for Entry<T> {
     fn eq(&self, other: &Self) -> bool {
         self.number == other.number
     }
 }
 
-impl Eq for Entry {}
+impl<T> Eq for Entry<T> {}
 
-impl PartialOrd for Entry {
+impl<T> PartialOrd for Entry<T> {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Entry {
+impl<T> Ord for Entry<T> {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.at, self.number).cmp(&(other.at, other.number))
     }
@@ -78,12 +78,12 @@ impl Ord for Entry {
 
 /// Time, all that is to happen, and the network's moods.
 #[derive(Debug)]
-pub(crate) struct Network {
+pub(crate) struct Network<T = Timer> {
     /// Time since the start.
     pub(crate) now: Duration,
     /// All chance of this run.
     pub(crate) rng: Rng,
-    queue: BinaryHeap<Reverse<Entry>>,
+    queue: BinaryHeap<Reverse<Entry<T>>>,
     number: u64,
     lost_in_100: u32,
     doubled_in_100: u32,
@@ -95,7 +95,7 @@ pub(crate) struct Network {
     pub(crate) clear: Option<SocketAddr>,
 }
 
-impl Network {
+impl<T> Network<T> {
     /// A network whose rates follow from the seed.
     pub(crate) fn new(mut rng: Rng) -> Self {
         let lost_in_100 = [0, 0, 2, 10, 30][rng.usize(..5)];
@@ -120,13 +120,13 @@ impl Network {
     }
 
     /// Puts something `after` from now.
-    pub(crate) fn after(&mut self, after: Duration, what: Happening) {
+    pub(crate) fn after(&mut self, after: Duration, what: Happening<T>) {
         self.number += 1;
         self.queue.push(Reverse(Entry { at: self.now + after, number: self.number, what }));
     }
 
     /// The next happening; time moves there. None: nothing is left before `end`, and time has moved to it.
-    pub(crate) fn next(&mut self, end: Duration) -> Option<Happening> {
+    pub(crate) fn next(&mut self, end: Duration) -> Option<Happening<T>> {
         if self.queue.peek().is_none_or(|Reverse(entry)| entry.at > end) {
             self.now = self.now.max(end);
             return None;

@@ -41,8 +41,10 @@ pub(in crate::config) fn strays(policies: &[Policy], listeners: &[Listener], set
             let problem = socket.and_then(|socket| no_way(listeners, socket, row.transport, address));
             strays.extend(problem.map(|problem| format!("set {number}: {} is not probed: {problem}", row.uri)));
         }
-        let named = policy.probing_instead.iter().map(|(uri, _)| uri);
-        for uri in named.filter(|uri| rows().all(|row| row.uri != **uri)) {
+        let probed = policy.probing_instead.iter().map(|(uri, _)| uri);
+        let asked =
+            policy.agent_instead.iter().map(|(uri, _)| uri).filter(|uri| !probed.clone().any(|one| one == *uri));
+        for uri in probed.clone().chain(asked).filter(|uri| rows().all(|row| row.uri != **uri)) {
             strays.push(format!(
                 "set {number}: no row has the destination {uri} of a [[set.destination]]: mend or drop it"
             ));

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::edge::moment::Moment;
-use crate::engine::dispatch::{Observation, Standing, Witness};
+use crate::engine::Snapshot;
+use crate::engine::dispatch::{AgentView, Fitness, Observation, Standing, Wish, Witness};
+use crate::engine::event::Ending;
 use crate::engine::snapshot::{ClassView, DestinationView, SetView};
 
 /// All sets: `GET /sets`.
@@ -17,6 +19,25 @@ pub struct SetsReport {
     pub node: String,
     /// Every set that is configured or loaded, by number.
     pub sets: Vec<SetReport>,
+    /// The sessions of all of them, and of destinations that are no longer loaded.
+    pub sessions: NodeSessions,
+}
+
+/// The sessions of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSessions {
+    /// Live ones, pending ones included.
+    pub live: u64,
+    /// Those of them whose caller came by an address that this node does not hold now.
+    pub parked: u64,
+    /// Pings within sessions that were sent.
+    pub pings: u64,
+    /// Those that were answered 481 or 408, or not at all.
+    pub failed_pings: u64,
+    /// BYEs of the node's own that ended sessions.
+    pub byes: u64,
+    /// How sessions and calls have ended, without endings that have not been.
+    pub ended: BTreeMap<String, u64>,
 }
 
 /// One set: `GET /sets/{set}`.
@@ -71,6 +92,9 @@ pub struct DestinationReport {
     pub probed: bool,
     /// How much of its weight it gets now.
     pub share_percent: u32,
+    /// What its agent says; none: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentReport>,
     /// The penalty for flapping.
     pub penalty: u32,
     /// Live sessions, pending ones included.
@@ -104,6 +128,31 @@ pub struct ClassReport {
     pub max_sessions: Option<u32>,
 }
 
+/// What a destination's agent says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentReport {
+    /// Whether anything that it said holds; if not, the rest is as if it had said nothing.
+    pub speaks: bool,
+    /// How much of its weight it wants.
+    pub share_percent: u32,
+    /// How many sessions it wants; none: as many as its limits allow.
+    pub max_sessions: Option<u32>,
+    /// Why it wants no new session: `drain`, `maint`, `down`, `fail` or `stopped`; none: it takes them.
+    pub refuses: Option<String>,
+    /// What it said of that; "" if nothing.
+    pub reason: String,
+    /// The start of the last line that was understood; "" before the first.
+    pub line: String,
+    /// When that came.
+    pub at: Option<Moment>,
+    /// Answers that were understood.
+    pub answers: u64,
+    /// Questions without such an answer.
+    pub silences: u64,
+    /// Words that are none of an agent's.
+    pub unknown_words: u64,
+}
+
 /// An order with its giver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OrderReport {
@@ -117,6 +166,9 @@ pub struct OrderReport {
     pub reason: String,
     /// Until when a destination that drains should be empty.
     pub deadline: Option<Moment>,
+    /// Whether the sessions that it still has then are ended.
+    #[serde(default)]
+    pub then_end: bool,
 }
 
 /// Latencies of one witness.
@@ -173,6 +225,21 @@ pub struct ObservationReport {
     pub node: String,
 }
 
+impl NodeSessions {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let Snapshot { totals, sessions, parked, .. } = snapshot;
+        let ended = Ending::ALL.iter().zip(totals.ended).filter(|(_, count)| *count > 0);
+        NodeSessions {
+            live: *sessions as u64,
+            parked: *parked as u64,
+            pings: totals.pings,
+            failed_pings: totals.failed_pings,
+            byes: totals.byes,
+            ended: ended.map(|(ending, count)| (ending.name().to_owned(), count)).collect(),
+        }
+    }
+}
+
 impl SetReport {
     pub(super) fn of(set: &SetView) -> Self {
         SetReport {
@@ -190,7 +257,7 @@ impl SetReport {
 }
 
 impl DestinationReport {
-    fn of(one: &DestinationView) -> Self {
+    pub(super) fn of(one: &DestinationView) -> Self {
         let latencies = Witness::ALL.iter().zip(&one.latencies);
         let latency = |mean, count| LatencyReport { mean_ms: millis(mean), count };
         DestinationReport {
@@ -204,9 +271,10 @@ impl DestinationReport {
             since: Moment(one.since),
             why: one.why.to_string(),
             fit: one.fitness.is_fit(),
-            fitness: one.fitness.to_string(),
+            fitness: fitness(one),
             probed: one.probed,
             share_percent: one.share,
+            agent: one.agent.as_ref().map(AgentReport::of),
             penalty: one.penalty,
             sessions: one.sessions,
             sessions_peak: one.sessions_peak,
@@ -228,10 +296,41 @@ impl ClassReport {
     }
 }
 
+/// With the agent's reason, if it is the agent that says no.
+fn fitness(one: &DestinationView) -> String {
+    let wish = one.agent.as_ref().and_then(|agent| agent.wish.as_ref());
+    match (one.fitness, wish) {
+        (Fitness::Agent(_), Some(Wish { reason, .. })) if !reason.is_empty() => format!("{} ({reason})", one.fitness),
+        (fitness, _) => fitness.to_string(),
+    }
+}
+
+impl AgentReport {
+    fn of(agent: &AgentView) -> Self {
+        let AgentView { wish, line, at, answers, silences, unknown_words } = agent.clone();
+        let speaks = wish.is_some();
+        let wish = wish.unwrap_or_default();
+        AgentReport {
+            speaks,
+            share_percent: wish.share,
+            max_sessions: wish.sessions,
+            refuses: wish.refusal().map(|word| word.name().to_owned()),
+            reason: wish.reason,
+            line,
+            at: at.map(Moment),
+            answers,
+            silences,
+            unknown_words,
+        }
+    }
+}
+
 impl OrderReport {
     fn of(standing: &Standing) -> Self {
+        let then_end = standing.ends_sessions();
         let Standing { order, by, reason, at, deadline } = standing.clone();
-        OrderReport { order: order.name().to_owned(), by, at: Moment(at), reason, deadline: deadline.map(Moment) }
+        let deadline = deadline.map(|deadline| Moment(deadline.at));
+        OrderReport { order: order.name().to_owned(), by, at: Moment(at), reason, deadline, then_end }
     }
 }
 
@@ -270,6 +369,6 @@ impl ObservationReport {
 }
 
 /// To the microsecond.
-fn millis(time: Duration) -> f64 {
+pub(super) fn millis(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
 }

@@ -14,11 +14,11 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::time;
 
-use super::report::{DestinationStory, SetReport, SetsReport};
+use super::report::{DestinationStory, NodeSessions, SetReport, SetsReport};
 use super::{ANSWER, Given, NOT_FROM_PAGES, Node, Shared, error, is_from_a_page, is_json};
 use crate::edge::moment::Moment;
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{Order, SetId, Standing};
+use crate::engine::dispatch::{AtDeadline, Deadline, Order, SetId, Standing};
 use crate::engine::snapshot::SetView;
 
 /// The longest reason or name, in bytes.
@@ -36,7 +36,7 @@ pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
 
 /// An answer that is none: the status, and what to do.
 #[derive(Debug, PartialEq, Eq)]
-struct Refusal(StatusCode, String);
+pub(super) struct Refusal(pub(super) StatusCode, pub(super) String);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
@@ -47,7 +47,8 @@ impl IntoResponse for Refusal {
 async fn all<N: Node>(State(shared): State<Shared<N>>) -> Result<Response, Refusal> {
     let snapshot = in_time(shared.node.snapshot()).await?;
     let sets = snapshot.sets.iter().map(SetReport::of).collect();
-    Ok(Json(SetsReport { node: shared.node.name().to_owned(), sets }).into_response())
+    let sessions = NodeSessions::of(&snapshot);
+    Ok(Json(SetsReport { node: shared.node.name().to_owned(), sets, sessions }).into_response())
 }
 
 async fn one<N: Node>(State(shared): State<Shared<N>>, Path(set): Path<String>) -> Result<Response, Refusal> {
@@ -72,15 +73,8 @@ async fn order<N: Node>(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    if is_from_a_page(&headers) {
-        return Err(Refusal(StatusCode::FORBIDDEN, NOT_FROM_PAGES.to_owned()));
-    }
-    if !is_json(&headers) {
-        let remedy = "an order is JSON: say so, with Content-Type: application/json";
-        return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, remedy.to_owned()));
-    }
+    let body = body_of(&headers, body)?;
     let uri = uri_of(query)?;
-    let body = body.map_err(|fault| Refusal(fault.status(), fault.body_text()))?;
     let standing = read(&body, SystemTime::now()).map_err(|fault| Refusal(StatusCode::BAD_REQUEST, fault))?;
     let snapshot = in_time(shared.node.snapshot()).await?;
     let view = find(&snapshot, &set)?;
@@ -92,6 +86,18 @@ async fn order<N: Node>(
     let snapshot = in_time(shared.node.snapshot()).await?;
     let story = tell(&shared, &snapshot, &set, &uri).await?;
     Ok(Json(DestinationStory { unkept, ..story }).into_response())
+}
+
+/// The body of an order, if it is one that a program sends.
+pub(super) fn body_of(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
+    if is_from_a_page(headers) {
+        return Err(Refusal(StatusCode::FORBIDDEN, NOT_FROM_PAGES.to_owned()));
+    }
+    if !is_json(headers) {
+        let remedy = "an order is JSON: say so, with Content-Type: application/json";
+        return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, remedy.to_owned()));
+    }
+    body.map_err(|fault| Refusal(fault.status(), fault.body_text()))
 }
 
 /// In a task of its own, so that a client that hangs up does not leave it half done.
@@ -112,7 +118,7 @@ async fn tell<N: Node>(
     DestinationStory::of(shared.node.name(), view, uri, &history).ok_or_else(|| no_destination(view, uri))
 }
 
-async fn in_time<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T, Refusal> {
+pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T, Refusal> {
     let unavailable = |cause: String| Refusal(StatusCode::SERVICE_UNAVAILABLE, cause);
     match time::timeout(ANSWER, answer).await {
         Ok(answer) => answer.map_err(unavailable),
@@ -120,7 +126,7 @@ async fn in_time<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T
     }
 }
 
-fn find<'s>(snapshot: &'s Snapshot, set: &str) -> Result<&'s SetView, Refusal> {
+pub(super) fn find<'s>(snapshot: &'s Snapshot, set: &str) -> Result<&'s SetView, Refusal> {
     let number = set.parse().map(SetId);
     snapshot.sets.iter().find(|view| number == Ok(view.id)).ok_or_else(|| {
         let there = named(snapshot.sets.iter().map(|view| view.id.0.to_string()));
@@ -128,7 +134,7 @@ fn find<'s>(snapshot: &'s Snapshot, set: &str) -> Result<&'s SetView, Refusal> {
     })
 }
 
-fn no_destination(set: &SetView, uri: &str) -> Refusal {
+pub(super) fn no_destination(set: &SetView, uri: &str) -> Refusal {
     let there = named(set.destinations.iter().map(|one| one.uri.clone()));
     Refusal(StatusCode::NOT_FOUND, format!("set {} has no destination {uri}: it has {there}", set.id.0))
 }
@@ -166,29 +172,46 @@ struct Body {
     by: String,
     /// Until when one that drains should be empty.
     deadline: Option<Moment>,
+    /// Whether the sessions that it still has then are ended.
+    #[serde(default)]
+    then_end: bool,
 }
 
-fn read(body: &[u8], at: SystemTime) -> Result<Standing, String> {
-    let Body { order, reason, by, deadline } = serde_json::from_slice(body)
-        .map_err(|fault| format!(r#"{fault}: give {{"order": "drain", "reason": "new model", "by": "alice"}}"#))?;
-    let Some(order) = Order::from_name(&order) else {
-        return Err(format!("order is {order:?}: give ready, drain or maint"));
-    };
-    let text = |key: &str, text: &str, remedy: &str| match text.trim() {
+/// Who gives an order, and why; both in one line.
+pub(super) fn giver(by: &str, reason: &str) -> Result<(String, String), String> {
+    let reason = line("reason", reason, "say why, for those who will wonder")?;
+    Ok((line("by", by, "say who gives the order")?, reason))
+}
+
+/// One line of text of a body.
+pub(super) fn line(key: &str, text: &str, remedy: &str) -> Result<String, String> {
+    match text.trim() {
         "" => Err(format!("{key} is missing: {remedy}")),
         text if text.len() > LONGEST => Err(format!("{key} has {} bytes: give {LONGEST} at most", text.len())),
         text if text.contains(char::is_control) => Err(format!("{key} is {text:?}: give one line of plain text")),
         text => Ok(text.to_owned()),
+    }
+}
+
+fn read(body: &[u8], at: SystemTime) -> Result<Standing, String> {
+    let Body { order, reason, by, deadline, then_end } = serde_json::from_slice(body)
+        .map_err(|fault| format!(r#"{fault}: give {{"order": "drain", "reason": "new model", "by": "alice"}}"#))?;
+    let Some(order) = Order::from_name(&order) else {
+        return Err(format!("order is {order:?}: give ready, drain or maint"));
     };
-    let reason = text("reason", &reason, "say why, for those who will wonder")?;
-    let by = text("by", &by, "say who gives the order")?;
+    let (by, reason) = giver(&by, &reason)?;
     if by == "table" {
         return Err(r#"by is "table", as which the state column gives its orders: give a person's name"#.to_owned());
     }
     if deadline.is_some() && order != Order::Drain {
         return Err(format!("deadline is for drain: leave it out for {}", order.name()));
     }
-    Ok(Standing { order, by, reason, at, deadline: deadline.map(|deadline| deadline.0) })
+    if then_end && deadline.is_none() {
+        return Err("then_end is for a deadline: give both, or neither".to_owned());
+    }
+    let then = if then_end { AtDeadline::End } else { AtDeadline::Tell };
+    let deadline = deadline.map(|deadline| Deadline { at: deadline.0, then });
+    Ok(Standing { order, by, reason, at, deadline })
 }
 
 #[cfg(test)]
@@ -204,8 +227,11 @@ mod tests {
         let standing = Standing { order: Order::Drain, by, reason, at: AT, deadline: None };
         assert_eq!(read(body, AT), Ok(standing.clone()));
         let body = br#"{"order": "drain", "reason": "new model", "by": "alice", "deadline": "1970-01-01T00:10:00Z"}"#;
-        let deadline = Some(AT + std::time::Duration::from_secs(600));
-        assert_eq!(read(body, AT), Ok(Standing { deadline, ..standing }));
+        let at = AT + std::time::Duration::from_secs(600);
+        let deadline = |then| Some(Deadline { at, then });
+        assert_eq!(read(body, AT), Ok(Standing { deadline: deadline(AtDeadline::Tell), ..standing.clone() }));
+        let body = std::str::from_utf8(body).expect("text").replace('}', r#", "then_end": true}"#);
+        assert_eq!(read(body.as_bytes(), AT), Ok(Standing { deadline: deadline(AtDeadline::End), ..standing }));
     }
 
     #[test]
@@ -223,6 +249,7 @@ mod tests {
                 r#"{"order": "drain", "reason": "x", "by": "a", "deadline": "10m"}"#,
                 r#""10m" is no moment: give one as"#,
             ),
+            (r#"{"order": "drain", "reason": "x", "by": "a", "then_end": true}"#, "give both, or neither"),
             (r#"{"order": "ready", "reason": "x", "by": "a", "deadline": "2026-01-01T00:00:00Z"}"#, "is for drain"),
             (r#"{"order": "maint", "reason": "x", "by": "table"}"#, "a person's name"),
         ] {

@@ -1,7 +1,7 @@
 //! Metrics of destinations and sets.
 
 use super::{Kind, Row, Values, View};
-use crate::engine::dispatch::{Health, Meaning, Order, Witness};
+use crate::engine::dispatch::{AgentView, Health, Meaning, Order, Witness};
 use crate::engine::sip::{Host, Uri};
 use crate::engine::snapshot::{DestinationView, SetView};
 
@@ -105,10 +105,56 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "tandem_destination_share_ratio",
-        help: "How much of its weight the destination gets now: below 1 while it comes back slowly.",
+        help: "How much of its weight the destination gets now: less while it comes back slowly, or as its agent wants.",
         kind: Kind::Gauge,
         labels: DESTINATION,
         values: |view, values| each(view, values, |destination| f64::from(destination.share) / 100.0),
+    },
+    Row {
+        name: "tandem_destination_agent_share_ratio",
+        help: "How much of its weight the destination's agent wants; 1 while it says nothing, absent without an agent.",
+        kind: Kind::Gauge,
+        labels: DESTINATION,
+        values: |view, values| {
+            for (labels, agent) in agents(view) {
+                values.push((labels.into(), f64::from(agent.wish.as_ref().map_or(100, |wish| wish.share)) / 100.0));
+            }
+        },
+    },
+    Row {
+        name: "tandem_destination_agent_refuses",
+        help: "Whether the destination's agent wants no new session: drain, maint, down, fail or stopped.",
+        kind: Kind::Gauge,
+        labels: DESTINATION,
+        values: |view, values| {
+            for (labels, agent) in agents(view) {
+                let refuses = agent.wish.as_ref().is_some_and(|wish| wish.refusal().is_some());
+                values.push((labels.into(), f64::from(refuses)));
+            }
+        },
+    },
+    Row {
+        name: "tandem_agent_checks_total",
+        help: "Questions to the destination's agent by result: answered, or silent (no answer, or none of an agent's words).",
+        kind: Kind::Counter,
+        labels: &["set", "destination", "result"],
+        values: |view, values| {
+            for (labels, agent) in agents(view) {
+                values.push((and(&labels, "answered"), agent.answers as f64));
+                values.push((and(&labels, "silent"), agent.silences as f64));
+            }
+        },
+    },
+    Row {
+        name: "tandem_agent_unknown_words_total",
+        help: "Words of the destination's agent that are none of an agent's.",
+        kind: Kind::Counter,
+        labels: DESTINATION,
+        values: |view, values| {
+            for (labels, agent) in agents(view) {
+                values.push((labels.into(), agent.unknown_words as f64));
+            }
+        },
     },
     Row {
         name: "tandem_destination_weight",
@@ -212,6 +258,10 @@ fn destinations<'a>(view: &View<'a>) -> impl Iterator<Item = ([String; 2], &'a D
     view.snapshot.sets.iter().flat_map(|set| {
         set.destinations.iter().map(move |destination| ([number(set), named(destination)], destination))
     })
+}
+
+fn agents<'a>(view: &View<'a>) -> impl Iterator<Item = ([String; 2], &'a AgentView)> {
+    destinations(view).filter_map(|(labels, destination)| Some((labels, destination.agent.as_ref()?)))
 }
 
 /// The URI; one that holds a name is followed by the address, since each address of a name is a destination of its own.

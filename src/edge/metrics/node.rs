@@ -89,6 +89,30 @@ pub(super) const ROWS: &[Row] = &[
         values: |view, values| values.one(view.snapshot.transactions as f64),
     },
     Row {
+        name: "tandem_sessions_parked",
+        help: "Live sessions whose caller came by an address that this node does not hold now.",
+        kind: Kind::Gauge,
+        labels: &[],
+        values: |view, values| values.one(view.snapshot.parked as f64),
+    },
+    Row {
+        name: "tandem_session_pings_total",
+        help: "Pings within sessions by result: answered by an end that has the session, failed by 481, 408 or silence.",
+        kind: Kind::Counter,
+        labels: &["result"],
+        values: |view, values| {
+            values.push((vec!["answered".to_owned()], view.snapshot.totals.answered_pings as f64));
+            values.push((vec!["failed".to_owned()], view.snapshot.totals.failed_pings as f64));
+        },
+    },
+    Row {
+        name: "tandem_session_byes_total",
+        help: "BYEs of this node's own that ended sessions; a session that both ends are told of has two.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| values.one(view.snapshot.totals.byes as f64),
+    },
+    Row {
         name: "tandem_draining",
         help: "Whether the node is leaving and refuses new calls.",
         kind: Kind::Gauge,
@@ -145,7 +169,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "tandem_check_faults_total",
-        help: "Checks of destinations by TCP and HTTP that could not be made, for reasons of our own: no evidence.",
+        help: "Checks of destinations and agents by TCP and HTTP that could not be made, for reasons of our own: no evidence.",
         kind: Kind::Counter,
         labels: &[],
         values: |view, values| values.one(view.edge.check_faults as f64),

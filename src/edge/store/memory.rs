@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::file::{self, ReadFault};
 use super::snapshot::StoredState;
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{Kept, KeptPenalty, Order, RowState, SetId, Standing};
+use crate::engine::dispatch::{AtDeadline, Deadline, Kept, KeptPenalty, Order, RowState, SetId, Standing};
 use crate::engine::snapshot::DestinationView;
 
 /// The form that this version writes and reads.
@@ -127,7 +127,8 @@ impl Memory {
                 let given = || memory.orders.last().is_some_and(|one| (one.set, &one.uri) == (set.id, uri));
                 if standing.is_by_hand() && !given() {
                     let whole = |time| from_millis(millis(time));
-                    let (at, deadline) = (whole(standing.at), standing.deadline.map(whole));
+                    let deadline = standing.deadline.map(|deadline| Deadline { at: whole(deadline.at), ..deadline });
+                    let at = whole(standing.at);
                     let standing = Standing { at, deadline, ..standing.clone() };
                     memory.orders.push(GivenOrder { set: set.id, uri: uri.clone(), state: *state, standing });
                 }
@@ -241,6 +242,9 @@ struct StoredOrder {
     reason: String,
     at: u64,
     deadline: Option<u64>,
+    /// Not there in what earlier versions wrote.
+    #[serde(default)]
+    then_end: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -301,18 +305,21 @@ impl StoredOrder {
             by: by.clone(),
             reason: reason.clone(),
             at: millis(*at),
-            deadline: deadline.map(millis),
+            deadline: deadline.map(|deadline| millis(deadline.at)),
+            then_end: deadline.is_some_and(|deadline| deadline.then == AtDeadline::End),
         }
     }
 
     fn into_order(self) -> GivenOrder {
-        let StoredOrder { set, destination, state, order, by, reason, at, deadline } = self;
+        let StoredOrder { set, destination, state, order, by, reason, at, deadline, then_end } = self;
         let order = match order {
             StoredName::Ready => Order::Ready,
             StoredName::Drain => Order::Drain,
             StoredName::Maint => Order::Maint,
         };
-        let (at, deadline) = (from_millis(at), deadline.map(from_millis));
+        let then = if then_end { AtDeadline::End } else { AtDeadline::Tell };
+        let deadline = deadline.map(|at| Deadline { at: from_millis(at), then });
+        let at = from_millis(at);
         let standing = Standing { order, by, reason, at, deadline };
         GivenOrder { set: SetId(set), uri: destination, state: state.into_state(), standing }
     }
@@ -362,7 +369,7 @@ mod tests {
     }
 
     fn memory() -> Memory {
-        let order = |order, state, uri: &str| GivenOrder {
+        let order = |order, then, state, uri: &str| GivenOrder {
             set: SetId(19),
             uri: uri.to_owned(),
             state,
@@ -371,7 +378,7 @@ mod tests {
                 by: "ann".to_owned(),
                 reason: "a \"disk\" ü\n".to_owned(),
                 at: at(1),
-                deadline: (order == Order::Drain).then(|| at(9)),
+                deadline: (order == Order::Drain).then(|| Deadline { at: at(9), then }),
             },
         };
         let kept = [
@@ -383,9 +390,10 @@ mod tests {
         Memory {
             written: at(0),
             orders: vec![
-                order(Order::Drain, RowState::Active, "sip:a"),
-                order(Order::Maint, RowState::Probing, "sip:b"),
-                order(Order::Ready, RowState::Inactive, "sip:c"),
+                order(Order::Drain, AtDeadline::Tell, RowState::Active, "sip:a"),
+                order(Order::Maint, AtDeadline::Tell, RowState::Probing, "sip:b"),
+                order(Order::Ready, AtDeadline::Tell, RowState::Inactive, "sip:c"),
+                order(Order::Drain, AtDeadline::End, RowState::Active, "sip:d"),
             ],
             health: kept.map(|kept| health(kept, at(0))).into(),
         }

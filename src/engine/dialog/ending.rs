@@ -21,6 +21,8 @@ pub enum Ending {
     DestinationSilent,
     /// Its destination went down.
     DestinationDown,
+    /// Its destination was to be empty by now.
+    Drained,
     /// Nothing was heard of it for `limits.session_lifetime`.
     Quiet,
     /// The call had a final answer that is no 2xx.
@@ -37,7 +39,7 @@ pub enum Ending {
 
 impl Ending {
     /// Every ending, in the order of `as usize`.
-    pub const ALL: [Ending; 15] = [
+    pub const ALL: [Ending; 16] = [
         Ending::CallerBye,
         Ending::DestinationBye,
         Ending::Gone,
@@ -47,6 +49,7 @@ impl Ending {
         Ending::CallerSilent,
         Ending::DestinationSilent,
         Ending::DestinationDown,
+        Ending::Drained,
         Ending::Quiet,
         Ending::Rejected,
         Ending::Cancelled,
@@ -67,6 +70,7 @@ impl Ending {
             Ending::CallerSilent => "caller_silent",
             Ending::DestinationSilent => "destination_silent",
             Ending::DestinationDown => "destination_down",
+            Ending::Drained => "drain_deadline",
             Ending::Quiet => "quiet",
             Ending::Rejected => "rejected",
             Ending::Cancelled => "cancelled",

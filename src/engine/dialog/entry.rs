@@ -129,6 +129,8 @@ pub(crate) struct Dialog {
     ends: [End; 2],
     /// The listener that its caller came by, once it is set up.
     pub(super) home: Option<ListenerId>,
+    /// Who was the first to send BYE.
+    pub(super) hung_up: Option<Leg>,
     /// What its tries have come to.
     pub(super) codes: SmallVec<[u16; 4]>,
     pub(super) began: Instant,
@@ -157,6 +159,7 @@ impl Dialog {
             state: None,
             ends: [End::default(); 2],
             home: None,
+            hung_up: None,
             codes: SmallVec::new(),
             began: now,
             answered: None,
@@ -229,9 +232,15 @@ impl Dialog {
         self.seat
     }
 
-    /// What requests of ours within it are made of; none if it is not known, or of the dialog of another fork.
+    /// What requests of ours within it are made of; none if it is not known, or of a dialog of it that has ended.
     pub(crate) fn state(&self) -> Option<&DialogState> {
-        self.state.as_ref()
+        let lives = self.fork.is_some_and(|fork| self.forks.has(fork));
+        self.state.as_ref().filter(|_| lives)
+    }
+
+    /// Its Call-ID, if it was set up here.
+    pub(crate) fn call_id(&self) -> Option<&[u8]> {
+        self.state.as_ref().map(DialogState::call_id)
     }
 
     /// The way to an end.
@@ -259,14 +268,24 @@ impl Dialog {
         self.answered.filter(|_| !self.codes.is_empty())
     }
 
-    /// Whether it is set up, here or elsewhere.
-    pub(crate) fn is_confirmed(&self) -> bool {
-        self.stage == Stage::Confirmed
+    /// When something of it was heard last.
+    pub(crate) fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    /// Whether its INVITE waits for an answer here.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.stage == Stage::Pending
     }
 
     /// The listener that its caller came by; none if it is not set up, or was begun elsewhere.
     pub(crate) fn home(&self) -> Option<ListenerId> {
         self.home
+    }
+
+    /// Who was the first to send BYE, if anybody has.
+    pub(crate) fn hung_up(&self) -> Option<Leg> {
+        self.hung_up
     }
 
     /// Pings in a row that an end has not answered.

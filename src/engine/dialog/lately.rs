@@ -15,28 +15,27 @@ const LATELY: Duration = Duration::from_secs(32);
 pub(super) struct Lately {
     young: HashSet<u128, BuildHasherDefault<Hashed>>,
     old: HashSet<u128, BuildHasherDefault<Hashed>>,
+    /// When the young ones began to be gathered, and the old ones.
     turned: Instant,
+    turned_before: Instant,
 }
 
 impl Lately {
     /// One has ended.
     pub(super) fn insert(&mut self, key: u128, now: Instant) {
         if now.since(self.turned) >= LATELY {
-            std::mem::swap(&mut self.young, &mut self.old);
             // Its memory goes with it, since the next half minute may be a quieter one.
-            self.young = HashSet::default();
-            if now.since(self.turned) >= LATELY * 2 {
-                self.old = HashSet::default();
-            }
-            self.turned = now;
+            self.old = std::mem::take(&mut self.young);
+            self.turned_before = std::mem::replace(&mut self.turned, now);
         }
         self.young.insert(key);
     }
 
     /// Whether it has ended lately.
     pub(super) fn contains(&self, key: u128, now: Instant) -> bool {
-        let age = now.since(self.turned);
-        (age < LATELY * 2 && self.young.contains(&key)) || (age < LATELY && self.old.contains(&key))
+        let is_recent = |turned: Instant| now.since(turned) < LATELY * 2;
+        (is_recent(self.turned) && self.young.contains(&key))
+            || (is_recent(self.turned_before) && self.old.contains(&key))
     }
 }
 
@@ -55,5 +54,10 @@ mod tests {
             assert!(lately.contains(u128::from(end), at(end + 31)));
             assert!(!lately.contains(u128::from(end), at(end + 65)));
         }
+        // Long after, the next one turns it.
+        for end in [2000, 2001, 2063] {
+            lately.insert(u128::from(end), at(end));
+        }
+        assert!(lately.contains(2001, at(2001 + 32)) && !lately.contains(2001, at(2001 + 64)));
     }
 }

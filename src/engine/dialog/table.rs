@@ -235,9 +235,10 @@ impl Dialogs {
         }
     }
 
-    /// A further 2xx to its INVITE has passed, with another tag or sent again.
+    /// A further 2xx to its INVITE has passed, with another tag or sent again. What an adopted session's dialogs are is told by
+    /// requests inside them alone: this one may have ended before.
     pub(crate) fn fork(&mut self, id: DialogId, fork: Fork) {
-        if let Some(dialog) = self.dialogs.get_mut(id) {
+        if let Some(dialog) = self.dialogs.get_mut(id).filter(|dialog| dialog.fork.is_some()) {
             dialog.forks.begin(fork);
         }
     }
@@ -264,20 +265,28 @@ impl Dialogs {
         }
     }
 
-    /// One of its dialogs has ended. Whether that was the last one of a session: one that is pending is ended by its
+    /// An end has hung up one of its dialogs. Whether that was the last one of a session: one that is pending is ended by its
     /// INVITE's answer alone.
-    pub(crate) fn end_fork(&mut self, id: DialogId, fork: Fork) -> bool {
+    pub(crate) fn hang_up(&mut self, Found { id, leg, fork }: Found) -> bool {
         let Some(dialog) = self.dialogs.get_mut(id) else { return false };
+        dialog.hung_up = dialog.hung_up.or(Some(leg));
         let had = dialog.forks.has(fork);
         dialog.forks.end(fork);
-        if dialog.fork == Some(fork) && !dialog.forks.are_over() {
-            // What we know is of the one that has ended.
-            dialog.state = None;
-        }
         match dialog.stage {
             Stage::Pending => false,
             Stage::Adopted | Stage::Confirmed => had && dialog.forks.are_over(),
         }
+    }
+
+    /// An end does not know one of its dialogs, or answers no more. Whether that was the last one of a session: one that is
+    /// pending may be told of it yet, by a 2xx that its own requests have overtaken.
+    pub(crate) fn lose(&mut self, id: DialogId, fork: Fork) -> bool {
+        let Some(dialog) = self.dialogs.get_mut(id).filter(|dialog| dialog.stage != Stage::Pending) else {
+            return false;
+        };
+        let had = dialog.forks.has(fork);
+        dialog.forks.end(fork);
+        had && dialog.forks.are_over()
     }
 
     /// Takes a session out, whatever its state; none if it is out already.
@@ -291,7 +300,8 @@ impl Dialogs {
         if self.by_call_id.get(dialog.call_id) == Some(id) {
             self.by_call_id.remove(dialog.call_id);
         }
-        if dialog.stage == Stage::Confirmed {
+        // One that was adopted, and has failed to prove itself, may still do so.
+        if dialog.stage == Stage::Confirmed || dialog.hung_up.is_some() {
             self.lately.insert(dialog.key, now);
         }
         if let Some(home) = dialog.home {
@@ -349,14 +359,13 @@ impl Dialogs {
         }
     }
 
-    /// What a ping of a leg has come to; how many in a row have failed.
-    pub(crate) fn pinged(&mut self, id: DialogId, leg: Leg, alive: bool, now: Instant) -> u32 {
-        let Some(dialog) = self.dialogs.get_mut(id) else { return 0 };
-        match alive {
-            true => dialog.hear(leg, None, now),
-            false => dialog.miss(leg),
+    /// What a ping of a leg has come to.
+    pub(crate) fn pinged(&mut self, id: DialogId, leg: Leg, alive: bool, now: Instant) {
+        match self.dialogs.get_mut(id) {
+            Some(dialog) if alive => dialog.hear(leg, None, now),
+            Some(dialog) => dialog.miss(leg),
+            None => {}
         }
-        dialog.missed(leg)
     }
 
     /// Lets a session be due when something of it is, or in a while.
@@ -508,10 +517,10 @@ mod tests {
         let id = begin(&mut dialogs, 1, seat(to), at(0)).expect("room");
         dialogs.confirm(id, confirmed(&keys, "b"), &SessionPolicy::default(), at(1));
         dialogs.fork(id, Fork::of(&keys, b"c"));
-        assert!(!dialogs.end_fork(id, Fork::of(&keys, b"b")), "c goes on");
-        assert!(!dialogs.end_fork(id, Fork::of(&keys, b"b")), "its BYE comes twice");
+        assert!(!dialogs.lose(id, Fork::of(&keys, b"b")), "c goes on");
+        assert!(!dialogs.lose(id, Fork::of(&keys, b"b")), "its BYE comes twice");
         dialogs.fork(id, Fork::of(&keys, b"b"));
-        assert!(dialogs.end_fork(id, Fork::of(&keys, b"c")), "a repeated 2xx brings no dialog back");
+        assert!(dialogs.lose(id, Fork::of(&keys, b"c")), "a repeated 2xx brings no dialog back");
     }
 
     #[test]
@@ -519,8 +528,10 @@ mod tests {
         let (keys, to) = (keys(), destinations(1)[0]);
         let mut dialogs = Dialogs::new(10, LIFETIME);
         let id = begin(&mut dialogs, 1, seat(to), at(0)).expect("room");
-        assert!(!dialogs.end_fork(id, Fork::of(&keys, b"b")), "the INVITE's answer decides");
+        let found = Found { id, leg: Leg::Caller, fork: Fork::of(&keys, b"b") };
+        assert!(!dialogs.hang_up(found), "the INVITE's answer decides");
         assert!(!dialogs.confirm(id, confirmed(&keys, "b"), &SessionPolicy::default(), at(1)));
+        assert_eq!(dialogs.get(id).and_then(Dialog::hung_up), Some(Leg::Caller));
     }
 
     #[test]

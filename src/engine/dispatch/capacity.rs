@@ -132,24 +132,25 @@ pub(super) fn number(attrs: &str, name: &str) -> Option<u32> {
 impl Destination {
     /// Whether there is room for one more call.
     pub(super) fn has_room(&self, judgement: &Judgement, call: OneMore<'_>, now: Instant) -> bool {
-        if self.limits == Limits::default() && self.classes.is_empty() {
+        let limits = self.limits_now(now);
+        if limits == Limits::default() && self.classes.is_empty() {
             return true;
         }
         let share = self.condition.share(judgement, now);
-        self.limits_on(call).all(|(limit, sessions)| has_room(limit, sessions, share))
-            && self.pace.has_room(&self.limits, now)
+        self.limits_on(call, now).all(|(limit, sessions)| has_room(limit, sessions, share))
+            && self.pace.has_room(&limits, now)
     }
 
     /// How full the call would make it, by the limit that is nearest; 1 is full, none is without limit.
-    pub(super) fn fullness(&self, call: OneMore<'_>) -> Option<f64> {
+    pub(super) fn fullness(&self, call: OneMore<'_>, now: Instant) -> Option<f64> {
         let full = |(limit, sessions): (u32, u64)| (sessions as f64 + 1.0) / f64::from(limit.max(1));
-        self.limits_on(call).map(full).reduce(f64::max)
+        self.limits_on(call, now).map(full).reduce(f64::max)
     }
 
     /// Every limit of sessions that holds for the call, with the sessions that count for it.
-    fn limits_on<'c>(&'c self, call: OneMore<'c>) -> impl Iterator<Item = (u32, u64)> + 'c {
+    fn limits_on<'c>(&'c self, call: OneMore<'c>, now: Instant) -> impl Iterator<Item = (u32, u64)> + 'c {
         let OneMore { id, asked, load } = call;
-        let all = self.limits.sessions.map(|limit| (limit, load.sessions(id)));
+        let all = self.limits_now(now).sessions.map(|limit| (limit, load.sessions(id)));
         let classes = self.classes.iter().filter(move |class| class.resources.meets(asked));
         let of_class = move |class: &ClassLimit| Some((class.sessions?, load.sessions_of(id, class.resources)));
         all.into_iter().chain(classes.filter_map(of_class))
@@ -182,6 +183,11 @@ impl Pace {
             self.spent = self.spent_at(cps, now) + 1.0;
             self.at = now;
         }
+    }
+
+    /// New calls of this second; none if they are not limited.
+    pub(super) fn of_late(&self, limits: &Limits, now: Instant) -> Option<f64> {
+        limits.cps.map(|cps| self.spent_at(cps, now))
     }
 
     fn spent_at(&self, cps: u32, now: Instant) -> f64 {

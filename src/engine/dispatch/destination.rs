@@ -6,6 +6,7 @@ use std::sync::Arc;
 use slotmap::new_key_type;
 
 use super::Policy;
+use super::agent::{Heard, Wish};
 use super::capacity::{ClassLimit, Limits, OneMore, Pace};
 use super::fitness::Fitness;
 use super::health::{Condition, Health, Judgement, Meaning};
@@ -96,8 +97,10 @@ pub struct Destination {
     /// Whether the answers to its probes name that port, so that the next one will name another.
     pub(super) probes_name_port: bool,
     pub(crate) condition: Condition,
+    /// What its agent has said; none: it has none.
+    pub(crate) heard: Option<Box<Heard>>,
     pub(super) counts: Counts,
-    /// What it may be given.
+    /// What it may be given, whatever its agent wants.
     pub limits: Limits,
     /// The same by what calls ask for: one for each class that its set names.
     pub classes: Vec<ClassLimit>,
@@ -124,6 +127,7 @@ impl Destination {
             mrcp_port: None,
             probes_name_port: false,
             condition: Condition::new(Arc::clone(policy.probing_of(&row.uri)), now),
+            heard: policy.agent_of(&row.uri).map(|agent| Box::new(Heard::new(Arc::clone(agent)))),
             limits: policy.capacity.limits(&row.attrs),
             classes: policy.capacity.class_limits(&row.attrs),
             pace: Pace::default(),
@@ -153,6 +157,9 @@ impl Destination {
         }
         if !self.row.is_resolved() {
             return Fitness::Unresolved;
+        }
+        if let Some(word) = self.wish(now).and_then(Wish::refusal) {
+            return Fitness::Agent(word);
         }
         match self.condition.health_and_trial(judgement, now) {
             (Health::Unknown, true) => Fitness::OnTrial,

@@ -133,7 +133,7 @@ impl Dispatch {
                     PanicMode::Fail => false,
                 })
             }
-            Fitness::Ordered(_) | Fitness::Unresolved => false,
+            Fitness::Ordered(_) | Fitness::Unresolved | Fitness::Agent(_) => false,
         }
     }
 }

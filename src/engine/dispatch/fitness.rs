@@ -1,7 +1,9 @@
-//! May a new request go there? Nobody keeps the answer: it follows from the order, the address and the health each time.
+//! May a new request go there? Nobody keeps the answer: it follows from the order, the address, the agent's word and the
+//! health each time.
 
 use std::fmt;
 
+use super::agent::AgentWord;
 use super::health::Health;
 use super::order::Order;
 
@@ -14,6 +16,8 @@ pub enum Fitness {
     Ordered(Order),
     /// Its name has no address.
     Unresolved,
+    /// Its agent says no.
+    Agent(AgentWord),
     /// Its health says no.
     Unwell(Health),
     /// It has all the sessions, or all the calls of this second, that it may have.
@@ -35,6 +39,7 @@ impl fmt::Display for Fitness {
             Fitness::Fit => write!(f, "fit"),
             Fitness::Ordered(order) => write!(f, "unfit: order {}", order.name()),
             Fitness::Unresolved => write!(f, "unfit: no address"),
+            Fitness::Agent(word) => write!(f, "unfit: its agent says {}", word.name()),
             Fitness::Unwell(health) => write!(f, "unfit: {}", health.name()),
             Fitness::Full => write!(f, "unfit: at its limit"),
             Fitness::OnTrial => write!(f, "unfit: one call tries it"),

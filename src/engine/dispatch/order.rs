@@ -44,8 +44,27 @@ pub struct Standing {
     pub reason: String,
     /// When.
     pub at: SystemTime,
-    /// Until when a destination that drains should be empty; people are told when it is not.
-    pub deadline: Option<SystemTime>,
+    /// Until when a destination that drains should be empty.
+    pub deadline: Option<Deadline>,
+}
+
+/// Until when a destination that drains should be empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// The moment.
+    pub at: SystemTime,
+    /// What happens to the sessions that it still has then.
+    pub then: AtDeadline,
+}
+
+/// What happens to the sessions that a destination still has at its deadline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AtDeadline {
+    /// They go on, and people are told.
+    #[default]
+    Tell,
+    /// They are ended, by BYE to both ends.
+    End,
 }
 
 /// Who gives the orders of the `state` column.
@@ -62,9 +81,21 @@ impl Standing {
         *self == Standing { at: self.at, ..other.clone() }
     }
 
-    /// Whether it is the same order by the same for the same reason: a deadline is a date, and no news.
+    /// Whether it is the same order by the same for the same reason: a deadline is a date, and no news, but that sessions are
+    /// ended then is.
     pub(super) fn means_the_same(&self, other: &Standing) -> bool {
-        self.says_the_same(&Standing { deadline: self.deadline, ..other.clone() })
+        self.ends_sessions() == other.ends_sessions()
+            && self.says_the_same(&Standing { deadline: self.deadline, ..other.clone() })
+    }
+
+    /// Whether sessions are ended at its deadline.
+    pub fn ends_sessions(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline.then == AtDeadline::End)
+    }
+
+    /// Whether the sessions that are left now are to be ended.
+    pub(crate) fn ends_sessions_now(&self, now: SystemTime) -> bool {
+        self.ends_sessions() && self.deadline.is_some_and(|deadline| deadline.at <= now)
     }
 
     /// What the table's `state` column says.

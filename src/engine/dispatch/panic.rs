@@ -3,7 +3,8 @@
 use slotmap::SlotMap;
 
 use super::select::Candidate;
-use super::{Destination, DestinationId, Judgement, Order, Row, SetState};
+use super::{Destination, DestinationId, Judgement, Order, Row, SetState, Wish};
+use crate::engine::clock::Instant;
 
 /// When and how a set panics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,12 +49,14 @@ pub(super) fn check(
     destinations: &SlotMap<DestinationId, Destination>,
     fit: &mut Vec<Candidate>,
     full: usize,
+    now: Instant,
     has_room: impl Fn(&Judgement, DestinationId, &Destination) -> bool,
 ) {
     let SetState { policy, members, known_good, panicking, .. } = state;
     let in_service = |id: &DestinationId| {
         let found = destinations.get(*id)?;
-        (found.standing.order == Order::Ready && found.row.is_resolved()).then_some(found)
+        let wanted = found.standing.order == Order::Ready && found.wish(now).and_then(Wish::refusal).is_none();
+        (wanted && found.row.is_resolved()).then_some(found)
     };
     let all = members.iter().filter(|id| in_service(id).is_some()).count();
     *panicking = (fit.len() + full) * 100 < all * usize::from(policy.panic.threshold);

@@ -5,6 +5,8 @@ mod priority;
 mod random;
 mod round_robin;
 
+use std::fmt;
+
 use fastrand::Rng;
 
 use self::round_robin::RoundRobin;
@@ -105,8 +107,43 @@ impl Candidate {
     }
 }
 
+/// What an algorithm makes of a candidate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Score {
+    /// Round robin: the turns of this cycle that it has had, of those that it gets; not counted for one that has more than
+    /// half of all. The one that lags most is next.
+    Turns {
+        /// So many it has had.
+        had: Option<u64>,
+        /// So many it gets.
+        of: u64,
+        /// So many the cycle has.
+        cycle: u64,
+    },
+    /// By lot: its chance, in percent.
+    Chance(f64),
+    /// By priority: its number.
+    Priority(i32),
+    /// By load or latency: what it costs by its weight. The least is next.
+    Cost(f64),
+}
+
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Score::Turns { had: Some(had), of, cycle: _ } => write!(f, "had {had} of {of} turns"),
+            Score::Turns { had: None, of, cycle } => write!(f, "gets {of} of {cycle} turns"),
+            Score::Chance(percent) => write!(f, "chance {percent:.1}%"),
+            Score::Priority(priority) => write!(f, "priority {priority}"),
+            Score::Cost(cost) if cost.is_infinite() => write!(f, "weight 0"),
+            Score::Cost(cost) if *cost > 0.0 && *cost < 0.001 => write!(f, "cost {cost:.1e}"),
+            Score::Cost(cost) => write!(f, "cost {cost:.3}"),
+        }
+    }
+}
+
 /// All that the algorithms remember from one plan to the next, for one set and one kind of request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Turns {
     rng: Rng,
     round_robin: RoundRobin,
@@ -115,6 +152,22 @@ pub(super) struct Turns {
 impl Turns {
     pub(super) fn new(seed: u64) -> Self {
         Turns { rng: Rng::with_seed(seed), round_robin: RoundRobin::default() }
+    }
+
+    /// What the algorithm makes of each, in their order, before it steps.
+    pub(super) fn scores(&self, policy: &Policy, fit: &[Candidate]) -> Vec<Score> {
+        match policy.algorithm {
+            Algorithm::RoundRobin => {
+                let (turns, cycle) = self.round_robin.clone().turns(fit);
+                turns.into_iter().map(|(had, of)| Score::Turns { had, of, cycle }).collect()
+            }
+            Algorithm::Random => random::chances(fit).map(Score::Chance).collect(),
+            Algorithm::Priority => fit.iter().map(|one| Score::Priority(one.priority)).collect(),
+            Algorithm::LeastLoad => least_load::costs(fit, least_load::sessions).map(Score::Cost).collect(),
+            Algorithm::LeastLoadRelative => least_load::costs(fit, least_load::fullness).map(Score::Cost).collect(),
+            Algorithm::LeastLoadP2c => fit.iter().map(least_load::load_of_two).map(Score::Cost).collect(),
+            Algorithm::PeakEwma => least_load::costs(fit, least_load::time).map(Score::Cost).collect(),
+        }
     }
 
     /// Moves the fit destinations, which are in the table's order, into the plan, best first, until it is full.

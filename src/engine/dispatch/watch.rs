@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use thiserror::Error;
 
 use super::health::{Kept, Observation, Probing, Seen, Terms, Verdict};
-use super::{Destination, DestinationId, Dispatch, Health, LATE, Load, Order, SetId, Standing};
+use super::{Agent, Deadline, Destination, DestinationId, Dispatch, Health, LATE, Load, Order, SetId, Standing};
 use crate::engine::clock::{Instant, Now};
-use crate::engine::event::{Event, HealthChange, Output};
+use crate::engine::event::{AgentChange, Event, HealthChange, Output};
 
 /// How often those that drain are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -47,24 +47,36 @@ pub(super) struct Draining {
     pub(super) id: DestinationId,
     /// When people heard last how far it is.
     told: Option<Instant>,
-    /// Until when it should be empty.
-    deadline: Option<SystemTime>,
+    /// Until when it should be empty; none once people have heard that it was not.
+    deadline: Option<Deadline>,
 }
 
 impl Draining {
-    /// Tells how far it is; false once it is empty.
-    fn look(&mut self, found: &Destination, load: &dyn Load, now: Now, out: &mut Vec<Output>) -> bool {
+    /// Tells how far it is; false once it is empty. With that, the sessions that are left at its deadline are given up to who
+    /// ends them.
+    fn look(
+        &mut self,
+        found: &Destination,
+        load: &dyn Load,
+        now: Now,
+        overdue: &mut Vec<DestinationId>,
+        out: &mut Vec<Output>,
+    ) -> bool {
         let (set, uri, address) = (found.set, found.row.uri.clone(), found.row.address);
         let sessions = load.sessions(self.id);
         if sessions == 0 {
             out.push(Output::Event(Event::Drained { set, uri, address }));
             return false;
         }
-        let late = self.deadline.is_some_and(|deadline| deadline <= now.wall);
-        if late || self.told.is_none_or(|told| now.mono.since(told) >= PROGRESS) {
+        let late = self.deadline.filter(|deadline| deadline.at <= now.wall).map(|deadline| deadline.then);
+        if late.is_some() || self.told.is_none_or(|told| now.mono.since(told) >= PROGRESS) {
             self.told = Some(now.mono);
-            self.deadline = self.deadline.filter(|_| !late);
+            self.deadline = self.deadline.filter(|_| late.is_none());
             out.push(Output::Event(Event::Draining { set, uri, address, sessions, late }));
+            // Again each time: a call that was being set up then is a session now.
+            if found.standing.ends_sessions_now(now.wall) {
+                overdue.push(self.id);
+            }
         }
         true
     }
@@ -128,8 +140,14 @@ impl Dispatch {
             let change = HealthChange { set, uri, address, old, new, lasted, why, cause };
             out.push(Output::Event(Event::Health(Box::new(change))));
         }
+        if let Some((old, new)) = found.heard.as_mut().and_then(|heard| heard.turn(now.mono)) {
+            let Destination { set, row, .. } = found;
+            let (set, uri, address) = (*set, row.uri.clone(), row.address);
+            out.push(Output::Event(Event::Agent(Box::new(AgentChange { set, uri, address, old, new }))));
+        }
         // One entry of the wheel that is early enough serves; what it finds then is looked at anew.
-        if let Some(deadline) = found.condition.deadline(judgement, now.mono)
+        let heard = found.heard.as_ref().and_then(|heard| heard.deadline(now.mono));
+        if let Some(deadline) = found.condition.deadline(judgement, now.mono).into_iter().chain(heard).min()
             && found.condition.scheduled.is_none_or(|at| deadline < at)
         {
             found.condition.scheduled = Some(deadline);
@@ -169,6 +187,20 @@ impl Dispatch {
         if let Some(found) = self.destinations.get_mut(id) {
             found.condition.set_trial(began, None, now);
         }
+    }
+
+    /// The agent of a destination has been asked; none: no good answer came.
+    pub(crate) fn hear_agent(&mut self, id: DestinationId, body: Option<&[u8]>, now: Now, out: &mut Vec<Output>) {
+        let heard = self.destinations.get_mut(id).and_then(|found| found.heard.as_mut());
+        if let Some(heard) = heard {
+            heard.hear(body, now);
+            self.note(id, None, now, out);
+        }
+    }
+
+    /// Every destination with its agent.
+    pub(crate) fn agents(&self) -> impl Iterator<Item = (DestinationId, &Agent)> {
+        self.destinations.iter().filter_map(|(id, found)| Some((id, &*found.heard.as_ref()?.agent)))
     }
 
     /// Where the destination takes MRCP, as the SDP of its answer to a call says.
@@ -233,6 +265,16 @@ impl Dispatch {
         self.destinations.iter().filter(move |(_, found)| found.set == set && found.row.uri == uri).map(|(id, _)| id)
     }
 
+    /// The loaded destinations of a set, in the order of the table.
+    pub(crate) fn members_of(&self, set: SetId) -> &[DestinationId] {
+        self.sets.get(&set).map_or(&[], |state| &state.members)
+    }
+
+    /// Takes the next destination whose sessions an order ends now.
+    pub(crate) fn next_overdue(&mut self) -> Option<DestinationId> {
+        self.overdue.pop()
+    }
+
     /// Puts an order in place, whoever gave it. One that is not to take calls from now on is looked at until it is empty, one
     /// that is ready no longer.
     pub(super) fn set_standing(&mut self, id: DestinationId, standing: Standing) {
@@ -288,8 +330,10 @@ impl Dispatch {
         }
         if self.next_look.is_some_and(|at| at <= now.mono) {
             let mut draining = std::mem::take(&mut self.draining);
-            draining
-                .retain_mut(|one| self.destinations.get(one.id).is_some_and(|found| one.look(found, load, now, out)));
+            let Dispatch { destinations, overdue, .. } = self;
+            draining.retain_mut(|one| {
+                destinations.get(one.id).is_some_and(|found| one.look(found, load, now, overdue, out))
+            });
             self.draining = draining;
             self.next_look = (!self.draining.is_empty()).then(|| now.mono + LOOK);
         }
@@ -310,8 +354,10 @@ impl Dispatch {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
-    use crate::engine::dispatch::{Row, RowState, Set, Sets};
+    use crate::engine::dispatch::{AtDeadline, Row, RowState, Set, Sets};
     use crate::engine::flow::Transport;
     use crate::engine::sip::Resources;
 
@@ -367,7 +413,15 @@ mod tests {
 
     fn drain(seconds: u64, deadline: u64) -> Standing {
         let (by, reason) = ("alice".to_owned(), "new model".to_owned());
-        Standing { order: Order::Drain, by, reason, at: at(seconds).wall, deadline: Some(at(deadline).wall) }
+        let deadline = Some(Deadline { at: at(deadline).wall, then: AtDeadline::Tell });
+        Standing { order: Order::Drain, by, reason, at: at(seconds).wall, deadline }
+    }
+
+    /// The same by whom the fourth order is, with the end of all sessions.
+    fn ending(seconds: u64, deadline: u64) -> Standing {
+        let (by, reason) = ("bob".to_owned(), "fire".to_owned());
+        let deadline = Some(Deadline { at: at(deadline).wall, then: AtDeadline::End });
+        Standing { by, reason, deadline, ..drain(seconds, 0) }
     }
 
     #[test]
@@ -388,6 +442,8 @@ mod tests {
             drain(2, 90),
             Standing { by: "bob".to_owned(), ..drain(3, 90) },
             Standing { by: "bob".to_owned(), reason: "fire".to_owned(), ..drain(4, 90) },
+            ending(5, 90),
+            ending(6, 60),
         ];
         for standing in &orders {
             dispatch.order(SET, URI, standing, &One, &mut out).expect("it is loaded");
@@ -396,8 +452,8 @@ mod tests {
             Output::Event(Event::Ordered { old, standing, .. }) => Some((*old, standing.clone())),
             _ => None,
         });
-        let [first, _, third, fourth] = orders;
-        let news = [(Order::Ready, first), (Order::Drain, third), (Order::Drain, fourth)];
+        let [first, _, third, fourth, fifth, _] = orders;
+        let news = [(Order::Ready, first), (Order::Drain, third), (Order::Drain, fourth), (Order::Drain, fifth)];
         assert_eq!(told.collect::<Vec<_>>(), news);
     }
 
@@ -422,6 +478,24 @@ mod tests {
         dispatch.order(SET, URI, &drain(2, 5), &One, &mut out).expect("it is loaded");
         out.clear();
         dispatch.wake(&One, at(5), &mut out);
-        assert!(matches!(out[..], [Output::Event(Event::Draining { late: true, sessions: 1, .. })]), "{out:?}");
+        let late = Some(AtDeadline::Tell);
+        assert!(
+            matches!(out[..], [Output::Event(Event::Draining { late: told, sessions: 1, .. })] if told == late),
+            "{out:?}"
+        );
+        assert_eq!(dispatch.next_overdue(), None);
+    }
+
+    #[test]
+    fn sessions_are_given_up_from_the_deadline_on_if_the_order_says_so() {
+        let (mut dispatch, mut out) = (loaded(), Vec::new());
+        dispatch.order(SET, URI, &ending(1, 5), &One, &mut out).expect("it is loaded");
+        let id = dispatch.addresses_of(SET, URI).next();
+        let mut given_up = Vec::new();
+        for seconds in 1..=26 {
+            dispatch.wake(&One, at(seconds), &mut out);
+            given_up.extend(dispatch.next_overdue().map(|found| (seconds, Some(found))));
+        }
+        assert_eq!(given_up, [5, 15, 25].map(|seconds| (seconds, id)));
     }
 }

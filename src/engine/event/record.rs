@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use super::{Event, Output, text};
+use super::{Event, Output};
 use crate::engine::clock::Now;
 use crate::engine::dialog::{Dialog, Ending};
 use crate::engine::dispatch::{Dispatch, SetId};
+use crate::engine::sip::printable;
 
 /// What is written down of a call or session when it is over. Text of the caller's is shown with control characters escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Call-ID; "" for a session that another node began and whose messages never told it.
+    /// Call-ID; "" for a session that was never set up here and that time has ended, since nobody has kept it.
     pub call_id: String,
     /// The set.
     pub set: SetId,
@@ -44,7 +45,7 @@ pub(crate) fn write_down(
     let seat = dialog.seat();
     let lasted = now.mono.since(dialog.began());
     let record = Record {
-        call_id: text(dialog.state().map_or(call_id, |state| state.call_id())),
+        call_id: printable(dialog.call_id().unwrap_or(call_id)),
         set: seat.set,
         destination: dispatch.destination(seat.destination).map(|found| found.row.uri.clone()),
         address: Some(seat.address),

@@ -1,13 +1,13 @@
-//! Many sessions that are to end: those of a destination that went down, or that an operator wants to be rid of. A few at a
-//! time, so that neither callers nor we are flooded.
+//! Many sessions that are to end: those of a destination that went down, that was to be empty by now, or that an operator wants to
+//! be rid of. A few at a time, so that neither callers nor we are flooded.
 
 use std::time::Duration;
 
 use super::{Keeper, Scene};
 use crate::engine::clock::Instant;
-use crate::engine::dialog::{Ending, Leg};
-use crate::engine::dispatch::{DestinationId, Health, OnDown};
-use crate::engine::event::{Event, Output, Which};
+use crate::engine::dialog::{Dialog, Ending, Leg};
+use crate::engine::dispatch::{DestinationId, Health, NoSuchDestination, OnDown};
+use crate::engine::event::{EndOrder, Event, NotEnded, Output, Which};
 use crate::engine::sip::Keys;
 
 /// The shortest time from one step to the next.
@@ -23,13 +23,16 @@ pub(super) struct Eviction {
     /// So many of its list have not been looked at; they go from the last to the first, since another one takes the place of
     /// each that goes.
     left: usize,
+    /// Sessions that began later are none of them.
+    since: Instant,
     /// When the next step is due.
     pub(super) next: Instant,
 }
 
 impl Keeper {
-    /// Destinations have gone down: their sessions end, if their sets want it.
-    pub(crate) fn take_fallen(&mut self, scene: &mut Scene<'_>) {
+    /// Destinations have gone down: their sessions end, if their sets want it. Others were to be empty by now, and theirs end
+    /// since an order says so.
+    pub(crate) fn take_doomed(&mut self, scene: &mut Scene<'_>) {
         while let Some(destination) = scene.dispatch.next_fallen() {
             let set = scene.dispatch.destination(destination).map(|found| found.set);
             let on_down = set.map(|set| scene.dispatch.policy(set).session.on_down);
@@ -37,34 +40,49 @@ impl Keeper {
                 self.begin(scene, destination, Ending::DestinationDown);
             }
         }
+        while let Some(destination) = scene.dispatch.next_overdue() {
+            // What is under way goes on where it is.
+            if self.evictions.iter().all(|eviction| eviction.destination != destination) {
+                self.begin(scene, destination, Ending::Drained);
+            }
+        }
     }
 
     /// An operator ends sessions.
-    pub(crate) fn order_end(&mut self, scene: &mut Scene<'_>, keys: &Keys, which: Which<'_>) {
-        let sessions = match which {
-            Which::Call(call_id) => {
-                let found = scene.dialogs.find_call(keys, call_id.as_bytes());
-                let ours = |id: &_| scene.dialogs.get(*id).is_some_and(|it| it.is_confirmed() && self.owns(it));
-                let found = found.filter(ours);
-                found.into_iter().for_each(|id| self.end(scene, id, Ending::Operator, &Leg::BOTH));
-                usize::from(found.is_some())
-            }
+    pub(crate) fn order_end(&mut self, scene: &mut Scene<'_>, keys: &Keys, order: &EndOrder) {
+        let ended = match &order.which {
+            Which::Call(call_id) => self.end_call(scene, keys, call_id).map(|()| 1),
             Which::Destination { set, uri } => {
-                let all: Vec<_> = scene.dispatch.addresses_of(set, uri).collect();
-                all.into_iter().map(|destination| self.begin(scene, destination, Ending::Operator)).sum()
+                let all: Vec<_> = scene.dispatch.addresses_of(*set, uri).collect();
+                let begun = all.iter().map(|destination| self.begin(scene, *destination, Ending::Operator)).sum();
+                let unknown = || NoSuchDestination { set: *set, uri: uri.clone() }.into();
+                (!all.is_empty()).then_some(begun).ok_or_else(unknown)
             }
         };
-        scene.out.push(Output::Event(Event::EndOrdered { sessions: sessions as u64 }));
+        scene.out.push(Output::Event(Event::EndOrdered { order: order.clone(), ended }));
+    }
+
+    fn end_call(&mut self, scene: &mut Scene<'_>, keys: &Keys, call_id: &str) -> Result<(), NotEnded> {
+        let found = scene.dialogs.find_call(keys, call_id.as_bytes());
+        let Some((id, dialog)) = found.and_then(|id| Some((id, scene.dialogs.get(id)?))) else {
+            return Err(NotEnded::NoSuchCall(call_id.to_owned()));
+        };
+        if let Some(why) = self.not_ours(dialog) {
+            return Err(NotEnded::NotOurs { call_id: call_id.to_owned(), why });
+        }
+        self.end(scene, id, Ending::Operator, &Leg::BOTH);
+        Ok(())
     }
 
     /// Begins with the sessions of a destination; how many it has.
-    fn begin(&mut self, scene: &Scene<'_>, destination: DestinationId, ending: Ending) -> usize {
+    fn begin(&mut self, scene: &Scene<'_>, destination: DestinationId, ending: Ending) -> u64 {
         let left = scene.dialogs.of_destination(destination).len();
         self.evictions.retain(|eviction| eviction.destination != destination);
         if left > 0 {
-            self.evictions.push(Eviction { destination, ending, left, next: scene.now.mono });
+            let now = scene.now.mono;
+            self.evictions.push(Eviction { destination, ending, left, since: now, next: now });
         }
-        left
+        left as u64
     }
 
     pub(super) fn evict(&mut self, scene: &mut Scene<'_>) {
@@ -78,10 +96,15 @@ impl Keeper {
 
     /// Ends a few of them; whether there are more.
     fn step(&mut self, scene: &mut Scene<'_>, eviction: &mut Eviction) -> bool {
-        let Eviction { destination, ending, .. } = *eviction;
+        let Eviction { destination, ending, since, .. } = *eviction;
         let Some(found) = scene.dispatch.destination(destination) else { return false };
-        // It has come back: the sessions that are left may go on.
-        if ending == Ending::DestinationDown && found.condition.told != Health::Down {
+        let still = match ending {
+            Ending::DestinationDown => found.condition.told == Health::Down,
+            Ending::Drained => found.standing.ends_sessions_now(scene.now.wall),
+            _ => true,
+        };
+        // It has come back, or has more time: the sessions that are left may go on.
+        if !still {
             return false;
         }
         let rate = scene.dispatch.policy(found.set).session.bye_rate.max(1);
@@ -98,7 +121,8 @@ impl Keeper {
             }
             eviction.left -= 1;
             let id = all[eviction.left];
-            if scene.dialogs.get(id).is_some_and(|dialog| dialog.is_confirmed() && self.owns(dialog)) {
+            let meant = |dialog: &Dialog| dialog.began() <= since && self.owns(dialog);
+            if scene.dialogs.get(id).is_some_and(meant) {
                 self.end(scene, id, ending, tell);
                 ended += 1;
             }

@@ -43,6 +43,7 @@ pub(super) fn bye(dialog: &Dialog, leg: Leg, ending: Ending) -> Option<Request<'
         Ending::CallerSilent => "SIP;cause=408;text=\"Caller does not answer\"",
         Ending::DestinationSilent => "SIP;cause=408;text=\"Destination does not answer\"",
         Ending::DestinationDown => "SIP;cause=503;text=\"Destination is down\"",
+        Ending::Drained => "SIP;cause=503;text=\"Destination is drained\"",
         Ending::Operator => "SIP;cause=480;text=\"Ended by an operator\"",
         // Nobody is told of these.
         Ending::CallerBye

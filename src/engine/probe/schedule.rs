@@ -9,7 +9,7 @@ use crate::engine::clock::Instant;
 use crate::engine::dispatch::{Check, Condition, Level, Probing};
 
 /// First probes leave so far apart, as long as that is sooner than their regular places.
-const FIRST: Duration = Duration::from_millis(10);
+pub(super) const FIRST: Duration = Duration::from_millis(10);
 /// The part of the interval that lies between two in a row: the golden section leaves no two places close, however many
 /// there are.
 const GOLDEN: f64 = 0.618_033_988_749_895;
@@ -29,9 +29,8 @@ struct Place {
 impl Schedule {
     /// The places of the destination that is the `nth` of all.
     pub(super) fn new(probing: &Probing, nth: u64, now: Instant) -> Self {
-        let place = |number: usize| (nth as f64 * GOLDEN + number as f64 * GOLDEN / 2.0).fract();
         let checks = probing.checks.iter().enumerate();
-        let at = |(number, check): (usize, &Check)| now + check.interval.mul_f64(place(number));
+        let at = |(number, check): (usize, &Check)| now + check.interval.mul_f64(place(nth, number));
         Schedule(checks.map(|check| Place { at: at(check), early: false }).collect())
     }
 
@@ -96,6 +95,11 @@ fn interval(what: &Check, condition: &Condition, check: usize) -> Duration {
         Some(count) if count.level == Level::Down => what.down_interval,
         Some(_) | None => what.interval,
     }
+}
+
+/// Where in its interval the check of that number is, of the destination that is the `nth` of all.
+pub(super) fn place(nth: u64, number: usize) -> f64 {
+    (nth as f64 * GOLDEN + number as f64 * GOLDEN / 2.0).fract()
 }
 
 /// With its jitter: the shortest if `chance` is 0, the longest if it is 1.

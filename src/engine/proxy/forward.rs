@@ -42,11 +42,7 @@ pub(crate) struct RecordRoute<'c> {
 pub(crate) fn forward(request: &Message<'_>, routed: &Routed<'_>, peer: SocketAddr, copy: &Copy<'_>) -> Bytes {
     let mut splice = Splice::new(request.bytes());
     let strict = strict_next_hop(routed);
-    let uri = match strict {
-        // Section 16.6 item 6: the strict router's URI leads, ours goes to the end of the route.
-        Some(next) => next,
-        None => copy.uri.unwrap_or(routed.uri),
-    };
+    let uri = leaving_uri(routed, copy.uri);
     if uri != request.request_uri() {
         splice.replace(request.request_uri(), |text| text.extend_from_slice(uri));
     }
@@ -105,6 +101,12 @@ pub(crate) fn forward(request: &Message<'_>, routed: &Routed<'_>, peer: SocketAd
         splice.insert_after(last_route.unwrap_or(top), line);
     }
     splice.finish()
+}
+
+/// The Request-URI that a request leaves with; `chosen`: the one that is written for a destination.
+pub(crate) fn leaving_uri<'a>(routed: &Routed<'a>, chosen: Option<&'a [u8]>) -> &'a [u8] {
+    // Section 16.6 item 6: the strict router's URI leads, ours goes to the end of the route.
+    strict_next_hop(routed).or(chosen).unwrap_or(routed.uri)
 }
 
 /// The next hop's URI if it is a strict router's.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::names::{Detour, Errand};
 use super::session::Session;
 use super::validate::Refusal;
-use super::{Incoming, Proxy, World};
+use super::{Incoming, Proxy, View, World};
 use crate::engine::dialog::{DialogId, FarEnd, Found, Leg, Seat};
 use crate::engine::dispatch::SetId;
 use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
@@ -13,8 +13,8 @@ use crate::engine::sip::{Address, Cookie, Host, Keys, Message, Method, Uri};
 use crate::engine::transaction::{Key, ServerId};
 
 /// Where a request inside a dialog goes, and what it belongs to.
-struct Way {
-    flow: Flow,
+pub(super) struct Way {
+    pub(super) flow: Flow,
     dialog: Dialog,
 }
 
@@ -33,7 +33,7 @@ enum Dialog {
 impl Proxy {
     /// One request with a To-tag, other than ACK.
     pub(super) fn inside_dialog(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, key: Key) {
-        match self.find_way(world, incoming) {
+        match self.find_way(world.view(), incoming) {
             Ok(way) => {
                 let server = self.open(world, incoming, key);
                 self.send_inside(world, incoming, server, way);
@@ -50,7 +50,7 @@ impl Proxy {
         incoming: &Incoming<'_, '_>,
         server: ServerId,
     ) -> Result<(), Detour> {
-        let way = self.find_way(world, incoming)?;
+        let way = self.find_way(world.view(), incoming)?;
         self.send_inside(world, incoming, server, way);
         Ok(())
     }
@@ -63,7 +63,7 @@ impl Proxy {
             Dialog::Known(found) => {
                 world.dialogs.hear(found.id, found.leg, message.cseq(), world.now.mono);
                 if bye {
-                    self.hung_up(world, found);
+                    self.hung_up(world, found, message);
                 }
                 Some(Session::Inside(found))
             }
@@ -78,7 +78,7 @@ impl Proxy {
 
     /// Forwards an ACK to a 2xx; false if it belongs to no call that we may relay for.
     pub(super) fn forward_ack(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>) -> bool {
-        match self.find_way(world, incoming) {
+        match self.find_way(world.view(), incoming) {
             Ok(Way { flow, dialog }) => {
                 self.send_stateless(world, incoming, flow);
                 // One that comes after the BYE must not bring the session back.
@@ -96,7 +96,8 @@ impl Proxy {
         }
     }
 
-    fn find_way(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>) -> Result<Way, Detour> {
+    /// Where it goes, if it may.
+    pub(super) fn find_way(&self, world: View<'_>, incoming: &Incoming<'_, '_>) -> Result<Way, Detour> {
         let found = world.dialogs.find(world.keys, incoming.message);
         let (dialog, leg, seat) = match (found, incoming.routed.cookie) {
             // The session of a try that another one has won over: it is not the one in the table.
@@ -230,7 +231,7 @@ impl Proxy {
 }
 
 /// Where a cookie says that the session is; none if that destination is no longer loaded.
-fn seat(world: &World<'_>, cookie: &Cookie) -> Option<Seat> {
+fn seat(world: View<'_>, cookie: &Cookie) -> Option<Seat> {
     let destination = world.dispatch.find(SetId(cookie.set), cookie.destination)?;
     let row = &world.dispatch.destination(destination)?.row;
     let Cookie { set, destination: key, resources, .. } = *cookie;
@@ -239,7 +240,7 @@ fn seat(world: &World<'_>, cookie: &Cookie) -> Option<Seat> {
 }
 
 /// Whether a cookie names another destination than the one where the session is.
-fn is_elsewhere(world: &World<'_>, dialog: DialogId, cookie: &Cookie) -> bool {
+fn is_elsewhere(world: View<'_>, dialog: DialogId, cookie: &Cookie) -> bool {
     world.dialogs.seat(dialog).and_then(|here| here.key).is_some_and(|key| key != cookie.destination)
 }
 

@@ -2,6 +2,7 @@
 //! there at all has been decided before, so that nobody makes us ask DNS who may not make us send.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -42,6 +43,14 @@ pub(super) struct Name {
     host: String,
     port: Option<u16>,
     transport: Transport,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Name { host, port, transport } = self;
+        let port = port.map_or_else(String::new, |port| format!(":{port}"));
+        write!(f, "{host}{port} ({})", transport.name())
+    }
 }
 
 /// What a parked request is about.
@@ -100,7 +109,8 @@ impl Parking {
         self.lookups.first_key_value().map(|(_, lookup)| lookup.deadline)
     }
 
-    fn has_room(&self) -> bool {
+    /// Whether one more request may wait.
+    pub(super) fn has_room(&self) -> bool {
         self.waiting.len() + self.idle < MOST_PARKED
     }
 
@@ -207,7 +217,7 @@ impl Proxy {
         let Incoming { flow, message, .. } = *incoming;
         let ack = message.method() == Method::Ack;
         if !self.parking.has_room() {
-            let refusal = Refusal::new(500, "Too Many Names Looked Up");
+            let refusal = too_many_names();
             return if ack {
                 world.drop(DropCause::StrayAck, flow)
             } else {
@@ -287,6 +297,11 @@ impl Proxy {
             None => world.drop(DropCause::StrayAck, parked.flow),
         }
     }
+}
+
+/// What a request is told that may not wait.
+pub(super) fn too_many_names() -> Refusal {
+    Refusal::new(500, "Too Many Names Looked Up")
 }
 
 fn parsed(request: &Bytes) -> Message<'_> {

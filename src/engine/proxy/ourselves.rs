@@ -50,6 +50,16 @@ impl Ourselves {
         &self.listeners[usize::from(id.0)]
     }
 
+    /// The first listener; none without any.
+    pub(crate) fn first(&self) -> Option<&Listener> {
+        self.listeners.first()
+    }
+
+    /// The listener of an id that may be anything.
+    pub(crate) fn get(&self, id: ListenerId) -> Option<&Listener> {
+        self.listeners.get(usize::from(id.0))
+    }
+
     /// The listener that a URI names by host and port, of the URI's transport if there is one.
     pub(crate) fn named_by(&self, uri: &Uri<'_>) -> Option<ListenerId> {
         let transport = uri.transport()?;

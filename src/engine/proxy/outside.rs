@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::names::{Detour, Errand, Name};
 use super::validate::Refusal;
 use super::{Incoming, Proxy, World, retry_after};
-use crate::engine::dispatch::{DestinationId, Plan, Planned, Turn};
-use crate::engine::event::{Call, Drain, Ending, Event, Output, text};
+use crate::engine::dispatch::{DestinationId, Plan, Planned, SetId, Turn};
+use crate::engine::event::{Call, Drain, Ending, Event, Output};
 use crate::engine::flow::Flow;
 use crate::engine::route::{Action, RequestView, Rule, Target};
-use crate::engine::sip::{Message, Method, Reply, Resources, Uri, media_lines};
+use crate::engine::sip::{Message, Method, Reply, Resources, Uri, media_lines, printable};
 use crate::engine::transaction::{Key, ServerId};
 
 /// What an OPTIONS to ourselves is told (section 11.2).
@@ -21,9 +21,14 @@ const CAPABILITIES: &[u8] =
 const MOST_OVERFLOWS: usize = 4;
 
 /// What becomes of a request, once the rules have been asked.
-enum Decision {
-    /// It goes to the first of these destinations, for these resources.
-    Send(Arc<Target>, Resources, Plan),
+#[derive(Debug)]
+pub(super) enum Decision {
+    /// It goes to the first of these destinations.
+    Send(Arc<Target>, Plan),
+    /// Nobody of that set has room for it.
+    Full(SetId),
+    /// Nobody of that set is fit.
+    Empty(SetId),
     /// It goes where its route says.
     Relay(Flow),
     /// It goes where its route says, once that name has been looked up.
@@ -37,17 +42,78 @@ enum Decision {
 impl Proxy {
     /// One request without To-tag.
     pub(super) fn outside_dialog(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, key: Key) {
-        if self.drain == Drain::Refusing {
-            return self.refuse(world, incoming.flow, incoming.message, &leaving());
+        if let Some(refusal) = self.refuses_new() {
+            return self.refuse(world, incoming.flow, incoming.message, &refusal);
         }
         // The rules are in use while contexts change.
         let route = Arc::clone(&self.route);
-        let rule = route.choose(&RequestView {
-            message: incoming.message,
-            source: incoming.flow.peer,
-            listener: incoming.flow.listener,
+        let rule = route.choose(&asked(incoming));
+        let (turn, resources) = (Turn::of(incoming.message.method()), resources(incoming, rule));
+        let decision = self.decide(incoming, rule, |set, plan| {
+            let planned = world.dispatch.plan(set, turn, resources, world.dialogs, world.now.mono, plan);
+            (planned, world.dispatch.policy(set).capacity.overflow)
         });
-        let decision = match self.decide(world, incoming, rule, &route.unroutable) {
+        if self.call_events && incoming.message.method() == Method::Invite {
+            let first = match &decision {
+                Decision::Send(_, plan) => plan.first(),
+                Decision::Full(_)
+                | Decision::Empty(_)
+                | Decision::Relay(_)
+                | Decision::LookUp(_)
+                | Decision::Answer(_)
+                | Decision::Refuse(_) => None,
+            };
+            let call = describe(world, incoming, rule, first);
+            world.out.push(Output::Event(Event::Call(Box::new(call))));
+        }
+        match decision {
+            Decision::Send(target, plan) => {
+                let server = self.open(world, incoming, key);
+                self.search(world, incoming, server, &target, resources, plan);
+            }
+            Decision::Relay(flow) => {
+                let server = self.open(world, incoming, key);
+                self.begin(world, incoming, server, flow, None);
+            }
+            Decision::LookUp(name) => self.park(world, incoming, key, &name, Errand::Relay),
+            Decision::Full(set) => {
+                world.dispatch.note_full(set);
+                self.not_begun(world, incoming.message, set, Ending::Full);
+                let reply = world.dispatch.policy(set).capacity.busy_reply.clone();
+                self.answer_new(world, incoming, key, &reply);
+            }
+            Decision::Empty(set) => {
+                world.dispatch.note_empty(set);
+                self.not_begun(world, incoming.message, set, Ending::Empty);
+                let call_id = printable(incoming.message.call_id());
+                world.out.push(Output::Event(Event::SetEmpty { set, call_id }));
+                let reply = world.dispatch.policy(set).empty_reply.clone();
+                self.answer_new(world, incoming, key, &reply);
+            }
+            Decision::Answer(reply) => self.answer_new(world, incoming, key, &reply),
+            Decision::Refuse(refusal) => self.refuse(world, incoming.flow, incoming.message, &refusal),
+        }
+    }
+
+    fn answer_new(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, key: Key, reply: &Reply) {
+        let server = self.open(world, incoming, key);
+        self.reply(world, server, incoming.message, incoming.flow, reply);
+    }
+
+    /// What a request outside a dialog is told before any rule is asked.
+    pub(super) fn refuses_new(&self) -> Option<Refusal> {
+        (self.drain == Drain::Refusing).then(leaving)
+    }
+
+    /// What becomes of a request outside a dialog that this rule is the first to match. `plan` asks a set, and tells which
+    /// one takes what it does not.
+    pub(super) fn decide(
+        &self,
+        incoming: &Incoming<'_, '_>,
+        rule: Option<&Rule>,
+        plan: impl FnMut(SetId, &mut Plan) -> (Planned, Option<SetId>),
+    ) -> Decision {
+        match self.follow(incoming, rule, plan) {
             // Validation has let an OPTIONS to ourselves pass; what goes on has no hop left (section 16.3 item 3).
             Decision::Send(..) | Decision::Relay(_) | Decision::LookUp(_)
                 if incoming.message.max_forwards() == Some(0) =>
@@ -55,88 +121,28 @@ impl Proxy {
                 Decision::Refuse(Refusal::new(483, "Too Many Hops"))
             }
             decision => decision,
-        };
-        if self.call_events && incoming.message.method() == Method::Invite {
-            let first = match &decision {
-                Decision::Send(_, _, plan) => plan.first(),
-                Decision::Relay(_) | Decision::LookUp(_) | Decision::Answer(_) | Decision::Refuse(_) => None,
-            };
-            let call = describe(world, incoming, rule, first);
-            world.out.push(Output::Event(Event::Call(Box::new(call))));
-        }
-        match decision {
-            Decision::Send(target, asked, plan) => {
-                let server = self.open(world, incoming, key);
-                self.search(world, incoming, server, &target, asked, plan);
-            }
-            Decision::Relay(flow) => {
-                let server = self.open(world, incoming, key);
-                self.begin(world, incoming, server, flow, None);
-            }
-            Decision::LookUp(name) => self.park(world, incoming, key, &name, Errand::Relay),
-            Decision::Answer(reply) => {
-                let server = self.open(world, incoming, key);
-                self.reply(world, server, incoming.message, incoming.flow, &reply);
-            }
-            Decision::Refuse(refusal) => self.refuse(world, incoming.flow, incoming.message, &refusal),
         }
     }
 
-    fn decide(
+    fn follow(
         &self,
-        world: &mut World<'_>,
         incoming: &Incoming<'_, '_>,
         rule: Option<&Rule>,
-        unroutable: &Reply,
+        plan: impl FnMut(SetId, &mut Plan) -> (Planned, Option<SetId>),
     ) -> Decision {
         match rule.map(|rule| &rule.action) {
-            Some(Action::Set(target)) => self.plan(world, incoming, target),
+            // A route beyond us would lead past the set, to wherever the caller likes.
+            Some(Action::Set(_)) if incoming.routed.next.is_some() => {
+                Decision::Refuse(Refusal::new(403, "Route Not Allowed"))
+            }
+            Some(Action::Set(target)) => through_sets(target, plan),
             Some(Action::Reply(reply)) => Decision::Refuse(reply.into()),
             Some(Action::Relay) => self.relay(incoming),
             None if self.is_for_us(incoming) && incoming.message.method() == Method::Options => {
                 Decision::Refuse(self.own_options())
             }
-            None => Decision::Refuse(unroutable.into()),
+            None => Decision::Refuse((&self.route.unroutable).into()),
         }
-    }
-
-    fn plan(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, target: &Arc<Target>) -> Decision {
-        // A route beyond us would lead past the set, to wherever the caller likes.
-        if incoming.routed.next.is_some() {
-            return Decision::Refuse(Refusal::new(403, "Route Not Allowed"));
-        }
-        let turn = Turn::of(incoming.message.method());
-        let asked = match turn {
-            Turn::Session => Resources::offered(incoming.message.body()),
-            Turn::Other => Resources::NONE,
-        };
-        let mut target = Arc::clone(target);
-        let mut plan = Plan::default();
-        let mut overflows = 0;
-        loop {
-            let planned = world.dispatch.plan(target.set, turn, asked, world.dialogs, world.now.mono, &mut plan);
-            let capacity = &world.dispatch.policy(target.set).capacity;
-            match (planned, capacity.overflow) {
-                (Planned::Somebody, _) => return Decision::Send(target, asked, plan),
-                // A chain of sets may be a ring.
-                (Planned::Full | Planned::Empty, Some(next)) if overflows < MOST_OVERFLOWS => {
-                    overflows += 1;
-                    target = Arc::new(Target { set: next, ..Target::clone(&target) });
-                }
-                (Planned::Full, _) => {
-                    let reply = capacity.busy_reply.clone();
-                    world.dispatch.note_full(target.set);
-                    self.not_begun(world, incoming.message, target.set, Ending::Full);
-                    return Decision::Answer(reply);
-                }
-                (Planned::Empty, _) => break,
-            }
-        }
-        world.dispatch.note_empty(target.set);
-        self.not_begun(world, incoming.message, target.set, Ending::Empty);
-        let call_id = text(incoming.message.call_id());
-        world.out.push(Output::Event(Event::SetEmpty { set: target.set, call_id }));
-        Decision::Answer(world.dispatch.policy(target.set).empty_reply.clone())
     }
 
     /// A trusted request goes by its own route; never back to us.
@@ -170,7 +176,7 @@ impl Proxy {
         Ok(())
     }
 
-    fn is_for_us(&self, incoming: &Incoming<'_, '_>) -> bool {
+    pub(super) fn is_for_us(&self, incoming: &Incoming<'_, '_>) -> bool {
         incoming.routed.next.is_none()
             && Uri::parse(incoming.routed.uri).is_ok_and(|uri| self.us.named_by(&uri).is_some())
     }
@@ -180,6 +186,43 @@ impl Proxy {
             Drain::No => Refusal { headers: CAPABILITIES.to_vec(), ..Refusal::new(200, "OK") },
             Drain::Leaving | Drain::Refusing => leaving(),
         }
+    }
+}
+
+/// What the rules look at.
+pub(super) fn asked<'a, 'b>(incoming: &Incoming<'a, 'b>) -> RequestView<'a, 'b> {
+    let Flow { peer, listener, .. } = incoming.flow;
+    RequestView { message: incoming.message, source: peer, listener }
+}
+
+/// Plans the set, and those that it overflows to, until one has somebody.
+fn through_sets(
+    target: &Arc<Target>,
+    mut plan_set: impl FnMut(SetId, &mut Plan) -> (Planned, Option<SetId>),
+) -> Decision {
+    let mut target = Arc::clone(target);
+    let mut plan = Plan::default();
+    let mut asked = 0;
+    loop {
+        match plan_set(target.set, &mut plan) {
+            (Planned::Somebody, _) => return Decision::Send(target, plan),
+            // A chain of sets may be a ring.
+            (Planned::Full | Planned::Empty, Some(next)) if asked < MOST_OVERFLOWS => {
+                asked += 1;
+                target = Arc::new(Target { set: next, ..Target::clone(&target) });
+            }
+            (Planned::Full, _) => return Decision::Full(target.set),
+            (Planned::Empty, _) => return Decision::Empty(target.set),
+        }
+    }
+}
+
+/// What an initial INVITE that goes to a set asks for.
+pub(super) fn resources(incoming: &Incoming<'_, '_>, rule: Option<&Rule>) -> Resources {
+    let to_set = rule.is_some_and(|rule| matches!(rule.action, Action::Set(_)));
+    match Turn::of(incoming.message.method()) {
+        Turn::Session if to_set => Resources::offered(incoming.message.body()),
+        Turn::Session | Turn::Other => Resources::NONE,
     }
 }
 
@@ -196,13 +239,13 @@ fn describe(world: &World<'_>, incoming: &Incoming<'_, '_>, rule: Option<&Rule>,
         Action::Reply(_) | Action::Relay => None,
     });
     Call {
-        call_id: text(message.call_id()),
-        user_agent: text(message.user_agent().unwrap_or_default()),
-        from: text(message.from().map_or(b"", |from| from.raw)),
-        to: text(message.to().map_or(b"", |to| to.raw)),
-        request_uri: text(message.request_uri()),
+        call_id: printable(message.call_id()),
+        user_agent: printable(message.user_agent().unwrap_or_default()),
+        from: printable(message.from().map_or(b"", |from| from.raw)),
+        to: printable(message.to().map_or(b"", |to| to.raw)),
+        request_uri: printable(message.request_uri()),
         source: incoming.flow.peer,
-        media: media_lines(message.body()).map(text).collect(),
+        media: media_lines(message.body()).map(printable).collect(),
         rule: rule.map(|rule| rule.name.clone()),
         set,
         destination: first.and_then(|id| world.dispatch.destination(id)).map(|found| found.row.uri.clone()),

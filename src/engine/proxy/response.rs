@@ -2,6 +2,7 @@
 
 use super::context::{Branch, Owed};
 use super::search::Failed;
+use super::session::Session;
 use super::{Owner, Proxy, World};
 use crate::engine::dispatch::Outcome;
 use crate::engine::event::{DropCause, Ending, Output};
@@ -174,6 +175,9 @@ impl Proxy {
         }
         if !cancelled && retried {
             return self.try_again(world, server, Failed::Answered(status));
+        }
+        if let Some(Session::Begins(dialog)) = context.session {
+            world.dialogs.note_try(dialog, status);
         }
         match context.kept.take().filter(|_| !cancelled) {
             Some((status, bytes)) => self.pass_failure(world, server, status, Some(bytes)),

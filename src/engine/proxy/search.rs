@@ -10,7 +10,7 @@ use super::session::Session;
 use super::{Incoming, Proxy, World};
 use crate::engine::clock::Instant;
 use crate::engine::dialog::Seat;
-use crate::engine::dispatch::{DestinationId, Failover, Outcome, Plan, Seen, SetId, Turn};
+use crate::engine::dispatch::{DestinationId, Dispatch, Failover, Outcome, Plan, Seen, SetId, Turn};
 use crate::engine::flow::{Flow, Transport};
 use crate::engine::route::Target;
 use crate::engine::sip::{Message, Reply, Resources, Uri};
@@ -251,8 +251,8 @@ impl Proxy {
             search.looked += 1;
             let fit = search.tries == 0
                 || world.dispatch.may_try(id, search.turn, search.asked, world.dialogs, world.now.mono);
-            let large = !search.datagram && incoming.message.bytes().len() + OURS > DATAGRAM;
-            let Some(flow) = self.way_to(world, incoming, id, large).filter(|_| fit) else { continue };
+            let large = !search.datagram && is_large(incoming);
+            let Some(flow) = self.way_to(world.dispatch, incoming, id, large).filter(|_| fit) else { continue };
             search.by_stream =
                 large && world.dispatch.destination(id).is_some_and(|it| it.row.transport != flow.transport);
             search.tries += 1;
@@ -298,8 +298,15 @@ impl Proxy {
             .is_some_and(|search| world.dispatch.policy(search.target.set).failover.retry_on.contains(status))
     }
 
-    fn way_to(&self, world: &World<'_>, incoming: &Incoming<'_, '_>, id: DestinationId, large: bool) -> Option<Flow> {
-        let row = &world.dispatch.destination(id)?.row;
+    /// The way to a destination; none if no listener of ours leads there.
+    pub(super) fn way_to(
+        &self,
+        dispatch: &Dispatch,
+        incoming: &Incoming<'_, '_>,
+        id: DestinationId,
+        large: bool,
+    ) -> Option<Flow> {
+        let row = &dispatch.destination(id)?.row;
         if large
             && row.transport == Transport::Udp
             && let Some(listener) = self.us.towards(Transport::Tcp, row.address, incoming.flow.listener)
@@ -312,6 +319,11 @@ impl Proxy {
         };
         Some(self.way(listener, row.address))
     }
+}
+
+/// Whether a request is too large for a datagram.
+pub(super) fn is_large(incoming: &Incoming<'_, '_>) -> bool {
+    incoming.message.bytes().len() + OURS > DATAGRAM
 }
 
 /// The headers of the answer when every try has failed: how long to wait, and what the last one said (RFC 3326).

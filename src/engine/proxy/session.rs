@@ -7,11 +7,11 @@ use smallvec::SmallVec;
 use super::context::Context;
 use super::{Owner, Proxy, World};
 use crate::engine::clock::Instant;
-use crate::engine::dialog::{Confirmed, DialogId, DialogState, Ending, Fork, Found, Leg, Party, Seat};
+use crate::engine::dialog::{Confirmed, Dialog, DialogId, DialogState, Ending, Fork, Found, Leg, Party, Seat};
 use crate::engine::dispatch::SetId;
-use crate::engine::event::{Event, Output, Record, text, write_down};
+use crate::engine::event::{Event, Output, Record, write_down};
 use crate::engine::flow::Flow;
-use crate::engine::sip::{Address, Message, Method, Uri, sip_uri, target_of};
+use crate::engine::sip::{Address, Message, Method, Uri, printable, sip_uri, target_of};
 use crate::engine::transaction::ClientId;
 
 /// What a request is to a session.
@@ -92,9 +92,9 @@ impl Proxy {
         };
         let set = world.dialogs.seat(dialog).map(|seat| seat.set).unwrap_or_default();
         let World { dialogs, dispatch, now, .. } = world;
-        let lives = dialogs.confirm(dialog, confirmed, &dispatch.policy(set).session, now.mono);
-        if !lives {
-            self.over(world, dialog, Ending::DestinationBye);
+        if !dialogs.confirm(dialog, confirmed, &dispatch.policy(set).session, now.mono) {
+            let Some(leg) = dialogs.get(dialog).and_then(Dialog::hung_up) else { return };
+            self.over(world, dialog, hung_up_by(leg), invite.call_id());
         }
     }
 
@@ -139,7 +139,7 @@ impl Proxy {
         world.totals.ended[ending as usize] += 1;
         if self.records {
             let record = Record {
-                call_id: text(request.call_id()),
+                call_id: printable(request.call_id()),
                 set,
                 destination: None,
                 address: None,
@@ -168,9 +168,6 @@ impl Proxy {
         match context.session {
             None => {}
             Some(Session::Begins(dialog)) => {
-                if matches!(ending, Ending::Rejected) {
-                    world.dialogs.note_try(dialog, status);
-                }
                 let Some(dialog) = world.dialogs.end_pending(dialog, world.now.mono) else { return };
                 let cancelled = if context.cancelled { Ending::Cancelled } else { ending };
                 world.totals.ended[cancelled as usize] += 1;
@@ -182,32 +179,35 @@ impl Proxy {
             // Nobody has confirmed it, so nobody hears that it is over.
             Some(Session::Inside(Found { id, .. })) if world.dialogs.end_adopted(id, world.now.mono).is_some() => {}
             Some(Session::Inside(Found { id, fork, .. }))
-                if matches!(status, 408 | 481) && world.dialogs.end_fork(id, fork) =>
+                if matches!(status, 408 | 481) && world.dialogs.lose(id, fork) =>
             {
-                self.over(world, id, Ending::Gone);
+                self.over(world, id, Ending::Gone, Context::message(&context.request).call_id());
             }
             Some(Session::Inside(_)) => {}
         }
     }
 
     /// A BYE has passed, answered or not.
-    pub(super) fn hung_up(&self, world: &mut World<'_>, found: Found) {
-        let Found { id, leg, fork } = found;
-        if world.dialogs.end_fork(id, fork) {
-            let ending = match leg {
-                Leg::Caller => Ending::CallerBye,
-                Leg::Destination => Ending::DestinationBye,
-            };
-            self.over(world, id, ending);
+    pub(super) fn hung_up(&self, world: &mut World<'_>, found: Found, bye: &Message<'_>) {
+        if world.dialogs.hang_up(found) {
+            self.over(world, found.id, hung_up_by(found.leg), bye.call_id());
         }
     }
 
-    fn over(&self, world: &mut World<'_>, dialog: DialogId, ending: Ending) {
+    /// `call_id` is for a session that was not set up here, and so does not know its own.
+    fn over(&self, world: &mut World<'_>, dialog: DialogId, ending: Ending, call_id: &[u8]) {
         let Some(dialog) = world.dialogs.end(dialog, world.now.mono) else { return };
         world.totals.ended[ending as usize] += 1;
         if self.records {
-            write_down(&dialog, b"", ending, world.dispatch, world.now, world.out);
+            write_down(&dialog, call_id, ending, world.dispatch, world.now, world.out);
         }
+    }
+}
+
+fn hung_up_by(leg: Leg) -> Ending {
+    match leg {
+        Leg::Caller => Ending::CallerBye,
+        Leg::Destination => Ending::DestinationBye,
     }
 }
 

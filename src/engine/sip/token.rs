@@ -109,9 +109,11 @@ impl Keys {
         text.strip_prefix(MAGIC).and_then(<[u8]>::first) == Some(&LETTERS[usize::from(self.id >> 2)])
     }
 
-    /// A branch for a request that we originate: only who gets it knows it.
+    /// A branch for a request that we originate: only who gets it knows it. No other start of this node makes it: whoever has
+    /// answered one within the last minute would take the other for the same once more.
     pub(crate) fn plain_branch(&self, slot: u64, wall: SystemTime) -> Branch {
-        let mut branch = Branch { slot, route: 0, minute: minute(wall), mac: Mac::default() };
+        let start = self.table_hash(&[b"start"]) as u32;
+        let mut branch = Branch { slot, route: start, minute: minute(wall), mac: Mac::default() };
         branch.mac = mac(&self.branch, &branch.fields(self.id));
         branch
     }
@@ -361,6 +363,17 @@ mod tests {
     fn branch(keys: &Keys) -> Branch {
         let request = Message::parse(REQUEST).expect("SIP");
         keys.branch(77, 5, wall(100), &request, "192.0.2.1:5070".parse().expect("an address"))
+    }
+
+    #[test]
+    fn another_start_makes_other_branches_of_its_own() {
+        let text = |seed| {
+            let keys = Keys::new(&[1; 32], &[seed; 32]).of_keeper();
+            let branch = keys.plain_branch(1, wall(100));
+            assert_eq!(keys.read_branch(&keys.branch_text(&branch)), Some(branch));
+            keys.branch_text(&branch)
+        };
+        assert_ne!(text(1), text(2));
     }
 
     #[test]

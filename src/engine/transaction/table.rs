@@ -174,6 +174,16 @@ impl<O: Copy> Transactions<O> {
         acked
     }
 
+    /// What an ACK would be taken for.
+    pub(crate) fn would_ack(&self, id: ServerId, now: Instant) -> Acked {
+        match self.servers.get(id) {
+            Some(Server { machine: ServerMachine::Invite(machine), flow, .. }) => {
+                machine.clone().acked(flow.transport.is_reliable(), now, &self.timing)
+            }
+            Some(_) | None => Acked::Absorbed,
+        }
+    }
+
     /// Whether the answers of a server transaction go by a stream.
     pub(crate) fn goes_by_stream(&self, id: ServerId) -> bool {
         self.servers.get(id).is_some_and(|server| server.flow.transport.is_reliable())

@@ -8,12 +8,22 @@ use super::{Candidate, random};
 /// Whose load is least, by weight: two sessions at weight 2 are as much as one at weight 1. By lot among equals, since the
 /// table's order would send a burst to its first.
 pub(super) fn least(rng: &mut Rng, fit: &[Candidate]) -> Option<usize> {
-    by_cost(rng, fit, |candidate| candidate.load as f64 + 1.0)
+    by_cost(rng, fit, sessions)
+}
+
+/// Its sessions with the call.
+pub(super) fn sessions(candidate: &Candidate) -> f64 {
+    candidate.load as f64 + 1.0
 }
 
 /// Whose load is least against its capacity; one without capacity has all the room in the world.
 pub(super) fn least_relative(rng: &mut Rng, fit: &[Candidate]) -> Option<usize> {
-    by_cost(rng, fit, |candidate| candidate.fullness.unwrap_or(f64::MIN_POSITIVE * (candidate.load as f64 + 1.0)))
+    by_cost(rng, fit, fullness)
+}
+
+/// How full the call would make it; one without limit has all the room in the world.
+pub(super) fn fullness(candidate: &Candidate) -> f64 {
+    candidate.fullness.unwrap_or(f64::MIN_POSITIVE * sessions(candidate))
 }
 
 /// The less loaded of two that were drawn by weight: nearly as even as the least loaded of all, and no herd runs to one that
@@ -24,25 +34,39 @@ pub(super) fn of_two(rng: &mut Rng, fit: &[Candidate]) -> Option<usize> {
     let second = random::draw(rng, &others).map(|at| if at >= first { at + 1 } else { at });
     // Weight 0 is drawn only where nobody has any.
     let second = second.filter(|&second| fit[second].weight > 0 || fit[first].weight == 0);
-    let load = |at: &usize| (fit[*at].load + 1) as f64 / f64::from(fit[*at].weight.max(1));
+    let load = |at: &usize| load_of_two(&fit[*at]);
     Some(second.filter(|second| load(second) < load(&first)).unwrap_or(first))
+}
+
+/// What two that were drawn are compared by.
+pub(super) fn load_of_two(candidate: &Candidate) -> f64 {
+    (candidate.load + 1) as f64 / f64::from(candidate.weight.max(1))
 }
 
 /// Who would answer soonest: its latency of late, times what is before the call.
 pub(super) fn soonest(rng: &mut Rng, fit: &[Candidate]) -> Option<usize> {
-    by_cost(rng, fit, |candidate| candidate.latency.max(1e-6) * (candidate.load as f64 + 1.0))
+    by_cost(rng, fit, time)
 }
 
-/// The least cost by weight; weight 0 only where nobody has any.
-fn by_cost(rng: &mut Rng, fit: &[Candidate], cost: impl Fn(&Candidate) -> f64) -> Option<usize> {
+/// When it would have answered, in seconds.
+pub(super) fn time(candidate: &Candidate) -> f64 {
+    candidate.latency.max(1e-6) * sessions(candidate)
+}
+
+/// The cost of each by its weight; weight 0 counts only where nobody has any.
+pub(super) fn costs(fit: &[Candidate], cost: fn(&Candidate) -> f64) -> impl Iterator<Item = f64> + Clone {
     let weighted = fit.iter().any(|candidate| candidate.weight > 0);
-    let cost = |candidate: &Candidate| match (weighted, candidate.weight) {
+    fit.iter().map(move |candidate| match (weighted, candidate.weight) {
         (true, 0) => f64::INFINITY,
         (true, weight) => cost(candidate) / f64::from(weight),
         (false, _) => cost(candidate),
-    };
-    let least = fit.iter().map(cost).fold(f64::INFINITY, f64::min);
-    let equals = fit.iter().enumerate().filter(|(_, candidate)| cost(candidate) <= least);
+    })
+}
+
+fn by_cost(rng: &mut Rng, fit: &[Candidate], cost: fn(&Candidate) -> f64) -> Option<usize> {
+    let costs = costs(fit, cost);
+    let least = costs.clone().fold(f64::INFINITY, f64::min);
+    let equals = costs.enumerate().filter(|(_, cost)| *cost <= least);
     let nth = rng.usize(..equals.clone().count().max(1));
     equals.map(|(at, _)| at).nth(nth)
 }

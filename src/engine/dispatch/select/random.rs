@@ -20,6 +20,13 @@ pub(super) fn draw(rng: &mut Rng, fit: &[Candidate]) -> Option<usize> {
     })
 }
 
+/// The chance of each, in percent.
+pub(super) fn chances(fit: &[Candidate]) -> impl Iterator<Item = f64> {
+    let sum: u64 = fit.iter().map(|candidate| u64::from(candidate.weight)).sum();
+    let (each, sum) = if sum == 0 { (Some(1), fit.len() as f64) } else { (None, sum as f64) };
+    fit.iter().map(move |candidate| 100.0 * f64::from(each.unwrap_or(candidate.weight)) / sum)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@
 use super::{Candidate, DestinationId};
 
 /// What is remembered between two turns.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct RoundRobin {
     /// The fit destinations that have weight, in the table's order.
     entries: Vec<Entry>,
@@ -51,14 +51,33 @@ struct Entry {
 impl RoundRobin {
     /// Whose turn it is: a place in `fit`. None if there is nobody.
     pub(super) fn next(&mut self, fit: &[Candidate]) -> Option<usize> {
-        if !self.matches(fit) {
-            self.change(fit);
-        }
+        self.adapt(fit);
         let at = self.step()?;
         let id = self.entries[at].id;
         self.run = if self.last == Some(id) { self.run + 1 } else { 1 };
         self.last = Some(id);
         fit.iter().position(|candidate| candidate.id == id)
+    }
+
+    /// How many turns of this cycle each has had, and how many it gets; how many the cycle has. Those of one that has more
+    /// than half of all are not counted.
+    pub(super) fn turns(&mut self, fit: &[Candidate]) -> (Vec<(Option<u64>, u64)>, u64) {
+        self.adapt(fit);
+        let heavy = self.heavy;
+        // In the order of `fit`, those without weight left out.
+        let mut entries = self.entries.iter().enumerate().peekable();
+        let turns = fit.iter().map(|one| match entries.next_if(|(_, entry)| entry.id == one.id) {
+            Some((at, entry)) => ((heavy != Some(at)).then_some(entry.given), entry.share),
+            None => (Some(0), 0),
+        });
+        (turns.collect(), self.cycle)
+    }
+
+    /// Goes on with these, if they are others than before.
+    fn adapt(&mut self, fit: &[Candidate]) {
+        if !self.matches(fit) {
+            self.change(fit);
+        }
     }
 
     fn matches(&self, fit: &[Candidate]) -> bool {

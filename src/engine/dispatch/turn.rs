@@ -1,0 +1,39 @@
+//! Whose turn a plan takes.
+
+use super::{Fitness, Witness};
+use crate::engine::sip::Method;
+
+/// Whose turn a plan takes: discovery by OPTIONS must not step the turn of INVITEs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// An initial INVITE's.
+    Session,
+    /// Any other request's outside a dialog.
+    Other,
+}
+
+impl Turn {
+    /// Whose turn a request outside a dialog takes.
+    pub(crate) fn of(method: Method<'_>) -> Self {
+        match method {
+            Method::Invite => Turn::Session,
+            Method::Ack | Method::Bye | Method::Cancel | Method::Options | Method::Other(_) => Turn::Other,
+        }
+    }
+
+    /// What a fitness is to it: what is no call takes no room.
+    pub(super) fn judge(self, fitness: Fitness) -> Fitness {
+        match (fitness, self) {
+            (Fitness::Full, Turn::Other) => Fitness::Fit,
+            (fitness, _) => fitness,
+        }
+    }
+
+    /// What its outcomes are witnesses of.
+    pub(crate) fn witness(self) -> Witness {
+        match self {
+            Turn::Session => Witness::Traffic,
+            Turn::Other => Witness::Other,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What the outside may see of the sets: computed each time, kept by nobody.
+
+use std::sync::Arc;
+
+use super::capacity::OneMore;
+use super::{ClassLimit, Destination, DestinationId, Dispatch, Load, Policy};
+use crate::engine::clock::Now;
+use crate::engine::sip::Resources;
+use crate::engine::snapshot::{ClassView, DestinationView, SetView};
+
+impl Dispatch {
+    /// What the outside may see: sets by number, their destinations in the table's order. A configured set without rows is
+    /// among them.
+    pub fn view(&self, load: &dyn Load, now: Now) -> Vec<SetView> {
+        self.sets
+            .iter()
+            .map(|(&id, state)| SetView {
+                id,
+                name: state.policy.name.clone(),
+                algorithm: state.policy.algorithm.name(),
+                empty: state.empty,
+                full: state.full,
+                failovers: state.failovers,
+                exhausted: state.exhausted,
+                panicking: state.panicking,
+                destinations: state
+                    .members
+                    .iter()
+                    .filter_map(|&id| Some(view_destination(id, self.destinations.get(id)?, &state.policy, load, now)))
+                    .collect(),
+            })
+            .collect()
+    }
+}
+
+/// One destination.
+pub(super) fn view_destination(
+    id: DestinationId,
+    destination: &Destination,
+    policy: &Policy,
+    load: &dyn Load,
+    now: Now,
+) -> DestinationView {
+    let Destination { row, standing, counts, condition, .. } = destination;
+    let judgement = &policy.judgement;
+    DestinationView {
+        id,
+        row: row.row,
+        uri: row.uri.clone(),
+        address: row.is_resolved().then_some(row.address),
+        description: row.description.clone(),
+        weight: row.weight,
+        priority: row.priority,
+        state: row.state,
+        standing: standing.clone(),
+        health: condition.health(judgement, now.mono),
+        since: condition.since,
+        why: condition.why(judgement, now.mono),
+        fitness: destination.fitness(judgement, OneMore { id, asked: Resources::NONE, load }, now.mono),
+        limits: destination.limits_now(now.mono),
+        classes: destination.classes.iter().map(|class| view_class(id, class, load)).collect(),
+        probed: !condition.probing().checks.is_empty(),
+        share: condition.share(judgement, now.mono) * destination.wanted(now.mono) / 100,
+        agent: destination.heard.as_ref().map(|heard| heard.view(now.mono)),
+        penalty: condition.penalty(judgement, now.mono),
+        kept: condition.keep(judgement, now.mono),
+        latencies: *condition.latencies(),
+        falls: counts.falls,
+        ejections: counts.ejections,
+        probes: counts.probes,
+        selections: counts.selections,
+        other_selections: counts.other_selections,
+        responses: counts.responses,
+        sessions: load.sessions(id),
+        sessions_peak: load.sessions_peak(id),
+    }
+}
+
+fn view_class(id: DestinationId, class: &ClassLimit, load: &dyn Load) -> ClassView {
+    let ClassLimit { name, resources, sessions } = class;
+    ClassView { name: Arc::clone(name), limit: *sessions, sessions: load.sessions_of(id, *resources) }
+}
