@@ -176,6 +176,13 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
     let sets = rules::read_sets(root, &bound);
     let route = rules::read(root, &bound);
     let (limits, streams) = read_limits(&root.section("limits"));
+    for set in sets.iter().filter(|set| set.session.max_duration.is_some_and(|most| most > limits.session_lifetime)) {
+        root.fault(&format!(
+            "max_duration of set {} is more than limits.session_lifetime ({:?}), which ends a session that says nothing, and \
+             without BYE: give less, or a longer session_lifetime",
+            set.set.0, limits.session_lifetime
+        ));
+    }
     let config = Config {
         base: base.to_owned(),
         node_id: root.text("node_id", node_id).unwrap_or_else(host_name),

@@ -145,6 +145,7 @@ impl Engine {
             Input::Unframed { flow, head, fault } => proxy.unframed(&mut world, flow, head, fault),
             Input::Sets(sets) => {
                 let changes = world.dispatch.replace(sets, now);
+                world.dialogs.reload(world.dispatch);
                 prober.place(world.dispatch, now);
                 agents.place(world.dispatch, now);
                 world.out.push(Output::Event(Event::SetsReplaced(changes)));

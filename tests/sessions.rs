@@ -517,3 +517,64 @@ fn an_answer_to_a_ping_from_a_stranger_is_dropped() {
     let sent = bench.pass(seconds(6));
     assert_eq!((sessions(&bench), of(&sent, "BYE").is_empty()), (0, false));
 }
+
+#[test]
+fn a_destination_that_goes_and_comes_back_has_its_sessions() {
+    let mut bench = Bench::with(|config| config.sets[0].capacity.max_sessions = Some(2));
+    let calls: Vec<_> = (0..4).map(|call| bench.answered_call(&call.to_string()).1).collect();
+    let on =
+        |bench: &Bench| -> Vec<u64> { bench.snapshot().sets[0].destinations.iter().map(|one| one.sessions).collect() };
+    bench.load(set_19(&[SERVERS[1]]));
+    assert_eq!((on(&bench), bench.snapshot().sessions), (vec![2], 4), "those of the one that is gone live on");
+    // One of them ends while it is away.
+    bench.receive(CALLER, in_dialog("BYE", &calls[0], 2));
+    bench.load(set_19(&SERVERS));
+    assert_eq!(on(&bench), [1, 2]);
+    let more = bench.call("more");
+    assert_eq!(more.to.to_string(), SERVERS[0], "it has room for one");
+    let told = lines(&bench.receive(CALLER, invite("beyond")));
+    assert_eq!(told.last().map(String::as_str), Some("SIP/2.0 486 Busy Here"));
+    answer(&mut bench, &more, 404);
+    for (cseq, ok) in calls.iter().enumerate().skip(1) {
+        bench.receive(CALLER, in_dialog("BYE", ok, 9 + cseq as u32));
+    }
+    assert_eq!(on(&bench), [0, 0]);
+}
+
+/// The INVITE of [`invite`] by another branch: a proxy before us has forked it.
+fn forked(id: &str, branch: &str) -> String {
+    invite(id).replace(&format!("z9hG4bK-{id}-INVITE"), branch)
+}
+
+#[test]
+fn of_invites_that_were_forked_before_us_the_last_to_fail_ends_the_session() {
+    let mut bench = Bench::without_failover(|_| {});
+    let send = |bench: &mut Bench, branch| of(&bench.receive(CALLER, forked("1", branch)), "INVITE")[0].clone();
+    let (one, two) = (send(&mut bench, "z9hG4bK-one"), send(&mut bench, "z9hG4bK-two"));
+    assert_eq!(sessions(&bench), 1);
+    answer(&mut bench, &one, 404);
+    assert_eq!((sessions(&bench), endings(&bench)), (1, vec![]), "the other one goes on");
+    answer(&mut bench, &two, 200);
+    assert_eq!(sessions(&bench), 1);
+    let load: Vec<_> = bench.snapshot().sets[0].destinations.iter().map(|one| one.sessions).collect();
+    assert_eq!(load, [0, 1], "where it was answered");
+}
+
+#[test]
+fn of_invites_that_were_forked_before_us_the_second_2xx_moves_nothing() {
+    let mut bench = Bench::without_failover(|_| {});
+    let send = |bench: &mut Bench, branch| of(&bench.receive(CALLER, forked("1", branch)), "INVITE")[0].clone();
+    let (one, two) = (send(&mut bench, "z9hG4bK-one"), send(&mut bench, "z9hG4bK-two"));
+    let ok = answer(&mut bench, &one, 200)[0].clone();
+    let load =
+        |bench: &Bench| -> Vec<u64> { bench.snapshot().sets[0].destinations.iter().map(|one| one.sessions).collect() };
+    let before = load(&bench);
+    let text =
+        String::from_utf8(two.answer(200, "OK", &[&contact(&two)])).expect("text").replace(";tag=srv", ";tag=other");
+    let other = bench.receive(&two.to.to_string(), text)[0].clone();
+    assert_eq!((load(&bench), before), (vec![1, 0], vec![1, 0]));
+    bench.receive(CALLER, in_dialog("BYE", &other, 2));
+    assert_eq!(sessions(&bench), 1);
+    bench.receive(CALLER, in_dialog("BYE", &ok, 3));
+    assert_eq!((sessions(&bench), endings(&bench)), (0, vec![Ending::CallerBye]));
+}

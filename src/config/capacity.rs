@@ -3,7 +3,7 @@
 use super::reader::Section;
 use super::rules::read_reply;
 use super::values;
-use crate::engine::dispatch::{Capacity, ResourceClass, SetId};
+use crate::engine::dispatch::{Attrs, Capacity, ResourceClass, SetId};
 use crate::engine::sip::Resources;
 
 /// Reads `[set.capacity]`.
@@ -16,7 +16,7 @@ pub(super) fn read(section: &Section<'_>, set: SetId) -> Capacity {
     let capacity = Capacity {
         max_sessions: read_sessions(section),
         max_cps: section.number("max_cps", 1..=1_000_000).map(|number| number as u32),
-        attr: read_attr(section, "pstn for pstn=100"),
+        attr: read_attr(section, "attr", "pstn for pstn=100"),
         resources: read_resources(&section.section("resources")),
         set_max_sessions: section.number("set_max_sessions", 0..=i64::from(u32::MAX)).map(|number| number as u64),
         overflow,
@@ -30,12 +30,10 @@ fn read_sessions(section: &Section<'_>) -> Option<u32> {
     section.number("max_sessions", 0..=i64::from(u32::MAX)).map(|number| number as u32)
 }
 
-fn read_attr(section: &Section<'_>, example: &str) -> Option<String> {
-    section.text("attr", |text| {
-        match text.is_empty() || text.contains(|c: char| c.is_whitespace() || "=;,".contains(c)) {
-            true => Err(format!("give the name of a number in attrs, as {example}")),
-            false => Ok(text.to_owned()),
-        }
+fn read_attr(section: &Section<'_>, key: &'static str, example: &str) -> Option<String> {
+    section.text(key, |text| match text.is_empty() || text.contains(|c: char| c.is_whitespace() || "=;,".contains(c)) {
+        true => Err(format!("give the name of a number in attrs, as {example}")),
+        false => Ok(text.to_owned()),
     })
 }
 
@@ -63,13 +61,23 @@ fn read_class(name: &str, section: &Section<'_>) -> ResourceClass {
         name: name.into(),
         resources: resources.unwrap_or_default(),
         max_sessions: read_sessions(section),
-        attr: read_attr(section, "asr for asr=20"),
+        attr: read_attr(section, "attr", "asr for asr=20"),
     };
     if !section.has("max_sessions") && !section.has("attr") {
         section.fault("it limits nothing: give max_sessions, or attr for the number in attrs");
     }
     section.finish();
     class
+}
+
+/// Reads `[set.attrs]`: the names in the `attrs` column that take a column's place.
+pub(super) fn read_attrs(section: &Section<'_>) -> Attrs {
+    let attrs = Attrs {
+        weight: read_attr(section, "weight", "rweight for rweight=50"),
+        name: read_attr(section, "name", "duid for duid=srv1"),
+    };
+    section.finish();
+    attrs
 }
 
 #[cfg(test)]

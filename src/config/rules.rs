@@ -65,6 +65,7 @@ fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
         panic: health::read_panic(&section.section("panic")),
         capacity: capacity::read(&section.section("capacity"), set),
         session: session::read(&section.section("session")),
+        attrs: capacity::read_attrs(&section.section("attrs")),
     }
 }
 

@@ -6,6 +6,7 @@ mod entry;
 mod forks;
 mod index;
 mod lately;
+mod members;
 mod state;
 mod table;
 

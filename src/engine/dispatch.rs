@@ -1,6 +1,7 @@
 //! Destination sets: what was loaded, who is fit, and who is next.
 
 mod agent;
+mod attrs;
 mod capacity;
 mod destination;
 mod explain;
@@ -27,6 +28,7 @@ use slotmap::SlotMap;
 use smallvec::SmallVec;
 
 pub use agent::{Agent, AgentView, AgentWord, LONGEST_LINE, MOST_PERCENT, Wish};
+pub use attrs::Attrs;
 pub use capacity::{Capacity, ClassLimit, Limits, ResourceClass};
 pub use destination::{Destination, DestinationId, Row, RowState, Set, SetId, Sets};
 pub use explain::{DestinationTold, Role, SetTold};

@@ -11,6 +11,7 @@ use crate::engine::clock::Instant;
 use crate::engine::dispatch::{DestinationId, SessionPolicy, SetId};
 use crate::engine::flow::{Flow, ListenerId, Transport};
 use crate::engine::sip::Resources;
+use crate::engine::transaction::ServerId;
 
 /// Which end of a session a message came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +124,8 @@ pub(crate) struct Dialog {
     pub(super) stage: Stage,
     pub(super) far_end: Option<FarEnd>,
     pub(super) forks: Forks,
+    /// The INVITEs that wait for their answers; none once one has got its 2xx.
+    pub(super) invites: SmallVec<[ServerId; 2]>,
     /// Whose the state is.
     pub(super) fork: Option<Fork>,
     pub(super) state: Option<DialogState>,
@@ -155,6 +158,7 @@ impl Dialog {
             stage: Stage::Pending,
             far_end: None,
             forks: Forks::default(),
+            invites: SmallVec::new(),
             fork: None,
             state: None,
             ends: [End::default(); 2],
@@ -180,6 +184,7 @@ impl Dialog {
     pub(super) fn confirm(&mut self, confirmed: Confirmed, policy: &SessionPolicy, now: Instant) {
         let Confirmed { fork, far_end, state, flows, cseq, timer } = confirmed;
         self.stage = Stage::Confirmed;
+        self.invites = SmallVec::new();
         self.far_end = far_end.or(self.far_end);
         self.forks.begin(fork);
         self.fork = Some(fork);
@@ -276,6 +281,11 @@ impl Dialog {
     /// Whether its INVITE waits for an answer here.
     pub(crate) fn is_pending(&self) -> bool {
         self.stage == Stage::Pending
+    }
+
+    /// Whether it is set up, here or elsewhere.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.stage == Stage::Confirmed
     }
 
     /// The listener that its caller came by; none if it is not set up, or was begun elsewhere.

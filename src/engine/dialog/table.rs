@@ -3,17 +3,18 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use slotmap::{SecondaryMap, SlotMap, new_key_type};
+use slotmap::{SlotMap, new_key_type};
 
-use super::asked::Asked;
 use super::entry::{Confirmed, Dialog, Due, FarEnd, Leg, Seat, Stage};
 use super::forks::Fork;
 use super::index::Index;
 use super::lately::Lately;
+use super::members::Places;
 use crate::engine::clock::Instant;
-use crate::engine::dispatch::{DestinationId, Load, SessionPolicy};
+use crate::engine::dispatch::{DestinationId, Dispatch, Load, SessionPolicy};
 use crate::engine::flow::{Flow, ListenerId};
 use crate::engine::sip::{Keys, Message, Resources};
+use crate::engine::transaction::ServerId;
 use crate::engine::wheel::Wheel;
 
 new_key_type! {
@@ -45,7 +46,7 @@ pub(crate) struct Dialogs {
     by_key: Index<u128, DialogId>,
     /// The latest session with that Call-ID, for people, who know no tags.
     by_call_id: Index<u64, DialogId>,
-    members: SecondaryMap<DestinationId, Members>,
+    places: Places,
     /// Confirmed sessions by the listener that their caller came by.
     by_listener: Vec<usize>,
     lately: Lately,
@@ -58,14 +59,6 @@ pub(crate) struct Dialogs {
     lifetime: Duration,
 }
 
-/// The sessions of one destination: an index of the table, not a count beside it.
-#[derive(Debug, Default)]
-struct Members {
-    dialogs: Vec<DialogId>,
-    asked: Asked,
-    peak: usize,
-}
-
 impl Dialogs {
     /// An empty table of at most `limit` sessions, each ended when nothing has been heard of it for `lifetime`.
     pub(crate) fn new(limit: usize, lifetime: Duration) -> Self {
@@ -73,7 +66,7 @@ impl Dialogs {
             dialogs: SlotMap::with_key(),
             by_key: Index::new(),
             by_call_id: Index::new(),
-            members: SecondaryMap::new(),
+            places: Places::default(),
             by_listener: Vec::new(),
             lately: Lately::default(),
             wheel: Wheel::new(),
@@ -91,21 +84,33 @@ impl Dialogs {
     }
 
     /// Enters a session as pending when a branch to `seat` is chosen, or moves one that is there to it (the next
-    /// try of a failover). None if the table is full: the call goes on uncounted.
-    pub(crate) fn begin(&mut self, keys: &Keys, invite: &Message<'_>, seat: Seat, now: Instant) -> Option<DialogId> {
+    /// try of a failover). A proxy before us may have forked the call: several INVITEs, each with a transaction of its own,
+    /// begin one session, and the last of them to fail ends it. None if the table is full: the call goes on uncounted.
+    pub(crate) fn begin(
+        &mut self,
+        keys: &Keys,
+        (server, invite): (ServerId, &Message<'_>),
+        seat: Seat,
+        now: Instant,
+    ) -> Option<DialogId> {
         let key = key(keys, invite.call_id(), invite.from_tag());
-        match self.by_key.get(key) {
+        let id = match self.by_key.get(key) {
             // Nobody moves a confirmed session by sending its INVITE's tags once more.
-            Some(id) if self.dialogs[id].stage != Stage::Pending => None,
+            Some(id) if self.dialogs[id].stage != Stage::Pending => return None,
             Some(id) => {
                 self.move_to(id, seat);
-                Some(id)
+                id
             }
             None => {
                 let call_id = by_call_id(keys, invite.call_id());
-                self.enter(Dialog::pending(key, call_id, seat, now))
+                self.enter(Dialog::pending(key, call_id, seat, now))?
             }
+        };
+        let invites = &mut self.dialogs[id].invites;
+        if !invites.contains(&server) {
+            invites.push(server);
         }
+        Some(id)
     }
 
     /// Enters a session that another node, or this one before its restart, began, since a request inside it has come and its
@@ -178,7 +183,7 @@ impl Dialogs {
 
     /// The sessions of a destination; who is at which place changes as sessions end.
     pub(crate) fn of_destination(&self, destination: DestinationId) -> &[DialogId] {
-        self.members.get(destination).map_or(&[], |members| &members.dialogs)
+        self.places.of(destination)
     }
 
     /// Confirmed sessions whose caller came by that listener.
@@ -310,9 +315,11 @@ impl Dialogs {
         Some(dialog)
     }
 
-    /// Takes a session out whose INVITE has failed; a confirmed one stays.
-    pub(crate) fn end_pending(&mut self, id: DialogId, now: Instant) -> Option<Dialog> {
-        (self.dialogs.get(id)?.stage == Stage::Pending).then(|| self.end(id, now)).flatten()
+    /// Takes a session out whose INVITE has failed, unless another one goes on; a confirmed one stays.
+    pub(crate) fn end_pending(&mut self, id: DialogId, server: ServerId, now: Instant) -> Option<Dialog> {
+        let dialog = self.dialogs.get_mut(id).filter(|dialog| dialog.stage == Stage::Pending)?;
+        dialog.invites.retain(|one| *one != server);
+        dialog.invites.is_empty().then(|| self.end(id, now)).flatten()
     }
 
     /// Takes an adopted session out whose other end has not said that it is there.
@@ -384,28 +391,32 @@ impl Dialogs {
         }
     }
 
+    /// Rows have been loaded: sessions of a destination that was gone and is back count for it again.
+    pub(crate) fn reload(&mut self, dispatch: &Dispatch) {
+        let Dialogs { places, dialogs, .. } = self;
+        let is_loaded = |id| dispatch.destination(id).is_some();
+        for id in places.reload(is_loaded, |set, key| dispatch.find(set, key).is_some()) {
+            let Some(dialog) = dialogs.get_mut(id) else { continue };
+            let Seat { set, key, .. } = dialog.seat;
+            dialog.place = match key.and_then(|key| dispatch.find(set, key)) {
+                Some(destination) => {
+                    dialog.seat.destination = destination;
+                    places.join(id, dialog.seat)
+                }
+                None => places.join_away(id, dialog.seat),
+            };
+        }
+    }
+
     fn join_destination(&mut self, id: DialogId, seat: Seat) {
         let dialog = &mut self.dialogs[id];
         dialog.seat = seat;
-        dialog.place = u32::MAX;
-        // A destination whose row is gone, and whose place in the map another one has taken, is counted nowhere.
-        let Some(members) = self.members.entry(seat.destination) else { return };
-        let members = members.or_default();
-        dialog.place = members.dialogs.len() as u32;
-        members.dialogs.push(id);
-        members.asked.join(seat.resources);
-        members.peak = members.peak.max(members.dialogs.len());
+        dialog.place = self.places.join(id, seat);
     }
 
     fn leave_destination(&mut self, id: DialogId) {
         let Dialog { seat, place, .. } = self.dialogs[id];
-        let Some(members) = self.members.get_mut(seat.destination) else { return };
-        if members.dialogs.get(place as usize) != Some(&id) {
-            return;
-        }
-        members.dialogs.swap_remove(place as usize);
-        members.asked.leave(seat.resources);
-        if let Some(&moved) = members.dialogs.get(place as usize) {
+        if let Some(moved) = self.places.leave(id, seat, place) {
             self.dialogs[moved].place = place;
         }
     }
@@ -413,15 +424,15 @@ impl Dialogs {
 
 impl Load for Dialogs {
     fn sessions(&self, destination: DestinationId) -> u64 {
-        self.members.get(destination).map_or(0, |members| members.dialogs.len() as u64)
+        self.places.sessions(destination)
     }
 
     fn sessions_of(&self, destination: DestinationId, resources: Resources) -> u64 {
-        self.members.get(destination).map_or(0, |members| members.asked.sessions_of(resources))
+        self.places.sessions_of(destination, resources)
     }
 
     fn sessions_peak(&self, destination: DestinationId) -> u64 {
-        self.members.get(destination).map_or(0, |members| members.peak as u64)
+        self.places.sessions_peak(destination)
     }
 }
 
@@ -473,7 +484,7 @@ mod tests {
 
     fn begin(dialogs: &mut Dialogs, call: u64, seat: Seat, now: Instant) -> Option<DialogId> {
         let invite = request("INVITE", call, "a", "");
-        dialogs.begin(&keys(), &Message::parse(invite.as_bytes()).expect("SIP"), seat, now)
+        dialogs.begin(&keys(), (ServerId::default(), &Message::parse(invite.as_bytes()).expect("SIP")), seat, now)
     }
 
     fn find(dialogs: &Dialogs, call: u64, from: &str, to: &str) -> Option<Found> {
@@ -490,7 +501,7 @@ mod tests {
         let id = begin(&mut dialogs, 1, seat(to), at(0)).expect("room");
         assert_eq!((dialogs.sessions(to), dialogs.sessions_peak(to)), (1, 1));
         assert!(dialogs.confirm(id, confirmed(&keys, "b"), &SessionPolicy::default(), at(1)));
-        assert!(dialogs.end_pending(id, at(1)).is_none());
+        assert!(dialogs.end_pending(id, ServerId::default(), at(1)).is_none());
         for (from, to_tag, leg) in [("a", "b", Leg::Caller), ("b", "a", Leg::Destination)] {
             let found = find(&dialogs, 1, from, to_tag).expect("it lives");
             assert_eq!((found.id, found.leg, found.fork), (id, leg, Fork::of(&keys, b"b")));

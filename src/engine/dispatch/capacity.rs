@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::attrs::number;
 use super::health::Judgement;
 use super::{Destination, DestinationId, Load, SetId};
 use crate::engine::clock::Instant;
@@ -118,15 +119,6 @@ impl Capacity {
         };
         self.resources.iter().map(limit).collect()
     }
-}
-
-/// The number of `name=number` in `attrs`, whose parts lie between semicolons, commas or white space.
-pub(super) fn number(attrs: &str, name: &str) -> Option<u32> {
-    let parts = attrs.split(|mark: char| matches!(mark, ';' | ',') || mark.is_whitespace());
-    parts
-        .filter_map(|part| part.split_once('='))
-        .find(|(key, _)| *key == name)
-        .and_then(|(_, value)| value.parse().ok())
 }
 
 impl Destination {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Agent, Algorithm, Capacity, Failover, Judgement, LATE, Panic, PriorityOrder, Probing, SessionPolicy, SetId,
+    Agent, Algorithm, Attrs, Capacity, Failover, Judgement, LATE, Panic, PriorityOrder, Probing, SessionPolicy, SetId,
 };
 use crate::engine::sip::Reply;
 
@@ -37,6 +37,8 @@ pub struct Policy {
     pub capacity: Capacity,
     /// What holds for its sessions once they are set up.
     pub session: SessionPolicy,
+    /// What its rows say in `attrs` instead of in columns.
+    pub attrs: Attrs,
     /// What is done when too few are fit.
     pub panic: Panic,
 }
@@ -58,6 +60,7 @@ impl Policy {
             judgement: Judgement::default(),
             capacity: Capacity::default(),
             session: SessionPolicy::default(),
+            attrs: Attrs::default(),
             panic: Panic::default(),
         }
     }

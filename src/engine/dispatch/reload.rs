@@ -22,6 +22,7 @@ impl Dispatch {
         for set in sets.0 {
             let policy = self.policy(set.id).clone();
             for row in set.rows {
+                let row = policy.attrs.apply(row);
                 let identity = identity(set.id, &row);
                 if loaded.contains_key(&identity) {
                     continue;

@@ -176,7 +176,7 @@ impl Proxy {
         if !cancelled && retried {
             return self.try_again(world, server, Failed::Answered(status));
         }
-        if let Some(Session::Begins(dialog)) = context.session {
+        if let Some(Session::Begins(dialog, _)) = context.session {
             world.dialogs.note_try(dialog, status);
         }
         match context.kept.take().filter(|_| !cancelled) {

@@ -186,7 +186,7 @@ impl Proxy {
         let request = context.request.clone();
         let message = Context::message(&request);
         context.branch = None;
-        if let Some(Session::Begins(dialog)) = context.session {
+        if let Some(Session::Begins(dialog, _)) = context.session {
             world.dialogs.note_try(dialog, failed.status());
         }
         let Some(search) = &mut context.search else { return self.owe(world, server, context) };
@@ -268,8 +268,8 @@ impl Proxy {
                     address: flow.peer,
                     resources: search.asked,
                 };
-                let dialog = world.dialogs.begin(world.keys, incoming.message, seat, world.now.mono);
-                context.session = dialog.map(Session::Begins);
+                let dialog = world.dialogs.begin(world.keys, (server, incoming.message), seat, world.now.mono);
+                context.session = dialog.map(|dialog| Session::Begins(dialog, server));
             }
             let (target, asked) = (Arc::clone(&search.target), search.asked);
             let hop = Hop { flow, chosen: Some((id, &target)), asked };

@@ -12,13 +12,13 @@ use crate::engine::dispatch::SetId;
 use crate::engine::event::{Event, Output, Record, write_down};
 use crate::engine::flow::Flow;
 use crate::engine::sip::{Address, Message, Method, Uri, printable, sip_uri, target_of};
-use crate::engine::transaction::ClientId;
+use crate::engine::transaction::{ClientId, ServerId};
 
 /// What a request is to a session.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Session {
-    /// Its first INVITE.
-    Begins(DialogId),
+    /// Its first INVITE, with the transaction that is answered for it.
+    Begins(DialogId, ServerId),
     /// One inside it.
     Inside(Found),
 }
@@ -35,7 +35,7 @@ impl Proxy {
     ) {
         match context.session {
             None => {}
-            Some(Session::Begins(dialog)) => self.set_up(world, context, client, owner, dialog, message),
+            Some(Session::Begins(dialog, _)) => self.set_up(world, context, client, owner, dialog, message),
             Some(Session::Inside(found)) => self.answered_inside(world, context, found, message),
         }
     }
@@ -50,6 +50,11 @@ impl Proxy {
         dialog: DialogId,
         message: &Message<'_>,
     ) {
+        // Another INVITE of the same call, forked before us, has set it up: that is the one which counts, and its caller will
+        // end this one.
+        if world.dialogs.get(dialog).is_some_and(Dialog::is_confirmed) {
+            return;
+        }
         let way = world.transactions.flow(client);
         // It may be an earlier try that won: the session counts where it is.
         if let (Some(destination), Some(flow), Some(before)) = (owner.destination, way, world.dialogs.seat(dialog))
@@ -167,8 +172,8 @@ impl Proxy {
     pub(super) fn failed(&self, world: &mut World<'_>, context: &Context, status: u16, ending: Ending) {
         match context.session {
             None => {}
-            Some(Session::Begins(dialog)) => {
-                let Some(dialog) = world.dialogs.end_pending(dialog, world.now.mono) else { return };
+            Some(Session::Begins(dialog, server)) => {
+                let Some(dialog) = world.dialogs.end_pending(dialog, server, world.now.mono) else { return };
                 let cancelled = if context.cancelled { Ending::Cancelled } else { ending };
                 world.totals.ended[cancelled as usize] += 1;
                 if self.records {
