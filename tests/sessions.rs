@@ -565,7 +565,8 @@ fn of_invites_that_were_forked_before_us_the_second_2xx_moves_nothing() {
     let mut bench = Bench::without_failover(|_| {});
     let send = |bench: &mut Bench, branch| of(&bench.receive(CALLER, forked("1", branch)), "INVITE")[0].clone();
     let (one, two) = (send(&mut bench, "z9hG4bK-one"), send(&mut bench, "z9hG4bK-two"));
-    let ok = answer(&mut bench, &one, 200)[0].clone();
+    let contact = |at: &Sent| format!("Contact: <sip:{}>", at.to);
+    let ok = bench.receive(&one.to.to_string(), one.answer(200, "OK", &[&contact(&one)]))[0].clone();
     let load =
         |bench: &Bench| -> Vec<u64> { bench.snapshot().sets[0].destinations.iter().map(|one| one.sessions).collect() };
     let before = load(&bench);
