@@ -38,7 +38,7 @@ const MAY_ALSO: &[(&str, &str)] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("rsip", &["src/engine/sip/compose.rs"]),
     ("blake3", &["src/engine/sip/token.rs"]),
-    ("base64", &["src/engine/sip/token.rs"]),
+    ("base64", &["src/engine/sip/token.rs", "src/edge/key.rs"]),
     ("siphasher", &["src/engine/sip/token.rs"]),
     ("nix", &["src/edge/udp.rs", "src/edge/udp/", "src/edge/interfaces.rs", "src/edge/descriptors.rs"]),
     ("socket2", &["src/edge/udp.rs", "src/edge/udp/", "src/edge/tcp/", "src/lab/wire.rs"]),
