@@ -11,6 +11,7 @@ pub mod log;
 pub mod metrics;
 pub mod resolve;
 pub mod retry;
+pub mod seal;
 pub mod store;
 pub mod tcp;
 pub mod udp;

@@ -54,6 +54,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tracing_appender", &["src/edge/log.rs"]),
     ("toml_edit", &["src/config.rs", "src/config/"]),
     ("clap", &["src/cli.rs", "src/cli/"]),
+    ("chacha20poly1305", &["src/edge/seal.rs"]),
     ("anyhow", &["src/main.rs"]),
 ];
 
