@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod client;
+pub mod cluster;
 pub mod counters;
 pub mod descriptors;
 pub mod http;

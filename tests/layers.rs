@@ -54,8 +54,11 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tracing_appender", &["src/edge/log.rs"]),
     ("toml_edit", &["src/config.rs", "src/config/"]),
     ("clap", &["src/cli.rs", "src/cli/"]),
+    ("chitchat", &["src/edge/cluster.rs", "src/edge/cluster/"]),
     ("chacha20poly1305", &["src/edge/seal.rs"]),
-    ("anyhow", &["src/main.rs"]),
+    // chitchat's traits are written in their words.
+    ("async_trait", &["src/edge/cluster/transport.rs"]),
+    ("anyhow", &["src/main.rs", "src/edge/cluster/transport.rs"]),
 ];
 
 /// Words that would let the outside into the engine.
