@@ -2,6 +2,7 @@
 //! value and remedy.
 
 mod capacity;
+mod cluster;
 mod health;
 mod listeners;
 mod probe;
@@ -18,6 +19,7 @@ use thiserror::Error;
 
 use self::reader::{Section, Source};
 use self::values::duration_from;
+use crate::edge::cluster::ClusterConfig;
 use crate::edge::log::{self, LogConfig, LogFormat};
 use crate::edge::resolve::DnsConfig;
 use crate::edge::store::{Store, StoreError, Strictness, TableOptions};
@@ -63,6 +65,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// How a node leaves.
     pub drain: Drained,
+    /// The gossip with other nodes; none: there are no others.
+    pub cluster: Option<ClusterConfig>,
     /// How to log.
     pub log: LogConfig,
 }
@@ -167,9 +171,11 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
     let sets = rules::read_sets(root, &bound);
     let route = rules::read(root, &bound);
     let (limits, streams) = read_limits(&root.section("limits"));
+    let name = root.text("node_id", node_id).unwrap_or_else(host_name);
     let config = Config {
         base: base.to_owned(),
-        node_id: root.text("node_id", node_id).unwrap_or_else(host_name),
+        cluster: cluster::read(&root.section("cluster"), &name, base),
+        node_id: name,
         state_dir: base.join(root.text("state_dir", |text| Ok(text.to_owned())).unwrap_or_else(|| ".".into())),
         listeners: bound.listeners,
         database: read_database(&root.section("database"), base),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tandem::config::Config;
+use tandem::edge::cluster::{ClusterConfig, Seed};
 use tandem::engine::dispatch::{Check, CheckKind, Damping, Judgement, Probing, SipProbe, SlowStart};
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/tandem.toml");
@@ -111,6 +112,12 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
     assert_eq!(*policy.probing, probing);
     let (uri, own) = &policy.probing_instead[0];
     assert_eq!((uri.as_str(), own.checks[1].fall), ("sip:127.0.0.1:7010", 3));
+    let cluster = ClusterConfig {
+        advertise: Some(ClusterConfig::default().bind),
+        seeds: vec![Seed::parse("b.example.com:7946").expect("a name")],
+        ..ClusterConfig::default()
+    };
+    assert_eq!(shown.cluster, Some(cluster));
 }
 
 #[test]
