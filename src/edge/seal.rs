@@ -218,8 +218,9 @@ pub struct Opener {
     cluster: Vec<u8>,
     ciphers: Vec<XChaCha20Poly1305>,
     node: Arc<str>,
-    /// Our own boots in this process.
+    /// Our own boots in this process, and where they take answers.
     boots: Vec<u64>,
+    answers: Option<SocketAddr>,
     /// How far a sender's clock may be from ours.
     clock_limit: Duration,
     senders: HashMap<Sender, Heard>,
@@ -239,12 +240,21 @@ impl Opener {
     pub fn new(cluster: &str, keys: &[Key], node: &str, clock_limit: Duration) -> Self {
         let ciphers = if keys.is_empty() { vec![cipher(&Key::NO_SECRET)] } else { keys.iter().map(cipher).collect() };
         let cluster = cut(cluster).to_vec();
-        Opener { cluster, ciphers, node: node.into(), boots: Vec::new(), clock_limit, senders: HashMap::new() }
+        Opener {
+            cluster,
+            ciphers,
+            node: node.into(),
+            boots: Vec::new(),
+            answers: None,
+            clock_limit,
+            senders: HashMap::new(),
+        }
     }
 
-    /// Packets of this boot of our own node are refused from now on.
-    pub fn boots(&mut self, boot: u64) {
+    /// Packets of this boot of our own node are refused from now on, and those of any that took answers there: it is gone.
+    pub fn boots(&mut self, boot: u64, answers: SocketAddr) {
         self.boots.push(boot);
+        self.answers = Some(answers);
     }
 
     /// The message whose last piece this packet is; none if pieces are still missing.
@@ -265,6 +275,9 @@ impl Opener {
         }
         let content = self.unseal(&head).ok_or(Refusal::Key)?;
         let content = Content::read(&content).ok_or(Refusal::Unreadable)?;
+        if sender.node == self.node && self.answers == Some(content.answers) {
+            return Err(Refusal::Reflected);
+        }
         let now = milliseconds(now);
         if u128::from(now.abs_diff(content.sent)) > self.clock_limit.as_millis() {
             return Err(Refusal::Clock);
@@ -529,8 +542,11 @@ mod tests {
     #[test]
     fn our_own_packets_do_not_come_back_and_our_namesakes_do() {
         let mut opener = Opener::new("speech", &[key(1)], "a", LIMIT);
-        opener.boots(7);
-        let mut namesake = Sealer::new("speech", &[key(1)], &sender("a", 9), answers());
+        opener.boots(7, answers());
+        let elsewhere = "10.0.0.2:7946".parse().expect("an address");
+        let mut namesake = Sealer::new("speech", &[key(1)], &sender("a", 9), elsewhere);
+        let mut before = Sealer::new("speech", &[key(1)], &sender("a", 6), answers());
+        assert_eq!(opener.open(&packet(&mut before, b""), now()), Err(Refusal::Reflected));
         assert_eq!(opener.open(&packet(&mut sealer(&[key(1)]), b""), now()), Err(Refusal::Reflected));
         assert!(opener.open(&packet(&mut namesake, b""), now()).is_ok());
     }

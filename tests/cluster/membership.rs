@@ -21,7 +21,7 @@ async fn a_node_that_stops_is_dropped_with_its_view_after_dead_after() {
     event(&mut events, |event| matches!(event, ClusterEvent::Left { node, .. } if &**node == "b")).await;
     let dead_after = config(&[]).dead_after;
     assert!(last.elapsed() >= dead_after, "not before its time: {:?}", last.elapsed());
-    assert!(stopped.elapsed() < dead_after + Duration::from_secs(2), "{:?}", stopped.elapsed());
+    assert!(stopped.elapsed() < dead_after + Duration::from_secs(5), "{:?}", stopped.elapsed());
     for node in [&a, &c] {
         until(&mut node.peers(), |peers| peers.live.len() == 1).await;
     }

@@ -27,7 +27,7 @@ const WAS_WELL: Duration = Duration::from_secs(60);
 const CLOCK: Duration = Duration::from_secs(1);
 /// How often refused packets are told of.
 const TELL_REFUSED: Duration = Duration::from_secs(10);
-/// How long a duplicate is told once.
+/// How often a duplicate is told.
 const TELL_DUPLICATE: Duration = Duration::from_secs(60);
 /// How long chitchat remembers a node that is gone, and a key that was deleted.
 const REMEMBERED: Duration = Duration::from_secs(600);
@@ -90,7 +90,7 @@ impl Gossip {
     async fn start(&self, boot: u64) -> Result<Boot, String> {
         let ClusterConfig { name, keys, interval, dead_after, .. } = &self.config;
         let sender = Sender { node: self.node.clone(), boot };
-        self.wire.opener.lock().unwrap_or_else(PoisonError::into_inner).boots(boot);
+        self.wire.opener.lock().unwrap_or_else(PoisonError::into_inner).boots(boot, self.address);
         let sealer = Sealer::new(name, keys, &sender, self.address);
         let transport = SealedTransport { wire: self.wire.clone(), sealer: Mutex::new(Some(sealer)) };
         let config = ChitchatConfig {
@@ -297,16 +297,15 @@ impl Boot {
         });
     }
 
-    /// Errors do not repeat ten times a second, and do not fall silent.
+    /// Errors do not repeat ten times a second, and do not fall silent while they last.
     fn tell_duplicates(&mut self, told: &Told, now: Instant) {
         let duplicates = self.members.duplicates(now);
-        self.duplicates_told.retain(|node, last| {
-            duplicates.contains_key(node) && now.saturating_duration_since(*last) < TELL_DUPLICATE
-        });
+        self.duplicates_told.retain(|_, last| now.saturating_duration_since(*last) < TELL_DUPLICATE);
         for (node, addresses) in duplicates {
-            if self.duplicates_told.insert(node.clone(), now).is_some() {
+            if self.duplicates_told.contains_key(&node) {
                 continue;
             }
+            self.duplicates_told.insert(node.clone(), now);
             let is_ours = *node == *self.own.node_id;
             told.counters.duplicates.add_one();
             error!(node = %node, ?addresses, is_ours, "two nodes have one node_id: give each its own");
