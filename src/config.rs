@@ -3,6 +3,7 @@
 
 mod agent;
 mod capacity;
+mod cluster;
 mod health;
 mod listeners;
 mod probe;
@@ -20,6 +21,7 @@ use thiserror::Error;
 
 use self::reader::{Section, Source};
 use self::values::duration_from;
+use crate::edge::cluster::ClusterConfig;
 use crate::edge::log::{self, LogConfig, LogFormat};
 use crate::edge::records::RecordsConfig;
 use crate::edge::resolve::DnsConfig;
@@ -66,6 +68,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// How a node leaves.
     pub drain: Drained,
+    /// The gossip with other nodes; none: there are no others.
+    pub cluster: Option<ClusterConfig>,
     /// How to log.
     pub log: LogConfig,
     /// Where records of sessions go; none: into the log alone.
@@ -183,9 +187,11 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
             set.set.0, limits.session_lifetime
         ));
     }
+    let name = root.text("node_id", node_id).unwrap_or_else(host_name);
     let config = Config {
         base: base.to_owned(),
-        node_id: root.text("node_id", node_id).unwrap_or_else(host_name),
+        cluster: cluster::read(&root.section("cluster"), &name, base),
+        node_id: name,
         state_dir: base.join(root.text("state_dir", |text| Ok(text.to_owned())).unwrap_or_else(|| ".".into())),
         listeners: bound.listeners,
         database: read_database(&root.section("database"), base),

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod client;
+pub mod cluster;
 pub mod counters;
 pub mod descriptors;
 pub mod http;
@@ -13,6 +14,7 @@ pub mod moment;
 pub mod records;
 pub mod resolve;
 pub mod retry;
+pub mod seal;
 pub mod store;
 pub mod tcp;
 pub mod udp;

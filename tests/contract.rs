@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tandem::config::Config;
+use tandem::edge::cluster::{ClusterConfig, Seed};
 use tandem::edge::records::RecordsConfig;
 use tandem::engine::dispatch::{
     Agent, Check, CheckKind, Damping, Judgement, Ping, Probing, SessionPolicy, SipProbe, SlowStart,
@@ -126,6 +127,12 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
     assert_eq!(own, Some((9010, 3)));
     let (uri, own) = &policy.probing_instead[0];
     assert_eq!((uri.as_str(), own.checks[1].fall), ("sip:127.0.0.1:7010", 3));
+    let cluster = ClusterConfig {
+        advertise: Some(ClusterConfig::default().bind),
+        seeds: vec![Seed::parse("b.example.com:7946").expect("a name")],
+        ..ClusterConfig::default()
+    };
+    assert_eq!(shown.cluster, Some(cluster));
 }
 
 #[test]

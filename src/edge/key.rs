@@ -1,16 +1,20 @@
-//! The cluster's key on disk, and this start's seed: both from the kernel's random source.
+//! Keys on disk, and this start's seed. What is made here comes from the kernel's random source.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
 /// Where the kernel gives randomness fit for keys.
 const RANDOM: &str = "/dev/urandom";
-/// Hex digits in a key file.
+/// Hex digits of a key.
 const DIGITS: usize = 64;
+/// Characters of a key in base64.
+const BASE64: usize = 44;
 /// What nobody but the owner may do: read, write or run.
 const OTHERS: u32 = 0o077;
 
@@ -43,8 +47,8 @@ pub enum KeyError {
     },
     /// The file holds something else. What it holds is not shown: it may be a secret.
     #[error(
-        "key file {}: {problem}, not {DIGITS} hex digits: copy the other node's file, or remove this one to have one \
-         made",
+        "key file {}: {problem}, not {DIGITS} hex digits or {BASE64} of base64: copy the other node's file, or make a \
+         new one",
         path.display()
     )]
     Content {
@@ -55,25 +59,25 @@ pub enum KeyError {
     },
 }
 
-/// Reads the key of 64 hex digits (white space around them is allowed); without a file makes a key and keeps it there
-/// with mode 0600. Two starts at once end with one key.
+/// Reads a key as [`load`] does; without a file makes one and keeps it there with mode 0600. Two starts at once end with
+/// one key.
 ///
 /// # Errors
 /// [`KeyError`] if the file can't be read or made, others may read it, or it holds no key.
 pub fn load_or_make(path: &Path) -> Result<[u8; 32], KeyError> {
-    if let Some(key) = load(path)? {
+    if let Some(key) = find(path)? {
         return Ok(key);
     }
     make(path).map_err(|source| KeyError::Make { path: path.to_owned(), source })?;
-    read(path)
+    load(path)
 }
 
 /// The key, if it is there; none is made.
 ///
 /// # Errors
 /// [`KeyError`] if the file can't be read, others may read it, or it holds no key.
-pub fn load(path: &Path) -> Result<Option<[u8; 32]>, KeyError> {
-    match read(path) {
+pub fn find(path: &Path) -> Result<Option<[u8; 32]>, KeyError> {
+    match load(path) {
         Err(KeyError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         result => result.map(Some),
     }
@@ -89,7 +93,11 @@ pub fn seed() -> io::Result<[u8; 32]> {
     Ok(bytes)
 }
 
-fn read(path: &Path) -> Result<[u8; 32], KeyError> {
+/// Reads the key of a file that nobody but its owner may read: 32 octets in hex or base64, white space around them.
+///
+/// # Errors
+/// [`KeyError`] if the file can't be read, others may read it, or it holds no key.
+pub fn load(path: &Path) -> Result<[u8; 32], KeyError> {
     let failed = |source| KeyError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
@@ -98,22 +106,32 @@ fn read(path: &Path) -> Result<[u8; 32], KeyError> {
     }
     let mut bytes = Vec::new();
     file.take(4096).read_to_end(&mut bytes).map_err(failed)?;
-    key_of(bytes.trim_ascii()).map_err(|problem| KeyError::Content { path: path.to_owned(), problem })
+    parse(bytes.trim_ascii()).map_err(|problem| KeyError::Content { path: path.to_owned(), problem })
 }
 
-fn key_of(digits: &[u8]) -> Result<[u8; 32], String> {
-    if digits.len() != DIGITS {
-        return Err(format!("it holds {} characters", digits.len()));
-    }
+/// A key in hex or base64.
+///
+/// # Errors
+/// What was found instead, without showing it.
+pub fn parse(text: &[u8]) -> Result<[u8; 32], String> {
     let mut key = [0; 32];
-    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |b: u8| char::from(b).to_digit(16).and_then(|value| u8::try_from(value).ok());
-        match (digit(pair[0]), digit(pair[1])) {
-            (Some(high), Some(low)) => *byte = high << 4 | low,
-            _ => return Err("it holds other characters".to_owned()),
+    match text.len() {
+        DIGITS => {
+            for (byte, pair) in key.iter_mut().zip(text.chunks_exact(2)) {
+                let digit = |b: u8| char::from(b).to_digit(16).and_then(|value| u8::try_from(value).ok());
+                match (digit(pair[0]), digit(pair[1])) {
+                    (Some(high), Some(low)) => *byte = high << 4 | low,
+                    _ => return Err("it holds other characters".to_owned()),
+                }
+            }
+            Ok(key)
         }
+        BASE64 => match STANDARD.decode_slice(text, &mut key) {
+            Ok(32) => Ok(key),
+            Ok(_) | Err(_) => Err("it holds other characters".to_owned()),
+        },
+        length => Err(format!("it holds {length} characters")),
     }
-    Ok(key)
 }
 
 /// Writes a new key beside `path` and links it there: nobody ever sees half a key, and who comes second finds the
@@ -170,6 +188,12 @@ mod tests {
     }
 
     #[test]
+    fn a_key_in_base64_is_the_same_key() {
+        let hex = parse("fb".repeat(32).as_bytes()).expect("a key");
+        assert_eq!(parse(format!("{}+/s=", "+/v7".repeat(10)).as_bytes()).expect("a key"), hex);
+    }
+
+    #[test]
     fn a_key_that_others_may_read_is_refused() {
         let folder = Folder::new();
         let path = folder.path().join("key");
@@ -182,7 +206,7 @@ mod tests {
     fn what_is_no_key_is_refused_and_not_shown() {
         let folder = Folder::new();
         let path = folder.path().join("key");
-        for text in ["", "abcd", &"xy".repeat(32), &"ab".repeat(33), &"é".repeat(32)] {
+        for text in ["", "abcd", &"xy".repeat(32), &"ab".repeat(33), &"é".repeat(32), &"?".repeat(44)] {
             write(&path, text, 0o600);
             let fault = load_or_make(&path).expect_err("no key").to_string();
             assert!(fault.contains("64 hex digits"), "{fault}");

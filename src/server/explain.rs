@@ -41,7 +41,7 @@ pub async fn explain_offline(config: &Config, message: &[u8], came: Came) -> Res
     let resolved = Names::new(&config.dns, &config.listeners).resolve(&sets).await;
     notes.extend(resolved.faults);
     // Without it no cookie of a dialog is valid.
-    let key = key::load(&config.state_dir.join(KEY_FILE)).unwrap_or_else(|fault| {
+    let key = key::find(&config.state_dir.join(KEY_FILE)).unwrap_or_else(|fault| {
         notes.push(fault.to_string());
         None
     });

@@ -1,0 +1,174 @@
+//! `[cluster]`: the gossip between nodes; without the table there is none.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use super::reader::Section;
+use super::values::{self, duration_within};
+use crate::edge::cluster::{ClusterConfig, Seed};
+use crate::edge::key;
+use crate::edge::seal::Key;
+
+/// What the gossip's times may be: faster is a load, slower is no news.
+const INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
+const DEAD_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(600));
+const CLOCK_LIMIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+
+/// Reads `[cluster]`, for the node of that id; the files of keys stand in `base`.
+pub(super) fn read(section: &Section<'_>, node: &str, base: &Path) -> Option<ClusterConfig> {
+    if !section.is_present() {
+        return None;
+    }
+    let default = ClusterConfig::default();
+    let of_one_node = |text: &str| match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 && !address.ip().is_multicast() => Ok(address),
+        _ => Err("give address:port, as 10.0.0.1:7946".to_owned()),
+    };
+    let within = |key, (least, most), otherwise| section.text(key, duration_within(least..=most)).unwrap_or(otherwise);
+    let seeds = section.texts("seeds", Seed::parse);
+    let keys = section.texts("keys", |file| key_of(file, base));
+    // A key with a fault of its own is no key that is missing.
+    let lacks_keys = section.has("keys") && keys.as_ref().is_none_or(Vec::is_empty);
+    let cluster = ClusterConfig {
+        name: section.text("name", values::token).unwrap_or(default.name),
+        bind: section.text("bind", of_one_node).unwrap_or(default.bind),
+        advertise: section.text("advertise", of_one_node),
+        seeds: seeds.unwrap_or_default(),
+        keys: keys.unwrap_or_default(),
+        interval: within("interval", INTERVALS, default.interval),
+        dead_after: within("dead_after", DEAD_AFTER, default.dead_after),
+        clock_limit: within("clock_limit", CLOCK_LIMIT, default.clock_limit),
+    };
+    for (key, fault) in cluster.faults(node) {
+        match key {
+            "node_id" => section.fault(&format!("node_id: {fault}")),
+            _ if lacks_keys && fault.ends_with("give keys") => {}
+            _ => section.fault_at(key, &fault),
+        }
+    }
+    section.finish();
+    Some(cluster)
+}
+
+/// The key of a file; or a key itself, which must not come to light as the name of a file that is not there.
+fn key_of(text: &str, base: &Path) -> Result<Key, String> {
+    let bytes = match key::parse(text.as_bytes()) {
+        Ok(bytes) => bytes,
+        Err(_) => key::load(&base.join(text)).map_err(|error| error.to_string())?,
+    };
+    Key::new(bytes)
+        .ok_or_else(|| "it holds zeros, which are no secret: make a key with openssl rand -hex 32".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::config::tests::{faults, parse};
+    use crate::config::{Config, ConfigError};
+    use crate::edge::scratch::Folder;
+
+    const LISTENER: &str = "[[listener]]\nbind = \"udp:127.0.0.1:8060\"\n";
+
+    fn key_file(folder: &Folder, name: &str, text: &str) {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+    }
+
+    fn in_folder(folder: &Folder, text: &str) -> Result<Config, ConfigError> {
+        Config::parse("t.toml", &format!("{LISTENER}{text}"), folder.path())
+    }
+
+    #[test]
+    fn without_the_table_there_is_no_cluster_and_an_empty_one_has_defaults() {
+        assert_eq!(parse(LISTENER).expect("valid").cluster, None);
+        assert_eq!(parse(&format!("{LISTENER}[cluster]\n")).expect("valid").cluster, Some(ClusterConfig::default()));
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let folder = Folder::new();
+        key_file(&folder, "new", &"ab".repeat(32));
+        key_file(&folder, "old", &format!("{}=\n", "q".repeat(42) + "s"));
+        let text = r#"
+            [cluster]
+            name = "speech"
+            bind = "0.0.0.0:7946"
+            advertise = "10.0.0.1:7000"
+            seeds = ["10.0.0.2:7946", "b.example.com:7946"]
+            keys = ["new", "old"]
+            interval = "200ms"
+            dead_after = "2s"
+            clock_limit = "10s"
+            "#;
+        let cluster = in_folder(&folder, text).expect("valid").cluster.expect("it is there");
+        let expected = ClusterConfig {
+            name: "speech".into(),
+            bind: "0.0.0.0:7946".parse().expect("an address"),
+            advertise: "10.0.0.1:7000".parse().ok(),
+            seeds: ["10.0.0.2:7946", "b.example.com:7946"].map(|seed| Seed::parse(seed).expect("a seed")).into(),
+            keys: cluster.keys.clone(),
+            interval: Duration::from_millis(200),
+            dead_after: Duration::from_secs(2),
+            clock_limit: Duration::from_secs(10),
+        };
+        assert_eq!((cluster.keys.len(), &cluster), (2, &expected));
+        assert_eq!(cluster.keys[0], Key::new([0xab; 32]).expect("a secret"));
+    }
+
+    #[test]
+    fn off_loopback_a_key_is_needed() {
+        let told = faults("[cluster]\nbind = \"10.0.0.1:7946\"\nseeds = [\"10.0.0.2:7946\", \"b.example.com:7946\"]");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("2: cluster.bind") && told[0].contains("give keys"), "{told:?}");
+        assert!(told[1].starts_with("3: cluster.seeds") && told[1].contains("10.0.0.2:7946"), "{told:?}");
+    }
+
+    #[test]
+    fn every_fault_is_told() {
+        let told = faults(
+            r#"[cluster]
+name = "a b"
+bind = "10.0.0.1"
+advertise = "10.0.0.1:0"
+seeds = ["10.0.0.2"]
+keys = ["/nowhere/key"]
+interval = "1ms"
+dead_after = "2h"
+clock_limit = "0s"
+peers = 1"#,
+        );
+        let keys =
+            ["name", "bind", "advertise", "seeds", "keys", "interval", "dead_after", "clock_limit", "peers"].iter();
+        for (line, key) in keys.enumerate() {
+            let start = format!("{}: cluster.{key}", line + 2);
+            assert!(told.iter().any(|fault| fault.starts_with(&start)), "{start}: {told:?}");
+        }
+        assert_eq!(told.len(), 9, "{told:?}");
+    }
+
+    #[test]
+    fn times_that_do_not_fit_are_told() {
+        let told = faults("[cluster]\ninterval = \"1s\"\ndead_after = \"4s\"");
+        assert!(told[0].starts_with("3: cluster.dead_after") && told[0].contains("5s or more"), "{told:?}");
+        assert_eq!(told.len(), 1);
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_told_and_never_shown() {
+        let folder = Folder::new();
+        key_file(&folder, "zeros", &"00".repeat(32));
+        key_file(&folder, "short", "secret");
+        let text = "[cluster]\nbind = \"10.0.0.1:7946\"\nkeys = [\"zeros\", \"short\"]";
+        let error = in_folder(&folder, text).expect_err("no keys").to_string();
+        assert_eq!(error.lines().count(), 2, "{error}");
+        assert!(
+            error.contains("no secret") && error.contains("6 characters") && !error.contains("secret\n"),
+            "{error}"
+        );
+    }
+}

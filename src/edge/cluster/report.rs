@@ -1,0 +1,242 @@
+//! What a node tells its peers, as plain values, and how it is written: one key of the gossip for the node and one for each
+//! destination, so that a change of one costs one. The values are JSON; who reads it passes over fields that it does not
+//! know, and takes words that it does not know for `unknown`, so that versions mix.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::dispatch::{Health, Order, SetId};
+
+/// The version of what is written here: greater by one when an old field means something else.
+pub const FORMAT: u32 = 1;
+
+/// The key of the node itself.
+pub(super) const NODE: &str = "node";
+/// The key of the node's clock: ms of its own time.
+pub(super) const CLOCK: &str = "clock";
+/// What the keys of destinations start with.
+const DESTINATION: &str = "d:";
+
+/// A point in a node's own time: milliseconds since it started, negative before. No two nodes' clocks are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Moment(pub i64);
+
+impl Moment {
+    /// `instant` in the time of a node that started at `started`.
+    pub fn of(instant: Instant, started: Instant) -> Self {
+        let milliseconds = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        match instant.checked_duration_since(started) {
+            Some(after) => Moment(milliseconds(after)),
+            None => Moment(-milliseconds(started.duration_since(instant))),
+        }
+    }
+}
+
+/// All that a node tells of itself and of what it sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeView {
+    /// The node.
+    pub report: NodeReport,
+    /// The destinations of its sets.
+    pub destinations: BTreeMap<DestinationId, DestinationReport>,
+}
+
+/// What a node tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeReport {
+    /// [`FORMAT`] of the node that wrote this.
+    pub format: u32,
+    /// Tandem's version.
+    pub version: String,
+    /// When the node started, by its own clock, in seconds since 1970: for people.
+    pub started: u64,
+    /// Where it listens: `udp:10.0.0.1:5060`.
+    pub listeners: Vec<String>,
+    /// The virtual addresses that it holds.
+    pub vips: Vec<String>,
+}
+
+impl Default for NodeReport {
+    fn default() -> Self {
+        let (version, listeners, vips) = (String::new(), Vec::new(), Vec::new());
+        NodeReport { format: FORMAT, version, started: 0, listeners, vips }
+    }
+}
+
+/// Which destination: the same words on every node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DestinationId {
+    /// The set.
+    pub set: SetId,
+    /// The address; none while the name has none.
+    pub address: Option<SocketAddr>,
+    /// The `destination` column.
+    pub uri: String,
+}
+
+/// What a node sees of a destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DestinationReport {
+    /// Its verdict.
+    #[serde(with = "health")]
+    pub health: Health,
+    /// Since when, in the node's time.
+    pub since: Moment,
+    /// The last failure: `408`, `timeout`, `icmp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// How long an answer takes, in ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<u32>,
+    /// Live sessions by this node, those that are being set up included.
+    pub sessions: u32,
+    /// The newest order that the node knows of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderReport>,
+}
+
+/// An operator's order. The newest stamp wins, then the greater node id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderReport {
+    /// `ready`, `drain` or `maint`; a word of another version stays as it came.
+    pub order: String,
+    /// A hybrid clock's: ms since 1970, and more than any stamp that its node had seen.
+    pub stamp: u64,
+    /// The node that took the order.
+    pub node: String,
+    /// Who gave it.
+    #[serde(default)]
+    pub by: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+impl OrderReport {
+    /// The order, if this version knows it.
+    pub fn order(&self) -> Option<Order> {
+        Order::from_name(&self.order)
+    }
+}
+
+/// One thing that a key and its value say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Node(NodeReport),
+    Clock(Moment),
+    Destination(DestinationId, DestinationReport),
+}
+
+/// What a key and its value say; none if it is of another version or makes no sense.
+pub(super) fn read(key: &str, value: &str) -> Option<Told> {
+    match key {
+        NODE => serde_json::from_str(value).ok().map(Told::Node),
+        CLOCK => value.parse().ok().map(|moment| Told::Clock(Moment(moment))),
+        _ => Some(Told::Destination(read_key(key)?, serde_json::from_str(value).ok()?)),
+    }
+}
+
+/// The destination that a key is of.
+pub(super) fn read_key(key: &str) -> Option<DestinationId> {
+    let (set, rest) = key.strip_prefix(DESTINATION)?.split_once(':')?;
+    let (address, uri) = rest.split_once('/')?;
+    let address = if address.is_empty() { None } else { Some(address.parse().ok()?) };
+    Some(DestinationId { set: SetId(set.parse().ok()?), address, uri: uri.to_owned() })
+}
+
+/// The key of a destination: `d:19:10.0.0.1:7010/sip:tts.example.com`.
+pub(super) fn key(id: &DestinationId) -> String {
+    let address = id.address.map(|address| address.to_string()).unwrap_or_default();
+    format!("{DESTINATION}{}:{address}/{}", id.set.0, id.uri)
+}
+
+/// A value of the gossip.
+pub(super) fn write(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("these types have no keys but strings")
+}
+
+/// Health as its name.
+mod health {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::engine::dispatch::Health;
+
+    pub(super) fn serialize<S: Serializer>(health: &Health, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(health.name())
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Health, D::Error> {
+        let name = String::deserialize(from)?;
+        Ok(Health::ALL.into_iter().find(|health| health.name() == name).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> DestinationId {
+        let address = Some("[2001:db8::1]:7010".parse().expect("an address"));
+        DestinationId { set: SetId(19), address, uri: "sip:tts.example.com/a;x=1:2".into() }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let order = OrderReport {
+            order: "drain".into(),
+            stamp: 1 << 60,
+            node: "a".into(),
+            by: "ops".into(),
+            reason: "\"new\" disk\n".into(),
+        };
+        let report = DestinationReport {
+            health: Health::Busy,
+            since: Moment(-5),
+            cause: Some("486".into()),
+            latency: Some(12),
+            sessions: 3,
+            order: Some(order),
+        };
+        for report in [report, DestinationReport::default()] {
+            let told = read(&key(&id()), &write(&report));
+            assert_eq!(told, Some(Told::Destination(id(), report)));
+        }
+        let unresolved = DestinationId { address: None, ..id() };
+        assert_eq!(read_key(&key(&unresolved)), Some(unresolved));
+        assert_eq!(read(NODE, &write(&NodeReport::default())), Some(Told::Node(NodeReport::default())));
+        assert_eq!(read(CLOCK, "-7"), Some(Told::Clock(Moment(-7))));
+    }
+
+    #[test]
+    fn a_newer_version_is_understood_as_far_as_possible() {
+        let newer = r#"{"health":"dozing","since":4,"sessions":2,"mood":{"x":[1]},"order":{"order":"nap","stamp":1,"node":"b","z":1}}"#;
+        let Some(Told::Destination(_, report)) = read(&key(&id()), newer) else { panic!("not read") };
+        assert_eq!((report.health, report.since, report.sessions), (Health::Unknown, Moment(4), 2));
+        assert_eq!(report.order.expect("an order").order(), None);
+        let Some(Told::Node(node)) = read(NODE, r#"{"format":2,"wings":2}"#) else { panic!("not read") };
+        assert_eq!(node.format, 2);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_nothing() {
+        for key in ["", "d:", "d:x:/u", "d:1", "d:1:u", "d:1:1.2.3.4/u", "e:1:/u", "other"] {
+            assert_eq!(read(key, "{}"), None, "{key}");
+        }
+        for value in ["", "[1]", r#"{"sessions":-1}"#, r#"{"sessions":1"#] {
+            assert_eq!(read(&key(&id()), value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn moments_before_the_start_are_negative() {
+        let start = Instant::now() + Duration::from_secs(10);
+        assert_eq!(Moment::of(start + Duration::from_millis(7), start), Moment(7));
+        assert_eq!(Moment::of(start - Duration::from_secs(2), start), Moment(-2000));
+    }
+}
