@@ -174,6 +174,7 @@ impl Engine {
                 let keys = world.keys;
                 keeper.order_end(&mut keeping(&mut world), keys, order);
             }
+            Input::Peers(reports) => world.dispatch.accept(reports, world.dialogs, now, world.out),
             Input::Held { listener, held } => keeper.hold(listener, held),
         }
         for happened in happened.drain(..) {

@@ -2,6 +2,7 @@
 //! to it.
 
 mod checks;
+mod cluster;
 mod explain;
 mod memory;
 mod names;
@@ -22,7 +23,7 @@ use crate::edge::records::{Records, RecordsConfig};
 use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
 use crate::edge::udp::{BindError, Sockets, Waker};
-use crate::engine::dispatch::{NoSuchDestination, Outcome, Remembered, SetId, Sets, Standing};
+use crate::engine::dispatch::{NoSuchDestination, Outcome, PeerReport, Remembered, SetId, Sets, Standing};
 use crate::engine::event::{AgentId, Changes, CheckId, Drain, EndOrder, Event, Input, LookupId, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{HostPort, Listener, Transport};
@@ -256,6 +257,13 @@ impl Handle {
     /// What would become of a message that came so.
     pub async fn explain(&self, message: Vec<u8>, came: Came) -> Result<Explained, Gone> {
         self.order(|done| Order::Explain(message, came, done)).await
+    }
+
+    /// Tells what the other nodes of the cluster tell.
+    pub async fn peers(&self, reports: Vec<PeerReport>) -> Result<(), Gone> {
+        self.0.orders.send(Order::Peers(reports)).await.map_err(|_| Gone)?;
+        self.0.waker.0.wake();
+        Ok(())
     }
 
     /// Tells how a check of [`Asked::Check`] has ended.

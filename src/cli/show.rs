@@ -187,6 +187,11 @@ fn facts(one: &DestinationReport, now: SystemTime) -> Vec<Vec<Cell>> {
     let text = |count: u64| if count == 1 { "session".to_owned() } else { "sessions".to_owned() };
     let (sessions, peak) = (one.sessions, one.sessions_peak);
     fact("calls", format!("{sessions} {} now, {peak} at most, {} in all", text(sessions), one.selections), Tone::Plain);
+    if one.sessions_elsewhere > 0 || !one.votes.is_empty() {
+        let votes: Vec<_> = one.votes.iter().map(|vote| format!("{} says {}", vote.node, vote.health)).collect();
+        let elsewhere = one.sessions_elsewhere;
+        fact("cluster", format!("{elsewhere} {} elsewhere; {}", text(elsewhere), votes.join(", ")), Tone::Plain);
+    }
     if let Some(room) = room(one) {
         fact("room", room, Tone::Plain);
     }
@@ -316,6 +321,8 @@ pub(super) mod tests {
             penalty: 0,
             sessions: 0,
             sessions_peak: 0,
+            sessions_elsewhere: 0,
+            votes: Vec::new(),
             max_sessions: None,
             resources: Vec::new(),
             selections: 0,

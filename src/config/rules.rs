@@ -7,7 +7,9 @@ use super::listeners::Bound;
 use super::probe::Asked;
 use super::reader::Section;
 use super::{capacity, health, probe, session, values};
-use crate::engine::dispatch::{Algorithm, Failover, MOST_FAILOVERS, Policy, PriorityOrder, RetryOn, SetId};
+use crate::engine::dispatch::{
+    Algorithm, Failover, MOST_FAILOVERS, Policy, PriorityOrder, RetryOn, SetId, VerdictRule,
+};
 use crate::engine::route::{Action, Condition, Config, Pattern, Rewrite, Rule, Target, UriPart};
 use crate::engine::sip::Reply;
 
@@ -47,6 +49,10 @@ fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
         "low_first" => Ok(PriorityOrder::LowFirst),
         _ => Err("give high_first or low_first".to_owned()),
     };
+    let verdict = |text: &str| {
+        let all = VerdictRule::ALL.map(VerdictRule::name).join(", ");
+        VerdictRule::ALL.into_iter().find(|rule| rule.name() == text).ok_or_else(|| format!("give one of {all}"))
+    };
     let default = Policy::of(set);
     let judgement = health::read_judgement(section);
     let Asked { probing, probing_instead, agent, agent_instead } = probe::read(section, &judgement.observe, bound);
@@ -66,6 +72,7 @@ fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
         capacity: capacity::read(&section.section("capacity"), set),
         session: session::read(&section.section("session")),
         attrs: capacity::read_attrs(&section.section("attrs")),
+        verdict: section.text("verdict", verdict).unwrap_or_default(),
     }
 }
 

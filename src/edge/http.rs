@@ -43,7 +43,7 @@ pub use explain::{
 };
 pub use report::{
     AddressStory, AgentReport, ClassReport, DestinationReport, DestinationStory, LatencyReport, NodeSessions,
-    ObservationReport, OrderReport, SetReport, SetsReport,
+    ObservationReport, OrderReport, SetReport, SetsReport, VoteReport,
 };
 pub use sessions::{BeingEnded, SessionReport, SessionsReport};
 

@@ -1,8 +1,11 @@
 //! Metrics: tables of all names, filled from the engine's snapshot and the edge's counters at scrape.
 
+mod cluster;
 mod destinations;
 mod node;
 mod wires;
+
+pub use cluster::ClusterView;
 
 use std::time::SystemTime;
 
@@ -38,6 +41,8 @@ pub struct View<'a> {
     pub edge: &'a EdgeCounters,
     /// How the loads went.
     pub store: &'a StoreStatus,
+    /// The gossip; none if the node stands alone.
+    pub cluster: Option<ClusterView>,
     /// When the process started.
     pub started: SystemTime,
 }
@@ -102,7 +107,7 @@ impl Extend<(Vec<String>, f64)> for Values {
 
 /// Every metric, in the order of the text.
 pub fn table() -> impl Iterator<Item = &'static Row> {
-    [node::ROWS, destinations::ROWS, wires::ROWS].into_iter().flatten()
+    [node::ROWS, destinations::ROWS, wires::ROWS, cluster::ROWS].into_iter().flatten()
 }
 
 /// The text that Prometheus reads ([`CONTENT_TYPE`]). A metric without a value, such as those of destinations while no
@@ -230,6 +235,8 @@ mod tests {
             other_selections: 2,
             responses: [1, 2, 3, 4, 5, 6],
             sessions: 4,
+            elsewhere: 0,
+            votes: Vec::new(),
             sessions_peak: 9,
         }
     }
@@ -272,7 +279,7 @@ mod tests {
         edge.send_faults[SendFault::NoRoute as usize] = 7;
         edge.records_written = 4;
         edge.records_dropped[RecordFault::NoSpace as usize] = 5;
-        render(&View { snapshot, edge: &edge, store: &store, started: at })
+        render(&View { snapshot, edge: &edge, store: &store, cluster: None, started: at })
     }
 
     #[test]
@@ -407,7 +414,8 @@ mod tests {
     fn without_sets_and_loads_the_rest_is_still_written() {
         let edge = EdgeCounters::default();
         let store = StoreStatus::default();
-        let view = View { snapshot: &Snapshot::default(), edge: &edge, store: &store, started: UNIX_EPOCH };
+        let view =
+            View { snapshot: &Snapshot::default(), edge: &edge, store: &store, cluster: None, started: UNIX_EPOCH };
         let text = render(&view);
         assert!(text.contains("tandem_store_ok 0\n") && text.contains("tandem_requests_total 0\n"), "{text}");
         assert!(!text.contains("tandem_sessions{") && !text.contains("last_reload"), "{text}");

@@ -18,6 +18,7 @@ mod select;
 mod session;
 mod turn;
 mod view;
+mod votes;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -45,6 +46,7 @@ pub use policy::Policy;
 pub use select::{Algorithm, PriorityOrder, Score};
 pub use session::{AtMaxDuration, OnDown, Ping, PingLegs, PingMethod, SessionPolicy};
 pub use turn::Turn;
+pub use votes::{PeerDestination, PeerReport, VerdictRule, Vote};
 pub use watch::{NoSuchDestination, Remembered};
 
 #[cfg(test)]
@@ -214,11 +216,11 @@ impl SetState {
         fit.clear();
         let (mut slow, mut agents, mut full, mut sessions) = (false, false, 0, 0);
         for (id, found) in members.iter().filter_map(|&id| Some((id, destinations.get(id)?))) {
-            let has = load.sessions(id);
+            let has = load.sessions(id) + found.elsewhere(now);
             sessions += has;
             agents |= found.heard.is_some();
             let call = OneMore { id, asked, load };
-            let fitness = turn.judge(found.fitness(&policy.judgement, call, now));
+            let fitness = turn.judge(found.fitness(policy, call, now));
             full += usize::from(fitness == Fitness::Full);
             if fitness.is_fit() {
                 let share = found.condition.share(&policy.judgement, now);
@@ -296,7 +298,7 @@ impl Dispatch {
     /// answer. None if it is no longer loaded.
     pub fn fitness(&self, id: DestinationId, asked: Resources, load: &dyn Load, now: Instant) -> Option<Fitness> {
         let found = self.destinations.get(id)?;
-        Some(found.fitness(&self.policy(found.set).judgement, OneMore { id, asked, load }, now))
+        Some(found.fitness(self.policy(found.set), OneMore { id, asked, load }, now))
     }
 
     /// Whether some loaded destination, fit or not, has this address; IPv4 in IPv6's clothes is IPv4.

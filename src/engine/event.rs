@@ -13,7 +13,8 @@ pub use self::record::Record;
 pub(crate) use self::record::write_down;
 pub use crate::engine::dialog::Ending;
 use crate::engine::dispatch::{
-    AtDeadline, Health, NoSuchDestination, Observation, Order, Outcome, Remembered, SetId, Sets, Standing, Why, Wish,
+    AtDeadline, Health, NoSuchDestination, Observation, Order, Outcome, PeerReport, Remembered, SetId, Sets, Standing,
+    Why, Wish,
 };
 use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
 use crate::engine::sip::FrameFault;
@@ -94,6 +95,8 @@ pub enum Input<'a> {
     },
     /// How far the node is in leaving.
     Drain(Drain),
+    /// What the other nodes of the cluster tell, all that are there: each time that it changes.
+    Peers(&'a [PeerReport]),
     /// An operator ends sessions: those that can be ended get BYE at both ends.
     End(&'a EndOrder),
     /// Whether the address of a listener is this node's now. Sessions whose caller came by one that is not are parked: they are

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::engine::dispatch::{
     AgentView, DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why, Witness,
@@ -112,6 +112,23 @@ pub struct DestinationView {
     pub sessions: u64,
     /// The most live sessions at any time.
     pub sessions_peak: u64,
+    /// Live sessions by other nodes of the cluster, and those that a dead one has left behind.
+    pub elsewhere: u64,
+    /// What other nodes hold of it.
+    pub votes: Vec<VoteView>,
+}
+
+/// What another node holds of a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VoteView {
+    /// The node.
+    pub node: String,
+    /// Its view.
+    pub health: Health,
+    /// For how long it is so.
+    pub lasted: Duration,
+    /// Its live sessions there.
+    pub sessions: u64,
 }
 
 /// A class of MRCP resources at one destination.

@@ -43,6 +43,11 @@ pub(super) struct Resolved {
 }
 
 impl Names {
+    /// Who looks names up.
+    pub(super) fn resolver(&self) -> Arc<Resolver> {
+        Arc::clone(&self.resolver)
+    }
+
     /// Names that our listeners shall reach.
     pub(super) fn new(config: &DnsConfig, listeners: &[Listener]) -> Self {
         let in_messages = DnsConfig { timeout: config.timeout.min(IN_MESSAGE), ..config.clone() };

@@ -19,6 +19,7 @@ use super::names::Names;
 use super::sets::{Current, First, Status, first_sets};
 use super::{Gone, Handle, History, Server, ServerConfig, ServerError};
 use crate::config::{Config, Drained};
+use crate::edge::cluster::{Cluster, ClusterError};
 use crate::edge::http::{self, Given, HttpError, Readiness, ReloadFailed, Reloaded, Surface};
 use crate::edge::key::{self, KeyError};
 use crate::edge::metrics;
@@ -83,6 +84,9 @@ pub enum NodeError {
     /// The thread that writes records could not be made.
     #[error("cannot start the thread that writes records: {0}: raise the limit of processes (ulimit -u)")]
     Records(io::Error),
+    /// The gossip can't start.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The HTTP surface can't start.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -97,6 +101,7 @@ impl NodeError {
             | NodeError::Server(_)
             | NodeError::Gone(_)
             | NodeError::Records(_)
+            | NodeError::Cluster(_)
             | NodeError::Http(_) => false,
         }
     }
@@ -122,6 +127,8 @@ pub(super) struct Shared {
     pub(super) drain_ordered: Notify,
     pub(super) names: Names,
     pub(super) keeper: Keeper,
+    /// The other nodes; none if this one stands alone.
+    pub(super) cluster: Option<Arc<Cluster>>,
     // Held while something new is put in place: one load at a time, whoever asked for it.
     pub(super) current: tokio::sync::Mutex<Current>,
     /// Something was put in place.
@@ -165,6 +172,13 @@ impl Node {
         let records = config.records.as_ref().map(|records| handle.start_records(records, &config.node_id));
         let records = records.transpose().map_err(NodeError::Records)?;
         let told = tokio::spawn(report(heard, keeper.stirrer(), records));
+        let cluster = match &config.cluster {
+            Some(cluster) => {
+                let cluster = Cluster::start(cluster.clone(), &config.node_id, names.resolver()).await;
+                Some(Arc::new(cluster.map_err(NodeError::Cluster)?))
+            }
+            None => None,
+        };
         let shared = Arc::new(Shared {
             handle,
             store,
@@ -174,6 +188,7 @@ impl Node {
             drain_ordered: Notify::new(),
             names,
             keeper,
+            cluster: cluster.clone(),
             current: tokio::sync::Mutex::default(),
             placed: Notify::new(),
         });
@@ -197,6 +212,10 @@ impl Node {
         tokio::spawn(Arc::clone(&shared).look_up(asked, stopped.clone()));
         tokio::spawn(Arc::clone(&shared).check(to_check, stopped.clone()));
         tokio::spawn(Arc::clone(&shared).keep_memory(stopped.clone()));
+        if let Some(cluster) = cluster {
+            info!(node = cluster.node(), address = %cluster.bound(), "gossips");
+            tokio::spawn(Arc::clone(&shared).gossip(cluster, stopped.clone()));
+        }
         let http = surface.as_ref().map(Surface::address);
         if let Some(surface) = surface {
             tokio::spawn(serve(surface, Arc::clone(&shared), stopped));
@@ -283,6 +302,15 @@ impl Shared {
     }
 }
 
+/// What is wrong with the cluster.
+fn alone_or_double(cluster: &Cluster) -> Vec<String> {
+    let peers = cluster.peers();
+    let peers = peers.borrow();
+    let alone = peers.live.is_empty().then(|| "no other node of the cluster is heard".to_owned());
+    let double = peers.duplicates.iter().map(|(node, at)| format!("more than one node is called {node}: {at:?}"));
+    alone.into_iter().chain(double).collect()
+}
+
 impl http::Node for Shared {
     fn name(&self) -> &str {
         &self.config.node_id
@@ -339,6 +367,7 @@ impl http::Node for Shared {
                 let unfit = snapshot.sets.iter().filter(|set| set.destinations.iter().all(|one| !one.fitness.is_fit()));
                 let fault = self.handle.edge_counters().record_fault;
                 readiness.degraded.extend(fault.map(|fault| format!("records can't be written: {}", fault.remedy())));
+                readiness.degraded.extend(self.cluster.iter().flat_map(|cluster| alone_or_double(cluster)));
                 readiness.degraded.extend(unfit.map(|set| format!("set {} has no fit destination", set.id.0)));
             }
             Err(gone) => readiness.reasons.push(gone.to_string()),
@@ -349,7 +378,12 @@ impl http::Node for Shared {
     async fn metrics(&self) -> Result<String, String> {
         let snapshot = http::Node::snapshot(self).await?;
         let (edge, store) = (self.handle.edge_counters(), self.status().counts);
-        Ok(metrics::render(&metrics::View { snapshot: &snapshot, edge: &edge, store: &store, started: self.started }))
+        let cluster = self.cluster.as_ref().map(|cluster| metrics::ClusterView {
+            peers: cluster.peers().borrow().live.len(),
+            counters: cluster.counters(),
+        });
+        let (snapshot, edge, store, started) = (&snapshot, &edge, &store, self.started);
+        Ok(metrics::render(&metrics::View { snapshot, edge, store, cluster, started }))
     }
 
     async fn reload(&self) -> Result<Reloaded, ReloadFailed> {

@@ -16,7 +16,7 @@ use crate::edge::counters::{Counters, SendFault};
 use crate::edge::resolve::Question;
 use crate::edge::tcp::{Heard, Streams};
 use crate::edge::udp::{Batch, Sockets};
-use crate::engine::dispatch::{NoSuchDestination, Observation, Outcome, SetId, Sets, Standing};
+use crate::engine::dispatch::{NoSuchDestination, Observation, Outcome, PeerReport, SetId, Sets, Standing};
 use crate::engine::event::{
     AgentId, Changes, CheckId, CheckTarget, Drain, EndOrder, Event, Input, LookupId, NotEnded, Output,
 };
@@ -39,6 +39,8 @@ pub(super) enum Order {
     History(SetId, String, oneshot::Sender<History>),
     /// What would become of a message.
     Explain(Vec<u8>, Came, oneshot::Sender<Explained>),
+    /// What the other nodes tell.
+    Peers(Vec<PeerReport>),
     Checked(CheckId, Outcome),
     Unchecked(CheckId),
     /// An operator ends sessions; how many are being ended.
@@ -284,6 +286,10 @@ impl Turns {
                 Ok(Order::History(set, uri, answer)) => drop(answer.send(self.engine.history(set, &uri))),
                 Ok(Order::Explain(message, came, answer)) => {
                     drop(answer.send(self.engine.explain(&message, came, now)));
+                }
+                Ok(Order::Peers(reports)) => {
+                    self.engine.handle(Input::Peers(&reports), now, &mut self.out);
+                    self.flush(now);
                 }
                 Ok(Order::Checked(id, outcome)) => {
                     self.engine.handle(Input::Checked { id, outcome }, now, &mut self.out);

@@ -11,8 +11,15 @@ use super::{config, destination, names, nodes, report, until, view, view_of};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_see_what_the_other_sees() {
     let [a, b] = nodes().await;
-    let order =
-        OrderReport { order: "drain".into(), stamp: 7, node: "a".into(), by: "ops".into(), reason: "disk".into() };
+    let order = OrderReport {
+        order: "drain".into(),
+        stamp: 7,
+        node: "a".into(),
+        by: "ops".into(),
+        reason: "disk".into(),
+        deadline: None,
+        then_end: false,
+    };
     let mut told = view(3, 5);
     told.report = NodeReport { version: "1.2.3".into(), vips: vec!["10.0.0.9".into()], ..NodeReport::default() };
     let first = told.destinations.get_mut(&destination(0)).expect("it is there");

@@ -111,7 +111,7 @@ impl Model {
         let may = match view.fitness {
             Fitness::Fit => !panicking || self.panic != PanicMode::Fail || before.sets[0].panicking,
             Fitness::Unwell(_) | Fitness::OnTrial => panicking && self.panic != PanicMode::Fail,
-            Fitness::Ordered(_) | Fitness::Unresolved | Fitness::Agent(_) | Fitness::Full => false,
+            Fitness::Ordered(_) | Fitness::Unresolved | Fitness::Agent(_) | Fitness::Full | Fitness::Outvoted => false,
         };
         self.hold(may, &format!("an INVITE to {to}, which is {}: {}", view.fitness, view.why));
         if panicking {

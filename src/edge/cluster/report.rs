@@ -116,6 +116,12 @@ pub struct OrderReport {
     /// Why.
     #[serde(default)]
     pub reason: String,
+    /// Until when a destination that drains should be empty: ms since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<u64>,
+    /// Whether its sessions are ended then.
+    #[serde(default)]
+    pub then_end: bool,
 }
 
 impl OrderReport {
@@ -194,6 +200,8 @@ mod tests {
             node: "a".into(),
             by: "ops".into(),
             reason: "\"new\" disk\n".into(),
+            deadline: Some(7),
+            then_end: true,
         };
         let report = DestinationReport {
             health: Health::Busy,

@@ -10,7 +10,7 @@ use crate::edge::moment::Moment;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{AgentView, Fitness, Observation, Standing, Wish, Witness};
 use crate::engine::event::Ending;
-use crate::engine::snapshot::{ClassView, DestinationView, SetView};
+use crate::engine::snapshot::{ClassView, DestinationView, SetView, VoteView};
 
 /// All sets: `GET /sets`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,6 +101,12 @@ pub struct DestinationReport {
     pub sessions: u64,
     /// The most at any time.
     pub sessions_peak: u64,
+    /// Live sessions by other nodes of the cluster, and those that a dead one has left behind.
+    #[serde(default)]
+    pub sessions_elsewhere: u64,
+    /// What other nodes hold of it.
+    #[serde(default)]
+    pub votes: Vec<VoteReport>,
     /// How many it may have; none: no limit.
     #[serde(default)]
     pub max_sessions: Option<u32>,
@@ -115,6 +121,27 @@ pub struct DestinationReport {
     pub ejections: u64,
     /// How long it takes, by `options`, `tcp`, `http`, `traffic`; without those that have seen nothing.
     pub latency: BTreeMap<String, LatencyReport>,
+}
+
+/// What another node holds of a destination.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VoteReport {
+    /// The node.
+    pub node: String,
+    /// Its view: `up`, `down`, `busy` or `unknown`.
+    pub health: String,
+    /// For how long it is so, in seconds.
+    pub seconds: f64,
+    /// Its live sessions there.
+    pub sessions: u64,
+}
+
+impl VoteReport {
+    fn of(vote: &VoteView) -> Self {
+        let VoteView { node, health, lasted, sessions } = vote;
+        let (node, health) = (node.clone(), health.name().to_owned());
+        VoteReport { node, health, seconds: lasted.as_secs_f64(), sessions: *sessions }
+    }
 }
 
 /// The sessions of one class of MRCP resources.
@@ -278,6 +305,8 @@ impl DestinationReport {
             penalty: one.penalty,
             sessions: one.sessions,
             sessions_peak: one.sessions_peak,
+            sessions_elsewhere: one.elsewhere,
+            votes: one.votes.iter().map(VoteReport::of).collect(),
             max_sessions: one.limits.sessions,
             resources: one.classes.iter().map(ClassReport::of).collect(),
             selections: one.selections,

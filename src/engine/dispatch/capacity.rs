@@ -142,7 +142,7 @@ impl Destination {
     /// Every limit of sessions that holds for the call, with the sessions that count for it.
     fn limits_on<'c>(&'c self, call: OneMore<'c>, now: Instant) -> impl Iterator<Item = (u32, u64)> + 'c {
         let OneMore { id, asked, load } = call;
-        let all = self.limits_now(now).sessions.map(|limit| (limit, load.sessions(id)));
+        let all = self.limits_now(now).sessions.map(|limit| (limit, load.sessions(id) + self.elsewhere(now)));
         let classes = self.classes.iter().filter(move |class| class.resources.meets(asked));
         let of_class = move |class: &ClassLimit| Some((class.sessions?, load.sessions_of(id, class.resources)));
         all.into_iter().chain(classes.filter_map(of_class))

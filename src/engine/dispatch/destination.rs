@@ -9,8 +9,9 @@ use super::Policy;
 use super::agent::{Heard, Wish};
 use super::capacity::{ClassLimit, Limits, OneMore, Pace};
 use super::fitness::Fitness;
-use super::health::{Condition, Health, Judgement, Meaning};
+use super::health::{Condition, Health, Meaning};
 use super::order::{Order, Standing};
+use super::votes::{Outvoted, Votes};
 use crate::engine::clock::{Instant, Now};
 use crate::engine::flow::{ListenerId, Transport};
 
@@ -99,6 +100,8 @@ pub struct Destination {
     pub(crate) condition: Condition,
     /// What its agent has said; none: it has none.
     pub(crate) heard: Option<Box<Heard>>,
+    /// What other nodes tell of it; none until one has.
+    pub(super) votes: Option<Votes>,
     pub(super) counts: Counts,
     /// What it may be given, whatever its agent wants.
     pub limits: Limits,
@@ -131,8 +134,9 @@ impl Destination {
             limits: policy.capacity.limits(&row.attrs),
             classes: policy.capacity.class_limits(&row.attrs),
             pace: Pace::default(),
+            votes: None,
             counts: Counts::default(),
-            key: key(set, &row),
+            key: key(set, &row.uri, row.address),
             row,
         }
     }
@@ -151,7 +155,8 @@ impl Destination {
     }
 
     /// Whether a new request may go there, and if not, why not; one that only tries it must take the trial first.
-    pub(super) fn fitness(&self, judgement: &Judgement, call: OneMore<'_>, now: Instant) -> Fitness {
+    pub(super) fn fitness(&self, policy: &Policy, call: OneMore<'_>, now: Instant) -> Fitness {
+        let judgement = &policy.judgement;
         if self.standing.order != Order::Ready {
             return Fitness::Ordered(self.standing.order);
         }
@@ -161,11 +166,15 @@ impl Destination {
         if let Some(word) = self.wish(now).and_then(Wish::refusal) {
             return Fitness::Agent(word);
         }
-        match self.condition.health_and_trial(judgement, now) {
-            (Health::Unknown, true) => Fitness::OnTrial,
-            (Health::Up | Health::Unknown, _) if self.has_room(judgement, call, now) => Fitness::Fit,
-            (Health::Up | Health::Unknown, _) => Fitness::Full,
-            (health @ (Health::Down | Health::Busy), _) => Fitness::Unwell(health),
+        let (own, trial) = self.condition.health_and_trial(judgement, now);
+        match (own, trial, self.outvoted(policy.verdict, own)) {
+            (_, _, Some(Outvoted::Down)) => Fitness::Outvoted,
+            (_, _, Some(Outvoted::Up)) if self.has_room(judgement, call, now) => Fitness::Fit,
+            (_, _, Some(Outvoted::Up)) => Fitness::Full,
+            (Health::Unknown, true, None) => Fitness::OnTrial,
+            (Health::Up | Health::Unknown, _, None) if self.has_room(judgement, call, now) => Fitness::Fit,
+            (Health::Up | Health::Unknown, _, None) => Fitness::Full,
+            (health @ (Health::Down | Health::Busy), _, None) => Fitness::Unwell(health),
         }
     }
 }
@@ -181,10 +190,10 @@ impl RowState {
 }
 
 /// FNV-1a over what makes a destination's identity, mixed at the end (MurmurHash3's finalizer).
-fn key(set: SetId, row: &Row) -> u32 {
-    let port = row.address.port().to_be_bytes();
+pub(super) fn key(set: SetId, uri: &str, address: SocketAddr) -> u32 {
+    let port = address.port().to_be_bytes();
     let (v4, v6);
-    let ip: &[u8] = match row.address.ip() {
+    let ip: &[u8] = match address.ip() {
         IpAddr::V4(ip) => {
             v4 = ip.octets();
             &v4
@@ -195,7 +204,7 @@ fn key(set: SetId, row: &Row) -> u32 {
         }
     };
     let set = set.0.to_be_bytes();
-    let bytes = [&set, row.uri.as_bytes(), &[0], ip, &port].into_iter().flatten();
+    let bytes = [&set, uri.as_bytes(), &[0], ip, &port].into_iter().flatten();
     let mut hash = bytes.fold(0x811c_9dc5_u32, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
     hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
@@ -205,6 +214,10 @@ fn key(set: SetId, row: &Row) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn key(set: SetId, row: &Row) -> u32 {
+        super::key(set, &row.uri, row.address)
+    }
 
     fn row(uri: &str, address: &str) -> Row {
         Row {

@@ -117,7 +117,7 @@ impl Dispatch {
         let destinations = members.iter().filter_map(|&id| {
             let found = self.destinations.get(id)?;
             let view = view_destination(id, found, policy, load, now);
-            let fitness = turn.judge(found.fitness(&policy.judgement, OneMore { id, asked, load }, now.mono));
+            let fitness = turn.judge(found.fitness(policy, OneMore { id, asked, load }, now.mono));
             let scored = scores.get(&id);
             let role = match (scored, fitness.is_fit()) {
                 (Some(_), true) => Role::Candidate,

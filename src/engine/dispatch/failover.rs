@@ -118,14 +118,14 @@ impl Dispatch {
         now: Instant,
     ) -> bool {
         let Some(found) = self.destinations.get(id) else { return false };
-        let judgement = &self.policy(found.set).judgement;
+        let policy = self.policy(found.set);
         let call = OneMore { id, asked, load };
         // What is no call takes no room.
-        let has_room = || turn == Turn::Other || found.has_room(judgement, call, now);
-        match found.fitness(judgement, call, now) {
+        let has_room = || turn == Turn::Other || found.has_room(&policy.judgement, call, now);
+        match found.fitness(policy, call, now) {
             Fitness::Fit => true,
             Fitness::Full => turn == Turn::Other,
-            Fitness::Unwell(_) | Fitness::OnTrial => {
+            Fitness::Unwell(_) | Fitness::Outvoted | Fitness::OnTrial => {
                 let panicking = self.sets.get(&found.set).filter(|state| state.panicking && has_room());
                 panicking.is_some_and(|state| match state.policy.panic.mode {
                     PanicMode::All => true,

@@ -20,6 +20,8 @@ pub enum Fitness {
     Agent(AgentWord),
     /// Its health says no.
     Unwell(Health),
+    /// Other nodes say no, and the set believes them.
+    Outvoted,
     /// It has all the sessions, or all the calls of this second, that it may have.
     Full,
     /// One call tries it; the next one may when that has ended.
@@ -41,6 +43,7 @@ impl fmt::Display for Fitness {
             Fitness::Unresolved => write!(f, "unfit: no address"),
             Fitness::Agent(word) => write!(f, "unfit: its agent says {}", word.name()),
             Fitness::Unwell(health) => write!(f, "unfit: {}", health.name()),
+            Fitness::Outvoted => write!(f, "unfit: down, as other nodes see it"),
             Fitness::Full => write!(f, "unfit: at its limit"),
             Fitness::OnTrial => write!(f, "unfit: one call tries it"),
         }

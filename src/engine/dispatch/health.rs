@@ -126,6 +126,8 @@ pub(crate) struct Condition {
     peak: Peak,
     /// When traffic showed last that it works.
     heard: Option<Instant>,
+    /// When anything did.
+    pub(crate) alive: Option<Instant>,
     /// When its health is looked at again.
     pub(crate) scheduled: Option<Instant>,
 }
@@ -168,6 +170,7 @@ impl Condition {
             latencies: Default::default(),
             peak: Peak::default(),
             heard: None,
+            alive: None,
             scheduled: None,
         };
         condition.begin(match condition.probing.init_state {
@@ -313,6 +316,9 @@ impl Condition {
         // A set that does not observe its traffic keeps what it saw, and makes nothing of it.
         let verdict = if check.is_none() && !judgement.observe.enabled { Verdict::Neutral } else { judged };
         let latency = now.mono.since(sent);
+        if matches!(judged, Verdict::Alive | Verdict::Busy(_)) {
+            self.alive = Some(now.mono);
+        }
         match check {
             None if witness == Witness::Other => {}
             None => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{
     Agent, Algorithm, Attrs, Capacity, Failover, Judgement, LATE, Panic, PriorityOrder, Probing, SessionPolicy, SetId,
+    VerdictRule,
 };
 use crate::engine::sip::Reply;
 
@@ -37,6 +38,8 @@ pub struct Policy {
     pub capacity: Capacity,
     /// What holds for its sessions once they are set up.
     pub session: SessionPolicy,
+    /// What it makes of what other nodes hold of its destinations.
+    pub verdict: VerdictRule,
     /// What its rows say in `attrs` instead of in columns.
     pub attrs: Attrs,
     /// What is done when too few are fit.
@@ -61,6 +64,7 @@ impl Policy {
             capacity: Capacity::default(),
             session: SessionPolicy::default(),
             attrs: Attrs::default(),
+            verdict: VerdictRule::default(),
             panic: Panic::default(),
         }
     }

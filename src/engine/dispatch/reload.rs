@@ -34,6 +34,7 @@ impl Dispatch {
                             changes.changed += 1;
                             if destination.reload(row, &policy) {
                                 let state = destination.row.state;
+                                destination.votes.get_or_insert_default().table_spoke = Some(now.wall);
                                 self.set_standing(id, Standing::of_table(state.order(), now.wall));
                                 if state == RowState::Probing {
                                     self.begin_down(id, now);

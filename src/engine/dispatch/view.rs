@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::capacity::OneMore;
-use super::{ClassLimit, Destination, DestinationId, Dispatch, Load, Policy};
+use super::{ClassLimit, Destination, DestinationId, Dispatch, Load, Policy, Vote};
 use crate::engine::clock::Now;
 use crate::engine::sip::Resources;
-use crate::engine::snapshot::{ClassView, DestinationView, SetView};
+use crate::engine::snapshot::{ClassView, DestinationView, SetView, VoteView};
 
 impl Dispatch {
     /// What the outside may see: sets by number, their destinations in the table's order. A configured set without rows is
@@ -56,7 +56,7 @@ pub(super) fn view_destination(
         health: condition.health(judgement, now.mono),
         since: condition.since,
         why: condition.why(judgement, now.mono),
-        fitness: destination.fitness(judgement, OneMore { id, asked: Resources::NONE, load }, now.mono),
+        fitness: destination.fitness(policy, OneMore { id, asked: Resources::NONE, load }, now.mono),
         limits: destination.limits_now(now.mono),
         classes: destination.classes.iter().map(|class| view_class(id, class, load)).collect(),
         probed: !condition.probing().checks.is_empty(),
@@ -73,10 +73,17 @@ pub(super) fn view_destination(
         responses: counts.responses,
         sessions: load.sessions(id),
         sessions_peak: load.sessions_peak(id),
+        elsewhere: destination.elsewhere(now.mono),
+        votes: destination.votes.iter().flat_map(|votes| &votes.votes).map(|vote| view_vote(vote, now)).collect(),
     }
 }
 
 fn view_class(id: DestinationId, class: &ClassLimit, load: &dyn Load) -> ClassView {
     let ClassLimit { name, resources, sessions } = class;
     ClassView { name: Arc::clone(name), limit: *sessions, sessions: load.sessions_of(id, *resources) }
+}
+
+fn view_vote(vote: &Vote, now: Now) -> VoteView {
+    let Vote { node, health, since, sessions } = vote;
+    VoteView { node: node.to_string(), health: *health, lasted: now.mono.since(*since), sessions: *sessions }
 }

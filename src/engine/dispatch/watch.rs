@@ -244,6 +244,27 @@ impl Dispatch {
         load: &dyn Load,
         out: &mut Vec<Output>,
     ) -> Result<(), NoSuchDestination> {
+        let mut standing = standing.clone();
+        // Newer than any that stands, whatever the clocks of those who gave them said: the newest wins on every node.
+        let latest = self.addresses_of(set, uri).map(|id| &self.destinations[id].standing);
+        if let Some(latest) = latest.filter(|one| one.is_by_hand()).map(|one| one.at).max() {
+            standing.at = standing.at.max(latest + Duration::from_millis(1));
+        }
+        self.obey(set, uri, &standing, load, out)
+    }
+
+    /// The same for an order as another node tells it.
+    ///
+    /// # Errors
+    /// [`NoSuchDestination`].
+    pub(super) fn obey(
+        &mut self,
+        set: SetId,
+        uri: &str,
+        standing: &Standing,
+        load: &dyn Load,
+        out: &mut Vec<Output>,
+    ) -> Result<(), NoSuchDestination> {
         let meant: Vec<_> = self.addresses_of(set, uri).collect();
         for &id in &meant {
             let found = &self.destinations[id];

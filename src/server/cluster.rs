@@ -1,0 +1,160 @@
+//! A node among others: what it has seen goes into the gossip, and what the others have seen into the engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{broadcast, watch};
+use tracing::{error, info, warn};
+
+use super::Gone;
+use super::node::Shared;
+use crate::edge::cluster::report::{DestinationId, DestinationReport, NodeReport, NodeView, OrderReport};
+use crate::edge::cluster::{Cluster, ClusterEvent, PeerView, Peers};
+use crate::engine::Snapshot;
+use crate::engine::dispatch::{AtDeadline, Deadline, PeerDestination, PeerReport, Standing};
+use crate::engine::flow::Listener;
+use crate::engine::snapshot::DestinationView;
+
+/// So often the others are told what is new...
+const PUBLISH: Duration = Duration::from_millis(100);
+/// ... and with so many destinations four times less often, since each time all are looked at.
+const MANY: usize = 2000;
+
+impl Shared {
+    /// Tells the others what this node sees, and the engine what they do, until the node stops.
+    pub(super) async fn gossip(self: Arc<Self>, cluster: Arc<Cluster>, mut stopped: watch::Receiver<bool>) {
+        let (mut peers, mut events) = (cluster.peers(), cluster.events());
+        let mut next = Duration::ZERO;
+        loop {
+            let done = tokio::select! {
+                _ = stopped.changed() => return,
+                event = events.recv() => {
+                    match event {
+                        Ok(event) => tell(&event),
+                        Err(broadcast::error::RecvError::Lagged(_)) => {}
+                        Err(broadcast::error::RecvError::Closed) => return,
+                    }
+                    Ok(())
+                }
+                changed = peers.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let reports = reports(&peers.borrow_and_update());
+                    self.handle.peers(reports).await
+                }
+                () = tokio::time::sleep(next) => {
+                    let published = self.publish(&cluster).await;
+                    next = published.as_ref().map_or(PUBLISH, |many| if *many > MANY { PUBLISH * 4 } else { PUBLISH });
+                    published.map(|_| ())
+                }
+            };
+            if done.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells the others; how many destinations there are.
+    async fn publish(&self, cluster: &Cluster) -> Result<usize, Gone> {
+        let snapshot = self.handle.snapshot().await?;
+        let report = NodeReport {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            listeners: self.handle.listeners().iter().map(name).collect(),
+            ..NodeReport::default()
+        };
+        let view = NodeView { report, destinations: destinations(cluster, &snapshot) };
+        let many = view.destinations.len();
+        cluster.publish(view);
+        Ok(many)
+    }
+}
+
+fn name(listener: &Listener) -> String {
+    format!("{}:{}", listener.transport.name(), listener.bind)
+}
+
+fn destinations(cluster: &Cluster, snapshot: &Snapshot) -> BTreeMap<DestinationId, DestinationReport> {
+    let (now, wall) = (Instant::now(), SystemTime::now());
+    let told = |set, one: &DestinationView| {
+        let id = DestinationId { set, address: one.address, uri: one.uri.clone() };
+        let lasted = wall.duration_since(one.since).unwrap_or_default();
+        let report = DestinationReport {
+            health: one.health,
+            since: cluster.moment(now.checked_sub(lasted).unwrap_or(now)),
+            sessions: u32::try_from(one.sessions).unwrap_or(u32::MAX),
+            order: one.standing.is_by_hand().then(|| order(&one.standing, cluster.node())),
+            ..DestinationReport::default()
+        };
+        (id, report)
+    };
+    snapshot.sets.iter().flat_map(|set| set.destinations.iter().map(move |one| told(set.id, one))).collect()
+}
+
+fn order(standing: &Standing, node: &str) -> OrderReport {
+    OrderReport {
+        order: standing.order.name().to_owned(),
+        stamp: millis(standing.at),
+        node: node.to_owned(),
+        by: standing.by.clone(),
+        reason: standing.reason.clone(),
+        deadline: standing.deadline.map(|deadline| millis(deadline.at)),
+        then_end: standing.ends_sessions(),
+    }
+}
+
+fn standing(report: &OrderReport) -> Option<Standing> {
+    let deadline = report
+        .deadline
+        .map(|at| Deadline { at: moment(at), then: if report.then_end { AtDeadline::End } else { AtDeadline::Tell } });
+    Some(Standing {
+        order: report.order()?,
+        by: report.by.clone(),
+        reason: report.reason.clone(),
+        at: moment(report.stamp),
+        deadline,
+    })
+}
+
+fn millis(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+fn moment(millis: u64) -> SystemTime {
+    // No year that anybody writes is beyond.
+    UNIX_EPOCH + Duration::from_millis(millis.min(1 << 50))
+}
+
+/// What the engine is told of all nodes that are there.
+fn reports(peers: &Peers) -> Vec<PeerReport> {
+    peers.live.iter().map(report).collect()
+}
+
+fn report(peer: &PeerView) -> PeerReport {
+    let now = Instant::now();
+    let told = |(id, report): (&DestinationId, &DestinationReport)| {
+        Some(PeerDestination {
+            set: id.set,
+            uri: id.uri.clone(),
+            address: id.address?,
+            health: report.health,
+            lasted: peer.age(report.since, now).unwrap_or_default(),
+            sessions: report.sessions.into(),
+            order: report.order.as_ref().and_then(standing),
+        })
+    };
+    PeerReport { node: peer.node.to_string(), destinations: peer.view.destinations.iter().filter_map(told).collect() }
+}
+
+fn tell(event: &ClusterEvent) {
+    match event {
+        ClusterEvent::Joined { node, address, .. } => info!(%node, %address, "node joined"),
+        ClusterEvent::Left { node, .. } => warn!(%node, "node left: its views count no more"),
+        ClusterEvent::Duplicate { node, addresses } => {
+            error!(%node, ?addresses, "two nodes have one node_id: give each its own, and restart it");
+        }
+        ClusterEvent::Restarting { cause } => error!(cause, "the gossip died and is started again"),
+    }
+}
