@@ -1,4 +1,4 @@
-//! What the simulation of sessions has found, in plain words.
+//! What the simulation of sessions, and people who read them, have found, in plain words.
 
 use std::time::Duration;
 
@@ -164,4 +164,18 @@ fn an_invite_is_told_once() {
     bench.receive(CALLER, invite("1"));
     bench.pass(seconds(200));
     assert_eq!(records(&bench).len(), 1);
+}
+
+#[test]
+fn byes_to_dialogs_that_never_were_hide_none_that_overtakes_its_2xx() {
+    let mut bench = Bench::new();
+    let invite = bench.call("1");
+    let contact = format!("Contact: <sip:{}>", invite.to);
+    let ringing = bench.receive(SERVERS[0], invite.answer(180, "Ringing", &[&contact])).remove(0);
+    for number in 2..=18 {
+        let bye = in_dialog("BYE", &ringing, number);
+        bench.receive(CALLER, if number < 18 { bye.replace("tag=srv", &format!("tag=no-{number}")) } else { bye });
+    }
+    bench.receive(SERVERS[0], invite.answer(200, "OK", &[&contact]));
+    assert_eq!((bench.snapshot().sessions, endings(&bench)), (0, vec![Ending::CallerBye]));
 }
