@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tandem::engine::Event;
-use tandem::engine::dispatch::{AtMaxDuration, Ping, SetId};
+use tandem::engine::dispatch::{AtMaxDuration, Ping, PingMethod, SetId};
 use tandem::engine::event::{Ending, Record, Which};
 
 use crate::harness::{Bench, CALLER, SERVERS, Sent, from_destination, in_dialog, invite, seconds};
@@ -164,6 +164,33 @@ fn an_invite_is_told_once() {
     bench.receive(CALLER, invite("1"));
     bench.pass(seconds(200));
     assert_eq!(records(&bench).len(), 1);
+}
+
+fn pinging(method: PingMethod) -> Bench {
+    Bench::with(|config| config.sets[0].session.ping = Some(Ping { method, fall: 100, ..Ping::default() }))
+}
+
+/// To whom the first pings go, and with which number.
+fn pinged(bench: &mut Bench) -> Vec<(String, String)> {
+    let sent = bench.pass(seconds(31));
+    let pings = sent.iter().filter(|one| one.line().starts_with("OPTIONS")).take(2);
+    pings.map(|ping| (ping.to.to_string(), ping.header("CSeq"))).collect()
+}
+
+#[test]
+fn a_session_timer_is_at_least_90_seconds_and_one_too_large_to_count_is_one() {
+    for (told, lives) in [("1", [true, false]), ("99999999999;refresher=uas", [true, true])] {
+        let mut bench = pinging(PingMethod::Update);
+        let invite = bench.call("1");
+        let contact = format!("Contact: <sip:{}>", invite.to);
+        let expires = format!("Session-Expires: {told}");
+        bench.receive(SERVERS[0], invite.answer(200, "OK", &[&contact, &expires]));
+        assert_eq!(pinged(&mut bench).len(), 2, "no UPDATE, which would stop the timer");
+        for (lives, at) in lives.into_iter().zip([121, 123]) {
+            bench.pass(seconds(at) - bench.time());
+            assert_eq!(bench.snapshot().sessions == 1, lives, "{told} after {at} s");
+        }
+    }
 }
 
 #[test]

@@ -782,7 +782,8 @@ impl Entry {
 }
 
 fn expires(text: &Text) -> Option<Duration> {
-    text.headers("Session-Expires").next()?.parse().ok().map(Duration::from_secs)
+    // RFC 4028 section 4.
+    text.headers("Session-Expires").next()?.parse().ok().map(|seconds: u64| Duration::from_secs(seconds.max(90)))
 }
 
 fn side(text: &Text) -> Side {

@@ -14,6 +14,9 @@ use crate::engine::flow::Flow;
 use crate::engine::sip::{Address, Message, Method, Uri, printable, sip_uri, target_of};
 use crate::engine::transaction::ClientId;
 
+/// RFC 4028 section 4: no session timer is shorter, so one that says so is a mistake.
+const SHORTEST_TIMER: Duration = Duration::from_secs(90);
+
 /// What a request is to a session.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Session {
@@ -124,11 +127,8 @@ impl Proxy {
 
     /// When the session ends unless it is refreshed: RFC 4028 section 10, by what its 2xx says, and some grace.
     fn session_timer(&self, world: &World<'_>, dialog: DialogId, response: &Message<'_>) -> Option<Instant> {
-        let value = response.header(b"Session-Expires")?;
-        let digits = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
-        let seconds: u32 = std::str::from_utf8(&value[..digits]).ok()?.parse().ok()?;
-        let grace = world.session_policy(dialog).timer_grace;
-        Some(world.now.mono + Duration::from_secs(seconds.into()) + grace)
+        let interval = response.session_expires()?.max(SHORTEST_TIMER);
+        Some(world.now.mono + interval + world.session_policy(dialog).timer_grace)
     }
 
     /// A call that has nowhere to go.
