@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tandem::engine::Event;
 use tandem::engine::dispatch::{AtMaxDuration, Ping, PingMethod, SetId};
-use tandem::engine::event::{Ending, Record, Which};
+use tandem::engine::event::{Ending, LookupId, Record, Which};
+use tandem::engine::{Event, Input};
 
 use crate::harness::{Bench, CALLER, SERVERS, Sent, from_destination, in_dialog, invite, seconds};
 
@@ -166,6 +166,11 @@ fn an_invite_is_told_once() {
     assert_eq!(records(&bench).len(), 1);
 }
 
+/// What goes on of a request by that method.
+fn forwarded(sent: &[Sent], method: &str) -> Sent {
+    sent.iter().find(|one| one.line().starts_with(method)).expect("it goes on").clone()
+}
+
 fn pinging(method: PingMethod) -> Bench {
     Bench::with(|config| config.sets[0].session.ping = Some(Ping { method, fall: 100, ..Ping::default() }))
 }
@@ -175,6 +180,32 @@ fn pinged(bench: &mut Bench) -> Vec<(String, String)> {
     let sent = bench.pass(seconds(31));
     let pings = sent.iter().filter(|one| one.line().starts_with("OPTIONS")).take(2);
     pings.map(|ping| (ping.to.to_string(), ping.header("CSeq"))).collect()
+}
+
+#[test]
+fn a_bye_that_can_go_nowhere_ends_its_session() {
+    for contact in ["tts.test:7010", "10.129.39.88:7010;transport=sctp"] {
+        let mut bench = Bench::new();
+        let invite = bench.call("1");
+        let ok = invite.answer(200, "OK", &[&format!("Contact: <sip:{contact}>")]);
+        let ok = bench.receive(SERVERS[0], ok).remove(0);
+        // Who only says that he is the destination ends nothing.
+        let bye = bench.receive("127.0.0.9:5072", from_destination("BYE", &invite, 7)).remove(0);
+        assert_eq!((bye.line(), bench.snapshot().sessions), ("SIP/2.0 403 Forbidden".to_owned(), 1));
+        bench.receive(CALLER, in_dialog("BYE", &ok, 2));
+        assert_eq!((bench.snapshot().sessions, endings(&bench)), (0, vec![Ending::CallerBye]), "{contact}");
+    }
+}
+
+#[test]
+fn a_bye_to_a_name_goes_there_though_its_session_has_ended_with_it() {
+    let mut bench = Bench::new();
+    let invite = bench.call("1");
+    let ok = bench.receive(SERVERS[0], invite.answer(200, "OK", &["Contact: <sip:tts.test>"])).remove(0);
+    bench.receive(CALLER, in_dialog("BYE", &ok, 2));
+    let addresses = vec!["10.129.39.99:5060".parse().expect("an address")];
+    let sent = bench.handle(Input::Resolved { id: LookupId(0), addresses });
+    assert_eq!(forwarded(&sent, "BYE").to.to_string(), "10.129.39.99:5060");
 }
 
 #[test]

@@ -12,9 +12,9 @@ use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 use crate::engine::sip::{Address, Cookie, Host, Keys, Message, Method, Uri};
 use crate::engine::transaction::{Key, ServerId};
 
-/// Where a request inside a dialog goes, and what it belongs to.
+/// Where a request inside a dialog goes, if it can, and what it belongs to.
 pub(super) struct Way {
-    pub(super) flow: Flow,
+    pub(super) hop: Result<Flow, Detour>,
     dialog: Dialog,
 }
 
@@ -33,10 +33,18 @@ enum Dialog {
 impl Proxy {
     /// One request with a To-tag, other than ACK.
     pub(super) fn inside_dialog(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, key: Key) {
-        match self.find_way(world.view(), incoming) {
-            Ok(way) => {
+        let Way { hop, dialog } = match self.find_way(world.view(), incoming) {
+            Ok(way) => way,
+            Err(refusal) => return self.refuse(world, incoming.flow, incoming.message, &refusal),
+        };
+        // Who sends BYE waits for nobody (section 15.1.1), so it ends its session though it may not get there.
+        if let (Method::Bye, Dialog::Known(found)) = (incoming.message.method(), dialog) {
+            self.hung_up(world, found, incoming.message);
+        }
+        match hop {
+            Ok(flow) => {
                 let server = self.open(world, incoming, key);
-                self.send_inside(world, incoming, server, way);
+                self.send_inside(world, incoming, server, flow, dialog);
             }
             Err(Detour::Name(name)) => self.park(world, incoming, key, &name, Errand::Inside),
             Err(Detour::Refuse(refusal)) => self.refuse(world, incoming.flow, incoming.message, &refusal),
@@ -50,25 +58,27 @@ impl Proxy {
         incoming: &Incoming<'_, '_>,
         server: ServerId,
     ) -> Result<(), Detour> {
-        let way = self.find_way(world.view(), incoming)?;
-        self.send_inside(world, incoming, server, way);
+        let Way { hop, dialog } = self.find_way(world.view(), incoming)?;
+        self.send_inside(world, incoming, server, hop?, dialog);
         Ok(())
     }
 
-    fn send_inside(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, server: ServerId, way: Way) {
-        let Way { flow, dialog } = way;
+    fn send_inside(
+        &mut self,
+        world: &mut World<'_>,
+        incoming: &Incoming<'_, '_>,
+        server: ServerId,
+        flow: Flow,
+        dialog: Dialog,
+    ) {
         let message = incoming.message;
-        let bye = message.method() == Method::Bye;
         let session = match dialog {
             Dialog::Known(found) => {
                 world.dialogs.hear(found.id, found.leg, message.cseq(), world.now.mono);
-                if bye {
-                    self.hung_up(world, found, message);
-                }
                 Some(Session::Inside(found))
             }
             // It counts here once the other end has said that it is there.
-            Dialog::Told(Some(seat), leg) if !bye => {
+            Dialog::Told(Some(seat), leg) if message.method() != Method::Bye => {
                 world.dialogs.adopt(world.keys, message, leg, seat, world.now.mono).map(Session::Inside)
             }
             Dialog::Told(..) | Dialog::Unknown => None,
@@ -78,8 +88,9 @@ impl Proxy {
 
     /// Forwards an ACK to a 2xx; false if it belongs to no call that we may relay for.
     pub(super) fn forward_ack(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>) -> bool {
-        match self.find_way(world.view(), incoming) {
-            Ok(Way { flow, dialog }) => {
+        let Ok(Way { hop, dialog }) = self.find_way(world.view(), incoming) else { return false };
+        match hop {
+            Ok(flow) => {
                 self.send_stateless(world, incoming, flow);
                 // One that comes after the BYE must not bring the session back.
                 if let Dialog::Known(Found { id, leg, .. }) = dialog {
@@ -96,8 +107,8 @@ impl Proxy {
         }
     }
 
-    /// Where it goes, if it may.
-    pub(super) fn find_way(&self, world: View<'_>, incoming: &Incoming<'_, '_>) -> Result<Way, Detour> {
+    /// Where it goes; refused if it may go nowhere.
+    pub(super) fn find_way(&self, world: View<'_>, incoming: &Incoming<'_, '_>) -> Result<Way, Refusal> {
         let found = world.dialogs.find(world.keys, incoming.message);
         let (dialog, leg, seat) = match (found, incoming.routed.cookie) {
             // The session of a try that another one has won over: it is not the one in the table.
@@ -124,6 +135,8 @@ impl Proxy {
                 || seat.is_some_and(|seat| seat.address.ip() == ip)
         };
         let trusted = match (leg, &hop) {
+            // It was before it was parked; its session may have ended since, by itself too.
+            _ if !incoming.known.is_empty() => true,
             (Some(Leg::Caller), Ok(flow)) => far(flow.peer.ip()) || self.leads_to(world.keys, incoming, far_end),
             (Some(Leg::Caller), Err(Detour::Name(_))) => self.leads_to(world.keys, incoming, far_end),
             // It goes nowhere, and is told why.
@@ -135,8 +148,8 @@ impl Proxy {
             }
         };
         match trusted {
-            true => Ok(Way { flow: hop?, dialog }),
-            false => Err(Refusal::new(403, "Forbidden").into()),
+            true => Ok(Way { hop, dialog }),
+            false => Err(Refusal::new(403, "Forbidden")),
         }
     }
 

@@ -187,7 +187,7 @@ impl Proxy {
         }
     }
 
-    /// A BYE has passed, answered or not.
+    /// A BYE has come, answered or not, and whether it can go on or not.
     pub(super) fn hung_up(&self, world: &mut World<'_>, found: Found, bye: &Message<'_>) {
         if world.dialogs.hang_up(found) {
             self.over(world, found.id, hung_up_by(found.leg), bye.call_id());
