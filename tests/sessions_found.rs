@@ -209,6 +209,31 @@ fn a_bye_to_a_name_goes_there_though_its_session_has_ended_with_it() {
 }
 
 #[test]
+fn what_one_dialog_of_an_invite_tells_is_not_used_in_another() {
+    let mut bench = pinging(PingMethod::Options);
+    let (invite, _) = bench.answered_call("1");
+    let second = second(&mut bench, &invite);
+    let contact = "Contact: <sip:127.0.0.1:5099>\r\nContent-Length";
+    let again = in_dialog("INVITE", &second, 50).replace("Content-Length", contact);
+    let again = forwarded(&bench.receive(CALLER, again), "INVITE");
+    bench.receive(SERVERS[0], again.answer(200, "OK", &["Contact: <sip:10.129.39.88:7099>"]));
+    let expected = [(CALLER, "0 OPTIONS"), (SERVERS[0], "1 OPTIONS")];
+    assert_eq!(pinged(&mut bench), expected.map(|(to, cseq)| (to.to_owned(), cseq.to_owned())));
+}
+
+#[test]
+fn the_numbers_of_a_try_that_failed_are_not_those_of_the_next() {
+    let mut bench = pinging(PingMethod::Options);
+    let first = bench.call("1");
+    let update = bench.receive(SERVERS[0], from_destination("UPDATE", &first, 500_000)).remove(0);
+    bench.receive(CALLER, update.answer(200, "OK", &[]));
+    let next = forwarded(&bench.receive(SERVERS[0], first.answer(503, "Service Unavailable", &[])), "INVITE");
+    second(&mut bench, &next);
+    let expected = [(CALLER, "0 OPTIONS"), (SERVERS[1], "1 OPTIONS")];
+    assert_eq!(pinged(&mut bench), expected.map(|(to, cseq)| (to.to_owned(), cseq.to_owned())));
+}
+
+#[test]
 fn a_session_timer_is_at_least_90_seconds_and_one_too_large_to_count_is_one() {
     for (told, lives) in [("1", [true, false]), ("99999999999;refresher=uas", [true, true])] {
         let mut bench = pinging(PingMethod::Update);
@@ -222,6 +247,20 @@ fn a_session_timer_is_at_least_90_seconds_and_one_too_large_to_count_is_one() {
             assert_eq!(bench.snapshot().sessions == 1, lives, "{told} after {at} s");
         }
     }
+}
+
+#[test]
+fn our_bye_never_bears_a_number_that_is_too_high() {
+    let mut bench = Bench::new();
+    let (_, ok) = bench.answered_call("1");
+    for cseq in [u32::MAX, 1 << 31, (1 << 31) - 1] {
+        bench.receive(CALLER, in_dialog("INFO", &ok, cseq));
+    }
+    let bye = |sent: &[Sent]| {
+        let byes = sent.iter().filter(|one| one.line().starts_with("BYE") && one.to.to_string() == SERVERS[0]);
+        byes.map(|bye| bye.header("CSeq")).collect::<Vec<_>>()
+    };
+    assert_eq!(bye(&bench.end(Which::Call("1".to_owned())).0), ["2 BYE"]);
 }
 
 #[test]

@@ -243,10 +243,11 @@ impl Dialogs {
         }
     }
 
-    /// A request inside the session has passed, from `leg`: it lives.
-    pub(crate) fn hear(&mut self, id: DialogId, leg: Leg, cseq: u32, now: Instant) {
+    /// A request inside the session has passed: it lives.
+    pub(crate) fn hear(&mut self, Found { id, leg, fork }: Found, cseq: u32, now: Instant) {
         if let Some(dialog) = self.dialogs.get_mut(id) {
-            dialog.hear(leg, Some(cseq), now);
+            dialog.count(leg, fork, cseq);
+            dialog.hear(leg, now);
         }
     }
 
@@ -259,9 +260,9 @@ impl Dialogs {
     }
 
     /// An end has said that its requests are to go to that URI from now on, and that way (RFC 3261 section 12.2).
-    pub(crate) fn retarget(&mut self, id: DialogId, leg: Leg, target: &[u8], flow: Option<Flow>) {
+    pub(crate) fn retarget(&mut self, Found { id, leg, fork }: Found, target: &[u8], flow: Option<Flow>) {
         if let Some(dialog) = self.dialogs.get_mut(id) {
-            dialog.retarget(leg, target, flow);
+            dialog.retarget(leg, fork, target, flow);
         }
     }
 
@@ -362,7 +363,7 @@ impl Dialogs {
     /// What a ping of a leg has come to.
     pub(crate) fn pinged(&mut self, id: DialogId, leg: Leg, alive: bool, now: Instant) {
         match self.dialogs.get_mut(id) {
-            Some(dialog) if alive => dialog.hear(leg, None, now),
+            Some(dialog) if alive => dialog.hear(leg, now),
             Some(dialog) => dialog.miss(leg),
             None => {}
         }

@@ -74,7 +74,7 @@ impl Proxy {
         let message = incoming.message;
         let session = match dialog {
             Dialog::Known(found) => {
-                world.dialogs.hear(found.id, found.leg, message.cseq(), world.now.mono);
+                world.dialogs.hear(found, message.cseq(), world.now.mono);
                 Some(Session::Inside(found))
             }
             // It counts here once the other end has said that it is there.
@@ -93,8 +93,8 @@ impl Proxy {
             Ok(flow) => {
                 self.send_stateless(world, incoming, flow);
                 // One that comes after the BYE must not bring the session back.
-                if let Dialog::Known(Found { id, leg, .. }) = dialog {
-                    world.dialogs.hear(id, leg, incoming.message.cseq(), world.now.mono);
+                if let Dialog::Known(found) = dialog {
+                    world.dialogs.hear(found, incoming.message.cseq(), world.now.mono);
                 }
                 true
             }

@@ -119,7 +119,7 @@ impl Proxy {
         for (leg, target) in [(leg, target_of(&request)), (leg.other(), target_of(message))] {
             let way = dialogs.get(id).and_then(|dialog| dialog.flow(leg));
             if let Some(target) = target {
-                dialogs.retarget(id, leg, target, next_hop(&[], target, way));
+                dialogs.retarget(Found { leg, ..found }, target, next_hop(&[], target, way));
             }
         }
         dialogs.refresh(id, timer, policy, now.mono);
