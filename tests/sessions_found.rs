@@ -6,7 +6,7 @@ use tandem::engine::dispatch::{AtMaxDuration, Ping, PingMethod, SetId};
 use tandem::engine::event::{Ending, LookupId, Record, Which};
 use tandem::engine::{Event, Input};
 
-use crate::harness::{Bench, CALLER, SERVERS, Sent, from_destination, in_dialog, invite, seconds};
+use crate::harness::{Bench, CALLER, SERVERS, Sent, from_destination, in_dialog, invite, relayed_invite, seconds};
 
 fn records(bench: &Bench) -> Vec<&Record> {
     let records = bench.events.iter().filter_map(|event| match event {
@@ -206,6 +206,77 @@ fn a_bye_to_a_name_goes_there_though_its_session_has_ended_with_it() {
     let addresses = vec!["10.129.39.99:5060".parse().expect("an address")];
     let sent = bench.handle(Input::Resolved { id: LookupId(0), addresses });
     assert_eq!(forwarded(&sent, "BYE").to.to_string(), "10.129.39.99:5060");
+}
+
+#[test]
+fn only_the_sessions_own_requests_make_one_of_it_here() {
+    let (invite, ok) = Bench::new().answered_call("1");
+    for (cseq, method) in [(2, "OPTIONS"), (3, "NOTIFY"), (4, "PRACK"), (5, "REFER")] {
+        let mut bench = Bench::new();
+        let sent = bench.receive(CALLER, in_dialog(method, &ok, cseq)).remove(0);
+        bench.receive(&invite.to.to_string(), sent.answer(200, "OK", &[]));
+        assert_eq!(bench.snapshot().sessions, 0, "{method}");
+    }
+    for (cseq, method) in [(6, "INVITE"), (7, "UPDATE"), (8, "INFO")] {
+        let mut bench = Bench::new();
+        bench.receive(CALLER, in_dialog(method, &ok, cseq));
+        assert_eq!(bench.snapshot().sessions, 1, "{method}");
+    }
+}
+
+#[test]
+fn a_subscription_never_becomes_a_session() {
+    let mut bench = Bench::with(|config| {
+        let rule = &mut config.route.rules[0];
+        rule.when = vec![tandem::engine::route::Condition::Method(vec!["SUBSCRIBE".into()])];
+    });
+    let subscribe = bench.receive(CALLER, relayed_invite("1").replace("INVITE", "SUBSCRIBE"));
+    let subscribe = forwarded(&subscribe, "SUBSCRIBE");
+    let contact = format!("Contact: <sip:{}>", subscribe.to);
+    let ok = bench.receive(&subscribe.to.to_string(), subscribe.answer(200, "OK", &[&contact])).remove(0);
+    assert_eq!(ok.headers("Record-Route").len(), 2, "we stay in its path");
+    let notify = bench.receive(&subscribe.to.to_string(), from_destination("NOTIFY", &subscribe, 7));
+    bench.receive(CALLER, forwarded(&notify, "NOTIFY").answer(200, "OK", &[]));
+    let info = bench.receive(CALLER, in_dialog("INFO", &ok, 2));
+    bench.receive(&subscribe.to.to_string(), forwarded(&info, "INFO").answer(200, "OK", &[]));
+    assert_eq!(bench.snapshot().sessions, 0);
+}
+
+#[test]
+fn only_the_sessions_own_requests_tell_that_it_is_gone() {
+    let own = [("INVITE", 481, true), ("INVITE", 408, true), ("INVITE", 0, true), ("UPDATE", 481, true)];
+    let more = [("UPDATE", 0, true), ("INFO", 481, true), ("INFO", 408, true), ("INFO", 0, true)];
+    let options = [("OPTIONS", 481, true), ("OPTIONS", 408, false), ("OPTIONS", 0, false)];
+    let others = [("NOTIFY", 481, false), ("NOTIFY", 0, false), ("REFER", 408, false), ("PRACK", 481, false)];
+    for (method, status, ends) in own.into_iter().chain(more).chain(options).chain(others) {
+        let mut bench = Bench::new();
+        let (invite, ok) = bench.answered_call("1");
+        let sent = forwarded(&bench.receive(CALLER, in_dialog(method, &ok, 2)), method);
+        match status {
+            0 => drop(bench.pass(seconds(40))),
+            _ => drop(bench.receive(&invite.to.to_string(), sent.answer(status, "Said", &[]))),
+        }
+        assert_eq!(bench.snapshot().sessions == 0, ends, "{method} {status}");
+        assert_eq!(endings(&bench), if ends { vec![Ending::Gone] } else { vec![] });
+    }
+}
+
+#[test]
+fn an_adopted_session_is_proved_by_any_answer_that_only_its_dialog_gives() {
+    let (invite, ok) = Bench::new().answered_call("1");
+    let proofs = [("INVITE", 491, true), ("INVITE", 488, true), ("INVITE", 401, true), ("UPDATE", 504, true)];
+    let others = [("INVITE", 481, false), ("INVITE", 408, false), ("INFO", 405, false), ("INFO", 0, false)];
+    for (method, status, proves) in proofs.into_iter().chain(others) {
+        let mut bench = Bench::new();
+        let sent = forwarded(&bench.receive(CALLER, in_dialog(method, &ok, 2)), method);
+        match status {
+            0 => drop(bench.pass(seconds(40))),
+            _ => drop(bench.receive(&invite.to.to_string(), sent.answer(status, "Said", &[]))),
+        }
+        assert_eq!((bench.snapshot().sessions == 1, endings(&bench)), (proves, vec![]), "{method} {status}");
+        bench.receive(CALLER, in_dialog("BYE", &ok, 3));
+        assert_eq!(endings(&bench), if proves { vec![Ending::CallerBye] } else { vec![] });
+    }
 }
 
 #[test]

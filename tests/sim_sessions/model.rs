@@ -10,6 +10,7 @@ use tandem::engine::dispatch::{Health, OnDown, SessionPolicy};
 use tandem::engine::event::{Ending, Record};
 
 use super::Side;
+use super::end::is_of_session;
 use super::keeping::{Asked, Bye};
 use crate::harness::{INSIDE, OUTSIDE};
 use crate::sim::caller::address;
@@ -318,6 +319,9 @@ impl Model {
         else {
             return;
         };
+        if !is_of_session(&request.method) || request.method == "BYE" {
+            return;
+        }
         match status {
             ..300 => {
                 if entry.stage == Stage::Adopted {
@@ -341,7 +345,13 @@ impl Model {
                     }
                 }
             }
-            300.. if entry.stage == Stage::Adopted => self.disown(&request.call),
+            300.. if entry.stage == Stage::Adopted => match text {
+                Some(_) if status != 405 => {
+                    entry.stage = Stage::Confirmed;
+                    entry.answered = Some(entry.began);
+                }
+                Some(_) | None => self.disown(&request.call),
+            },
             300.. => {}
         }
     }
@@ -552,7 +562,10 @@ impl Model {
                     }
                 }
             }
-            None if method == "BYE" || self.entries.contains_key(&call) || self.entries.len() >= self.rules.table => {}
+            None if method == "BYE"
+                || !is_of_session(method)
+                || self.entries.contains_key(&call)
+                || self.entries.len() >= self.rules.table => {}
             None => self.adopt(from, text, &call, &tag),
         }
         let entry = self.place(from, text).and_then(|(_, call)| self.entries.get(&call)).map(|entry| entry.number);

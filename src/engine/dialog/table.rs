@@ -219,7 +219,8 @@ impl Dialogs {
         lives
     }
 
-    /// A request inside an adopted session was answered: it has not ended meanwhile.
+    /// A request inside an adopted session was answered as one that is there answers: it has not ended meanwhile. Where its
+    /// requests go is told by a 2xx, which may be a later one.
     pub(crate) fn confirm_adopted(
         &mut self,
         id: DialogId,
@@ -227,10 +228,12 @@ impl Dialogs {
         policy: &SessionPolicy,
         now: Instant,
     ) {
-        if let Some(dialog) = self.dialogs.get_mut(id).filter(|dialog| dialog.stage == Stage::Adopted) {
+        let adopted = |dialog: &&mut Dialog| dialog.stage != Stage::Pending && dialog.home.is_none();
+        let Some(dialog) = self.dialogs.get_mut(id).filter(adopted) else { return };
+        dialog.far_end = dialog.far_end.or(far_end);
+        if dialog.stage == Stage::Adopted {
             dialog.stage = Stage::Confirmed;
             dialog.answered = Some(dialog.began);
-            dialog.far_end = far_end;
             self.schedule(id, policy, now);
         }
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::names::{Detour, Errand};
-use super::session::Session;
+use super::session::{Session, is_of_session};
 use super::validate::Refusal;
 use super::{Incoming, Proxy, View, World};
 use crate::engine::dialog::{DialogId, FarEnd, Found, Leg, Seat};
@@ -24,7 +24,7 @@ enum Dialog {
     /// In the table.
     Known(Found),
     /// Not in the table, and what our cookie says of it: another node, or this one before a restart, began it, or it has
-    /// ended.
+    /// ended. Where it is is told of a session alone, not of a subscription.
     Told(Option<Seat>, Leg),
     /// Nothing speaks for it.
     Unknown,
@@ -77,8 +77,8 @@ impl Proxy {
                 world.dialogs.hear(found, message.cseq(), world.now.mono);
                 Some(Session::Inside(found))
             }
-            // It counts here once the other end has said that it is there.
-            Dialog::Told(Some(seat), leg) if message.method() != Method::Bye => {
+            // It is confirmed once the other end has said that it is there.
+            Dialog::Told(Some(seat), leg) if is_of_session(message.method()) => {
                 world.dialogs.adopt(world.keys, message, leg, seat, world.now.mono).map(Session::Inside)
             }
             Dialog::Told(..) | Dialog::Unknown => None,
@@ -118,7 +118,7 @@ impl Proxy {
             (Some(found), _) => (Dialog::Known(found), Some(found.leg), world.dialogs.seat(found.id)),
             (None, Some((cookie, leg))) => {
                 let seat = seat(world, &cookie);
-                (Dialog::Told(seat, leg), Some(leg), seat)
+                (Dialog::Told(seat.filter(|_| cookie.session), leg), Some(leg), seat)
             }
             (None, None) => (Dialog::Unknown, None, None),
         };
