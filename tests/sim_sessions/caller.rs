@@ -187,7 +187,7 @@ pub(crate) fn script(net: &mut Net) -> Vec<(Duration, &'static str)> {
         _ => net.up_to(Duration::from_secs(60)),
     };
     let mut script = Vec::new();
-    for method in ["INFO", "INVITE", "UPDATE", "INVITE", "INFO"] {
+    for method in ["INFO", "INVITE", "UPDATE", "NOTIFY", "INVITE", "INFO"] {
         if net.chance(15) {
             let at = net.up_to(hold + Duration::from_millis(100));
             script.push((at, method));

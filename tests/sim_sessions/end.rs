@@ -65,6 +65,11 @@ impl Manner {
     }
 }
 
+/// Others are a subscription's (RFC 5057), which says nothing of the session.
+pub(crate) fn is_of_session(method: &str) -> bool {
+    method != "NOTIFY"
+}
+
 #[derive(Debug)]
 struct Invite {
     text: Text,
@@ -197,7 +202,9 @@ impl End {
                         self.after(wait, Due::Resend(number), net);
                     }
                     // Section 12.2.1.2.
-                    None if waited && self.clients[number].state == State::TimedOut => self.over = true,
+                    None if waited && self.clients[number].state == State::TimedOut => {
+                        self.over |= is_of_session(self.clients[number].method);
+                    }
                     None => {}
                 }
             }
@@ -270,7 +277,7 @@ impl End {
             _ => {}
         }
         match status {
-            408 | 481 if first => self.over = true,
+            408 | 481 if first => self.over |= is_of_session(method),
             491 if first && cseq < 110 => self.after(net.up_to(Duration::from_secs(4)), Due::Say("INVITE"), net),
             _ => {}
         }

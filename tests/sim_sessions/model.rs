@@ -10,6 +10,7 @@ use tandem::engine::dispatch::{Health, OnDown, SessionPolicy};
 use tandem::engine::event::{Ending, Record};
 
 use super::Side;
+use super::end::is_of_session;
 use super::keeping::{Asked, Bye};
 use crate::harness::{INSIDE, OUTSIDE};
 use crate::sim::caller::address;
@@ -72,6 +73,8 @@ pub(crate) struct Entry {
     pub(crate) answered: Option<Duration>,
     pub(crate) heard: Duration,
     timer: Option<Duration>,
+    /// Whose the CSeq numbers are.
+    counted: Option<String>,
     /// The highest CSeq number of each end.
     pub(crate) cseq: [Option<u32>; 2],
     pub(crate) missed: [u32; 2],
@@ -316,6 +319,9 @@ impl Model {
         else {
             return;
         };
+        if !is_of_session(&request.method) || request.method == "BYE" {
+            return;
+        }
         match status {
             ..300 => {
                 if entry.stage == Stage::Adopted {
@@ -339,7 +345,13 @@ impl Model {
                     }
                 }
             }
-            300.. if entry.stage == Stage::Adopted => self.disown(&request.call),
+            300.. if entry.stage == Stage::Adopted => match text {
+                Some(_) if status != 405 => {
+                    entry.stage = Stage::Confirmed;
+                    entry.answered = Some(entry.began);
+                }
+                Some(_) | None => self.disown(&request.call),
+            },
             300.. => {}
         }
     }
@@ -406,6 +418,7 @@ impl Model {
             answered: None,
             heard: self.now,
             timer: None,
+            counted: None,
             cseq: [None; 2],
             missed: [0; 2],
             ping: None,
@@ -465,6 +478,7 @@ impl Model {
             }
             return;
         }
+        entry.count_of(&tag);
         entry.stage = Stage::Confirmed;
         entry.answered = Some(now);
         entry.heard = now;
@@ -496,7 +510,7 @@ impl Model {
             return;
         }
         if let Some((side, call)) = self.place(from, text) {
-            self.hear(&call, side, text.cseq().0);
+            self.hear(&call, side, text);
         }
     }
 
@@ -512,12 +526,18 @@ impl Model {
         (at == Some(entry.seat) || names_us).then_some((side, call))
     }
 
-    fn hear(&mut self, call: &str, side: Side, cseq: u32) {
+    fn hear(&mut self, call: &str, side: Side, text: &Text) {
         let now = self.now;
+        let tag = if side == Side::Caller { text.to_tag() } else { from_tag(text) };
         if let Some(entry) = self.entries.get_mut(call) {
             entry.heard = now;
             entry.missed[leg(side)] = 0;
-            entry.cseq[leg(side)] = entry.cseq[leg(side)].max(Some(cseq));
+            if entry.stage == Stage::Pending {
+                entry.count_of(tag);
+            }
+            if entry.counted.as_deref() == Some(tag) {
+                entry.cseq[leg(side)] = entry.cseq[leg(side)].max(Some(text.cseq().0));
+            }
         }
     }
 
@@ -532,7 +552,7 @@ impl Model {
         let call = text.call_id().to_owned();
         match self.place(from, text) {
             Some((side, call)) => {
-                self.hear(&call, side, cseq);
+                self.hear(&call, side, text);
                 if method == "BYE"
                     && let Some(entry) = self.entries.get_mut(&call)
                 {
@@ -542,7 +562,10 @@ impl Model {
                     }
                 }
             }
-            None if method == "BYE" || self.entries.contains_key(&call) || self.entries.len() >= self.rules.table => {}
+            None if method == "BYE"
+                || !is_of_session(method)
+                || self.entries.contains_key(&call)
+                || self.entries.len() >= self.rules.table => {}
             None => self.adopt(from, text, &call, &tag),
         }
         let entry = self.place(from, text).and_then(|(_, call)| self.entries.get(&call)).map(|entry| entry.number);
@@ -767,6 +790,14 @@ impl PartialEq for Step<'_> {
 }
 
 impl Entry {
+    /// Each dialog has CSeq numbers of its own.
+    fn count_of(&mut self, tag: &str) {
+        if self.counted.as_deref() != Some(tag) {
+            self.counted = Some(tag.to_owned());
+            self.cseq = [None; 2];
+        }
+    }
+
     /// One of its dialogs has ended; whether that was the last one.
     fn end(&mut self, tag: &str) -> bool {
         let had = self.live.iter().any(|live| live == tag);
@@ -782,7 +813,8 @@ impl Entry {
 }
 
 fn expires(text: &Text) -> Option<Duration> {
-    text.headers("Session-Expires").next()?.parse().ok().map(Duration::from_secs)
+    // RFC 4028 section 4.
+    text.headers("Session-Expires").next()?.parse().ok().map(|seconds: u64| Duration::from_secs(seconds.max(90)))
 }
 
 fn side(text: &Text) -> Side {

@@ -7,7 +7,7 @@ pub enum Ending {
     CallerBye,
     /// The destination sent BYE.
     DestinationBye,
-    /// A request inside the dialog was answered 481 or 408, or not at all (RFC 3261 section 12.2.1.2).
+    /// A re-INVITE, UPDATE or INFO was answered 481 or 408, or not at all (RFC 3261 section 12.2.1.2), or OPTIONS 481.
     Gone,
     /// It has lasted as long as its set allows.
     MaxDuration,

@@ -107,7 +107,7 @@ pub(crate) enum Due {
 struct End {
     /// The way to it.
     flow: Option<Flow>,
-    /// The highest CSeq number of its requests; none has been seen of an end that never sent one.
+    /// The highest CSeq number of its requests in the dialog that the state is of; none of an end that never sent one.
     cseq: Option<u32>,
     /// Pings in a row that it has not answered.
     missed: u32,
@@ -126,7 +126,7 @@ pub(crate) struct Dialog {
     pub(super) forks: Forks,
     /// The INVITEs that wait for their answers; none once one has got its 2xx.
     pub(super) invites: SmallVec<[ServerId; 2]>,
-    /// Whose the state is.
+    /// Whose the state and the CSeq numbers are. Before the 2xx: the one that was heard last; none of one that began elsewhere.
     pub(super) fork: Option<Fork>,
     pub(super) state: Option<DialogState>,
     ends: [End; 2],
@@ -187,7 +187,7 @@ impl Dialog {
         self.invites = SmallVec::new();
         self.far_end = far_end.or(self.far_end);
         self.forks.begin(fork);
-        self.fork = Some(fork);
+        self.turn_to(fork);
         self.state = state;
         for leg in Leg::BOTH {
             self.ends[leg as usize].flow = flows[leg as usize];
@@ -195,24 +195,43 @@ impl Dialog {
         self.answered = Some(now);
         self.timer = timer;
         self.ping = policy.ping.map(|ping| now + ping.interval);
-        self.hear(Leg::Caller, Some(cseq), now);
+        self.count(Leg::Caller, fork, cseq);
+        self.hear(Leg::Caller, now);
     }
 
     /// A request of that end has passed, or it has answered a ping.
-    pub(super) fn hear(&mut self, leg: Leg, cseq: Option<u32>, now: Instant) {
-        let end = &mut self.ends[leg as usize];
-        end.cseq = end.cseq.max(cseq);
-        end.missed = 0;
+    pub(super) fn hear(&mut self, leg: Leg, now: Instant) {
+        self.ends[leg as usize].missed = 0;
         self.heard = now;
+    }
+
+    /// A request of that end has that CSeq number. Each dialog of an INVITE has numbers of its own.
+    pub(super) fn count(&mut self, leg: Leg, fork: Fork, cseq: u32) {
+        if self.stage == Stage::Pending {
+            self.turn_to(fork);
+        }
+        // Section 8.1.1.5: all are below 2^31, the one after it too.
+        if self.fork.is_none_or(|known| known == fork) && cseq < (1 << 31) - 1 {
+            let end = &mut self.ends[leg as usize];
+            end.cseq = end.cseq.max(Some(cseq));
+        }
+    }
+
+    /// What is known is of that dialog from now on.
+    fn turn_to(&mut self, fork: Fork) {
+        if self.fork.replace(fork) != Some(fork) {
+            self.ends.iter_mut().for_each(|end| end.cseq = None);
+        }
     }
 
     pub(super) fn miss(&mut self, leg: Leg) {
         self.ends[leg as usize].missed += 1;
     }
 
-    /// An end has another Contact.
-    pub(super) fn retarget(&mut self, leg: Leg, target: &[u8], flow: Option<Flow>) {
-        let Some(state) = self.state.as_ref().filter(|state| state.target(leg) != target) else { return };
+    /// An end has another Contact in that dialog.
+    pub(super) fn retarget(&mut self, leg: Leg, fork: Fork, target: &[u8], flow: Option<Flow>) {
+        let known = self.state.as_ref().filter(|state| self.fork == Some(fork) && state.target(leg) != target);
+        let Some(state) = known else { return };
         self.state = state.retargeted(leg, target);
         // Where a route leads to it, the target is not the next hop.
         if state_routes_nowhere(self.state.as_ref(), leg) {

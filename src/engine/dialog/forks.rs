@@ -16,7 +16,7 @@ impl Fork {
     }
 }
 
-/// More of one INVITE are not told apart.
+/// More of one INVITE are not told apart; of those that are over the latest are remembered.
 const MOST: usize = 16;
 
 /// All of one session.
@@ -37,7 +37,10 @@ impl Forks {
     /// One has ended.
     pub(super) fn end(&mut self, fork: Fork) {
         self.live.retain(|one| *one != fork.0);
-        if !self.over.contains(&fork.0) && self.over.len() < MOST {
+        if !self.over.contains(&fork.0) {
+            if self.over.len() == MOST {
+                self.over.remove(0);
+            }
             self.over.push(fork.0);
         }
     }

@@ -224,7 +224,8 @@ impl Dialogs {
         lives
     }
 
-    /// A request inside an adopted session was answered: it has not ended meanwhile.
+    /// A request inside an adopted session was answered as one that is there answers: it has not ended meanwhile. Where its
+    /// requests go is told by a 2xx, which may be a later one.
     pub(crate) fn confirm_adopted(
         &mut self,
         id: DialogId,
@@ -232,10 +233,12 @@ impl Dialogs {
         policy: &SessionPolicy,
         now: Instant,
     ) {
-        if let Some(dialog) = self.dialogs.get_mut(id).filter(|dialog| dialog.stage == Stage::Adopted) {
+        let adopted = |dialog: &&mut Dialog| dialog.stage != Stage::Pending && dialog.home.is_none();
+        let Some(dialog) = self.dialogs.get_mut(id).filter(adopted) else { return };
+        dialog.far_end = dialog.far_end.or(far_end);
+        if dialog.stage == Stage::Adopted {
             dialog.stage = Stage::Confirmed;
             dialog.answered = Some(dialog.began);
-            dialog.far_end = far_end;
             self.schedule(id, policy, now);
         }
     }
@@ -248,10 +251,11 @@ impl Dialogs {
         }
     }
 
-    /// A request inside the session has passed, from `leg`: it lives.
-    pub(crate) fn hear(&mut self, id: DialogId, leg: Leg, cseq: u32, now: Instant) {
+    /// A request inside the session has passed: it lives.
+    pub(crate) fn hear(&mut self, Found { id, leg, fork }: Found, cseq: u32, now: Instant) {
         if let Some(dialog) = self.dialogs.get_mut(id) {
-            dialog.hear(leg, Some(cseq), now);
+            dialog.count(leg, fork, cseq);
+            dialog.hear(leg, now);
         }
     }
 
@@ -264,9 +268,9 @@ impl Dialogs {
     }
 
     /// An end has said that its requests are to go to that URI from now on, and that way (RFC 3261 section 12.2).
-    pub(crate) fn retarget(&mut self, id: DialogId, leg: Leg, target: &[u8], flow: Option<Flow>) {
+    pub(crate) fn retarget(&mut self, Found { id, leg, fork }: Found, target: &[u8], flow: Option<Flow>) {
         if let Some(dialog) = self.dialogs.get_mut(id) {
-            dialog.retarget(leg, target, flow);
+            dialog.retarget(leg, fork, target, flow);
         }
     }
 
@@ -369,7 +373,7 @@ impl Dialogs {
     /// What a ping of a leg has come to.
     pub(crate) fn pinged(&mut self, id: DialogId, leg: Leg, alive: bool, now: Instant) {
         match self.dialogs.get_mut(id) {
-            Some(dialog) if alive => dialog.hear(leg, None, now),
+            Some(dialog) if alive => dialog.hear(leg, now),
             Some(dialog) => dialog.miss(leg),
             None => {}
         }

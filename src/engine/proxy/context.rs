@@ -255,6 +255,7 @@ impl Proxy {
             set: destination.map_or(0, |destination| destination.set.0),
             destination: destination.map_or(0, |destination| destination.key()),
             transport: incoming.flow.transport,
+            session: message.method() == Method::Invite,
             resources: hop.asked,
             connection: incoming.flow.connection,
         };

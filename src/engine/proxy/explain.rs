@@ -198,8 +198,8 @@ impl Proxy {
         told.notes.push("it is inside a dialog: it goes by its route, and no rule is asked".to_owned());
         told.notes.push(self.vouching(world, incoming));
         let why = || "its route leads there".to_owned();
-        match self.find_way(world, incoming) {
-            Ok(way) => self.relayed(incoming, way.flow, why()),
+        match self.find_way(world, incoming).map_err(Detour::from).and_then(|way| way.hop) {
+            Ok(flow) => self.relayed(incoming, flow, why()),
             Err(Detour::Name(name)) => self.looked_up(&name, why()),
             Err(Detour::Refuse(refusal)) => {
                 let why = match refusal.status {

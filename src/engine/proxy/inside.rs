@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::names::{Detour, Errand};
-use super::session::Session;
+use super::session::{Session, is_of_session};
 use super::validate::Refusal;
 use super::{Incoming, Proxy, View, World};
 use crate::engine::dialog::{DialogId, FarEnd, Found, Leg, Seat};
@@ -12,9 +12,9 @@ use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 use crate::engine::sip::{Address, Cookie, Host, Keys, Message, Method, Uri};
 use crate::engine::transaction::{Key, ServerId};
 
-/// Where a request inside a dialog goes, and what it belongs to.
+/// Where a request inside a dialog goes, if it can, and what it belongs to.
 pub(super) struct Way {
-    pub(super) flow: Flow,
+    pub(super) hop: Result<Flow, Detour>,
     dialog: Dialog,
 }
 
@@ -24,7 +24,7 @@ enum Dialog {
     /// In the table.
     Known(Found),
     /// Not in the table, and what our cookie says of it: another node, or this one before a restart, began it, or it has
-    /// ended.
+    /// ended. Where it is is told of a session alone, not of a subscription.
     Told(Option<Seat>, Leg),
     /// Nothing speaks for it.
     Unknown,
@@ -33,10 +33,18 @@ enum Dialog {
 impl Proxy {
     /// One request with a To-tag, other than ACK.
     pub(super) fn inside_dialog(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, key: Key) {
-        match self.find_way(world.view(), incoming) {
-            Ok(way) => {
+        let Way { hop, dialog } = match self.find_way(world.view(), incoming) {
+            Ok(way) => way,
+            Err(refusal) => return self.refuse(world, incoming.flow, incoming.message, &refusal),
+        };
+        // Who sends BYE waits for nobody (section 15.1.1), so it ends its session though it may not get there.
+        if let (Method::Bye, Dialog::Known(found)) = (incoming.message.method(), dialog) {
+            self.hung_up(world, found, incoming.message);
+        }
+        match hop {
+            Ok(flow) => {
                 let server = self.open(world, incoming, key);
-                self.send_inside(world, incoming, server, way);
+                self.send_inside(world, incoming, server, flow, dialog);
             }
             Err(Detour::Name(name)) => self.park(world, incoming, key, &name, Errand::Inside),
             Err(Detour::Refuse(refusal)) => self.refuse(world, incoming.flow, incoming.message, &refusal),
@@ -50,25 +58,27 @@ impl Proxy {
         incoming: &Incoming<'_, '_>,
         server: ServerId,
     ) -> Result<(), Detour> {
-        let way = self.find_way(world.view(), incoming)?;
-        self.send_inside(world, incoming, server, way);
+        let Way { hop, dialog } = self.find_way(world.view(), incoming)?;
+        self.send_inside(world, incoming, server, hop?, dialog);
         Ok(())
     }
 
-    fn send_inside(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, server: ServerId, way: Way) {
-        let Way { flow, dialog } = way;
+    fn send_inside(
+        &mut self,
+        world: &mut World<'_>,
+        incoming: &Incoming<'_, '_>,
+        server: ServerId,
+        flow: Flow,
+        dialog: Dialog,
+    ) {
         let message = incoming.message;
-        let bye = message.method() == Method::Bye;
         let session = match dialog {
             Dialog::Known(found) => {
-                world.dialogs.hear(found.id, found.leg, message.cseq(), world.now.mono);
-                if bye {
-                    self.hung_up(world, found, message);
-                }
+                world.dialogs.hear(found, message.cseq(), world.now.mono);
                 Some(Session::Inside(found))
             }
-            // It counts here once the other end has said that it is there.
-            Dialog::Told(Some(seat), leg) if !bye => {
+            // It is confirmed once the other end has said that it is there.
+            Dialog::Told(Some(seat), leg) if is_of_session(message.method()) => {
                 world.dialogs.adopt(world.keys, message, leg, seat, world.now.mono).map(Session::Inside)
             }
             Dialog::Told(..) | Dialog::Unknown => None,
@@ -78,12 +88,13 @@ impl Proxy {
 
     /// Forwards an ACK to a 2xx; false if it belongs to no call that we may relay for.
     pub(super) fn forward_ack(&mut self, world: &mut World<'_>, incoming: &Incoming<'_, '_>) -> bool {
-        match self.find_way(world.view(), incoming) {
-            Ok(Way { flow, dialog }) => {
+        let Ok(Way { hop, dialog }) = self.find_way(world.view(), incoming) else { return false };
+        match hop {
+            Ok(flow) => {
                 self.send_stateless(world, incoming, flow);
                 // One that comes after the BYE must not bring the session back.
-                if let Dialog::Known(Found { id, leg, .. }) = dialog {
-                    world.dialogs.hear(id, leg, incoming.message.cseq(), world.now.mono);
+                if let Dialog::Known(found) = dialog {
+                    world.dialogs.hear(found, incoming.message.cseq(), world.now.mono);
                 }
                 true
             }
@@ -96,8 +107,8 @@ impl Proxy {
         }
     }
 
-    /// Where it goes, if it may.
-    pub(super) fn find_way(&self, world: View<'_>, incoming: &Incoming<'_, '_>) -> Result<Way, Detour> {
+    /// Where it goes; refused if it may go nowhere.
+    pub(super) fn find_way(&self, world: View<'_>, incoming: &Incoming<'_, '_>) -> Result<Way, Refusal> {
         let found = world.dialogs.find(world.keys, incoming.message);
         let (dialog, leg, seat) = match (found, incoming.routed.cookie) {
             // The session of a try that another one has won over: it is not the one in the table.
@@ -107,7 +118,7 @@ impl Proxy {
             (Some(found), _) => (Dialog::Known(found), Some(found.leg), world.dialogs.seat(found.id)),
             (None, Some((cookie, leg))) => {
                 let seat = seat(world, &cookie);
-                (Dialog::Told(seat, leg), Some(leg), seat)
+                (Dialog::Told(seat.filter(|_| cookie.session), leg), Some(leg), seat)
             }
             (None, None) => (Dialog::Unknown, None, None),
         };
@@ -124,6 +135,8 @@ impl Proxy {
                 || seat.is_some_and(|seat| seat.address.ip() == ip)
         };
         let trusted = match (leg, &hop) {
+            // It was before it was parked; its session may have ended since, by itself too.
+            _ if !incoming.known.is_empty() => true,
             (Some(Leg::Caller), Ok(flow)) => far(flow.peer.ip()) || self.leads_to(world.keys, incoming, far_end),
             (Some(Leg::Caller), Err(Detour::Name(_))) => self.leads_to(world.keys, incoming, far_end),
             // It goes nowhere, and is told why.
@@ -135,8 +148,8 @@ impl Proxy {
             }
         };
         match trusted {
-            true => Ok(Way { flow: hop?, dialog }),
-            false => Err(Refusal::new(403, "Forbidden").into()),
+            true => Ok(Way { hop, dialog }),
+            false => Err(Refusal::new(403, "Forbidden")),
         }
     }
 

@@ -7,12 +7,15 @@ use smallvec::SmallVec;
 use super::context::Context;
 use super::{Owner, Proxy, World};
 use crate::engine::clock::Instant;
-use crate::engine::dialog::{Confirmed, Dialog, DialogId, DialogState, Ending, Fork, Found, Leg, Party, Seat};
+use crate::engine::dialog::{Confirmed, Dialog, DialogId, DialogState, Ending, FarEnd, Fork, Found, Leg, Party, Seat};
 use crate::engine::dispatch::SetId;
 use crate::engine::event::{Event, Output, Record, write_down};
 use crate::engine::flow::Flow;
 use crate::engine::sip::{Address, Message, Method, Uri, printable, sip_uri, target_of};
 use crate::engine::transaction::{ClientId, ServerId};
+
+/// RFC 4028 section 4: no session timer is shorter, so one that says so is a mistake.
+const SHORTEST_TIMER: Duration = Duration::from_secs(90);
 
 /// What a request is to a session.
 #[derive(Clone, Copy, Debug)]
@@ -106,34 +109,38 @@ impl Proxy {
     /// A request inside the session was answered by a 2xx.
     fn answered_inside(&self, world: &mut World<'_>, context: &Context, found: Found, message: &Message<'_>) {
         let Found { id, leg, .. } = found;
-        let Some(set) = world.dialogs.seat(id).map(|seat| seat.set) else { return };
-        let refreshes = matches!(message.method(), Method::Invite | Method::Other(b"UPDATE"));
-        let timer = if refreshes { self.session_timer(world, id, message) } else { None };
-        let far_end = if leg == Leg::Caller { self.far_end(world.keys, message) } else { None };
-        let World { dialogs, dispatch, now, .. } = world;
-        let policy = &dispatch.policy(set).session;
-        dialogs.confirm_adopted(id, far_end, policy, now.mono);
-        if !refreshes {
+        if is_of_session(message.method()) {
+            let far_end = if leg == Leg::Caller { self.far_end(world.keys, message) } else { None };
+            Self::is_there(world, id, far_end);
+        }
+        if !matches!(message.method(), Method::Invite | Method::Other(b"UPDATE")) {
             return;
         }
+        let timer = self.session_timer(world, id, message);
+        let Some(set) = world.dialogs.seat(id).map(|seat| seat.set) else { return };
+        let World { dialogs, dispatch, now, .. } = world;
         // Section 12.2: its Contacts are the new targets.
         let request = Context::message(&context.request);
         for (leg, target) in [(leg, target_of(&request)), (leg.other(), target_of(message))] {
             let way = dialogs.get(id).and_then(|dialog| dialog.flow(leg));
             if let Some(target) = target {
-                dialogs.retarget(id, leg, target, next_hop(&[], target, way));
+                dialogs.retarget(Found { leg, ..found }, target, next_hop(&[], target, way));
             }
         }
-        dialogs.refresh(id, timer, policy, now.mono);
+        dialogs.refresh(id, timer, &dispatch.policy(set).session, now.mono);
+    }
+
+    /// An end of the session has answered as one does that knows it.
+    fn is_there(world: &mut World<'_>, id: DialogId, far_end: Option<FarEnd>) {
+        let Some(set) = world.dialogs.seat(id).map(|seat| seat.set) else { return };
+        let World { dialogs, dispatch, now, .. } = world;
+        dialogs.confirm_adopted(id, far_end, &dispatch.policy(set).session, now.mono);
     }
 
     /// When the session ends unless it is refreshed: RFC 4028 section 10, by what its 2xx says, and some grace.
     fn session_timer(&self, world: &World<'_>, dialog: DialogId, response: &Message<'_>) -> Option<Instant> {
-        let value = response.header(b"Session-Expires")?;
-        let digits = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
-        let seconds: u32 = std::str::from_utf8(&value[..digits]).ok()?.parse().ok()?;
-        let grace = world.session_policy(dialog).timer_grace;
-        Some(world.now.mono + Duration::from_secs(seconds.into()) + grace)
+        let interval = response.session_expires()?.max(SHORTEST_TIMER);
+        Some(world.now.mono + interval + world.session_policy(dialog).timer_grace)
     }
 
     /// A call that has nowhere to go.
@@ -167,8 +174,8 @@ impl Proxy {
         }
     }
 
-    /// A request has failed with that status. The session that it would have begun is none, and neither is one that it was to
-    /// prove; one that it was inside is over if the other end does not know it (section 12.2.1.2).
+    /// A request has failed with that status, which is an end's own if the ending is [`Ending::Rejected`]. The session that it
+    /// would have begun is none.
     pub(super) fn failed(&self, world: &mut World<'_>, context: &Context, status: u16, ending: Ending) {
         match context.session {
             None => {}
@@ -181,18 +188,32 @@ impl Proxy {
                     write_down(&dialog, invite.call_id(), cancelled, world.dispatch, world.now, world.out);
                 }
             }
-            // Nobody has confirmed it, so nobody hears that it is over.
-            Some(Session::Inside(Found { id, .. })) if world.dialogs.end_adopted(id, world.now.mono).is_some() => {}
-            Some(Session::Inside(Found { id, fork, .. }))
-                if matches!(status, 408 | 481) && world.dialogs.lose(id, fork) =>
-            {
-                self.over(world, id, Ending::Gone, Context::message(&context.request).call_id());
+            Some(Session::Inside(found)) => {
+                let request = Context::message(&context.request);
+                self.failed_inside(world, found, &request, status, ending == Ending::Rejected);
             }
-            Some(Session::Inside(_)) => {}
         }
     }
 
-    /// A BYE has passed, answered or not.
+    /// A request inside a session has failed; whether by an answer of the other end's own.
+    fn failed_inside(&self, world: &mut World<'_>, found: Found, request: &Message<'_>, status: u16, answered: bool) {
+        let (id, now) = (found.id, world.now.mono);
+        // Section 8.2: a server looks at these before it looks for the dialog.
+        let proves = answered && !matches!(status, 404 | 405 | 501);
+        if denies(request.method(), status) {
+            // Nobody has confirmed an adopted one, so nobody hears that it is over.
+            if world.dialogs.end_adopted(id, now).is_none() && world.dialogs.lose(id, found.fork) {
+                self.over(world, id, Ending::Gone, request.call_id());
+            }
+        } else if is_of_session(request.method()) {
+            match proves {
+                true => Self::is_there(world, id, None),
+                false => drop(world.dialogs.end_adopted(id, now)),
+            }
+        }
+    }
+
+    /// A BYE has come, answered or not, and whether it can go on or not.
     pub(super) fn hung_up(&self, world: &mut World<'_>, found: Found, bye: &Message<'_>) {
         if world.dialogs.hang_up(found) {
             self.over(world, found.id, hung_up_by(found.leg), bye.call_id());
@@ -206,6 +227,22 @@ impl Proxy {
         if self.records {
             write_down(&dialog, call_id, ending, world.dispatch, world.now, world.out);
         }
+    }
+}
+
+/// Whether requests of that method are the session's own. Others may be a subscription's within its dialog (RFC 5057), or ask
+/// for what is there without it.
+pub(super) fn is_of_session(method: Method<'_>) -> bool {
+    matches!(method, Method::Invite | Method::Other(b"UPDATE" | b"INFO"))
+}
+
+/// Whether a failure says that the other end does not know the session, or is no more; silence is a 408 (RFC 3261 section
+/// 12.2.1.2). A PRACK may be told 481 for its provisional answer alone (RFC 3262 section 3); a BYE has ended it before.
+fn denies(method: Method<'_>, status: u16) -> bool {
+    match status {
+        408 => is_of_session(method),
+        481 => is_of_session(method) || method == Method::Options,
+        _ => false,
     }
 }
 

@@ -397,13 +397,14 @@ impl<'a> Message<'a> {
             .map(|line| line.value)
     }
 
-    /// What `Retry-After` says (RFC 3261 section 20.33): its number of seconds, without comment and parameters. One that is
-    /// too large to count is a very long time.
+    /// What `Retry-After` says (RFC 3261 section 20.33).
     pub fn retry_after(&self) -> Option<Duration> {
-        let value = self.header(b"Retry-After")?;
-        let digits = value.iter().position(|b| !b.is_ascii_digit()).unwrap_or(value.len());
-        let seconds = lex::number(&value[..digits]).unwrap_or(u32::MAX);
-        (digits > 0).then(|| Duration::from_secs(seconds.into()))
+        self.header(b"Retry-After").and_then(seconds)
+    }
+
+    /// What `Session-Expires` says (RFC 4028 section 4).
+    pub(crate) fn session_expires(&self) -> Option<Duration> {
+        self.header(b"Session-Expires").and_then(seconds)
     }
 
     /// The body.
@@ -437,6 +438,12 @@ pub(super) fn line_end(bytes: &[u8], mut at: usize) -> usize {
         }
     }
     bytes.len()
+}
+
+/// A number of seconds without what may stand behind it; one that is too large to count is a very long time.
+fn seconds(value: &[u8]) -> Option<Duration> {
+    let digits = value.iter().position(|b| !b.is_ascii_digit()).unwrap_or(value.len());
+    (digits > 0).then(|| Duration::from_secs(lex::number(&value[..digits]).unwrap_or(u32::MAX).into()))
 }
 
 fn parse_cseq(value: &[u8]) -> Option<(u32, Method<'_>)> {

@@ -27,6 +27,9 @@ pub(crate) type TokenText = SmallVec<[u8; 64]>;
 
 type Mac = [u8; 8];
 
+/// No transport's number.
+const SUBSCRIPTION: u8 = 3;
+
 /// The keys of one cluster, and this start's own for its tables.
 #[derive(Clone)]
 pub(crate) struct Keys {
@@ -67,7 +70,9 @@ pub(crate) struct Cookie {
     pub(crate) destination: u32,
     /// How the caller talks to us.
     pub(crate) transport: Transport,
-    /// What its first INVITE asked for.
+    /// Whether an INVITE has begun it: else it is a subscription's, and no session.
+    pub(crate) session: bool,
+    /// What its first INVITE asked for; nothing for a subscription.
     pub(crate) resources: Resources,
     /// The caller's connection at the node that made it; none for UDP.
     pub(crate) connection: ConnectionId,
@@ -261,8 +266,11 @@ impl Cookie {
     fn fields(&self, key_id: u8) -> SmallVec<[u8; 20]> {
         let mut fields = SmallVec::new();
         fields.push(key_id);
-        // Two bits and six.
-        fields.push(self.transport as u8 | self.resources.bits() << 2);
+        // Two bits and six; of a subscription the six hold the transport, and the two say so.
+        fields.push(match self.session {
+            true => self.transport as u8 | self.resources.bits() << 2,
+            false => SUBSCRIPTION | (self.transport as u8) << 2,
+        });
         fields.extend_from_slice(&self.node.to_be_bytes());
         fields.extend_from_slice(&self.set.to_be_bytes());
         fields.extend_from_slice(&self.destination.to_be_bytes());
@@ -281,13 +289,18 @@ impl Cookie {
             0 => ConnectionId::default(),
             _ => ConnectionId(u64::from_be_bytes(rest.try_into().ok()?)),
         };
-        let transport = *[Transport::Udp, Transport::Tcp, Transport::Tls].get(usize::from(shared & 3))?;
+        let (session, transport, resources) = match (shared & 3, shared >> 2) {
+            (SUBSCRIPTION, transport) => (false, transport, Resources::NONE),
+            (transport, resources) => (true, transport, Resources::of_bits(resources)),
+        };
+        let transport = *[Transport::Udp, Transport::Tcp, Transport::Tls].get(usize::from(transport))?;
         (id == key_id).then_some(Cookie {
             node: u16::from_be_bytes(*node),
             set: u32::from_be_bytes(*set),
             destination: u32::from_be_bytes(*destination),
             transport,
-            resources: Resources::of_bits(shared >> 2),
+            session,
+            resources,
             connection,
         })
     }
@@ -413,12 +426,13 @@ mod tests {
     fn a_cookie_serves_one_dialog() {
         let keys = keys(1);
         let (none, all) = (Resources::NONE, Resources::of_bits(0x3f));
-        for (connection, resources) in [(0, none), (9, all)] {
+        for (connection, session, resources) in [(0, true, none), (9, true, all), (0, false, none)] {
             let cookie = Cookie {
                 node: 3,
                 set: 19,
                 destination: 0xdead_beef,
                 transport: Transport::Tcp,
+                session,
                 resources,
                 connection: ConnectionId(connection),
             };
