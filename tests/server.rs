@@ -15,6 +15,7 @@ mod icmp;
 mod node;
 #[path = "server/orders.rs"]
 mod orders;
+#[path = "server/pair.rs"]
 mod pair;
 #[path = "server/records.rs"]
 mod records;

@@ -79,11 +79,27 @@ impl Proxy {
             }
             // It is confirmed once the other end has said that it is there.
             Dialog::Told(Some(seat), leg) if is_of_session(message.method()) => {
-                world.dialogs.adopt(world.keys, message, leg, seat, world.now.mono).map(Session::Inside)
+                let adopted = world.dialogs.adopt(world.keys, message, leg, seat, world.now.mono);
+                if adopted.is_some() {
+                    self.wear_off(world, incoming, seat);
+                }
+                adopted.map(Session::Inside)
+            }
+            Dialog::Told(Some(seat), _) if message.method() == Method::Bye => {
+                self.wear_off(world, incoming, seat);
+                None
             }
             Dialog::Told(..) | Dialog::Unknown => None,
         };
         self.begin(world, incoming, server, flow, session);
+    }
+
+    /// A session that another node began is heard of here: if that node is gone, it is none of those that it has left behind
+    /// any more.
+    fn wear_off(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, seat: Seat) {
+        if incoming.routed.cookie.is_some_and(|(cookie, _)| cookie.node != self.node) {
+            world.dispatch.wear_off(seat.destination);
+        }
     }
 
     /// Forwards an ACK to a 2xx; false if it belongs to no call that we may relay for.
