@@ -352,6 +352,15 @@ impl Bench {
         assert_eq!(lines(&ok), ["SIP/2.0 200 OK"]);
         (invite, ok[0].clone())
     }
+
+    /// The same where both ends have spoken: the caller by its ACK, the destination by an INFO.
+    pub(crate) fn talking_call(&mut self, id: &str) -> (Sent, Sent) {
+        let (invite, ok) = self.answered_call(id);
+        self.receive(CALLER, in_dialog("ACK", &ok, 1));
+        let info = self.receive(&invite.to.to_string(), from_destination("INFO", &invite, 100)).remove(0);
+        self.receive(CALLER, info.answer(200, "OK", &[]));
+        (invite, ok)
+    }
 }
 
 /// The INVITE that the article's client sends.
