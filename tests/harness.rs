@@ -223,8 +223,17 @@ impl Bench {
         Self::with_tcp_named("a")
     }
 
+    /// The same with something more changed.
+    pub(crate) fn with_tcp_and(change: impl FnOnce(&mut Config)) -> Self {
+        Self::with_tcp_on("a", change)
+    }
+
     /// The same on a node of that name.
     pub(crate) fn with_tcp_named(node: &str) -> Self {
+        Self::with_tcp_on(node, |_| {})
+    }
+
+    fn with_tcp_on(node: &str, change: impl FnOnce(&mut Config)) -> Self {
         Self::with(|config| {
             config.node = node.into();
             // What streams do is to be seen without a set's failover.
@@ -236,6 +245,7 @@ impl Bench {
                 let id = ListenerId(id as u16);
                 config.listeners.push(Listener { id, transport: Transport::Tcp, bind, ..like });
             }
+            change(config);
         })
     }
 

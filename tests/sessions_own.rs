@@ -200,6 +200,29 @@ fn many_ends_that_fall_silent_at_once_are_buried_a_few_a_turn() {
 }
 
 #[test]
+fn many_pings_on_a_connection_that_breaks_end_their_sessions_a_few_a_turn() {
+    let mut bench = Bench::with_tcp_and(|config| {
+        let ping = Ping { fall: 1, legs: PingLegs::Caller, interval: seconds(30), ..Ping::default() };
+        config.sets[0].session.ping = Some(ping);
+    });
+    let trunk = Bench::stream(CALLER, 7);
+    for call in 0..250 {
+        let text = invite(&call.to_string()).replace("SIP/2.0/UDP", "SIP/2.0/TCP");
+        let invite = of(&bench.receive_by(trunk, text), "INVITE").remove(0);
+        let contact = format!("Contact: <sip:{}>", invite.to);
+        let ok = bench.receive(&invite.to.to_string(), invite.answer(200, "OK", &[&contact])).remove(0);
+        bench.receive_by(trunk, in_dialog("ACK", &ok, 1).replace("SIP/2.0/UDP", "SIP/2.0/TCP"));
+    }
+    assert_eq!(of(&bench.pass(seconds(31)), "OPTIONS").len(), 250);
+    let mut byes = vec![of(&bench.handle(Input::Unreachable { flow: trunk }), "BYE").len()];
+    while bench.snapshot().sessions > 0 {
+        byes.push(of(&bench.handle(Input::Wake), "BYE").len());
+        assert!(byes.len() < 10);
+    }
+    assert_eq!(byes, [100, 100, 50]);
+}
+
+#[test]
 fn no_second_has_more_ends_than_its_rate() {
     for (rate, most) in [(150, 150), (30, 30), (1, 1)] {
         let mut bench = Bench::with(|config| config.sets[0].session.bye_rate = rate);
