@@ -202,19 +202,22 @@ fn many_ends_that_fall_silent_at_once_are_buried_a_few_a_turn() {
 #[test]
 fn many_pings_on_a_connection_that_breaks_end_their_sessions_a_few_a_turn() {
     let mut bench = Bench::with_tcp_and(|config| {
-        let ping = Ping { fall: 1, legs: PingLegs::Caller, interval: seconds(30), ..Ping::default() };
+        let ping = Ping { fall: 1, legs: PingLegs::Destination, interval: seconds(30), ..Ping::default() };
         config.sets[0].session.ping = Some(ping);
     });
-    let trunk = Bench::stream(CALLER, 7);
+    bench.load(crate::harness::set_19_by_tcp(&SERVERS[..1]));
+    // The engine knows it as the way there, not by its number.
+    let (trunk, way) = (Bench::stream(SERVERS[0], 7), Bench::stream(SERVERS[0], 0));
     for call in 0..250 {
-        let text = invite(&call.to_string()).replace("SIP/2.0/UDP", "SIP/2.0/TCP");
-        let invite = of(&bench.receive_by(trunk, text), "INVITE").remove(0);
-        let contact = format!("Contact: <sip:{}>", invite.to);
-        let ok = bench.receive(&invite.to.to_string(), invite.answer(200, "OK", &[&contact])).remove(0);
-        bench.receive_by(trunk, in_dialog("ACK", &ok, 1).replace("SIP/2.0/UDP", "SIP/2.0/TCP"));
+        let invite = bench.call(&call.to_string());
+        let contact = format!("Contact: <{SERVER};transport=tcp>");
+        bench.receive_by(trunk, invite.answer(200, "OK", &[&contact]));
+        let info = from_destination("INFO", &invite, 7).replace("SIP/2.0/UDP", "SIP/2.0/TCP");
+        let info = of(&bench.receive_by(trunk, info), "INFO").remove(0);
+        bench.receive(CALLER, info.answer(200, "OK", &[]));
     }
     assert_eq!(of(&bench.pass(seconds(31)), "OPTIONS").len(), 250);
-    let mut byes = vec![of(&bench.handle(Input::Unreachable { flow: trunk }), "BYE").len()];
+    let mut byes = vec![of(&bench.handle(Input::Unreachable { flow: way }), "BYE").len()];
     while bench.snapshot().sessions > 0 {
         byes.push(of(&bench.handle(Input::Wake), "BYE").len());
         assert!(byes.len() < 10);
