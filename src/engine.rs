@@ -174,7 +174,7 @@ impl Engine {
                 let keys = world.keys;
                 keeper.order_end(&mut keeping(&mut world), keys, order);
             }
-            Input::Held { listener, held } => keeper.hold(listener, held),
+            Input::Held { listener, held } => keeper.hold(&mut keeping(&mut world), listener, held),
         }
         for happened in happened.drain(..) {
             proxy.happened(&mut world, happened);
