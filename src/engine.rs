@@ -175,7 +175,7 @@ impl Engine {
                 keeper.order_end(&mut keeping(&mut world), keys, order);
             }
             Input::Peers(reports) => world.dispatch.accept(reports, world.dialogs, now, world.out),
-            Input::Held { listener, held } => keeper.hold(listener, held),
+            Input::Held { listener, held } => keeper.hold(&mut keeping(&mut world), listener, held),
         }
         for happened in happened.drain(..) {
             proxy.happened(&mut world, happened);

@@ -13,6 +13,7 @@ mod preserve;
 mod rfc3261;
 mod sessions;
 mod sessions_found;
+mod sessions_own;
 mod sim;
 mod sim_health;
 mod sim_sessions;

@@ -223,8 +223,17 @@ impl Bench {
         Self::with_tcp_named("a")
     }
 
+    /// The same with something more changed.
+    pub(crate) fn with_tcp_and(change: impl FnOnce(&mut Config)) -> Self {
+        Self::with_tcp_on("a", change)
+    }
+
     /// The same on a node of that name.
     pub(crate) fn with_tcp_named(node: &str) -> Self {
+        Self::with_tcp_on(node, |_| {})
+    }
+
+    fn with_tcp_on(node: &str, change: impl FnOnce(&mut Config)) -> Self {
         Self::with(|config| {
             config.node = node.into();
             // What streams do is to be seen without a set's failover.
@@ -236,6 +245,7 @@ impl Bench {
                 let id = ListenerId(id as u16);
                 config.listeners.push(Listener { id, transport: Transport::Tcp, bind, ..like });
             }
+            change(config);
         })
     }
 
@@ -351,6 +361,15 @@ impl Bench {
         let ok = self.receive(&invite.to.to_string(), invite.answer(200, "OK", &[&contact]));
         assert_eq!(lines(&ok), ["SIP/2.0 200 OK"]);
         (invite, ok[0].clone())
+    }
+
+    /// The same where both ends have spoken: the caller by its ACK, the destination by an INFO.
+    pub(crate) fn talking_call(&mut self, id: &str) -> (Sent, Sent) {
+        let (invite, ok) = self.answered_call(id);
+        self.receive(CALLER, in_dialog("ACK", &ok, 1));
+        let info = self.receive(&invite.to.to_string(), from_destination("INFO", &invite, 100)).remove(0);
+        self.receive(CALLER, info.answer(200, "OK", &[]));
+        (invite, ok)
     }
 }
 

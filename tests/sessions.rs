@@ -299,7 +299,7 @@ fn pings_reuse_the_last_number_of_their_direction_and_any_answer_but_two_proves_
 fn when_one_leg_is_dead_the_living_one_gets_bye_and_the_dead_one_none() {
     for (dead, status) in [(0, 0), (1, 0), (0, 481), (1, 408)] {
         let mut bench = pinging(PING);
-        let (invite, _) = bench.answered_call("1");
+        let (invite, _) = bench.talking_call("1");
         let mut byes = Vec::new();
         for _ in 0..2 {
             assert_eq!(sessions(&bench), 1, "one lost ping is none");
@@ -324,11 +324,11 @@ fn when_one_leg_is_dead_the_living_one_gets_bye_and_the_dead_one_none() {
 #[test]
 fn when_both_legs_are_dead_nobody_gets_bye() {
     let mut bench = pinging(PING);
-    bench.answered_call("1");
+    bench.talking_call("1");
     let sent = bench.pass(seconds(70));
     assert_eq!((of(&sent, "BYE").len(), sessions(&bench)), (0, 0));
     let mut bench = pinging(Ping { legs: PingLegs::Caller, ..PING });
-    let (invite, _) = bench.answered_call("1");
+    let (invite, _) = bench.talking_call("1");
     let sent = bench.pass(seconds(66));
     assert!(of(&sent, "OPTIONS").iter().all(|ping| ping.to.to_string() == CALLER));
     assert!(of(&sent, "BYE").iter().all(|bye| bye.to == invite.to));
@@ -511,7 +511,7 @@ fn a_ping_that_could_not_leave_says_nothing() {
 #[test]
 fn an_answer_to_a_ping_from_a_stranger_is_dropped() {
     let mut bench = pinging(Ping { fall: 1, legs: PingLegs::Caller, ..PING });
-    bench.answered_call("1");
+    bench.talking_call("1");
     let ping = of(&bench.pass(seconds(31)), "OPTIONS")[0].clone();
     bench.receive("127.0.0.9:5072", ping.answer(200, "OK", &[]));
     let sent = bench.pass(seconds(6));

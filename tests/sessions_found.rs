@@ -107,7 +107,7 @@ fn a_503_that_is_not_tried_again_is_told_too() {
 #[test]
 fn ends_that_fall_silent_in_the_same_moment_get_no_bye() {
     let mut bench = Bench::with(|config| config.sets[0].session.ping = Some(Ping { fall: 1, ..Ping::default() }));
-    bench.answered_call("1");
+    bench.talking_call("1");
     let sent = bench.pass(seconds(60));
     assert_eq!((byes(&sent), bench.snapshot().sessions), (0, 0));
 }

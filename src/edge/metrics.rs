@@ -267,7 +267,7 @@ mod tests {
             panicking: true,
             destinations,
         };
-        let mut totals = Totals { answered_pings: 21, failed_pings: 2, byes: 3, ..Totals::default() };
+        let mut totals = Totals { answered_pings: 21, failed_pings: 2, byes: 3, failed_byes: 1, ..Totals::default() };
         totals.ended[Ending::Quiet as usize] = 6;
         Snapshot { sets: vec![set], parked: 6, totals, ..Snapshot::default() }
     }
@@ -379,6 +379,7 @@ mod tests {
             r#"tandem_session_pings_total{result="answered"} 21"#,
             r#"tandem_session_pings_total{result="failed"} 2"#,
             "tandem_session_byes_total 3",
+            "tandem_session_byes_failed_total 1",
         ] {
             assert!(text.lines().any(|written| written == line), "{line} in\n{text}");
         }

@@ -6,6 +6,8 @@ mod evict;
 mod page;
 mod request;
 
+use std::collections::VecDeque;
+
 use slotmap::{SlotMap, new_key_type};
 
 use self::evict::Eviction;
@@ -25,12 +27,12 @@ new_key_type! {
     struct PingId;
 }
 
-/// So many sessions are attended to in one turn, so that calls never wait for them.
+/// So many sessions are attended to or buried in one turn, so that calls never wait for them.
 const ATTENDED_A_TURN: usize = 100;
 
 /// A ping on its way.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct OnItsWay {
     dialog: DialogId,
     /// Who was asked.
     leg: Leg,
@@ -39,7 +41,7 @@ struct Asked {
 
 /// What a request of the keeper's is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Errand {
+enum Purpose {
     Ping(PingId),
     /// The session is over, whatever is answered.
     Bye,
@@ -51,11 +53,14 @@ pub(crate) struct Keeper {
     listeners: Vec<Listener>,
     /// Those whose address is another node's now.
     lost: Vec<ListenerId>,
-    requests: Originated<Errand>,
-    asked: SlotMap<PingId, Asked>,
+    requests: Originated<Purpose>,
+    asked: SlotMap<PingId, OnItsWay>,
     /// When a ping has waited long enough.
     patience: Wheel<PingId>,
     late: Vec<(Instant, PingId)>,
+    /// Ends that have failed one ping too many; what is left of a turn waits for the next.
+    dead: VecDeque<(DialogId, Leg)>,
+    dead_since: Instant,
     evictions: Vec<Eviction>,
     /// Whether anybody wants to hear of sessions that are over.
     records: bool,
@@ -87,6 +92,8 @@ impl Keeper {
             asked: SlotMap::with_key(),
             patience: Wheel::new(),
             late: Vec::new(),
+            dead: VecDeque::new(),
+            dead_since: Instant::ZERO,
             evictions: Vec::new(),
             records,
         }
@@ -97,11 +104,13 @@ impl Keeper {
         self.requests.len()
     }
 
-    /// The address of a listener is this node's now, or another's.
-    pub(crate) fn hold(&mut self, listener: ListenerId, held: bool) {
+    /// The address of a listener is this node's now, or another's: what was sent from there waits for no answer.
+    pub(crate) fn hold(&mut self, scene: &mut Scene<'_>, listener: ListenerId, held: bool) {
         self.lost.retain(|lost| *lost != listener);
         if !held {
             self.lost.push(listener);
+            self.requests.lose(listener, scene.now.mono);
+            self.take_unanswered(scene);
         }
     }
 
@@ -122,16 +131,21 @@ impl Keeper {
                 scene.totals.dropped[DropCause::StrayResponse as usize] += 1;
                 scene.out.push(Output::Event(Event::Dropped { cause: DropCause::StrayResponse, flow }));
             }
-            Answer::Absorbed | Answer::Final(Errand::Bye, _) => {}
+            Answer::Absorbed => {}
+            Answer::Final(Purpose::Bye, 200..300 | 481) => {}
+            Answer::Final(Purpose::Bye, _) => scene.totals.failed_byes += 1,
             // Section 12.2.1.2: these two say that the dialog is gone. Whatever else is said, somebody is there to say it.
-            Answer::Final(Errand::Ping(id), status) => self.conclude(scene, id, !matches!(status, 408 | 481)),
+            Answer::Final(Purpose::Ping(id), 408 | 481) => self.failed(scene, id, true),
+            Answer::Final(Purpose::Ping(id), _) => self.answered(scene, id),
         }
+        self.bury(scene);
     }
 
     /// A way is dead.
     pub(crate) fn unreachable(&mut self, scene: &mut Scene<'_>, flow: Flow) {
         self.requests.unreachable(flow, scene.now.mono);
         self.take_unanswered(scene);
+        self.bury(scene);
     }
 
     /// A request could not be sent; whether it was the keeper's.
@@ -144,6 +158,7 @@ impl Keeper {
     ) -> bool {
         let ours = self.requests.undelivered(branch, method, fault, scene.now.mono);
         self.take_unanswered(scene);
+        self.bury(scene);
         ours
     }
 
@@ -151,6 +166,7 @@ impl Keeper {
     pub(crate) fn refused(&mut self, scene: &mut Scene<'_>, flow: Flow, branch: &[u8], method: Method<'_>) -> bool {
         let ended = self.requests.refused(flow, branch, method, scene.now.mono);
         self.take_unanswered(scene);
+        self.bury(scene);
         ended
     }
 
@@ -158,9 +174,9 @@ impl Keeper {
         while let Some(Unanswered { owner, unsent, .. }) = self.requests.next_unanswered() {
             match owner {
                 // One that did not leave has asked nobody.
-                Errand::Ping(id) if unsent => drop(self.asked.remove(id)),
-                Errand::Ping(id) => self.conclude(scene, id, false),
-                Errand::Bye => {}
+                Purpose::Ping(id) if unsent => drop(self.asked.remove(id)),
+                Purpose::Ping(id) => self.failed(scene, id, false),
+                Purpose::Bye => scene.totals.failed_byes += 1,
             }
         }
     }
@@ -168,7 +184,8 @@ impl Keeper {
     /// When [`Keeper::wake`] is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let evictions = self.evictions.iter().map(|eviction| eviction.next).min();
-        [self.requests.next_deadline(), self.patience.next(), evictions].into_iter().flatten().min()
+        let dead = (!self.dead.is_empty()).then_some(self.dead_since);
+        [self.requests.next_deadline(), self.patience.next(), evictions, dead].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -177,15 +194,17 @@ impl Keeper {
         self.requests.wake(now, scene.out);
         self.take_unanswered(scene);
         self.patience.advance(now, &mut self.late);
-        let Keeper { late, asked, .. } = self;
-        let late: Vec<_> = late.drain(..).filter_map(|(_, id)| asked.remove(id)).collect();
-        // All are noted before anybody is told: both ends of a session may have fallen silent.
-        for &asked in &late {
-            self.requests.forget(asked.client);
-            note(scene, asked, false);
+        let mut late = std::mem::take(&mut self.late);
+        for (_, id) in late.drain(..) {
+            if let Some(asked) = self.asked.get(id) {
+                self.requests.forget(asked.client);
+                self.failed(scene, id, false);
+            }
         }
-        late.into_iter().for_each(|asked| self.judge(scene, asked));
-        for _ in 0..ATTENDED_A_TURN {
+        self.late = late;
+        // All are noted before anybody is told: both ends of a session may have fallen silent.
+        let buried = self.bury(scene);
+        for _ in buried..ATTENDED_A_TURN {
             let Some(id) = scene.dialogs.next_due(now) else { break };
             self.attend(scene, id);
         }
@@ -228,43 +247,67 @@ impl Keeper {
         };
         for &leg in legs {
             let Some(dialog) = scene.dialogs.get(id).filter(|dialog| self.owns(dialog)) else { return };
+            if dialog.is_mute(leg, ping.fall) {
+                continue;
+            }
             let Some(request) = request::ping(dialog, leg, ping.method) else { continue };
             let Keeper { requests, listeners, asked, patience, .. } = self;
             let Some((us, flow)) = request.way(listeners) else { continue };
             let number = asked.insert_with_key(|number| {
                 let compose = |branch: &str| request.compose(us, branch.as_bytes());
-                let client = requests.send(flow, Errand::Ping(number), scene.now, scene.out, compose);
-                Asked { dialog: id, leg, client }
+                let client = requests.send(flow, Purpose::Ping(number), scene.now, scene.out, compose);
+                OnItsWay { dialog: id, leg, client }
             });
             patience.insert(scene.now.mono + ping.timeout, number);
             scene.totals.pings += 1;
         }
     }
 
-    /// A ping has come to its end.
-    fn conclude(&mut self, scene: &mut Scene<'_>, id: PingId, alive: bool) {
-        let Some(asked) = self.asked.remove(id) else { return };
-        note(scene, asked, alive);
-        if !alive {
-            self.judge(scene, asked);
+    /// A ping was answered by an end that has the session.
+    fn answered(&mut self, scene: &mut Scene<'_>, id: PingId) {
+        let Some(OnItsWay { dialog, leg, .. }) = self.asked.remove(id) else { return };
+        scene.totals.answered_pings += 1;
+        scene.dialogs.lives(dialog, leg, scene.now.mono);
+    }
+
+    /// A ping has failed, perhaps one too many; `answered`: the end has said itself that the session is gone. It says nothing of
+    /// a session that is not ours any more.
+    fn failed(&mut self, scene: &mut Scene<'_>, id: PingId, answered: bool) {
+        let Some(OnItsWay { dialog, leg, .. }) = self.asked.remove(id) else { return };
+        scene.totals.failed_pings += 1;
+        if scene.dialogs.get(dialog).is_some_and(|dialog| self.owns(dialog)) {
+            scene.dialogs.miss(dialog, leg, answered);
+            if self.is_dead(scene, dialog, leg) {
+                self.dead.push_back((dialog, leg));
+                self.dead_since = scene.now.mono;
+            }
         }
     }
 
-    /// A ping has failed: perhaps one too many.
-    fn judge(&mut self, scene: &mut Scene<'_>, Asked { dialog, leg, .. }: Asked) {
-        let Some(fall) = scene.policy(dialog).and_then(|policy| policy.ping).map(|ping| ping.fall) else { return };
-        let is_dead = |leg| scene.dialogs.get(dialog).is_some_and(|dialog| dialog.missed(leg) >= fall);
-        let (dead, other_dead) = (is_dead(leg), is_dead(leg.other()));
-        if !dead {
-            return;
+    fn is_dead(&self, scene: &Scene<'_>, id: DialogId, leg: Leg) -> bool {
+        let ping = scene.policy(id).and_then(|policy| policy.ping);
+        let dialog = scene.dialogs.get(id).filter(|dialog| self.owns(dialog));
+        ping.zip(dialog).is_some_and(|(ping, dialog)| dialog.is_dead(leg, ping.fall))
+    }
+
+    /// Ends the sessions of those who are dead, as many as one turn bears; how many it has looked at.
+    fn bury(&mut self, scene: &mut Scene<'_>) -> usize {
+        let some = self.dead.len().min(ATTENDED_A_TURN);
+        for _ in 0..some {
+            let Some((id, leg)) = self.dead.pop_front() else { break };
+            if !self.is_dead(scene, id, leg) {
+                continue;
+            }
+            // Who is dead himself needs no BYE, and who lives must not be left alone.
+            let living = [leg.other()];
+            let tell: &[Leg] = if self.is_dead(scene, id, leg.other()) { &[] } else { &living };
+            let ending = match leg {
+                Leg::Caller => Ending::CallerSilent,
+                Leg::Destination => Ending::DestinationSilent,
+            };
+            self.end(scene, id, ending, tell);
         }
-        // Who is dead himself needs no BYE, and who lives must not be left alone.
-        let living = [leg.other()];
-        let ending = match leg {
-            Leg::Caller => Ending::CallerSilent,
-            Leg::Destination => Ending::DestinationSilent,
-        };
-        self.end(scene, dialog, ending, if other_dead { &[] } else { &living });
+        some
     }
 
     /// Takes a session out of the table, and tells these ends by BYE.
@@ -283,7 +326,7 @@ impl Keeper {
         let Some(request) = request::bye(dialog, leg, ending) else { return };
         let Some((us, flow)) = request.way(&self.listeners) else { return };
         let compose = |branch: &str| request.compose(us, branch.as_bytes());
-        self.requests.send(flow, Errand::Bye, scene.now, scene.out, compose);
+        self.requests.send(flow, Purpose::Bye, scene.now, scene.out, compose);
         scene.totals.byes += 1;
     }
 
@@ -294,20 +337,12 @@ impl Keeper {
 
     /// Why it is not; none if it is.
     fn not_ours(&self, dialog: &Dialog) -> Option<NotOurs> {
+        let known = dialog.state().is_some() && Leg::BOTH.iter().all(|leg| dialog.flow(*leg).is_some());
         match dialog.home() {
-            None if dialog.is_pending() => Some(NotOurs::Pending),
-            None => Some(NotOurs::Adopted),
+            _ if dialog.is_pending() => Some(NotOurs::Pending),
             Some(home) if self.lost.contains(&home) => Some(NotOurs::Parked),
-            Some(_) => dialog.state().is_none().then_some(NotOurs::Unknown),
+            _ if dialog.is_adopted() => Some(NotOurs::Adopted),
+            Some(_) | None => (!known).then_some(NotOurs::Unknown),
         }
     }
-}
-
-/// What a ping has come to is noted of the end that was asked.
-fn note(scene: &mut Scene<'_>, Asked { dialog, leg, .. }: Asked, alive: bool) {
-    match alive {
-        true => scene.totals.answered_pings += 1,
-        false => scene.totals.failed_pings += 1,
-    }
-    scene.dialogs.pinged(dialog, leg, alive, scene.now.mono);
 }

@@ -229,6 +229,8 @@ pub struct Totals {
     pub failed_pings: u64,
     /// BYEs of ours that ended sessions.
     pub byes: u64,
+    /// Those that were refused, not answered, or could not be sent.
+    pub failed_byes: u64,
     /// Messages thrown away, by cause (`DropCause::ALL`).
     pub dropped: [u64; DropCause::ALL.len()],
 }

@@ -12,9 +12,9 @@ use super::model::{Entry, Model, Sent, Stage, tick};
 /// A ping on its way.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    call: String,
+    pub(crate) call: String,
     entry: u64,
-    leg: usize,
+    pub(crate) leg: usize,
     at: Duration,
 }
 
@@ -36,7 +36,7 @@ impl Model {
     /// Who is told by BYE that a session has ended so.
     pub(crate) fn told(&self, entry: &Entry, ending: Ending) -> [bool; 2] {
         let fall = self.rules.policy.ping.map_or(u32::MAX, |ping| ping.fall);
-        let lives = [0, 1].map(|leg| entry.missed[leg] < fall);
+        let lives = [0, 1].map(|leg| entry.missed[leg] < fall || !entry.spoke[leg]);
         match ending {
             _ if !self.owns(entry) => [false; 2],
             Ending::MaxDuration => [self.rules.policy.at_max_duration == AtMaxDuration::Bye; 2],
@@ -81,7 +81,11 @@ impl Model {
 
     /// A ping has its answer.
     pub(crate) fn answered_ping(&mut self, asked: &Asked, status: u16) {
-        self.conclude_ping(asked, !matches!(status, 408 | 481));
+        let alive = !matches!(status, 408 | 481);
+        self.conclude_ping(asked, alive);
+        if let Some(entry) = self.entries.get_mut(&asked.call).filter(|entry| entry.number == asked.entry) {
+            entry.spoke[asked.leg] = true;
+        }
         self.bury_silent();
     }
 
@@ -101,7 +105,12 @@ impl Model {
 
     fn conclude_ping(&mut self, asked: &Asked, alive: bool) {
         let now = self.now;
-        let Some(entry) = self.entries.get_mut(&asked.call).filter(|entry| entry.number == asked.entry) else { return };
+        // Who is not ours to ask may be silent.
+        let counts = alive || self.entries.get(&asked.call).is_some_and(|entry| self.owns(entry));
+        let Some(entry) = self.entries.get_mut(&asked.call).filter(|entry| counts && entry.number == asked.entry)
+        else {
+            return;
+        };
         match alive {
             true => {
                 entry.missed[asked.leg] = 0;
@@ -113,8 +122,8 @@ impl Model {
 
     fn bury_silent(&mut self) {
         let Some(ping) = self.rules.policy.ping else { return };
-        let silent = |entry: &Entry| [0, 1].map(|leg| entry.missed[leg] >= ping.fall);
-        let dead = self.entries.iter().filter(|(_, entry)| silent(entry) != [false; 2]);
+        let silent = |entry: &Entry| [0, 1].map(|leg| entry.missed[leg] >= ping.fall && entry.spoke[leg]);
+        let dead = self.entries.iter().filter(|(_, entry)| self.owns(entry) && silent(entry) != [false; 2]);
         for call in dead.map(|(call, _)| call.clone()).collect::<Vec<_>>() {
             let allowed: Vec<_> = [Ending::CallerSilent, Ending::DestinationSilent]
                 .into_iter()
@@ -151,9 +160,13 @@ impl Model {
             .entries
             .iter()
             .filter(|(_, entry)| entry.stage == Stage::Confirmed && entry.ping.is_some_and(|at| tick(at) <= now))
-            .map(|(call, entry)| (call.clone(), entry.number, self.owns(entry)))
+            .map(|(call, entry)| {
+                // Who has failed so many and never spoken is asked no more.
+                let asked = [0, 1].map(|leg| legs[leg] && (entry.missed[leg] < ping.fall || entry.spoke[leg]));
+                (call.clone(), entry.number, self.owns(entry), asked)
+            })
             .collect();
-        for (call, number, owned) in due {
+        for (call, number, owned, legs) in due {
             for leg in [0, 1] {
                 let asked = self.pings.values().any(|one| one.entry == number && one.leg == leg && one.at == now);
                 self.hold(asked == (owned && legs[leg]), || {

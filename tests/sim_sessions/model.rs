@@ -78,6 +78,8 @@ pub(crate) struct Entry {
     /// The highest CSeq number of each end.
     pub(crate) cseq: [Option<u32>; 2],
     pub(crate) missed: [u32; 2],
+    /// Who has said anything since the session was set up.
+    pub(crate) spoke: [bool; 2],
     pub(crate) ping: Option<Duration>,
     tries: usize,
     hung_up_by: [bool; 2],
@@ -214,6 +216,11 @@ impl Model {
     pub(crate) fn lost(&mut self, lost: bool) {
         self.lost = lost;
         self.ever_lost |= lost;
+        if lost {
+            // Those that went out by it are forgotten.
+            let home = |call: &str| self.entries.get(call).is_some_and(|entry| entry.home);
+            self.pings.retain(|_, asked| asked.leg != leg(Side::Caller) || !home(&asked.call));
+        }
     }
 
     /// A destination's health is another.
@@ -421,6 +428,7 @@ impl Model {
             counted: None,
             cseq: [None; 2],
             missed: [0; 2],
+            spoke: [false; 2],
             ping: None,
             tries: 0,
             hung_up_by: [false; 2],
@@ -486,7 +494,6 @@ impl Model {
         entry.timer = expires(text).map(|expires| now + expires + policy.timer_grace);
         entry.ping = policy.ping.map(|ping| now + ping.interval);
         entry.home = caller.ip().is_loopback();
-        entry.missed[leg(Side::Caller)] = 0;
         if let Some((from, _)) = from.filter(|(_, text)| text.status().is_some()) {
             entry.seat = from;
         }
@@ -532,6 +539,7 @@ impl Model {
         if let Some(entry) = self.entries.get_mut(call) {
             entry.heard = now;
             entry.missed[leg(side)] = 0;
+            entry.spoke[leg(side)] = true;
             if entry.stage == Stage::Pending {
                 entry.count_of(tag);
             }
@@ -585,6 +593,8 @@ impl Model {
         };
         let mut entry = self.entry(Stage::Adopted, seat, caller);
         entry.live.push(tag.to_owned());
+        // By which address of ours it came is known by who sent it.
+        entry.home = from.ip().is_loopback();
         match self.ended.get(call).map(|at| self.now - *at) {
             Some(age) if age < Duration::from_secs(32) => {}
             // The node remembers for half a minute, and not longer than twice that.
@@ -758,7 +768,7 @@ impl Model {
             sum += one.sessions as usize;
         }
         self.hold(sum == snapshot.sessions, || format!("{sum} at destinations, {} in all", snapshot.sessions));
-        let home = |entry: &&Entry| self.lost && entry.home && entry.stage == Stage::Confirmed;
+        let home = |entry: &&Entry| self.lost && entry.home;
         let parked = self.entries.values().filter(home).count();
         self.hold(snapshot.parked == parked, || format!("{} parked, not {parked}", snapshot.parked));
         self.hold(snapshot.totals.ended == self.counts, || {

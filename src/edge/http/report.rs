@@ -36,6 +36,8 @@ pub struct NodeSessions {
     pub failed_pings: u64,
     /// BYEs of the node's own that ended sessions.
     pub byes: u64,
+    /// Those that were refused, not answered, or could not be sent.
+    pub failed_byes: u64,
     /// How sessions and calls have ended, without endings that have not been.
     pub ended: BTreeMap<String, u64>,
 }
@@ -262,6 +264,7 @@ impl NodeSessions {
             pings: totals.pings,
             failed_pings: totals.failed_pings,
             byes: totals.byes,
+            failed_byes: totals.failed_byes,
             ended: ended.map(|(ending, count)| (ending.name().to_owned(), count)).collect(),
         }
     }

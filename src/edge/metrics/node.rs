@@ -113,6 +113,13 @@ pub(super) const ROWS: &[Row] = &[
         values: |view, values| values.one(view.snapshot.totals.byes as f64),
     },
     Row {
+        name: "tandem_session_byes_failed_total",
+        help: "Those of tandem_session_byes_total that were refused, not answered, or could not be sent.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| values.one(view.snapshot.totals.failed_byes as f64),
+    },
+    Row {
         name: "tandem_draining",
         help: "Whether the node is leaving and refuses new calls.",
         kind: Kind::Gauge,

@@ -81,7 +81,9 @@ pub(crate) struct Confirmed {
     pub(crate) far_end: Option<FarEnd>,
     /// What requests of ours within it are made of.
     pub(crate) state: Option<DialogState>,
-    /// The ways to the caller and to the destination.
+    /// The listener that its INVITE came by.
+    pub(crate) home: ListenerId,
+    /// The ways of our requests to the caller and to the destination; none where we may send nothing.
     pub(crate) flows: [Option<Flow>; 2],
     /// The INVITE's CSeq number.
     pub(crate) cseq: u32,
@@ -111,6 +113,8 @@ struct End {
     cseq: Option<u32>,
     /// Pings in a row that it has not answered.
     missed: u32,
+    /// Whether it has answered a ping, or sent anything since its session was set up.
+    spoke: bool,
 }
 
 /// A session.
@@ -130,7 +134,7 @@ pub(crate) struct Dialog {
     pub(super) fork: Option<Fork>,
     pub(super) state: Option<DialogState>,
     ends: [End; 2],
-    /// The listener that its caller came by, once it is set up.
+    /// The listener that its caller came by, once it is set up; of an adopted one, the listener that its first request came by.
     pub(super) home: Option<ListenerId>,
     /// Who was the first to send BYE.
     pub(super) hung_up: Option<Leg>,
@@ -182,7 +186,7 @@ impl Dialog {
     }
 
     pub(super) fn confirm(&mut self, confirmed: Confirmed, policy: &SessionPolicy, now: Instant) {
-        let Confirmed { fork, far_end, state, flows, cseq, timer } = confirmed;
+        let Confirmed { fork, far_end, state, home: _, flows, cseq, timer } = confirmed;
         self.stage = Stage::Confirmed;
         self.invites = SmallVec::new();
         self.far_end = far_end.or(self.far_end);
@@ -196,12 +200,14 @@ impl Dialog {
         self.timer = timer;
         self.ping = policy.ping.map(|ping| now + ping.interval);
         self.count(Leg::Caller, fork, cseq);
-        self.hear(Leg::Caller, now);
+        self.heard = now;
     }
 
     /// A request of that end has passed, or it has answered a ping.
     pub(super) fn hear(&mut self, leg: Leg, now: Instant) {
-        self.ends[leg as usize].missed = 0;
+        let end = &mut self.ends[leg as usize];
+        end.missed = 0;
+        end.spoke = true;
         self.heard = now;
     }
 
@@ -224,8 +230,11 @@ impl Dialog {
         }
     }
 
-    pub(super) fn miss(&mut self, leg: Leg) {
-        self.ends[leg as usize].missed += 1;
+    /// A ping of that end has failed; `answered`: it has said so itself.
+    pub(super) fn miss(&mut self, leg: Leg, answered: bool) {
+        let end = &mut self.ends[leg as usize];
+        end.missed += 1;
+        end.spoke |= answered;
     }
 
     /// An end has another Contact in that dialog.
@@ -235,7 +244,7 @@ impl Dialog {
         self.state = state.retargeted(leg, target);
         // Where a route leads to it, the target is not the next hop.
         if state_routes_nowhere(self.state.as_ref(), leg) {
-            self.ends[leg as usize].flow = flow.or(self.ends[leg as usize].flow);
+            self.ends[leg as usize].flow = flow;
         }
     }
 
@@ -267,7 +276,7 @@ impl Dialog {
         self.state.as_ref().map(DialogState::call_id)
     }
 
-    /// The way to an end.
+    /// The way of our requests to an end; none if we may send it nothing.
     pub(crate) fn flow(&self, leg: Leg) -> Option<Flow> {
         self.ends[leg as usize].flow
     }
@@ -307,7 +316,12 @@ impl Dialog {
         self.stage == Stage::Confirmed
     }
 
-    /// The listener that its caller came by; none if it is not set up, or was begun elsewhere.
+    /// Whether another node, or this one before a restart, began it.
+    pub(crate) fn is_adopted(&self) -> bool {
+        !self.is_pending() && self.fork.is_none()
+    }
+
+    /// The listener that its caller came by, or of an adopted one its first request here; none if it is not set up.
     pub(crate) fn home(&self) -> Option<ListenerId> {
         self.home
     }
@@ -317,9 +331,16 @@ impl Dialog {
         self.hung_up
     }
 
-    /// Pings in a row that an end has not answered.
-    pub(crate) fn missed(&self, leg: Leg) -> u32 {
-        self.ends[leg as usize].missed
+    /// Whether an end has failed as many pings in a row, and has spoken before: who never has may be where no ping comes.
+    pub(crate) fn is_dead(&self, leg: Leg, fall: u32) -> bool {
+        let End { missed, spoke, .. } = self.ends[leg as usize];
+        missed >= fall && spoke
+    }
+
+    /// Whether as many pings of an end have failed, and it has never spoken: more would flood whoever is there.
+    pub(crate) fn is_mute(&self, leg: Leg, fall: u32) -> bool {
+        let End { missed, spoke, .. } = self.ends[leg as usize];
+        missed >= fall && !spoke
     }
 
     /// What its tries have come to, in order.

@@ -47,7 +47,7 @@ pub(crate) struct Dialogs {
     /// The latest session with that Call-ID, for people, who know no tags.
     by_call_id: Index<u64, DialogId>,
     places: Places,
-    /// Confirmed sessions by the listener that their caller came by.
+    /// Sessions by the listener that their caller came by, once that is known.
     by_listener: Vec<usize>,
     lately: Lately,
     wheel: Wheel<DialogId>,
@@ -114,14 +114,14 @@ impl Dialogs {
     }
 
     /// Enters a session that another node, or this one before its restart, began, since a request inside it has come and its
-    /// cookie proved it. It is not confirmed until an answer says that it has not ended meanwhile. None if the table is
+    /// cookie proved it. That came by `home`. It is not confirmed until an answer says that it has not ended meanwhile. None if the table is
     /// full, or if it has ended lately.
     pub(crate) fn adopt(
         &mut self,
         keys: &Keys,
         request: &Message<'_>,
         leg: Leg,
-        seat: Seat,
+        (seat, home): (Seat, ListenerId),
         now: Instant,
     ) -> Option<Found> {
         let (caller_tag, tag) = match leg {
@@ -135,6 +135,7 @@ impl Dialogs {
         let fork = Fork::of(keys, tag);
         let call_id = by_call_id(keys, request.call_id());
         let id = self.enter(Dialog::adopted(key, call_id, fork, seat, now))?;
+        self.come_by(id, home);
         Some(Found { id, leg, fork })
     }
 
@@ -186,7 +187,7 @@ impl Dialogs {
         self.places.of(destination)
     }
 
-    /// Confirmed sessions whose caller came by that listener.
+    /// Sessions whose caller came by that listener.
     pub(crate) fn of_listener(&self, listener: ListenerId) -> usize {
         self.by_listener.get(usize::from(listener.0)).copied().unwrap_or(0)
     }
@@ -210,18 +211,22 @@ impl Dialogs {
     /// may have overtaken the 2xx.
     pub(crate) fn confirm(&mut self, id: DialogId, confirmed: Confirmed, policy: &SessionPolicy, now: Instant) -> bool {
         let Some(dialog) = self.dialogs.get_mut(id) else { return false };
+        let home = confirmed.home;
         dialog.confirm(confirmed, policy, now);
-        if dialog.home.is_none()
-            && let Some(Flow { listener, .. }) = dialog.flow(Leg::Caller)
-        {
-            dialog.home = Some(listener);
-            let place = usize::from(listener.0);
+        let lives = !dialog.forks.are_over();
+        self.come_by(id, home);
+        self.schedule(id, policy, now);
+        lives
+    }
+
+    fn come_by(&mut self, id: DialogId, home: ListenerId) {
+        let dialog = &mut self.dialogs[id];
+        if dialog.home.is_none() {
+            dialog.home = Some(home);
+            let place = usize::from(home.0);
             self.by_listener.resize(self.by_listener.len().max(place + 1), 0);
             self.by_listener[place] += 1;
         }
-        let lives = !self.dialogs[id].forks.are_over();
-        self.schedule(id, policy, now);
-        lives
     }
 
     /// A request inside an adopted session was answered as one that is there answers: it has not ended meanwhile. Where its
@@ -233,8 +238,7 @@ impl Dialogs {
         policy: &SessionPolicy,
         now: Instant,
     ) {
-        let adopted = |dialog: &&mut Dialog| dialog.stage != Stage::Pending && dialog.home.is_none();
-        let Some(dialog) = self.dialogs.get_mut(id).filter(adopted) else { return };
+        let Some(dialog) = self.dialogs.get_mut(id).filter(|dialog| dialog.is_adopted()) else { return };
         dialog.far_end = dialog.far_end.or(far_end);
         if dialog.stage == Stage::Adopted {
             dialog.stage = Stage::Confirmed;
@@ -267,7 +271,7 @@ impl Dialogs {
         self.schedule(id, policy, now);
     }
 
-    /// An end has said that its requests are to go to that URI from now on, and that way (RFC 3261 section 12.2).
+    /// An end has said that its requests are to go to that URI from now on (RFC 3261 section 12.2); ours go that way, if any.
     pub(crate) fn retarget(&mut self, Found { id, leg, fork }: Found, target: &[u8], flow: Option<Flow>) {
         if let Some(dialog) = self.dialogs.get_mut(id) {
             dialog.retarget(leg, fork, target, flow);
@@ -370,12 +374,17 @@ impl Dialogs {
         }
     }
 
-    /// What a ping of a leg has come to.
-    pub(crate) fn pinged(&mut self, id: DialogId, leg: Leg, alive: bool, now: Instant) {
-        match self.dialogs.get_mut(id) {
-            Some(dialog) if alive => dialog.hear(leg, now),
-            Some(dialog) => dialog.miss(leg),
-            None => {}
+    /// An end has answered a ping.
+    pub(crate) fn lives(&mut self, id: DialogId, leg: Leg, now: Instant) {
+        if let Some(dialog) = self.dialogs.get_mut(id) {
+            dialog.hear(leg, now);
+        }
+    }
+
+    /// A ping of an end has failed; `answered`: it has said itself that the session is gone.
+    pub(crate) fn miss(&mut self, id: DialogId, leg: Leg, answered: bool) {
+        if let Some(dialog) = self.dialogs.get_mut(id) {
+            dialog.miss(leg, answered);
         }
     }
 
@@ -483,7 +492,7 @@ mod tests {
     /// What a 2xx with that tag says, with nothing that requests of ours could be made of.
     fn confirmed(keys: &Keys, tag: &str) -> Confirmed {
         let fork = Fork::of(keys, tag.as_bytes());
-        Confirmed { fork, far_end: None, state: None, flows: [None; 2], cseq: 1, timer: None }
+        Confirmed { fork, far_end: None, state: None, home: ListenerId(0), flows: [None; 2], cseq: 1, timer: None }
     }
 
     fn begin(dialogs: &mut Dialogs, call: u64, seat: Seat, now: Instant) -> Option<DialogId> {
@@ -558,8 +567,8 @@ mod tests {
         dialogs.end(id, at(2));
         let info = request("INFO", 1, "a", "b");
         let info = Message::parse(info.as_bytes()).expect("SIP");
-        assert_eq!(dialogs.adopt(&keys, &info, Leg::Caller, seat(to), at(30)), None);
-        let found = dialogs.adopt(&keys, &info, Leg::Caller, seat(to), at(100)).expect("long ago");
+        assert_eq!(dialogs.adopt(&keys, &info, Leg::Caller, (seat(to), ListenerId(0)), at(30)), None);
+        let found = dialogs.adopt(&keys, &info, Leg::Caller, (seat(to), ListenerId(0)), at(100)).expect("long ago");
         assert_eq!(dialogs.sessions(to), 1);
         assert!(dialogs.end_adopted(found.id, at(100)).is_some());
         assert_eq!(dialogs.sessions(to), 0);

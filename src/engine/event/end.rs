@@ -60,7 +60,11 @@ pub enum NotOurs {
     /// Its caller came by an address that this node does not hold now.
     #[error("it is parked: another node holds the address that its caller came by")]
     Parked,
-    /// Its dialog is not known: too long to be kept, or the one of a forked call that was kept has ended.
-    #[error("its ends are not known: it is too long to be kept, or the first dialog of its forked call has ended")]
+    /// Its dialog is not known: not to be kept, or the one of a forked call that was kept has ended; or it names as an end
+    /// somebody who is none.
+    #[error(
+        "its ends are not known: its Contact or Record-Route leads elsewhere than to where it came from, or can't be \
+         kept, or the first dialog of its forked call has ended"
+    )]
     Unknown,
 }

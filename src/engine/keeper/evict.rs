@@ -12,6 +12,8 @@ use crate::engine::sip::Keys;
 
 /// The shortest time from one step to the next.
 const STEP: Duration = Duration::from_millis(10);
+/// In nanoseconds.
+const A_SECOND: u64 = 1_000_000_000;
 /// So many sessions are looked at in one step.
 const LOOKED_AT: usize = 1000;
 
@@ -23,6 +25,8 @@ pub(super) struct Eviction {
     /// So many of its list have not been looked at; they go from the last to the first, since another one takes the place of
     /// each that goes.
     left: usize,
+    /// What the last step left of its share: in billionths of a session.
+    carry: u64,
     /// Sessions that began later are none of them.
     since: Instant,
     /// When the next step is due.
@@ -80,7 +84,7 @@ impl Keeper {
         self.evictions.retain(|eviction| eviction.destination != destination);
         if left > 0 {
             let now = scene.now.mono;
-            self.evictions.push(Eviction { destination, ending, left, since: now, next: now });
+            self.evictions.push(Eviction { destination, ending, left, carry: 0, since: now, next: now });
         }
         left as u64
     }
@@ -107,9 +111,12 @@ impl Keeper {
         if !still {
             return false;
         }
-        let rate = scene.dispatch.policy(found.set).session.bye_rate.max(1);
-        let pause = STEP.max(Duration::from_secs(1) / rate);
-        let most = (f64::from(rate) * pause.as_secs_f64()).round() as usize;
+        let rate = u64::from(scene.dispatch.policy(found.set).session.bye_rate.max(1));
+        let pause = STEP.max(Duration::from_nanos(A_SECOND.div_ceil(rate)));
+        // Rounded down, and what is left over is for the next step: so no second has more than its rate.
+        let share = eviction.carry + rate * pause.as_nanos() as u64;
+        eviction.carry = share % A_SECOND;
+        let most = (share / A_SECOND) as usize;
         // Who is dead needs no BYE.
         let tell: &[Leg] = if ending == Ending::DestinationDown { &[Leg::Caller] } else { &Leg::BOTH };
         let mut ended = 0;

@@ -4,7 +4,6 @@ use super::Keeper;
 use crate::engine::clock::{Instant, Now};
 use crate::engine::dialog::{Dialog, Dialogs, Leg};
 use crate::engine::dispatch::{DestinationId, Dispatch, NoSuchDestination, SetId};
-use crate::engine::event::NotOurs;
 use crate::engine::snapshot::{MOST_SESSIONS, SessionPage, SessionState, SessionView};
 
 impl Keeper {
@@ -37,22 +36,21 @@ impl Keeper {
 
     fn view(&self, dialog: &Dialog, uri: &str, now: Now) -> SessionView {
         let at = |at: Instant| now.wall.checked_sub(now.mono.since(at)).unwrap_or(now.wall);
-        let not_ours = self.not_ours(dialog);
         SessionView {
             call_id: dialog.state().map(|state| String::from_utf8_lossy(state.call_id()).into_owned()),
             destination: uri.to_owned(),
             address: dialog.seat().address,
-            state: match not_ours {
-                Some(NotOurs::Pending) => SessionState::Pending,
-                Some(NotOurs::Adopted) => SessionState::Adopted,
-                Some(NotOurs::Parked | NotOurs::Unknown) | None => SessionState::Confirmed,
+            state: match (dialog.is_pending(), dialog.is_adopted()) {
+                (true, _) => SessionState::Pending,
+                (false, true) => SessionState::Adopted,
+                (false, false) => SessionState::Confirmed,
             },
             began: at(dialog.began()),
             answered: dialog.set_up().map(at),
             heard: at(dialog.heard()),
             caller_cseq: dialog.cseq(Leg::Caller),
             destination_cseq: dialog.cseq(Leg::Destination),
-            not_ours,
+            not_ours: self.not_ours(dialog),
         }
     }
 }

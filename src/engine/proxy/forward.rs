@@ -9,7 +9,7 @@ use super::preprocess::{COOKIE, Routed};
 use crate::engine::dispatch::Destination;
 use crate::engine::flow::{Listener, Transport};
 use crate::engine::route::Rewrite;
-use crate::engine::sip::{Message, Splice, Text, Uri, header::Name, stamp_via};
+use crate::engine::sip::{Address, Message, Splice, Text, Uri, header::Name, stamp_via};
 
 /// The Max-Forwards of a request that came without (section 16.6 item 3).
 const MAX_FORWARDS: u32 = 70;
@@ -111,9 +111,7 @@ pub(crate) fn leaving_uri<'a>(routed: &Routed<'a>, chosen: Option<&'a [u8]>) -> 
 
 /// The next hop's URI if it is a strict router's.
 fn strict_next_hop<'a>(routed: &Routed<'a>) -> Option<&'a [u8]> {
-    let next = routed.next?;
-    let loose = Uri::parse(next.uri).is_ok_and(|uri| uri.is_loose());
-    (!loose).then_some(next.uri)
+    routed.next.filter(Address::is_strict).map(|next| next.uri)
 }
 
 fn write_via(text: &mut Text, copy: &Copy<'_>) {

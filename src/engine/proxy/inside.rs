@@ -79,7 +79,8 @@ impl Proxy {
             }
             // It is confirmed once the other end has said that it is there.
             Dialog::Told(Some(seat), leg) if is_of_session(message.method()) => {
-                let adopted = world.dialogs.adopt(world.keys, message, leg, seat, world.now.mono);
+                let at = (seat, incoming.flow.listener);
+                let adopted = world.dialogs.adopt(world.keys, message, leg, at, world.now.mono);
                 if adopted.is_some() {
                     self.wear_off(world, incoming, seat);
                 }
@@ -138,7 +139,7 @@ impl Proxy {
             }
             (None, None) => (Dialog::Unknown, None, None),
         };
-        let hop = self.next_hop(incoming, leg, seat);
+        let hop = self.hop(incoming, leg, seat);
         let far_end = match dialog {
             Dialog::Known(found) => world.dialogs.far_end(found.id),
             Dialog::Told(..) | Dialog::Unknown => None,
@@ -177,14 +178,13 @@ impl Proxy {
 
     /// Where the requests of a session go from us on: its 2xx's Record-Route beyond ours, else its Contact.
     pub(super) fn far_end(&self, keys: &Keys, response: &Message<'_>) -> Option<FarEnd> {
-        let ours = |route: &Address<'_>| Uri::parse(route.uri).is_ok_and(|uri| self.us.named_by(&uri).is_some());
-        let beyond = response.record_routes().take_while(|route| !ours(route)).last();
+        let beyond = response.record_routes().take_while(|route| !self.us.are_named_by(route.uri)).last();
         let next = beyond.or_else(|| response.header(b"Contact").and_then(Address::parse))?;
         FarEnd::of(keys, next.uri)
     }
 
     /// Section 16.6 items 6 and 7: the next Route, else the Request-URI.
-    fn next_hop(&self, incoming: &Incoming<'_, '_>, leg: Option<Leg>, seat: Option<Seat>) -> Result<Flow, Detour> {
+    fn hop(&self, incoming: &Incoming<'_, '_>, leg: Option<Leg>, seat: Option<Seat>) -> Result<Flow, Detour> {
         let routed = &incoming.routed;
         let next = Uri::parse(routed.next.map_or(routed.uri, |next| next.uri))
             .map_err(|_| Refusal::new(400, "Bad Route Header"))?;
@@ -230,13 +230,8 @@ impl Proxy {
         {
             return Ok(cookie.transport);
         }
-        if leg == Some(Leg::Caller)
-            && next.params.get(b"transport").is_none()
-            && let Some(seat) = seat.filter(|seat| next.address() == Some(seat.address))
-        {
-            return Ok(seat.transport);
-        }
-        next.transport().ok_or_else(|| Refusal::new(500, "Next Hop Has Unknown Transport"))
+        let known = seat.filter(|_| leg == Some(Leg::Caller)).map(|seat| (seat.transport, seat.address));
+        transport_to(next, known).ok_or_else(|| Refusal::new(500, "Next Hop Has Unknown Transport"))
     }
 
     /// What stands for the address of a peer that is known by its connection alone.
@@ -256,6 +251,16 @@ impl Proxy {
             }
             Some(_) | None => ConnectionId::default(),
         }
+    }
+}
+
+/// The transport to a next hop: what its URI says, and if it says nothing, the one that we know that address by.
+pub(super) fn transport_to(next: &Uri<'_>, known: Option<(Transport, SocketAddr)>) -> Option<Transport> {
+    match known {
+        Some((transport, address)) if next.params.get(b"transport").is_none() && next.address() == Some(address) => {
+            Some(transport)
+        }
+        _ => next.transport(),
     }
 }
 

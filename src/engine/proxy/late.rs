@@ -10,7 +10,7 @@ use super::context::Owed;
 use super::{Owner, Proxy, World};
 use crate::engine::event::Output;
 use crate::engine::flow::Flow;
-use crate::engine::sip::{Address, Keys, Message, Method, Uri, Via, Within, sip_uri, target_of};
+use crate::engine::sip::{Keys, Message, Method, Via, Within, sip_uri, target_of};
 use crate::engine::transaction::{ClientId, Key, Request};
 
 impl Proxy {
@@ -83,9 +83,8 @@ impl Proxy {
 
     /// The route of the requests of its dialog beyond us, as a caller has it from a response (section 12.1.2).
     pub(super) fn route_beyond<'m>(&self, response: &Message<'m>) -> SmallVec<[&'m [u8]; 4]> {
-        let ours = |route: &Address<'_>| Uri::parse(route.uri).is_ok_and(|uri| self.us.named_by(&uri).is_some());
-        let mut route: SmallVec<_> =
-            response.record_routes().take_while(|route| !ours(route)).map(|route| route.raw).collect();
+        let beyond = response.record_routes().take_while(|route| !self.us.are_named_by(route.uri));
+        let mut route: SmallVec<_> = beyond.map(|route| route.raw).collect();
         route.reverse();
         route
     }

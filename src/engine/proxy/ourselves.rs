@@ -73,6 +73,11 @@ impl Ourselves {
         any
     }
 
+    /// Whether a text is a URI that names us.
+    pub(crate) fn are_named_by(&self, uri: &[u8]) -> bool {
+        Uri::parse(uri).is_ok_and(|uri| self.named_by(&uri).is_some())
+    }
+
     /// Whether a Via's sent-by is ours.
     pub(crate) fn wrote(&self, via: &Via<'_>) -> bool {
         self.named(&via.host, via.port_or_default()).next().is_some()

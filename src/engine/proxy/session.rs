@@ -5,12 +5,14 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::context::Context;
+use super::inside::transport_to;
 use super::{Owner, Proxy, World};
 use crate::engine::clock::Instant;
 use crate::engine::dialog::{Confirmed, Dialog, DialogId, DialogState, Ending, FarEnd, Fork, Found, Leg, Party, Seat};
-use crate::engine::dispatch::SetId;
+use crate::engine::dispatch::{Dispatch, SetId};
 use crate::engine::event::{Event, Output, Record, write_down};
 use crate::engine::flow::Flow;
+use crate::engine::sip::header::Name;
 use crate::engine::sip::{Address, Message, Method, Uri, printable, sip_uri, target_of};
 use crate::engine::transaction::{ClientId, ServerId};
 
@@ -70,30 +72,33 @@ impl Proxy {
         let invite = Context::message(&context.request);
         // Who gives no Contact is where he sent from.
         let source = |message: &Message<'_>, flow: Option<Flow>| {
-            flow.filter(|_| target_of(message).is_none()).map(|flow| sip_uri(flow.peer, flow.transport))
+            flow.filter(|_| self.target_of(message).is_none()).map(|flow| sip_uri(flow.peer, flow.transport))
         };
         let sources = [source(&invite, Some(context.flow)), source(message, way)];
         let target = |nth: usize| sources[nth].as_deref().unwrap_or_default().as_bytes();
-        let to_caller: SmallVec<[&[u8]; 4]> = invite.record_routes().map(|route| route.raw).collect();
+        let to_caller = self.route_back(&invite);
         let to_destination = self.route_beyond(message);
         let caller = Party {
             name: invite.from().map_or(b"", |from| from.raw),
-            target: target_of(&invite).unwrap_or(target(0)),
+            target: self.target_of(&invite).unwrap_or(target(0)),
             route: &to_caller,
         };
         let destination = Party {
             name: message.to().map_or(b"", |to| to.raw),
-            target: target_of(message).unwrap_or(target(1)),
+            target: self.target_of(message).unwrap_or(target(1)),
             route: &to_destination,
         };
+        let far_end = self.far_end(world.keys, message);
         let flows = [
-            next_hop(caller.route, caller.target, Some(context.flow)),
-            next_hop(destination.route, destination.target, way),
+            self.own_hop(world.dispatch, Leg::Caller, &caller, Some(context.flow), far_end),
+            self.own_hop(world.dispatch, Leg::Destination, &destination, way, far_end),
         ];
+        let clean = can_be_kept(&invite) && can_be_kept(message);
         let confirmed = Confirmed {
             fork: Fork::of(world.keys, message.to_tag()),
-            far_end: self.far_end(world.keys, message),
-            state: DialogState::new(invite.call_id(), &caller, &destination),
+            far_end,
+            state: DialogState::new(invite.call_id(), &caller, &destination).filter(|_| clean),
+            home: context.flow.listener,
             flows,
             cseq: invite.cseq(),
             timer: self.session_timer(world, dialog, message),
@@ -121,10 +126,12 @@ impl Proxy {
         let World { dialogs, dispatch, now, .. } = world;
         // Section 12.2: its Contacts are the new targets.
         let request = Context::message(&context.request);
-        for (leg, target) in [(leg, target_of(&request)), (leg.other(), target_of(message))] {
+        for (leg, target) in [(leg, self.target_of(&request)), (leg.other(), self.target_of(message))] {
             let way = dialogs.get(id).and_then(|dialog| dialog.flow(leg));
             if let Some(target) = target {
-                dialogs.retarget(Found { leg, ..found }, target, next_hop(&[], target, way));
+                let party = Party { name: b"", target, route: &[] };
+                let flow = self.own_hop(dispatch, leg, &party, way, dialogs.far_end(id));
+                dialogs.retarget(Found { leg, ..found }, target, flow);
             }
         }
         dialogs.refresh(id, timer, &dispatch.policy(set).session, now.mono);
@@ -135,6 +142,54 @@ impl Proxy {
         let Some(set) = world.dialogs.seat(id).map(|seat| seat.set) else { return };
         let World { dialogs, dispatch, now, .. } = world;
         dialogs.confirm_adopted(id, far_end, &dispatch.policy(set).session, now.mono);
+    }
+
+    /// The URI that requests to the sender of a message go to; none if it names us.
+    fn target_of<'m>(&self, message: &Message<'m>) -> Option<&'m [u8]> {
+        target_of(message).filter(|target| !self.us.are_named_by(target))
+    }
+
+    /// The route of requests to the caller. What is ours in it, of an INVITE that comes by here once more, is left out: by its
+    /// own route a request of ours would come back to us.
+    fn route_back<'m>(&self, invite: &Message<'m>) -> SmallVec<[&'m [u8]; 4]> {
+        invite.record_routes().filter(|route| !self.us.are_named_by(route.uri)).map(|route| route.raw).collect()
+    }
+
+    /// Where requests of ours to an end go: its first Route, else its target. `way` is how it has spoken to us, which serves
+    /// for a name too. What an end writes makes us send to nobody else: toward the caller that leads to the host that its INVITE
+    /// came from, or by the connection that it came by; toward the destination to where its 2xx came from, the far end or a
+    /// destination. None else.
+    fn own_hop(
+        &self,
+        dispatch: &Dispatch,
+        leg: Leg,
+        end: &Party<'_>,
+        way: Option<Flow>,
+        far_end: Option<FarEnd>,
+    ) -> Option<Flow> {
+        let way = way?;
+        let route = end.route.first().and_then(|route| Address::parse(route));
+        let next = Uri::parse(route.map_or(end.target, |route| route.uri)).ok()?;
+        let Some(peer) = next.address() else { return Some(way) };
+        let ip = peer.ip().to_canonical();
+        let same_host = ip == way.peer.ip().to_canonical();
+        let (transport, may) = match leg {
+            // A stream of one whose Contact leads elsewhere: by that alone it can be reached.
+            Leg::Caller if way.transport.is_reliable() && route.is_none() && !same_host => return Some(way),
+            Leg::Caller if route.is_none() => (way.transport, same_host),
+            Leg::Caller => (transport_to(&next, Some((way.transport, way.peer)))?, same_host),
+            Leg::Destination => {
+                let far = far_end == Some(FarEnd::Ip(peer.ip())) || dispatch.is_destination_ip(ip);
+                (transport_to(&next, Some((way.transport, way.peer)))?, same_host || far)
+            }
+        };
+        if !may || ip.is_unspecified() || ip.is_multicast() {
+            return None;
+        }
+        let hop = self.way(self.us.towards(transport, peer, way.listener)?, peer);
+        // A stream is kept while it lives.
+        let kept = same_host && hop.transport == way.transport && hop.listener == way.listener;
+        Some(if kept { Flow { peer, ..way } } else { hop })
     }
 
     /// When the session ends unless it is refreshed: RFC 4028 section 10, by what its 2xx says, and some grace.
@@ -253,11 +308,10 @@ fn hung_up_by(leg: Leg) -> Ending {
     }
 }
 
-/// Where requests to an end go: its first Route, else its target; where `way` leads if that is a name. A stream is kept while
-/// it lives.
-fn next_hop(route: &[&[u8]], target: &[u8], way: Option<Flow>) -> Option<Flow> {
-    let way = way?;
-    let uri = route.first().and_then(|route| Address::parse(route)).map_or(target, |route| route.uri);
-    let address = Uri::parse(uri).ok().and_then(|uri| uri.address());
-    Some(Flow { peer: address.unwrap_or(way.peer), ..way })
+/// Whether requests of ours can bear the route that a message tells: every value of it can be read, on one line.
+fn can_be_kept(message: &Message<'_>) -> bool {
+    message.values(Name::RecordRoute).all(|value| {
+        let route = Address::parse(value).filter(|route| Uri::parse(route.uri).is_ok());
+        route.is_some() && value.iter().all(|byte| matches!(byte, b' '..=b'~'))
+    })
 }

@@ -1,6 +1,7 @@
 //! From, To, Contact, Route and Record-Route values: RFC 3261 section 20.10's name-addr and addr-spec.
 
 use super::lex::{self, Params};
+use super::uri::Uri;
 
 /// One address value looked at in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,11 @@ impl<'a> Address<'a> {
         }
         let params = Params(params);
         Some(Address { raw, uri, params, tag: params.get(b"tag") })
+    }
+
+    /// Whether it is a strict router's (section 16.6 item 6): its URI has no `lr`, and can stand in a start line.
+    pub(crate) fn is_strict(&self) -> bool {
+        Uri::parse(self.uri).is_ok_and(|uri| !uri.is_loose())
     }
 }
 

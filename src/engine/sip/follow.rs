@@ -93,8 +93,7 @@ fn strict_hop(route: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut values = super::list_values(route);
     let first = Address::parse(values.next()?)?;
     let rest = values.next().map_or(&b""[..], |second| &route[second.as_ptr().addr() - route.as_ptr().addr()..]);
-    let loose = Uri::parse(first.uri).is_ok_and(|uri| uri.is_loose());
-    (!loose).then_some((first.uri, rest))
+    first.is_strict().then_some((first.uri, rest))
 }
 
 /// The URI that requests to the sender of a message go to: its Contact's. None if it has none that a request can bear.
@@ -162,6 +161,8 @@ mod tests {
         assert_eq!(compose(b"<sip:p;lr>, <sip:q>"), expected("sip:b@h", "Route: <sip:p;lr>, <sip:q>\r\n"));
         assert_eq!(compose(b"<sip:p>, <sip:q;lr>"), expected("sip:p", "Route: <sip:q;lr>, <sip:b@h>\r\n"));
         assert_eq!(compose(b"<sip:p>"), expected("sip:p", "Route: <sip:b@h>\r\n"));
+        // What is no URI never stands in the first line.
+        assert_eq!(compose(b"<sip:p q>"), expected("sip:b@h", "Route: <sip:p q>\r\n"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::table::{ClientId, Happened, Request, Transactions};
 use super::timing::Timing;
 use crate::engine::clock::{Instant, Now};
 use crate::engine::event::Output;
-use crate::engine::flow::{Fault, Flow};
+use crate::engine::flow::{Fault, Flow, ListenerId};
 use crate::engine::sip::{Keys, Message, Method, Start};
 
 /// All requests of one kind that wait for their answers. `O` is whatever their sender wants to be told with them.
@@ -100,6 +100,11 @@ impl<O: Copy> Originated<O> {
     /// A way is dead.
     pub(crate) fn unreachable(&mut self, flow: Flow, now: Instant) {
         self.transactions.unreachable(flow, now, &mut self.happened);
+    }
+
+    /// The address of a listener is another node's now: what has left by it says nothing of its peers.
+    pub(crate) fn lose(&mut self, listener: ListenerId, now: Instant) {
+        self.transactions.lose(listener, now, &mut self.happened);
     }
 
     /// A request could not be sent; whether it was one of this kind.

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 
 use super::{Cancel, Client, ClientId, ClientMachine, Happened, Transactions};
 use crate::engine::clock::Instant;
-use crate::engine::flow::{Fault, Flow};
+use crate::engine::flow::{Fault, Flow, ListenerId};
 use crate::engine::sip::Method;
 use crate::engine::transaction::client_invite::ClientInvite;
 use crate::engine::transaction::timing::Timing;
@@ -17,6 +17,22 @@ impl<O: Copy> Transactions<O> {
         for &client in self.by_stream.get(&flow).into_iter().flatten() {
             let Some(one) = self.clients.get_mut(client) else { continue };
             if one.give_up(now, &self.timing) {
+                happened.push(Happened::Unreachable { client, owner: one.owner });
+            }
+        }
+        for happened in &happened[from..] {
+            if let Happened::Unreachable { client, .. } = *happened {
+                self.schedule_client(client);
+            }
+        }
+    }
+
+    /// The address of a listener is another node's now: gives up what has left by it, through no fault of its peers.
+    pub(crate) fn lose(&mut self, listener: ListenerId, now: Instant, happened: &mut Vec<Happened<O>>) {
+        let from = happened.len();
+        for (client, one) in self.clients.iter_mut().filter(|(_, one)| one.flow.listener == listener) {
+            if one.give_up(now, &self.timing) {
+                one.unsent = true;
                 happened.push(Happened::Unreachable { client, owner: one.owner });
             }
         }
