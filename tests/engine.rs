@@ -9,6 +9,7 @@ mod harness;
 mod health;
 mod kept;
 mod operator;
+mod peers;
 mod preserve;
 mod rfc3261;
 mod sessions;
