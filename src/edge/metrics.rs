@@ -279,7 +279,8 @@ mod tests {
         edge.send_faults[SendFault::NoRoute as usize] = 7;
         edge.records_written = 4;
         edge.records_dropped[RecordFault::NoSpace as usize] = 5;
-        render(&View { snapshot, edge: &edge, store: &store, cluster: None, started: at })
+        let cluster = ClusterView { peers: 1, counters: crate::edge::cluster::ClusterCounters::default() };
+        render(&View { snapshot, edge: &edge, store: &store, cluster: Some(cluster), started: at })
     }
 
     #[test]
