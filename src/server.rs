@@ -1,6 +1,7 @@
 //! The server: one thread that owns the engine and the UDP sockets, TCP beside it, and the handle by which all others speak
 //! to it.
 
+mod addresses;
 mod checks;
 mod explain;
 mod memory;
@@ -25,7 +26,7 @@ use crate::edge::udp::{BindError, Sockets, Waker};
 use crate::engine::dispatch::{NoSuchDestination, Outcome, Remembered, SetId, Sets, Standing};
 use crate::engine::event::{AgentId, Changes, CheckId, Drain, Event, Input, LookupId};
 use crate::engine::explain::{Came, Explained};
-use crate::engine::flow::{HostPort, Listener, Transport};
+use crate::engine::flow::{HostPort, Listener, ListenerId, Transport};
 use crate::engine::{self, Engine, Now, Snapshot};
 
 use turn::{Order, Outside, Turns, Wires};
@@ -199,6 +200,13 @@ impl Handle {
         Ok(())
     }
 
+    /// Tells whether the address of a listener is this machine's now. Returns when the engine knows.
+    async fn hold(&self, listener: ListenerId, held: bool) -> Result<(), Gone> {
+        self.order(|done| Order::Hold(listener, held, done)).await?;
+        self.forget_snapshot().await;
+        Ok(())
+    }
+
     /// Tells where the name of a [`Lookup`] leads, best first; nowhere if nobody knows.
     pub async fn resolved(&self, id: LookupId, addresses: Vec<SocketAddr>) -> Result<(), Gone> {
         self.0.orders.send(Order::Resolved(id, addresses)).await.map_err(|_| Gone)?;
@@ -342,7 +350,7 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
-    use crate::engine::flow::{ListenerId, Role};
+    use crate::engine::flow::Role;
     use crate::engine::route;
 
     fn listener(id: u16, bind: SocketAddr) -> Listener {

@@ -14,3 +14,4 @@ mod sessions;
 mod sim;
 mod sim_health;
 mod torture;
+mod vip;

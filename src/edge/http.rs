@@ -1,4 +1,4 @@
-//! The local HTTP surface: `/live`, `/ready`, `/metrics`, `/sets`, `/explain`, `/reload` and `/drain`.
+//! The local HTTP surface: `/live`, `/ready`, `/metrics`, `/node`, `/sets`, `/explain`, `/reload` and `/drain`.
 //!
 //! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
 
@@ -6,6 +6,7 @@ mod explain;
 mod idle;
 mod report;
 mod sets;
+mod this_node;
 
 use std::future::Future;
 use std::io;
@@ -42,6 +43,7 @@ pub use report::{
     AddressStory, AgentReport, ClassReport, DestinationReport, DestinationStory, LatencyReport, ObservationReport,
     OrderReport, SetReport, SetsReport,
 };
+pub use this_node::{ListenerReport, NodeReport};
 
 /// How long an answer may take before 503 is given instead; a reload may take longer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -65,6 +67,8 @@ pub trait Node: Send + Sync + 'static {
     fn history(&self, set: SetId, uri: &str) -> impl Future<Output = Result<History, String>> + Send;
     /// The listeners, ports filled in.
     fn listeners(&self) -> &[Listener];
+    /// For each listener, whether its address is this machine's now.
+    fn held(&self) -> Vec<bool>;
     /// What would become of a message that came so.
     fn explain(&self, message: Vec<u8>, came: Came) -> impl Future<Output = Result<Explained, String>> + Send;
     /// Gives an operator's order to a destination, and puts it on disk.
@@ -195,13 +199,17 @@ fn router<N: Node>(node: Arc<N>) -> Router {
         .route("/live", get(async || "ok"))
         .route("/ready", get(ready::<N>))
         .route("/metrics", get(metrics::<N>))
+        .route("/node", get(this_node::<N>))
         .route("/reload", post(reload::<N>))
         .route("/drain", post(drain::<N>))
         .merge(sets::routes())
         .merge(explain::routes())
         .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "no such method here"))
         .fallback(async || {
-            error(StatusCode::NOT_FOUND, "no such path: /live, /ready, /metrics, /sets, /explain, /reload, /drain")
+            error(
+                StatusCode::NOT_FOUND,
+                "no such path: /live, /ready, /metrics, /node, /sets, /explain, /reload, /drain",
+            )
         })
         .layer(DefaultBodyLimit::max(BODY))
         .layer(middleware::from_fn(by_address))
@@ -221,6 +229,14 @@ async fn ready<N: Node>(State(shared): State<Shared<N>>) -> Response {
 async fn metrics<N: Node>(State(shared): State<Shared<N>>) -> Response {
     match time::timeout(ANSWER, shared.node.metrics()).await {
         Ok(Ok(text)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Ok(Err(cause)) => error(StatusCode::SERVICE_UNAVAILABLE, &cause),
+        Err(_) => too_late(),
+    }
+}
+
+async fn this_node<N: Node>(State(shared): State<Shared<N>>) -> Response {
+    match time::timeout(ANSWER, shared.node.snapshot()).await {
+        Ok(Ok(snapshot)) => Json(NodeReport::new(&*shared.node, &snapshot)).into_response(),
         Ok(Err(cause)) => error(StatusCode::SERVICE_UNAVAILABLE, &cause),
         Err(_) => too_late(),
     }
@@ -325,6 +341,10 @@ mod tests {
 
         fn listeners(&self) -> &[Listener] {
             &[]
+        }
+
+        fn held(&self) -> Vec<bool> {
+            Vec::new()
         }
 
         async fn explain(&self, _: Vec<u8>, _: Came) -> Result<Explained, String> {

@@ -12,6 +12,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use crate::edge::counters::EdgeCounters;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{BOUNDS, Latency};
+use crate::engine::flow::Listener;
 
 /// The content type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -38,8 +39,19 @@ pub struct View<'a> {
     pub edge: &'a EdgeCounters,
     /// How the loads went.
     pub store: &'a StoreStatus,
+    /// The listeners.
+    pub listeners: Listeners<'a>,
     /// When the process started.
     pub started: SystemTime,
+}
+
+/// The listeners, and which of them can be reached here.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Listeners<'a> {
+    /// Ports filled in.
+    pub listeners: &'a [Listener],
+    /// For each, whether its address is this machine's now.
+    pub held: &'a [bool],
 }
 
 /// What a metric's values are.
@@ -185,6 +197,7 @@ mod tests {
         Wish, Witness,
     };
     use crate::engine::event::Ending;
+    use crate::engine::flow::{HostPort, ListenerId, Role, Transport};
     use crate::engine::snapshot::{ClassView, DestinationView, SetView, Totals};
 
     fn destination(uri: &str) -> DestinationView {
@@ -272,7 +285,18 @@ mod tests {
         edge.send_faults[SendFault::NoRoute as usize] = 7;
         edge.records_written = 4;
         edge.records_dropped[RecordFault::NoSpace as usize] = 5;
-        render(&View { snapshot, edge: &edge, store: &store, started: at })
+        let advertise = HostPort { host: "192.0.2.7".to_owned(), port: 8060 };
+        let listener = |id, role| Listener {
+            id: ListenerId(id),
+            transport: Transport::Udp,
+            bind: ([192, 0, 2, 7 + id as u8], 8060).into(),
+            advertise: advertise.clone(),
+            role,
+            sources: Default::default(),
+        };
+        let listeners = [listener(0, Role::Node), listener(1, Role::Vip)];
+        let listeners = Listeners { listeners: &listeners, held: &[true, false] };
+        render(&View { snapshot, edge: &edge, store: &store, listeners, started: at })
     }
 
     #[test]
@@ -403,7 +427,8 @@ mod tests {
     fn without_sets_and_loads_the_rest_is_still_written() {
         let edge = EdgeCounters::default();
         let store = StoreStatus::default();
-        let view = View { snapshot: &Snapshot::default(), edge: &edge, store: &store, started: UNIX_EPOCH };
+        let listeners = Listeners::default();
+        let view = View { snapshot: &Snapshot::default(), edge: &edge, store: &store, listeners, started: UNIX_EPOCH };
         let text = render(&view);
         assert!(text.contains("tandem_store_ok 0\n") && text.contains("tandem_requests_total 0\n"), "{text}");
         assert!(!text.contains("tandem_sessions{") && !text.contains("last_reload"), "{text}");

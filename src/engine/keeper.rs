@@ -97,11 +97,27 @@ impl Keeper {
     }
 
     /// The address of a listener is this node's now, or another's.
-    pub(crate) fn hold(&mut self, listener: ListenerId, held: bool) {
+    pub(crate) fn hold(&mut self, dialogs: &Dialogs, listener: ListenerId, held: bool) {
         self.lost.retain(|lost| *lost != listener);
-        if !held {
-            self.lost.push(listener);
+        if held {
+            return;
         }
+        self.lost.push(listener);
+        // No answer to these can come here, and none may be missed.
+        for errand in self.requests.let_go(listener) {
+            if let Errand::Ping(id) = errand {
+                self.asked.remove(id);
+            }
+        }
+        let Keeper { asked, requests, lost, .. } = self;
+        asked.retain(|_, Asked { dialog, client, .. }| {
+            let home = dialogs.get(*dialog).and_then(Dialog::home);
+            let ours = !home.is_some_and(|home| lost.contains(&home));
+            if !ours {
+                requests.forget(*client);
+            }
+            ours
+        });
     }
 
     /// Sessions whose caller came by an address that is another node's now.

@@ -11,21 +11,23 @@ use std::time::{Duration, SystemTime};
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
+use super::addresses::Addresses;
 use super::memory::{Keeper, Stirrer};
 use super::names::Names;
 use super::sets::{Current, First, Status, first_sets};
 use super::{Gone, Handle, History, Server, ServerConfig, ServerError};
 use crate::config::{Config, Drained};
 use crate::edge::http::{self, Given, HttpError, Readiness, ReloadFailed, Reloaded, Surface};
+use crate::edge::interfaces::Changes;
 use crate::edge::key::{self, KeyError};
+use crate::edge::log;
 use crate::edge::metrics;
 use crate::edge::records::Records;
 use crate::edge::store::snapshot::{LastGood, SnapshotError};
 use crate::edge::store::{Store, StoreError};
-use crate::edge::{interfaces, log};
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{SetId, Standing};
 use crate::engine::event::{Drain, Event};
@@ -120,6 +122,7 @@ pub(super) struct Shared {
     pub(super) started: SystemTime,
     pub(super) drain_ordered: Notify,
     pub(super) names: Names,
+    pub(super) addresses: Addresses,
     pub(super) keeper: Keeper,
     // Held while something new is put in place: one load at a time, whoever asked for it.
     pub(super) current: tokio::sync::Mutex<Current>,
@@ -164,7 +167,9 @@ impl Node {
         let records = config.records.as_ref().map(|records| handle.start_records(records, &config.node_id));
         let records = records.transpose().map_err(NodeError::Records)?;
         let told = tokio::spawn(report(heard, keeper.stirrer(), records));
+        let changes = Changes::listen();
         let shared = Arc::new(Shared {
+            addresses: Addresses::new(handle.listeners()),
             handle,
             store,
             config: config.clone(),
@@ -176,7 +181,9 @@ impl Node {
             current: tokio::sync::Mutex::default(),
             placed: Notify::new(),
         });
+        shared.look_at_addresses().await;
         let (stop, stopped) = watch::channel(false);
+        tokio::spawn(Arc::clone(&shared).follow_addresses(changes, stopped.clone()));
         let mut current = shared.current.lock().await;
         match result {
             Ok(load) => {
@@ -244,9 +251,8 @@ impl Node {
             return;
         }
         info!(handover = ?handover, "leaving: calls are served until the addresses have moved");
-        while began.elapsed() < handover && self.shared.holds_vip() {
-            tokio::time::sleep(LOOK).await;
-        }
+        let moved = self.shared.addresses.without_vip(self.shared.handle.listeners());
+        let _ = timeout(handover, moved).await;
         if self.shared.handle.drain(Drain::Refusing).await.is_err() {
             return;
         }
@@ -270,18 +276,6 @@ impl Node {
     }
 }
 
-impl Shared {
-    /// Whether callers may still reach a virtual address here. A node without any holds the addresses that callers know, as
-    /// far as it can tell.
-    fn holds_vip(&self) -> bool {
-        let mut vips = self.handle.listeners().iter().filter(|listener| listener.role == Role::Vip).peekable();
-        if vips.peek().is_none() {
-            return true;
-        }
-        interfaces::addresses().map_or(true, |ours| vips.any(|vip| ours.contains(&vip.bind.ip())))
-    }
-}
-
 impl http::Node for Shared {
     fn name(&self) -> &str {
         &self.config.node_id
@@ -297,6 +291,10 @@ impl http::Node for Shared {
 
     fn listeners(&self) -> &[Listener] {
         self.handle.listeners()
+    }
+
+    fn held(&self) -> Vec<bool> {
+        self.addresses.held()
     }
 
     async fn explain(&self, message: Vec<u8>, came: Came) -> Result<Explained, String> {
@@ -329,13 +327,28 @@ impl http::Node for Shared {
             }
             Err(gone) => readiness.reasons.push(gone.to_string()),
         }
+        let unreachable = self.handle.listeners().iter().zip(self.addresses.held());
+        let unreachable = unreachable.filter(|(listener, held)| listener.role == Role::Node && !held);
+        readiness.reasons.extend(
+            unreachable.map(|(listener, _)| {
+                format!("listener {} is broken: this machine has no such address", listener.name())
+            }),
+        );
         readiness
     }
 
     async fn metrics(&self) -> Result<String, String> {
         let snapshot = http::Node::snapshot(self).await?;
         let (edge, store) = (self.handle.edge_counters(), self.status().counts);
-        Ok(metrics::render(&metrics::View { snapshot: &snapshot, edge: &edge, store: &store, started: self.started }))
+        let (listeners, held) = (self.handle.listeners(), self.addresses.held());
+        let wires = metrics::Listeners { listeners, held: &held };
+        Ok(metrics::render(&metrics::View {
+            snapshot: &snapshot,
+            edge: &edge,
+            store: &store,
+            listeners: wires,
+            started: self.started,
+        }))
     }
 
     async fn reload(&self) -> Result<Reloaded, ReloadFailed> {

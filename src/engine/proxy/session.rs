@@ -12,7 +12,6 @@ use crate::engine::dispatch::SetId;
 use crate::engine::event::{Event, Output, Record, write_down};
 use crate::engine::flow::Flow;
 use crate::engine::sip::{Address, Message, Method, Uri, printable, sip_uri, target_of};
-use crate::engine::transaction::ClientId;
 
 /// What a request is to a session.
 #[derive(Clone, Copy, Debug)]
@@ -24,18 +23,18 @@ pub(super) enum Session {
 }
 
 impl Proxy {
-    /// The first 2xx to a request has gone on.
+    /// The first 2xx to a request has gone on; `way` is the way to its sender.
     pub(super) fn succeeded(
         &self,
         world: &mut World<'_>,
         context: &Context,
-        client: ClientId,
+        way: Option<Flow>,
         owner: Owner,
         message: &Message<'_>,
     ) {
         match context.session {
             None => {}
-            Some(Session::Begins(dialog)) => self.set_up(world, context, client, owner, dialog, message),
+            Some(Session::Begins(dialog)) => self.set_up(world, context, way, owner, dialog, message),
             Some(Session::Inside(found)) => self.answered_inside(world, context, found, message),
         }
     }
@@ -45,12 +44,11 @@ impl Proxy {
         &self,
         world: &mut World<'_>,
         context: &Context,
-        client: ClientId,
+        way: Option<Flow>,
         owner: Owner,
         dialog: DialogId,
         message: &Message<'_>,
     ) {
-        let way = world.transactions.flow(client);
         // It may be an earlier try that won: the session counts where it is.
         if let (Some(destination), Some(flow), Some(before)) = (owner.destination, way, world.dialogs.seat(dialog))
             && before.destination != destination

@@ -7,7 +7,7 @@ use super::table::{ClientId, Happened, Request, Transactions};
 use super::timing::Timing;
 use crate::engine::clock::{Instant, Now};
 use crate::engine::event::Output;
-use crate::engine::flow::{Fault, Flow};
+use crate::engine::flow::{Fault, Flow, ListenerId};
 use crate::engine::sip::{Keys, Message, Method, Start};
 
 /// All requests of one kind that wait for their answers. `O` is whatever their sender wants to be told with them.
@@ -43,7 +43,7 @@ pub(crate) struct Unanswered<O> {
 impl<O: Copy> Originated<O> {
     /// None yet. `keys` make their branches and nobody else's.
     pub(crate) fn new(keys: Keys, timing: Timing) -> Self {
-        Originated { keys, transactions: Transactions::new(timing), happened: Vec::new() }
+        Originated { keys, transactions: Transactions::new(timing, 0), happened: Vec::new() }
     }
 
     /// Requests that wait for an answer, or for what may still come of one.
@@ -145,6 +145,11 @@ impl<O: Copy> Originated<O> {
     /// Waits for a request's answer no longer: what still comes is a stranger's.
     pub(crate) fn forget(&mut self, client: ClientId) {
         self.transactions.forget_client(client);
+    }
+
+    /// Forgets every request that left by that listener; their senders' words.
+    pub(crate) fn let_go(&mut self, listener: ListenerId) -> impl Iterator<Item = O> + use<O> {
+        self.transactions.let_go(listener).clients.into_iter().map(|(_, owner)| owner)
     }
 
     fn client(&self, branch: &[u8], method: Method<'_>) -> Option<ClientId> {
