@@ -327,13 +327,15 @@ impl http::Node for Shared {
             }
             Err(gone) => readiness.reasons.push(gone.to_string()),
         }
-        let unreachable = self.handle.listeners().iter().zip(self.addresses.held());
-        let unreachable = unreachable.filter(|(listener, held)| listener.role == Role::Node && !held);
-        readiness.reasons.extend(
-            unreachable.map(|(listener, _)| {
-                format!("listener {} is broken: this machine has no such address", listener.name())
-            }),
-        );
+        let fixed = self.handle.listeners().iter().zip(self.addresses.held()).filter(|(one, _)| one.role == Role::Node);
+        let (here, gone): (Vec<_>, Vec<_>) = fixed.partition(|(_, held)| *held);
+        let broken =
+            gone.iter().map(|(one, _)| format!("listener {}: this machine has no such address", one.name()));
+        // With none of its own a node can ask no destination anything.
+        match here.is_empty() {
+            true => readiness.reasons.extend(broken),
+            false => readiness.degraded.extend(broken),
+        }
         readiness
     }
 
