@@ -471,6 +471,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_connections_of_a_lost_address_vanish_and_nobody_hears_of_them() {
+        let (mut streams, address, counters) = streams(StreamLimits::default());
+        let mut client = TcpStream::connect(address).await.expect("it listens");
+        client.write_all(MESSAGE).await.expect("sent");
+        assert!(matches!(heard(&mut streams).await, Heard::Message { .. }));
+        let (listener, server) = peer().await;
+        streams.send(flow(server, 0), Bytes::from_static(MESSAGE)).expect("room");
+        let mut theirs = listener.accept().await.expect("a connection").0;
+        streams.close_all(ListenerId(4));
+        assert_eq!(counters.read().streams.connections, 2);
+        streams.close_all(ListenerId(3));
+        let mut rest = Vec::new();
+        for stream in [&mut client, &mut theirs] {
+            let end = stream.read_to_end(&mut rest).await;
+            assert_eq!(end.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionReset));
+        }
+        while counters.read().streams.connections > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(streams.heard().is_none());
+        // What is sent there later goes by a new one.
+        streams.send(flow(server, 0), Bytes::from_static(MESSAGE)).expect("room");
+        listener.accept().await.expect("a connection");
+    }
+
+    #[tokio::test]
     async fn a_connection_that_we_can_not_even_ask_for_is_our_own_fault() {
         let (mut streams, _, _) = streams(StreamLimits::default());
         // No IPv6 address can be reached from the listener's.

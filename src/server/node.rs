@@ -329,8 +329,7 @@ impl http::Node for Shared {
         }
         let fixed = self.handle.listeners().iter().zip(self.addresses.held()).filter(|(one, _)| one.role == Role::Node);
         let (here, gone): (Vec<_>, Vec<_>) = fixed.partition(|(_, held)| *held);
-        let broken =
-            gone.iter().map(|(one, _)| format!("listener {}: this machine has no such address", one.name()));
+        let broken = gone.iter().map(|(one, _)| format!("listener {}: this machine has no such address", one.name()));
         // With none of its own a node can ask no destination anything.
         match here.is_empty() {
             true => readiness.reasons.extend(broken),

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The pair as it is shipped: config/tandem-{a,b}.toml, config/keepalived and config/nftables, unchanged, in network namespaces on
 # one bridge: two nodes, callers, two servers. 100 calls a second with 10 s holds, half of them to each virtual address, while
-# keepalived of node a is stopped and started, and then tandem of node a is killed (SIGKILL) and started.
+# keepalived of node a is stopped and started, and then tandem of node a is killed (SIGKILL), started, and told to leave (SIGTERM).
 #
 # Bounds:
 # - Every BYE is answered by a 2xx, whichever node it meets: no session is lost.
@@ -10,6 +10,7 @@
 #   call for each move, at most 3 here. All others are answered, since they are sent again for longer than any gap.
 # - The longest silence of an address that callers send 50 calls a second to: 1.5 s for a planned move (advertisements are 200
 #   ms apart), 5 s for a killed process (two checks a second apart, then the same), and half a second more for a busy machine.
+# - A node that is told to leave ends before its handover (10 s) is over, since its address has moved, and refuses no call.
 # - Nobody hears ICMP from a virtual address (nftables/tandem-vip.nft).
 # - /node of both tells at each step which addresses are here, as soon as `ip` does or within a second.
 # Needs root. TANDEM names the program.
@@ -18,7 +19,7 @@ need sqlite3 curl ss awk jq ip nft keepalived tcpdump
 [ "$(id -u)" -eq 0 ] || fail "needs root, for network namespaces"
 rate=${RATE:-100}
 hold=10
-time=46
+time=54
 config=$here/../../config
 vips=(10.0.0.101 10.0.0.102)
 
@@ -142,11 +143,16 @@ act() { kill -KILL "${tandem[a]}"; tandem[a]=; }
 step "tandem of a is killed" 27 6 5500 "" "101 102"
 act() { start_node a; }
 step "tandem of a is started" 35 8 2000 101 102
+on a nft list table inet tandem_vip | grep -q 'counter packets [1-9]' || wrong "node a dropped no ICMP error: nothing was shown of that"
+act() { kill -TERM "${tandem[a]}"; leaving=$(milliseconds); }
+step "tandem of a leaves" 43 6 2000 "" "101 102"
+ended "${tandem[a]}" 1 || wrong "node a has not left $(($(milliseconds) - leaving)) ms after SIGTERM"
+grep -q 'new calls are refused' "$work/tandem-a.log" || wrong "node a told nothing of its second step"
 
 for pid in "${callers[@]}"; do ended "$pid" 90 || fail "a caller does not end"; done
 for pid in "${heard[@]}" "${servers[@]}"; do stop "$pid"; done
 
-for node in a b; do
+for node in b; do
     inside=(ip netns exec "${host[$node]}")
     echo "node $node: $(http /node | jq -c '{sessions, parked}'), adopted and answered elsewhere are not told of yet;" \
         "address_lost $(metric 'tandem_sessions_ended_total{ending="address_lost"}')," \
