@@ -479,6 +479,7 @@ mod tests {
         let (listener, server) = peer().await;
         streams.send(flow(server, 0), Bytes::from_static(MESSAGE)).expect("room");
         let mut theirs = listener.accept().await.expect("a connection").0;
+        theirs.read_exact(&mut [0; MESSAGE.len()]).await.expect("sent");
         streams.close_all(ListenerId(4));
         assert_eq!(counters.read().streams.connections, 2);
         streams.close_all(ListenerId(3));

@@ -103,12 +103,18 @@ pub(super) async fn serve(shared: Arc<Shared>, flow: Flow, origin: Origin, strea
     life.stir(&shared);
     let mut unsent = None;
     let mut stop = shared.stop.clone();
+    let serving = async {
+        tokio::select! {
+            end = read(&shared, flow, &input, &life) => end,
+            end = write(&shared, &mut output, &mut waiting, &mut unsent, &life) => end,
+            end = watch(&shared, origin, &life) => end,
+        }
+    };
     let end = tokio::select! {
-        end = read(&shared, flow, &input, &life) => end,
-        end = write(&shared, &mut output, &mut waiting, &mut unsent, &life) => end,
-        end = watch(&shared, origin, &life) => end,
+        biased;
         _ = &mut let_go => End::LetGo,
         _ = stop.changed() => End::Stopped,
+        end = serving => end,
     };
     if end == End::Stopped {
         waiting.close();
@@ -119,6 +125,7 @@ pub(super) async fn serve(shared: Arc<Shared>, flow: Flow, origin: Origin, strea
     }
     if end == End::LetGo {
         bind::forget(output.as_ref());
+        output.forget();
         return shared.let_go(flow.connection);
     }
     let ours = origin == Origin::Us;

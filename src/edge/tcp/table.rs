@@ -231,9 +231,10 @@ impl Table {
         let of_it = self.connections.iter().filter(|(_, connection)| connection.listener == listener);
         let all: Vec<_> = of_it.map(|(id, _)| *id).collect();
         for id in all {
-            self.close(ConnectionId(id));
+            // Before its queue ends, which would end it in peace.
             let let_go = self.connections.get_mut(&id).and_then(|connection| connection.let_go.take());
             let_go.map(|let_go| let_go.send(()));
+            self.close(ConnectionId(id));
         }
     }
 
