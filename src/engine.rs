@@ -109,6 +109,7 @@ impl Engine {
         let Config { key, timing, sets, limits, listeners, records, .. } = config;
         let choices = u64::from_le_bytes(*seed.first_chunk().expect("8 of 32 bytes"));
         let keys = Keys::new(&key, &seed);
+        let mark = *seed[8..].first_chunk().expect("8 of 32 bytes");
         let for_probes = u64::from_le_bytes(*seed.last_chunk().expect("8 of 32 bytes"));
         Engine {
             prober: Prober::new(&keys, &listeners, timing, for_probes),
@@ -116,7 +117,7 @@ impl Engine {
             agents: Agents::new(),
             keys,
             proxy,
-            transactions: Transactions::new(timing),
+            transactions: Transactions::new(timing, u64::from_le_bytes(mark)),
             dispatch: Dispatch::new(sets, choices),
             dialogs: Dialogs::new(limits.sessions, limits.session_lifetime),
             totals: Totals::default(),
@@ -175,7 +176,10 @@ impl Engine {
                 keeper.order_end(&mut keeping(&mut world), keys, order);
             }
             Input::Peers(reports) => world.dispatch.accept(reports, world.dialogs, now, world.out),
-            Input::Held { listener, held } => keeper.hold(&mut keeping(&mut world), listener, held),
+            Input::Held { listener, held } => {
+                keeper.hold(&mut keeping(&mut world), listener, held);
+                proxy.hold(&mut world, listener, held);
+            }
         }
         for happened in happened.drain(..) {
             proxy.happened(&mut world, happened);

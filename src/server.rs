@@ -1,6 +1,7 @@
 //! The server: one thread that owns the engine and the UDP sockets, TCP beside it, and the handle by which all others speak
 //! to it.
 
+mod addresses;
 mod checks;
 mod cluster;
 mod explain;
@@ -26,7 +27,7 @@ use crate::edge::udp::{BindError, Sockets, Waker};
 use crate::engine::dispatch::{NoSuchDestination, Outcome, PeerReport, Remembered, SetId, Sets, Standing};
 use crate::engine::event::{AgentId, Changes, CheckId, Drain, EndOrder, Event, Input, LookupId, NotEnded};
 use crate::engine::explain::{Came, Explained};
-use crate::engine::flow::{HostPort, Listener, Transport};
+use crate::engine::flow::{HostPort, Listener, ListenerId, Transport};
 use crate::engine::snapshot::SessionPage;
 use crate::engine::{self, Engine, Now, Snapshot};
 
@@ -197,6 +198,13 @@ impl Handle {
     /// Goes so far in leaving. Returns when the engine knows.
     pub async fn drain(&self, drain: Drain) -> Result<(), Gone> {
         self.order(|done| Order::Drain(drain, done)).await?;
+        self.forget_snapshot().await;
+        Ok(())
+    }
+
+    /// Tells whether the address of a listener is this machine's now. Returns when the engine knows.
+    async fn hold(&self, listener: ListenerId, held: bool) -> Result<(), Gone> {
+        self.order(|done| Order::Hold(listener, held, done)).await?;
         self.forget_snapshot().await;
         Ok(())
     }
@@ -376,7 +384,7 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
-    use crate::engine::flow::{ListenerId, Role};
+    use crate::engine::flow::Role;
     use crate::engine::route;
 
     fn listener(id: u16, bind: SocketAddr) -> Listener {

@@ -10,6 +10,7 @@ use tandem::engine::dispatch::{
     Agent, Check, CheckKind, Damping, Judgement, Ping, Probing, SessionPolicy, SipProbe, SlowStart,
 };
 use tandem::engine::event::Ending;
+use tandem::engine::flow::Role;
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/tandem.toml");
 
@@ -59,6 +60,35 @@ fn its_commented_keys_are_known_and_stand_there_with_their_defaults() {
     let base = Path::new(SHIPPED).parent().expect("a folder");
     let shown = Config::parse("shown", &uncommented.join("\n"), base).expect("every key is known");
     assert_eq!(shown, Config::load(Path::new(SHIPPED)).expect("valid"));
+}
+
+#[test]
+fn the_pairs_configurations_load_and_agree_with_each_other_and_with_keepalived() {
+    let folder = Path::new(SHIPPED).parent().expect("a folder");
+    let [a, b] = ["a", "b"].map(|node| Config::load(&folder.join(format!("tandem-{node}.toml"))).expect("valid"));
+    assert_eq!((a.node_id.as_str(), b.node_id.as_str()), ("a", "b"));
+    let addresses = |config: &Config, role| {
+        let of_role = config.listeners.iter().filter(move |listener| listener.role == role);
+        of_role.map(|listener| (listener.transport, listener.bind)).collect::<Vec<_>>()
+    };
+    let vips = addresses(&a, Role::Vip);
+    assert_eq!(vips, addresses(&b, Role::Vip));
+    let own = [&a, &b].map(|config| addresses(config, Role::Node)[0].1.ip().to_string());
+    assert_eq!((own[0] != own[1], a.route == b.route, a.sets == b.sets), (true, true, true));
+    let read = |path: &str| std::fs::read_to_string(folder.join(path)).expect("it is there");
+    let rules = read("nftables/tandem-vip.nft");
+    for (node, other) in [(0, 1), (1, 0)] {
+        let text = read(["keepalived/keepalived-a.conf", "keepalived/keepalived-b.conf"][node]);
+        let has = |line: String| {
+            text.lines().filter(|one| one.trim().split_once('#').map_or(one.trim(), |it| it.0.trim()) == line).count()
+        };
+        for (_, vip) in &vips {
+            assert_eq!(has(format!("{}/24 dev eth0", vip.ip())), 1);
+            assert!(rules.contains(&vip.ip().to_string()));
+        }
+        assert_eq!((has(format!("unicast_src_ip {}", own[node])), has(own[other].clone())), (2, 2));
+        assert_eq!((has("priority 150".into()), has("priority 100".into()), has("weight -60".into())), (1, 1, 1));
+    }
 }
 
 #[test]

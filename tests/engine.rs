@@ -19,3 +19,4 @@ mod sim;
 mod sim_health;
 mod sim_sessions;
 mod torture;
+mod vip;

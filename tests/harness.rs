@@ -100,6 +100,8 @@ pub(crate) struct Bench {
     pub(crate) agents: Vec<(AgentId, String)>,
     /// Every connection that was to be closed.
     pub(crate) closed: Vec<u64>,
+    /// Every listener whose connections were to be closed.
+    pub(crate) let_go: Vec<u16>,
 }
 
 /// The engine's configuration that a test starts from.
@@ -175,9 +177,12 @@ impl Bench {
         let mut config = config();
         change(&mut config);
         let transports = config.listeners.iter().map(|listener| listener.transport).collect();
-        let (engine, now) = (Engine::new(config, [3; 32]), Duration::ZERO);
-        let (events, lookups, checks, agents, closed) = Default::default();
-        let mut bench = Bench { engine, now, transports, events, lookups, checks, agents, closed };
+        // Nodes of one cluster do not start alike.
+        let mut seed = [3; 32];
+        seed[8..16].fill(config.node.as_bytes()[0]);
+        let (engine, now) = (Engine::new(config, seed), Duration::ZERO);
+        let (events, lookups, checks, agents, closed, let_go) = Default::default();
+        let mut bench = Bench { engine, now, transports, events, lookups, checks, agents, closed, let_go };
         bench.load(set_19(&SERVERS));
         bench
     }
@@ -280,6 +285,7 @@ impl Bench {
                     sent.push(Sent { at: self.now, by, to: flow.peer, connection, bytes: bytes.to_vec() });
                 }
                 Output::Close(connection) => self.closed.push(connection.0),
+                Output::CloseAll(listener) => self.let_go.push(listener.0),
                 Output::Event(event) => self.events.push(event),
                 Output::Check { id, target, timeout } => self.checks.push((id, target, timeout)),
                 Output::AskAgent { id, address, path, .. } => self.agents.push((id, format!("{address}{path}"))),

@@ -117,11 +117,11 @@ fn a_call_that_is_ended_gets_bye_at_both_ends_once() {
 fn what_is_not_ours_is_told_as_such_and_not_ended() {
     let (_, ok) = Bench::new().answered_call("elsewhere");
     let mut bench = Bench::new();
-    bench.receive(CALLER, in_dialog("INFO", &ok, 2));
-    let pending = bench.call("pending");
     let parked = bench.call("parked");
     pick_up(&mut bench, &parked);
     bench.handle(Input::Held { listener: ListenerId(0), held: false });
+    bench.receive(CALLER, in_dialog("INFO", &ok, 2));
+    let pending = bench.call("pending");
     // More than we keep of one.
     let contact = format!("Contact: <sip:{}@{CALLER}>\r\nContent-Length", "x".repeat(2048));
     let sent = bench.receive(CALLER, invite("unknown").replacen("Content-Length", &contact, 1));
@@ -151,7 +151,7 @@ fn what_is_not_ours_is_told_as_such_and_not_ended() {
     }
     bench.pass(seconds(1));
     let left: Vec<_> = all(&bench).into_iter().filter_map(|one| one.not_ours).collect();
-    assert_eq!(left, [NotOurs::Adopted, NotOurs::Unknown]);
+    assert_eq!(left, [NotOurs::Unknown, NotOurs::Adopted]);
 }
 
 #[test]

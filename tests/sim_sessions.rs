@@ -223,9 +223,10 @@ impl Sim {
             deeds.push((busy(net), Deed::EndDestination(net.rng.usize(..self.destinations.len()))));
         }
         if net.chance(15) {
-            let at = busy(net);
+            // When no call is being set up any more: what becomes of those `vip.rs` shows.
+            let at = BUSY + seconds(64) + net.up_to(seconds(10));
             deeds.push((at, Deed::Held(false)));
-            deeds.push((at + net.up_to(BUSY), Deed::Held(true)));
+            deeds.push((at + net.up_to(seconds(10)), Deed::Held(true)));
         }
         if net.chance(15) {
             deeds.push((busy(net), Deed::Restart));
@@ -389,7 +390,7 @@ impl Sim {
                 }
                 Output::Event(Event::Session(record)) => records.push(*record),
                 Output::Event(Event::Health(change)) => self.model.is_down(change.address, change.new),
-                Output::Event(_) | Output::Close(_) => {}
+                Output::Event(_) | Output::Close(_) | Output::CloseAll(_) => {}
                 Output::Resolve { .. } | Output::Check { .. } | Output::AskAgent { .. } => {}
             }
         }

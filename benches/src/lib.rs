@@ -82,7 +82,7 @@ impl Player {
     fn last(&mut self) -> (SocketAddr, String) {
         let mut sent = self.out.drain(..).filter_map(|output| match output {
             Output::Send { flow, bytes } => Some((flow.peer, String::from_utf8_lossy(&bytes).into_owned())),
-            Output::Close(_) | Output::Event(_) | Output::Resolve { .. } => None,
+            Output::Close(_) | Output::CloseAll(_) | Output::Event(_) | Output::Resolve { .. } => None,
             Output::Check { .. } | Output::AskAgent { .. } => None,
         });
         let last = sent.next_back();

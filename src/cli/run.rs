@@ -49,7 +49,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         false => Failure::new(error),
     })?;
     if let Some(address) = node.http() {
-        info!(%address, "HTTP surface: /live /ready /metrics /sets, POST /explain /reload /drain");
+        info!(%address, "HTTP surface: /live /ready /metrics /node /sets, POST /explain /reload /drain");
         if !address.ip().is_loopback() {
             warn!(%address, "{OPEN}");
         }

@@ -1,4 +1,5 @@
-//! The local HTTP surface: `/live`, `/ready`, `/metrics`, `/sets`, `/sessions/end`, `/explain`, `/reload` and `/drain`.
+//! The local HTTP surface: `/live`, `/ready`, `/metrics`, `/node`, `/sets`, `/sessions/end`, `/explain`, `/reload` and
+//! `/drain`.
 //!
 //! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
 
@@ -7,6 +8,7 @@ mod idle;
 mod report;
 mod sessions;
 mod sets;
+mod this_node;
 
 use std::future::Future;
 use std::io;
@@ -46,6 +48,7 @@ pub use report::{
     ObservationReport, OrderReport, SetReport, SetsReport, VoteReport,
 };
 pub use sessions::{BeingEnded, SessionReport, SessionsReport};
+pub use this_node::{ListenerReport, NodeReport};
 
 /// How long an answer may take before 503 is given instead; a reload may take longer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -69,6 +72,8 @@ pub trait Node: Send + Sync + 'static {
     fn history(&self, set: SetId, uri: &str) -> impl Future<Output = Result<History, String>> + Send;
     /// The listeners, ports filled in.
     fn listeners(&self) -> &[Listener];
+    /// For each listener, whether its address is this machine's now.
+    fn held(&self) -> Vec<bool>;
     /// What would become of a message that came so.
     fn explain(&self, message: Vec<u8>, came: Came) -> impl Future<Output = Result<Explained, String>> + Send;
     /// Gives an operator's order to a destination, and puts it on disk.
@@ -208,6 +213,7 @@ fn router<N: Node>(node: Arc<N>) -> Router {
         .route("/live", get(async || "ok"))
         .route("/ready", get(ready::<N>))
         .route("/metrics", get(metrics::<N>))
+        .route("/node", get(this_node::<N>))
         .route("/reload", post(reload::<N>))
         .route("/drain", post(drain::<N>))
         .merge(sets::routes())
@@ -217,7 +223,7 @@ fn router<N: Node>(node: Arc<N>) -> Router {
         .fallback(async || {
             error(
                 StatusCode::NOT_FOUND,
-                "no such path: /live, /ready, /metrics, /sets, /sessions/end, /explain, /reload, /drain",
+                "no such path: /live, /ready, /metrics, /node, /sets, /sessions/end, /explain, /reload, /drain",
             )
         })
         .layer(DefaultBodyLimit::max(BODY))
@@ -238,6 +244,14 @@ async fn ready<N: Node>(State(shared): State<Shared<N>>) -> Response {
 async fn metrics<N: Node>(State(shared): State<Shared<N>>) -> Response {
     match time::timeout(ANSWER, shared.node.metrics()).await {
         Ok(Ok(text)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Ok(Err(cause)) => error(StatusCode::SERVICE_UNAVAILABLE, &cause),
+        Err(_) => too_late(),
+    }
+}
+
+async fn this_node<N: Node>(State(shared): State<Shared<N>>) -> Response {
+    match time::timeout(ANSWER, shared.node.snapshot()).await {
+        Ok(Ok(snapshot)) => Json(NodeReport::new(&*shared.node, &snapshot)).into_response(),
         Ok(Err(cause)) => error(StatusCode::SERVICE_UNAVAILABLE, &cause),
         Err(_) => too_late(),
     }
@@ -342,6 +356,10 @@ mod tests {
 
         fn listeners(&self) -> &[Listener] {
             &[]
+        }
+
+        fn held(&self) -> Vec<bool> {
+            Vec::new()
         }
 
         async fn explain(&self, _: Vec<u8>, _: Came) -> Result<Explained, String> {

@@ -15,6 +15,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use crate::edge::counters::EdgeCounters;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{BOUNDS, Latency};
+use crate::engine::flow::Listener;
 
 /// The content type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -43,8 +44,19 @@ pub struct View<'a> {
     pub store: &'a StoreStatus,
     /// The gossip; none if the node stands alone.
     pub cluster: Option<ClusterView>,
+    /// The listeners.
+    pub listeners: Listeners<'a>,
     /// When the process started.
     pub started: SystemTime,
+}
+
+/// The listeners, and which of them can be reached here.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Listeners<'a> {
+    /// Ports filled in.
+    pub listeners: &'a [Listener],
+    /// For each, whether its address is this machine's now.
+    pub held: &'a [bool],
 }
 
 /// What a metric's values are.
@@ -190,6 +202,7 @@ mod tests {
         Wish, Witness,
     };
     use crate::engine::event::Ending;
+    use crate::engine::flow::{HostPort, ListenerId, Role, Transport};
     use crate::engine::snapshot::{ClassView, DestinationView, SetView, Totals};
 
     fn destination(uri: &str) -> DestinationView {
@@ -280,7 +293,18 @@ mod tests {
         edge.records_written = 4;
         edge.records_dropped[RecordFault::NoSpace as usize] = 5;
         let cluster = ClusterView { peers: 1, counters: crate::edge::cluster::ClusterCounters::default() };
-        render(&View { snapshot, edge: &edge, store: &store, cluster: Some(cluster), started: at })
+        let advertise = HostPort { host: "192.0.2.7".to_owned(), port: 8060 };
+        let listener = |id, role| Listener {
+            id: ListenerId(id),
+            transport: Transport::Udp,
+            bind: ([192, 0, 2, 7 + id as u8], 8060).into(),
+            advertise: advertise.clone(),
+            role,
+            sources: Default::default(),
+        };
+        let listeners = [listener(0, Role::Node), listener(1, Role::Vip)];
+        let listeners = Listeners { listeners: &listeners, held: &[true, false] };
+        render(&View { snapshot, edge: &edge, store: &store, cluster: Some(cluster), listeners, started: at })
     }
 
     #[test]
@@ -416,8 +440,9 @@ mod tests {
     fn without_sets_and_loads_the_rest_is_still_written() {
         let edge = EdgeCounters::default();
         let store = StoreStatus::default();
-        let view =
-            View { snapshot: &Snapshot::default(), edge: &edge, store: &store, cluster: None, started: UNIX_EPOCH };
+        let (snapshot, listeners) = (Snapshot::default(), Listeners::default());
+        let (edge, store, snapshot, started) = (&edge, &store, &snapshot, UNIX_EPOCH);
+        let view = View { snapshot, edge, store, cluster: None, listeners, started };
         let text = render(&view);
         assert!(text.contains("tandem_store_ok 0\n") && text.contains("tandem_requests_total 0\n"), "{text}");
         assert!(!text.contains("tandem_sessions{") && !text.contains("last_reload"), "{text}");

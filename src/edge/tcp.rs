@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-use self::table::{NoPlace, Origin, Outgoing, Queue, Table, Waiting};
+use self::table::{NoPlace, Origin, Outgoing, Table, Waiting};
 use crate::edge::counters::Counters;
 use crate::edge::udp::Waker;
 use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
@@ -198,6 +198,11 @@ impl Streams {
         self.shared.table().close(connection);
     }
 
+    /// Closes every connection of a listener at once; what waits for them is lost, and nobody hears of it.
+    pub fn close_all(&self, listener: ListenerId) {
+        self.shared.table().close_all(listener);
+    }
+
     /// The next that was heard; none if there is nothing now.
     pub fn heard(&mut self) -> Option<Heard> {
         self.heard.try_recv().ok()
@@ -275,18 +280,31 @@ impl Shared {
         told
     }
 
+    /// Takes a connection out whose address is no longer this machine's.
+    fn let_go(&self, id: ConnectionId) {
+        let mut table = self.table();
+        table.remove(id);
+        self.counters.streams(table.len());
+    }
+
     /// Takes a connection out. What it left unsent goes another way if there is one, else back to the engine, with whose
     /// fault the end was.
-    async fn end(self: &Arc<Self>, id: ConnectionId, mut queue: Queue, unsent: Option<Waiting>, fault: Fault) {
+    async fn end(
+        self: &Arc<Self>,
+        id: ConnectionId,
+        mut queue: mpsc::Receiver<Waiting>,
+        unsent: Option<Waiting>,
+        fault: Fault,
+    ) {
         let count = {
             let mut table = self.table();
             table.remove(id);
             table.len()
         };
         self.counters.streams(count);
-        queue.waiting.close();
+        queue.close();
         let mut left: Vec<_> = unsent.into_iter().map(|unsent| unsent.message).collect();
-        while let Ok(Waiting { message, .. }) = queue.waiting.try_recv() {
+        while let Ok(Waiting { message, .. }) = queue.try_recv() {
             left.push(message);
         }
         for message in left {
@@ -450,6 +468,33 @@ mod tests {
             let back = streams.send(nowhere, Bytes::from_static(MESSAGE));
             assert_eq!(back, Err((Fault::Ours, Bytes::from_static(MESSAGE))));
         }
+    }
+
+    #[tokio::test]
+    async fn the_connections_of_a_lost_address_vanish_and_nobody_hears_of_them() {
+        let (mut streams, address, counters) = streams(StreamLimits::default());
+        let mut client = TcpStream::connect(address).await.expect("it listens");
+        client.write_all(MESSAGE).await.expect("sent");
+        assert!(matches!(heard(&mut streams).await, Heard::Message { .. }));
+        let (listener, server) = peer().await;
+        streams.send(flow(server, 0), Bytes::from_static(MESSAGE)).expect("room");
+        let mut theirs = listener.accept().await.expect("a connection").0;
+        theirs.read_exact(&mut [0; MESSAGE.len()]).await.expect("sent");
+        streams.close_all(ListenerId(4));
+        assert_eq!(counters.read().streams.connections, 2);
+        streams.close_all(ListenerId(3));
+        let mut rest = Vec::new();
+        for stream in [&mut client, &mut theirs] {
+            let end = stream.read_to_end(&mut rest).await;
+            assert_eq!(end.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionReset));
+        }
+        while counters.read().streams.connections > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(streams.heard().is_none());
+        // What is sent there later goes by a new one.
+        streams.send(flow(server, 0), Bytes::from_static(MESSAGE)).expect("room");
+        listener.accept().await.expect("a connection");
     }
 
     #[tokio::test]

@@ -99,8 +99,8 @@ pub enum Input<'a> {
     Peers(&'a [PeerReport]),
     /// An operator ends sessions: those that can be ended get BYE at both ends.
     End(&'a EndOrder),
-    /// Whether the address of a listener is this node's now. Sessions whose caller came by one that is not are parked: they are
-    /// another node's to ping and to end.
+    /// Whether the address of a listener is this node's now. What waits for an answer to come or to go by one that is not is let
+    /// go without a word, and sessions whose caller came by it are parked: they are another node's to ping and to end.
     Held {
         /// The listener.
         listener: ListenerId,
@@ -140,6 +140,8 @@ pub enum Output {
     },
     /// Close a stream that can't be read any further, once what was sent by it before is written.
     Close(ConnectionId),
+    /// Close every stream of a listener at once, with what waits to be written: its address is another node's now.
+    CloseAll(ListenerId),
     /// Look a name up, and tell with [`Input::Resolved`] within 2 s: later nobody waits for it.
     Resolve {
         /// To be told with the answer.

@@ -6,6 +6,7 @@ mod explain;
 mod forward;
 mod inside;
 mod late;
+mod moved;
 mod names;
 mod ourselves;
 mod outside;

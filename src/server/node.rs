@@ -11,9 +11,10 @@ use std::time::{Duration, SystemTime};
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
+use super::addresses::Addresses;
 use super::memory::{Keeper, Stirrer};
 use super::names::Names;
 use super::sets::{Current, First, Status, first_sets};
@@ -21,12 +22,13 @@ use super::{Gone, Handle, History, Server, ServerConfig, ServerError};
 use crate::config::{Config, Drained};
 use crate::edge::cluster::{Cluster, ClusterError};
 use crate::edge::http::{self, Given, HttpError, Readiness, ReloadFailed, Reloaded, Surface};
+use crate::edge::interfaces::Changes;
 use crate::edge::key::{self, KeyError};
+use crate::edge::log;
 use crate::edge::metrics;
 use crate::edge::records::Records;
 use crate::edge::store::snapshot::{LastGood, SnapshotError};
 use crate::edge::store::{Store, StoreError};
-use crate::edge::{interfaces, log};
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{NoSuchDestination, SetId, Standing};
 use crate::engine::event::{Drain, EndOrder, Event, NotEnded};
@@ -126,6 +128,7 @@ pub(super) struct Shared {
     pub(super) started: SystemTime,
     pub(super) drain_ordered: Notify,
     pub(super) names: Names,
+    pub(super) addresses: Addresses,
     pub(super) keeper: Keeper,
     /// The other nodes; none if this one stands alone.
     pub(super) cluster: Option<Arc<Cluster>>,
@@ -179,7 +182,9 @@ impl Node {
             }
             None => None,
         };
+        let changes = Changes::listen();
         let shared = Arc::new(Shared {
+            addresses: Addresses::new(handle.listeners()),
             handle,
             store,
             config: config.clone(),
@@ -192,7 +197,9 @@ impl Node {
             current: tokio::sync::Mutex::default(),
             placed: Notify::new(),
         });
+        shared.look_at_addresses().await;
         let (stop, stopped) = watch::channel(false);
+        tokio::spawn(Arc::clone(&shared).follow_addresses(changes, stopped.clone()));
         let mut current = shared.current.lock().await;
         match result {
             Ok(load) => {
@@ -264,9 +271,8 @@ impl Node {
             return;
         }
         info!(handover = ?handover, "leaving: calls are served until the addresses have moved");
-        while began.elapsed() < handover && self.shared.holds_vip() {
-            tokio::time::sleep(LOOK).await;
-        }
+        let moved = self.shared.addresses.without_vip(self.shared.handle.listeners());
+        let _ = timeout(handover, moved).await;
         if self.shared.handle.drain(Drain::Refusing).await.is_err() {
             return;
         }
@@ -287,18 +293,6 @@ impl Node {
         self.shared.handle.stop().await;
         // The engine's thread is gone, and so nobody tells of anything new.
         let _ = self.told.await;
-    }
-}
-
-impl Shared {
-    /// Whether callers may still reach a virtual address here. A node without any holds the addresses that callers know, as
-    /// far as it can tell.
-    fn holds_vip(&self) -> bool {
-        let mut vips = self.handle.listeners().iter().filter(|listener| listener.role == Role::Vip).peekable();
-        if vips.peek().is_none() {
-            return true;
-        }
-        interfaces::addresses().map_or(true, |ours| vips.any(|vip| ours.contains(&vip.bind.ip())))
     }
 }
 
@@ -326,6 +320,10 @@ impl http::Node for Shared {
 
     fn listeners(&self) -> &[Listener] {
         self.handle.listeners()
+    }
+
+    fn held(&self) -> Vec<bool> {
+        self.addresses.held()
     }
 
     async fn explain(&self, message: Vec<u8>, came: Came) -> Result<Explained, String> {
@@ -372,6 +370,14 @@ impl http::Node for Shared {
             }
             Err(gone) => readiness.reasons.push(gone.to_string()),
         }
+        let fixed = self.handle.listeners().iter().zip(self.addresses.held()).filter(|(one, _)| one.role == Role::Node);
+        let (here, gone): (Vec<_>, Vec<_>) = fixed.partition(|(_, held)| *held);
+        let broken = gone.iter().map(|(one, _)| format!("listener {}: this machine has no such address", one.name()));
+        // With none of its own a node can ask no destination anything.
+        match here.is_empty() {
+            true => readiness.reasons.extend(broken),
+            false => readiness.degraded.extend(broken),
+        }
         readiness
     }
 
@@ -382,8 +388,10 @@ impl http::Node for Shared {
             peers: cluster.peers().borrow().live.len(),
             counters: cluster.counters(),
         });
+        let (listeners, held) = (self.handle.listeners(), self.addresses.held());
+        let listeners = metrics::Listeners { listeners, held: &held };
         let (snapshot, edge, store, started) = (&snapshot, &edge, &store, self.started);
-        Ok(metrics::render(&metrics::View { snapshot, edge, store, cluster, started }))
+        Ok(metrics::render(&metrics::View { snapshot, edge, store, cluster, listeners, started }))
     }
 
     async fn reload(&self) -> Result<Reloaded, ReloadFailed> {

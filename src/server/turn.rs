@@ -32,6 +32,8 @@ pub(super) enum Order {
     Snapshot(oneshot::Sender<Arc<Snapshot>>),
     Replace(Sets, oneshot::Sender<Changes>),
     Drain(Drain, oneshot::Sender<()>),
+    /// Whether the address of a listener is this machine's now.
+    Hold(ListenerId, bool, oneshot::Sender<()>),
     Resolved(LookupId, Vec<SocketAddr>),
     /// An operator's order to a destination.
     Give(SetId, String, Standing, oneshot::Sender<Result<(), NoSuchDestination>>),
@@ -270,6 +272,11 @@ impl Turns {
                     self.flush(now);
                     let _ = answer.send(());
                 }
+                Ok(Order::Hold(listener, held, answer)) => {
+                    self.engine.handle(Input::Held { listener, held }, now, &mut self.out);
+                    self.flush(now);
+                    let _ = answer.send(());
+                }
                 Ok(Order::Resolved(id, addresses)) => {
                     self.engine.handle(Input::Resolved { id, addresses }, now, &mut self.out);
                     self.flush(now);
@@ -380,6 +387,11 @@ impl Turns {
                 Output::Close(connection) => {
                     if let Some(streams) = &self.wires.streams {
                         streams.close(connection);
+                    }
+                }
+                Output::CloseAll(listener) => {
+                    if let Some(streams) = &self.wires.streams {
+                        streams.close_all(listener);
                     }
                 }
                 Output::Resolve { id, host, port, transport } => {

@@ -21,7 +21,7 @@ finish() {
     local pid namespace file
     for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
     for pid in "${pids[@]}"; do ended "$pid" 5 || kill -KILL "$pid" 2>/dev/null || true; done
-    for namespace in "${namespaces[@]}"; do ip netns del "$namespace" 2>/dev/null || true; done
+    for namespace in "${namespaces[@]}"; do ip netns del "$namespace" 2>/dev/null || true; rm -rf "/etc/netns/$namespace"; done
     if [ "$status" -eq 0 ]; then
         rm -rf "$work"
     else

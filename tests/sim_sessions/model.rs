@@ -114,6 +114,8 @@ pub(crate) struct Model {
     /// When sessions that were set up ended.
     ended: HashMap<String, Duration>,
     requests: HashMap<String, Request>,
+    /// Where the INVITE of each call came from.
+    invited_from: HashMap<String, SocketAddr>,
     /// Every branch of ours, so that what goes out again is known.
     branches: HashSet<String>,
     /// Calls that have come.
@@ -167,6 +169,7 @@ impl Model {
             numbers: 0,
             ended: HashMap::new(),
             requests: HashMap::new(),
+            invited_from: HashMap::new(),
             branches: HashSet::new(),
             known: HashSet::new(),
             open: HashSet::new(),
@@ -220,6 +223,22 @@ impl Model {
             // Those that went out by it are forgotten.
             let home = |call: &str| self.entries.get(call).is_some_and(|entry| entry.home);
             self.pings.retain(|_, asked| asked.leg != leg(Side::Caller) || !home(&asked.call));
+            // Every request of a session whose caller is there comes from him or goes to him: all that wait are let go, and are
+            // as if they had not come.
+            let Model { invited_from, entries, requests, open, cancelled, known, .. } = self;
+            let stays = |call: &str| invited_from.get(call).is_none_or(|from| !from.ip().is_loopback());
+            requests.retain(|_, request| stays(&request.call));
+            open.retain(|call| stays(call));
+            cancelled.retain(|call| stays(call));
+            known.retain(|call| stays(call));
+            let gone = entries.iter().filter(|(call, _)| !stays(call));
+            for (call, stage) in gone.map(|(call, entry)| (call.clone(), entry.stage)).collect::<Vec<_>>() {
+                match stage {
+                    Stage::Pending => self.is_over(&call, &[Ending::AddressLost]),
+                    Stage::Adopted => self.disown(&call),
+                    Stage::Confirmed => {}
+                }
+            }
         }
     }
 
@@ -242,6 +261,13 @@ impl Model {
     ) {
         self.now = now;
         self.some_end = !records.is_empty();
+        if let Step::Received(from, text) = step
+            && text.status().is_none()
+            && text.method() == "INVITE"
+            && text.to_tag().is_empty()
+        {
+            self.invited_from.insert(text.call_id().to_owned(), *from);
+        }
         match step {
             Step::Received(_, text) => self.received(text),
             Step::Wake => {
@@ -689,8 +715,11 @@ impl Model {
     }
 
     fn is_plausible(&self, record: &Record, entry: &Entry) {
-        let tries =
-            if entry.stage == Stage::Pending && record.ending == Ending::Quiet { entry.tries - 1 } else { entry.tries };
+        let tries = if entry.stage == Stage::Pending && matches!(record.ending, Ending::Quiet | Ending::AddressLost) {
+            entry.tries - 1
+        } else {
+            entry.tries
+        };
         let answered = entry.answered.filter(|_| !entry.foreign).map(|answered| answered - entry.began);
         let right = record.address == Some(entry.seat)
             && record.destination == Some(format!("sip:{}", entry.seat))

@@ -2,8 +2,20 @@
 
 use super::{Kind, Row};
 use crate::edge::counters::SendFault;
+use crate::engine::flow::Listener;
 
 pub(super) const ROWS: &[Row] = &[
+    Row {
+        name: "tandem_listener_held",
+        help: "Whether the listener's address is this machine's now: what is sent there comes here.",
+        kind: Kind::Gauge,
+        labels: &["listener", "role"],
+        values: |view, values| {
+            let all = view.listeners.listeners.iter().zip(view.listeners.held);
+            let labels = |listener: &Listener| vec![listener.name(), listener.role.name().to_owned()];
+            values.extend(all.map(|(listener, held)| (labels(listener), f64::from(u8::from(*held)))));
+        },
+    },
     Row {
         name: "tandem_icmp_errors_total",
         help: "ICMP errors received, by what they did: ended a request that waited, or nothing.",

@@ -70,6 +70,12 @@ pub(super) fn tune(stream: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
 }
 
+/// Lets a connection vanish when it is dropped: nothing can be sent from an address that is no longer this machine's, and
+/// should it come back the peer is to find nobody there.
+pub(super) fn forget(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {

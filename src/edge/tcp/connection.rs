@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::table::{Origin, Queue, Waiting};
@@ -44,6 +45,8 @@ enum End {
     Broken,
     /// The server ends.
     Stopped,
+    /// Its address is no longer this machine's.
+    LetGo,
 }
 
 /// How alive a connection is.
@@ -61,18 +64,19 @@ impl Life {
 }
 
 /// Makes a connection from `local` to the flow's peer, and serves it. Messages wait in its queue meanwhile.
-pub(super) async fn make(shared: Arc<Shared>, flow: Flow, local: IpAddr, queue: Queue) {
+pub(super) async fn make(shared: Arc<Shared>, flow: Flow, local: IpAddr, mut queue: Queue) {
     let made = async { bind::connecting(local)?.connect(flow.peer).await };
     let mut stop = shared.stop.clone();
     let made = tokio::select! {
         made = timeout(shared.limits.connect_timeout, made) => made,
+        _ = &mut queue.let_go => return shared.let_go(flow.connection),
         _ = stop.changed() => return,
     };
     match made.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(stream) => serve(shared, flow, Origin::Us, stream, queue).await,
         Err(error) => {
             shared.counters.connect_failed();
-            shared.end(flow.connection, queue, None, blame(&error)).await;
+            shared.end(flow.connection, queue.waiting, None, blame(&error)).await;
         }
     }
 }
@@ -91,25 +95,38 @@ fn blame(error: &io::Error) -> Fault {
 }
 
 /// Reads and writes a connection until it ends.
-pub(super) async fn serve(shared: Arc<Shared>, flow: Flow, origin: Origin, stream: TcpStream, mut queue: Queue) {
+pub(super) async fn serve(shared: Arc<Shared>, flow: Flow, origin: Origin, stream: TcpStream, queue: Queue) {
     bind::tune(&stream);
+    let Queue { mut waiting, mut let_go } = queue;
     let (mut input, mut output) = stream.into_split();
     let life = Life { last: AtomicU64::new(0), spoken: AtomicBool::new(false) };
     life.stir(&shared);
     let mut unsent = None;
     let mut stop = shared.stop.clone();
+    let serving = async {
+        tokio::select! {
+            end = read(&shared, flow, &input, &life) => end,
+            end = write(&shared, &mut output, &mut waiting, &mut unsent, &life) => end,
+            end = watch(&shared, origin, &life) => end,
+        }
+    };
     let end = tokio::select! {
-        end = read(&shared, flow, &input, &life) => end,
-        end = write(&shared, &mut output, &mut queue, &mut unsent, &life) => end,
-        end = watch(&shared, origin, &life) => end,
+        biased;
+        _ = &mut let_go => End::LetGo,
         _ = stop.changed() => End::Stopped,
+        end = serving => end,
     };
     if end == End::Stopped {
-        queue.waiting.close();
+        waiting.close();
         if unsent.is_none() {
-            let _ = timeout(LAST_WORDS, write(&shared, &mut output, &mut queue, &mut unsent, &life)).await;
+            let _ = timeout(LAST_WORDS, write(&shared, &mut output, &mut waiting, &mut unsent, &life)).await;
         }
         return;
+    }
+    if end == End::LetGo {
+        bind::forget(output.as_ref());
+        output.forget();
+        return shared.let_go(flow.connection);
     }
     let ours = origin == Origin::Us;
     if ours && end != End::Quiet {
@@ -120,7 +137,7 @@ pub(super) async fn serve(shared: Arc<Shared>, flow: Flow, origin: Origin, strea
     if end == End::Closed {
         let _ = timeout(LAST_WORDS, part(&mut input, &mut output)).await;
     }
-    shared.end(flow.connection, queue, unsent, Fault::Theirs).await;
+    shared.end(flow.connection, waiting, unsent, Fault::Theirs).await;
 }
 
 /// Cuts what comes into messages.
@@ -188,11 +205,11 @@ async fn read(shared: &Shared, flow: Flow, input: &OwnedReadHalf, life: &Life) -
 async fn write(
     shared: &Shared,
     output: &mut OwnedWriteHalf,
-    queue: &mut Queue,
+    queue: &mut mpsc::Receiver<Waiting>,
     unsent: &mut Option<Waiting>,
     life: &Life,
 ) -> End {
-    while let Some(message) = queue.waiting.recv().await {
+    while let Some(message) = queue.recv().await {
         let Waiting { message, .. } = unsent.insert(message);
         match timeout(STALLED, output.write_all(&message.bytes)).await {
             Ok(Ok(())) => shared.counters.stream_sent(),

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 
 use super::StreamLimits;
 use crate::engine::flow::{ConnectionId, Flow, ListenerId};
@@ -30,6 +30,8 @@ pub(super) struct Outgoing {
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) waiting: mpsc::Receiver<Waiting>,
+    /// Says that the connection is to end at once.
+    pub(super) let_go: oneshot::Receiver<()>,
 }
 
 /// One message in a queue, or being written.
@@ -79,6 +81,8 @@ pub(super) enum Origin {
 #[derive(Debug)]
 struct Connection {
     entrance: Option<Entrance>,
+    /// Ends it at once.
+    let_go: Option<oneshot::Sender<()>>,
     listener: ListenerId,
     peer: SocketAddr,
     origin: Origin,
@@ -194,9 +198,11 @@ impl Table {
     fn add(&mut self, listener: ListenerId, peer: SocketAddr, origin: Origin) -> (ConnectionId, Queue) {
         self.last += 1;
         let (queue, waiting) = mpsc::channel(QUEUE);
+        let (ends, let_go) = oneshot::channel();
         let entrance = Some(Entrance { queue, bytes: Arc::default() });
-        self.connections.insert(self.last, Connection { entrance, listener, peer, origin, spoken: false });
-        (ConnectionId(self.last), Queue { waiting })
+        let connection = Connection { entrance, let_go: Some(ends), listener, peer, origin, spoken: false };
+        self.connections.insert(self.last, connection);
+        (ConnectionId(self.last), Queue { waiting, let_go })
     }
 
     /// A whole message has come by that connection: it is no longer half open.
@@ -217,6 +223,18 @@ impl Table {
         let to = (connection.listener, connection.peer);
         if self.to_peers.get(&to) == Some(&id.0) {
             self.to_peers.remove(&to);
+        }
+    }
+
+    /// Takes no more messages for the connections of a listener; their tasks end at once.
+    pub(super) fn close_all(&mut self, listener: ListenerId) {
+        let of_it = self.connections.iter().filter(|(_, connection)| connection.listener == listener);
+        let all: Vec<_> = of_it.map(|(id, _)| *id).collect();
+        for id in all {
+            // Before its queue ends, which would end it in peace.
+            let let_go = self.connections.get_mut(&id).and_then(|connection| connection.let_go.take());
+            let_go.map(|let_go| let_go.send(()));
+            self.close(ConnectionId(id));
         }
     }
 

@@ -35,11 +35,13 @@ pub enum Ending {
     Empty,
     /// Every destination of its set was at its limit.
     Full,
+    /// The address that the call came by went to another node before it was set up here: that one may have completed it.
+    AddressLost,
 }
 
 impl Ending {
     /// Every ending, in the order of `as usize`.
-    pub const ALL: [Ending; 16] = [
+    pub const ALL: [Ending; 17] = [
         Ending::CallerBye,
         Ending::DestinationBye,
         Ending::Gone,
@@ -56,6 +58,7 @@ impl Ending {
         Ending::Failed,
         Ending::Empty,
         Ending::Full,
+        Ending::AddressLost,
     ];
 
     /// As in records and in a metric's label.
@@ -77,6 +80,7 @@ impl Ending {
             Ending::Failed => "failed",
             Ending::Empty => "empty",
             Ending::Full => "full",
+            Ending::AddressLost => "address_lost",
         }
     }
 }

@@ -55,7 +55,8 @@ pub(super) fn bye(dialog: &Dialog, leg: Leg, ending: Ending) -> Option<Request<'
         | Ending::Cancelled
         | Ending::Failed
         | Ending::Empty
-        | Ending::Full => return None,
+        | Ending::Full
+        | Ending::AddressLost => return None,
     };
     let cseq = dialog.cseq(leg.other()).map_or(1, |last| last.saturating_add(1));
     let headers = format!("Reason: {reason}\r\n").into_bytes();

@@ -43,8 +43,17 @@ pub(super) enum Owed {
     /// Nothing more: it has had its final answer. The branch of a 2xx may repeat it; one of any other branch comes late.
     Nothing {
         /// The branch whose 2xx went to the caller.
-        winner: Option<ClientId>,
+        winner: Option<Winner>,
     },
+}
+
+/// Whose 2xx the caller has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Winner {
+    /// That of a branch of this node's.
+    Ours(ClientId),
+    /// That of a branch of the node that had the address before; by its MAC, which no other has.
+    Theirs([u8; 8]),
 }
 
 /// The response context: it lives as long as a final answer is owed.
@@ -175,7 +184,7 @@ impl Proxy {
     }
 
     /// Takes the context, since its answer goes out now. `winner` is the branch whose 2xx it is.
-    pub(super) fn settle(&mut self, server: ServerId, winner: Option<ClientId>) -> Option<Box<Context>> {
+    pub(super) fn settle(&mut self, server: ServerId, winner: Option<Winner>) -> Option<Box<Context>> {
         match self.owed.get_mut(server)? {
             owed @ Owed::Answer(_) => match std::mem::replace(owed, Owed::Nothing { winner }) {
                 Owed::Answer(context) => {

@@ -130,11 +130,11 @@ impl Proxy {
         let (dialog, leg, seat) = match (found, incoming.routed.cookie) {
             // The session of a try that another one has won over: it is not the one in the table.
             (Some(found), Some((cookie, leg))) if is_elsewhere(world, found.id, &cookie) => {
-                (Dialog::Unknown, Some(leg), seat(world, &cookie))
+                (Dialog::Unknown, Some(leg), seat_of(world, &cookie))
             }
             (Some(found), _) => (Dialog::Known(found), Some(found.leg), world.dialogs.seat(found.id)),
             (None, Some((cookie, leg))) => {
-                let seat = seat(world, &cookie);
+                let seat = seat_of(world, &cookie);
                 (Dialog::Told(seat.filter(|_| cookie.session), leg), Some(leg), seat)
             }
             (None, None) => (Dialog::Unknown, None, None),
@@ -265,7 +265,7 @@ pub(super) fn transport_to(next: &Uri<'_>, known: Option<(Transport, SocketAddr)
 }
 
 /// Where a cookie says that the session is; none if that destination is no longer loaded.
-fn seat(world: View<'_>, cookie: &Cookie) -> Option<Seat> {
+pub(super) fn seat_of(world: View<'_>, cookie: &Cookie) -> Option<Seat> {
     let destination = world.dispatch.find(SetId(cookie.set), cookie.destination)?;
     let row = &world.dispatch.destination(destination)?.row;
     let Cookie { set, destination: key, resources, .. } = *cookie;

@@ -6,22 +6,40 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::context::Owed;
+use super::context::{Owed, Winner};
 use super::{Owner, Proxy, World};
 use crate::engine::event::Output;
 use crate::engine::flow::Flow;
-use crate::engine::sip::{Keys, Message, Method, Via, Within, sip_uri, target_of};
-use crate::engine::transaction::{ClientId, Key, Request};
+use crate::engine::sip::{Branch, Keys, Message, Method, Via, Within, sip_uri, target_of};
+use crate::engine::transaction::{ClientId, Key, Request, ServerId};
+
+/// Whom a response is for whose branch we do not know (any more).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// No request that is here: it goes on by its Vias.
+    Nobody,
+    /// A request that is here, since its sender came with its address from the node that made the branch, and that waits for its
+    /// answer, or has had it from that very branch.
+    Moved(ServerId),
+    /// A request that is still here: its branch was left behind long ago, and its sender has another answer or waits for one.
+    Forgotten,
+}
 
 impl Proxy {
-    /// Whether a response whose branch we know no longer answers a request that is still here: its branch was left behind
-    /// long ago, and its sender has another answer or waits for one. `next` is the second Via.
-    pub(super) fn is_forgotten(&self, world: &World<'_>, message: &Message<'_>, next: &Via<'_>) -> bool {
+    /// Whom a response is for whose branch we do not know (any more). `next` is its second Via.
+    pub(super) fn place_of(&self, world: &World<'_>, branch: &Branch, message: &Message<'_>, next: &Via<'_>) -> Place {
         let key = Key::answered(world.keys, message, next);
-        match key.and_then(|key| world.transactions.server(key)).and_then(|server| self.owed.get(server)) {
-            Some(Owed::Answer(_)) => true,
-            Some(Owed::Nothing { winner }) => winner.is_none_or(|winner| world.transactions.flow(winner).is_some()),
-            None => false,
+        let Some(server) = key.and_then(|key| world.transactions.server(key)) else { return Place::Nobody };
+        match self.owed.get(server) {
+            Some(Owed::Answer(context)) if self.is_of_peer(world.keys, context, message) => Place::Moved(server),
+            Some(Owed::Nothing { winner: Some(Winner::Theirs(mac)) }) if *mac == branch.mac => Place::Moved(server),
+            Some(Owed::Nothing { winner: Some(Winner::Ours(winner)) })
+                if world.transactions.flow(*winner).is_none() =>
+            {
+                Place::Nobody
+            }
+            Some(Owed::Answer(_) | Owed::Nothing { .. }) => Place::Forgotten,
+            None => Place::Nobody,
         }
     }
 

@@ -164,6 +164,11 @@ impl Parking {
         Some(lookup)
     }
 
+    /// A request waits no longer; its lookup goes on.
+    pub(super) fn leave(&mut self, server: ServerId) {
+        self.take(server);
+    }
+
     /// Takes a request out; its lookup goes on.
     fn take(&mut self, server: ServerId) -> Option<Parked> {
         let (id, place) = self.waiting.remove(&Waiter::Server(server))?;

@@ -10,6 +10,8 @@ use crate::engine::sip::{Host, Uri, Via};
 pub(crate) struct Ourselves {
     listeners: Vec<Listener>,
     names: Vec<Name>,
+    /// Those whose address is another node's now.
+    lost: Vec<ListenerId>,
 }
 
 /// One way in which others write us.
@@ -42,7 +44,15 @@ impl Ourselves {
             };
             names.push(Name { host: advertised, port: listener.advertise.port, listener: listener.id });
         }
-        Ourselves { listeners, names }
+        Ourselves { listeners, names, lost: Vec::new() }
+    }
+
+    /// The address of a listener is this node's now, or another's; it names us all the same.
+    pub(crate) fn hold(&mut self, listener: ListenerId, held: bool) {
+        self.lost.retain(|lost| *lost != listener);
+        if !held {
+            self.lost.push(listener);
+        }
     }
 
     /// The listener of that id.
@@ -92,14 +102,19 @@ impl Ourselves {
         self.names.iter().filter(move |name| name.port == port && same_host(&name.host)).map(|name| name.listener)
     }
 
-    /// The listener that a message to `peer` leaves by: the one it came in by if that can reach the peer, else the first
-    /// of the transport that can.
+    /// The listener that a message to `peer` leaves by: the one it came in by if that can reach the peer, else one with the same
+    /// address, which moves with it, else the first of the transport that can, of those that are this node's now before others.
     pub(crate) fn towards(&self, transport: Transport, peer: SocketAddr, came_by: ListenerId) -> Option<ListenerId> {
         let reaches = |listener: &&Listener| listener.transport == transport && listener.reaches(peer);
         let same_family =
             |listener: &&Listener| listener.transport == transport && listener.bind.is_ipv4() == peer.is_ipv4();
-        let came_by = std::iter::once(self.listener(came_by));
-        let any_order = || came_by.clone().chain(&self.listeners);
+        let came_by = self.listener(came_by);
+        let beside = |listener: &&Listener| listener.bind.ip() == came_by.bind.ip();
+        let held = |listener: &&Listener| !self.lost.contains(&listener.id);
+        let any_order = || {
+            let all = self.listeners.iter();
+            std::iter::once(came_by).chain(all.clone().filter(beside)).chain(all.clone().filter(held)).chain(all)
+        };
         any_order().find(reaches).or_else(|| any_order().find(same_family)).map(|listener| listener.id)
     }
 }

@@ -1,6 +1,7 @@
 //! Response processing: RFC 3261 section 16.7, and what happens when there is none (16.8, 16.9).
 
-use super::context::{Branch, Owed};
+use super::context::{Branch, Owed, Winner};
+use super::late::Place;
 use super::search::Failed;
 use super::session::Session;
 use super::{Owner, Proxy, World};
@@ -33,14 +34,17 @@ impl Proxy {
                         && world.dispatch.is_destination_ip(flow.peer.ip())
                 };
                 let next = next.filter(passes);
-                match next {
+                let place = next.as_ref().map(|next| self.place_of(world, &branch, message, next));
+                match (place, next) {
+                    (Some(Place::Nobody), Some(next)) => self.pass_stateless(world, flow, message, &next),
+                    (Some(Place::Moved(server)), _) if (200..300).contains(&status) => {
+                        self.success_of_peer(world, server, &branch, flow, message);
+                    }
                     // The caller has its answer from others: a success is ended, anything else is for nobody.
-                    Some(next) if self.is_forgotten(world, message, &next) => match status {
-                        200..300 => self.end_late_session(world, None, flow, message),
-                        ..200 | 300.. => world.drop(DropCause::StrayResponse, flow),
-                    },
-                    Some(next) => self.pass_stateless(world, flow, message, &next),
-                    None => world.drop(DropCause::StrayResponse, flow),
+                    (Some(Place::Forgotten), _) if (200..300).contains(&status) => {
+                        self.end_late_session(world, None, flow, message);
+                    }
+                    _ => world.drop(DropCause::StrayResponse, flow),
                 }
             }
         }
@@ -112,7 +116,7 @@ impl Proxy {
         let Start::Response { status, .. } = message.start() else { return };
         let late = match self.owed.get(server) {
             Some(Owed::Answer(_)) => false,
-            Some(Owed::Nothing { winner }) => *winner != Some(client),
+            Some(Owed::Nothing { winner }) => *winner != Some(Winner::Ours(client)),
             None => true,
         };
         if late {
@@ -130,7 +134,7 @@ impl Proxy {
             return self.failure(world, server, client, 500, message);
         };
         world.transactions.respond(server, status, bytes, world.now.mono, world.out);
-        let Some(context) = self.settle(server, Some(client)) else {
+        let Some(context) = self.settle(server, Some(Winner::Ours(client))) else {
             // A proxy behind us has forked the INVITE, or this is the same once more.
             if !owner.inside {
                 Self::note_fork(world, message);
@@ -146,7 +150,8 @@ impl Proxy {
         {
             world.dispatch.note_mrcp_port(destination, port);
         }
-        self.succeeded(world, &context, client, owner, message);
+        let way = world.transactions.flow(client);
+        self.succeeded(world, &context, way, owner, message);
     }
 
     /// A final answer that is no 2xx: the next of the set is tried, or it is the answer (items 4 to 6).
@@ -220,7 +225,7 @@ impl Proxy {
     }
 
     /// The branch that waits has brought no answer that goes on.
-    fn unanswered(&mut self, world: &mut World<'_>, server: ServerId, failed: Failed) {
+    pub(super) fn unanswered(&mut self, world: &mut World<'_>, server: ServerId, failed: Failed) {
         let Some(context) = self.context(server) else { return };
         if context.search.is_some() {
             return self.try_again(world, server, failed);
@@ -300,7 +305,7 @@ impl Proxy {
 }
 
 /// Item 3: the response without our Via, for a stream or a datagram; none if no other Via is left, so that it is for nobody.
-fn without_our_via(message: &Message<'_>, stream: bool) -> Option<bytes::Bytes> {
+pub(super) fn without_our_via(message: &Message<'_>, stream: bool) -> Option<bytes::Bytes> {
     message.vias().nth(1)??;
     let mut splice = Splice::new(message.bytes());
     let line = message.first_via_line();

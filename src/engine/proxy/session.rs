@@ -14,7 +14,7 @@ use crate::engine::event::{Event, Output, Record, write_down};
 use crate::engine::flow::Flow;
 use crate::engine::sip::header::Name;
 use crate::engine::sip::{Address, Message, Method, Uri, printable, sip_uri, target_of};
-use crate::engine::transaction::{ClientId, ServerId};
+use crate::engine::transaction::ServerId;
 
 /// RFC 4028 section 4: no session timer is shorter, so one that says so is a mistake.
 const SHORTEST_TIMER: Duration = Duration::from_secs(90);
@@ -29,18 +29,18 @@ pub(super) enum Session {
 }
 
 impl Proxy {
-    /// The first 2xx to a request has gone on.
+    /// The first 2xx to a request has gone on; `way` is the way to its sender.
     pub(super) fn succeeded(
         &self,
         world: &mut World<'_>,
         context: &Context,
-        client: ClientId,
+        way: Option<Flow>,
         owner: Owner,
         message: &Message<'_>,
     ) {
         match context.session {
             None => {}
-            Some(Session::Begins(dialog, _)) => self.set_up(world, context, client, owner, dialog, message),
+            Some(Session::Begins(dialog, _)) => self.set_up(world, context, way, owner, dialog, message),
             Some(Session::Inside(found)) => self.answered_inside(world, context, found, message),
         }
     }
@@ -50,7 +50,7 @@ impl Proxy {
         &self,
         world: &mut World<'_>,
         context: &Context,
-        client: ClientId,
+        way: Option<Flow>,
         owner: Owner,
         dialog: DialogId,
         message: &Message<'_>,
@@ -60,7 +60,6 @@ impl Proxy {
         if world.dialogs.get(dialog).is_some_and(Dialog::is_confirmed) {
             return;
         }
-        let way = world.transactions.flow(client);
         // It may be an earlier try that won: the session counts where it is.
         if let (Some(destination), Some(flow), Some(before)) = (owner.destination, way, world.dialogs.seat(dialog))
             && before.destination != destination

@@ -43,7 +43,7 @@ pub(crate) struct Unanswered<O> {
 impl<O: Copy> Originated<O> {
     /// None yet. `keys` make their branches and nobody else's.
     pub(crate) fn new(keys: Keys, timing: Timing) -> Self {
-        Originated { keys, transactions: Transactions::new(timing), happened: Vec::new() }
+        Originated { keys, transactions: Transactions::new(timing, 0), happened: Vec::new() }
     }
 
     /// Requests that wait for an answer, or for what may still come of one.

@@ -1,5 +1,6 @@
 //! All transactions: found by key or branch, woken by one wheel.
 
+mod let_go;
 mod undelivered;
 
 use std::collections::{BTreeSet, HashMap};
@@ -33,6 +34,8 @@ new_key_type! {
 #[derive(Debug)]
 pub(crate) struct Transactions<O> {
     timing: Timing,
+    /// What the numbers in branches are mixed with, so that no other node's branch for the same request is like ours.
+    mark: u64,
     servers: SlotMap<ServerId, Server>,
     by_key: HashMap<Key, ServerId, BuildHasherDefault<Hashed>>,
     clients: SlotMap<ClientId, Client<O>>,
@@ -85,10 +88,11 @@ pub(crate) enum Happened<O> {
 }
 
 impl<O: Copy> Transactions<O> {
-    /// No transactions.
-    pub(crate) fn new(timing: Timing) -> Self {
+    /// No transactions. `mark` is another one for each node that has the same keys, and for each start.
+    pub(crate) fn new(timing: Timing, mark: u64) -> Self {
         Transactions {
             timing,
+            mark,
             servers: SlotMap::with_key(),
             by_key: HashMap::default(),
             clients: SlotMap::with_key(),
@@ -224,7 +228,7 @@ impl<O: Copy> Transactions<O> {
             false => ClientMachine::NonInvite(ClientNonInvite::start(reliable, now, &self.timing)),
         };
         let id = self.clients.insert_with_key(|id| {
-            let (bytes, mac) = make(id.data().as_ffi());
+            let (bytes, mac) = make(id.data().as_ffi() ^ self.mark);
             out.push(Output::Send { flow, bytes: bytes.clone() });
             Client { machine, owner, flow, bytes, mac, cancel: Cancel::No, unsent: false, scheduled: None }
         });
@@ -238,7 +242,7 @@ impl<O: Copy> Transactions<O> {
     /// The client transaction that a response with this branch of ours and this method in CSeq belongs to (section
     /// 17.1.3); a CANCEL's is its INVITE's.
     pub(crate) fn client(&self, branch: &Branch, method: Method<'_>) -> Option<ClientId> {
-        let id = ClientId::from(KeyData::from_ffi(branch.slot));
+        let id = ClientId::from(KeyData::from_ffi(branch.slot ^ self.mark));
         let client = self.clients.get(id)?;
         let fits = match (&client.machine, method) {
             (ClientMachine::Invite(_), Method::Invite | Method::Cancel) => true,

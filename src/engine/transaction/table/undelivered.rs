@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_dead_stream_ends_what_waits_on_it_alone_and_nothing_is_kept_of_what_has_ended() {
-        let mut all = Transactions::new(Timing::default());
+        let mut all = Transactions::new(Timing::default(), 7);
         let start = Instant::after_start(Duration::ZERO);
         let (mut out, mut happened) = (Vec::new(), Vec::new());
         let ways = [(Transport::Tcp, 1), (Transport::Tcp, 2), (Transport::Udp, 1), (Transport::Tcp, 1)];

@@ -1,0 +1,102 @@
+//! Addresses that move from one node to another: what is let go where one was, and what its next holder makes of answers to the
+//! requests of the last.
+
+use super::context::{Context, Winner};
+use super::inside::seat_of;
+use super::preprocess::COOKIE;
+use super::response::without_our_via;
+use super::search::Failed;
+use super::session::Session;
+use super::{Owner, Proxy, World};
+use crate::engine::event::{DropCause, Ending, Output};
+use crate::engine::flow::{Flow, ListenerId};
+use crate::engine::sip::{Branch, Cookie, Keys, Message, Start, Uri};
+use crate::engine::transaction::ServerId;
+
+impl Proxy {
+    /// The address of a listener is this node's now, or another's.
+    pub(crate) fn hold(&mut self, world: &mut World<'_>, listener: ListenerId, held: bool) {
+        let Some(known) = self.us.get(listener) else { return };
+        let is_stream = known.transport.is_reliable();
+        self.us.hold(listener, held);
+        if !held {
+            self.let_go(world, listener);
+            if is_stream {
+                world.out.push(Output::CloseAll(listener));
+            }
+        }
+    }
+
+    /// Whatever was to be answered by the address is another node's to answer; what was asked by it is as if it had not left.
+    /// None of it says anything of a destination.
+    fn let_go(&mut self, world: &mut World<'_>, listener: ListenerId) {
+        let gone = world.transactions.let_go(listener);
+        for server in gone.servers {
+            self.parking.leave(server);
+            if let Some(context) = self.settle(server, None) {
+                Self::free_trial(world, context.branch);
+                // If it left by an address that stays, its answer comes here, and goes on by its Vias.
+                if let Some(branch) = context.branch {
+                    world.transactions.forget_client(branch.client);
+                }
+                self.failed(world, &context, Failed::Unreachable.status(), Ending::AddressLost);
+            }
+            self.owed.remove(server);
+        }
+        for (client, owner) in gone.clients {
+            let waited = self.context(owner.server).filter(|context| context.waits_for(client));
+            if let Some(branch) = waited.map(|context| context.branch) {
+                Self::free_trial(world, branch);
+                self.unanswered(world, owner.server, Failed::Unreachable);
+            }
+        }
+    }
+
+    /// Whether a response to a request that is here, by a branch that is none of ours (any more), is to another node's: its
+    /// cookie says so, or it answers a request that has never had more than the one branch which waits.
+    pub(super) fn is_of_peer(&self, keys: &Keys, context: &Context, message: &Message<'_>) -> bool {
+        context.search.is_none() || self.cookie_of(keys, message).is_some_and(|cookie| cookie.node != self.node)
+    }
+
+    /// A 2xx to the branch of another node for a request that has come here with its address, and that this node tries to
+    /// forward itself. The first 2xx wins, whoever's branch it is on: our own is cancelled, and a 2xx of it would be late.
+    pub(super) fn success_of_peer(
+        &mut self,
+        world: &mut World<'_>,
+        server: ServerId,
+        branch: &Branch,
+        came: Flow,
+        message: &Message<'_>,
+    ) {
+        let Start::Response { status, .. } = message.start() else { return };
+        let Some(bytes) = without_our_via(message, world.transactions.goes_by_stream(server)) else {
+            return world.drop(DropCause::StrayResponse, came);
+        };
+        world.transactions.respond(server, status, bytes, world.now.mono, world.out);
+        let Some(context) = self.settle(server, Some(Winner::Theirs(branch.mac))) else { return };
+        if let Some(waiting) = context.branch {
+            world.transactions.abandon(waiting.client, world.now.mono, world.out);
+            Self::free_trial(world, Some(waiting));
+        }
+        let seat = self.cookie_of(world.keys, message).and_then(|cookie| seat_of(world.view(), &cookie));
+        match (context.session, seat) {
+            // It is where no load of ours has anybody: its requests go by their cookie.
+            (Some(Session::Begins(..)), None) => self.failed(world, &context, 503, Ending::AddressLost),
+            (_, seat) => {
+                let destination = seat.map(|seat| seat.destination);
+                let owner = Owner { server, destination, key: seat.and_then(|seat| seat.key), inside: seat.is_none() };
+                self.succeeded(world, &context, Some(came), owner, message);
+            }
+        }
+    }
+
+    /// What the Record-Route of ours in a response says, that of any node of the cluster.
+    fn cookie_of(&self, keys: &Keys, response: &Message<'_>) -> Option<Cookie> {
+        let ours = response.record_routes().find_map(|route| {
+            let uri = Uri::parse(route.uri).ok()?;
+            self.us.named_by(&uri)?;
+            uri.params.get(COOKIE)
+        })?;
+        keys.read_cookie(ours, response.call_id(), response.from_tag())
+    }
+}

@@ -1,0 +1,278 @@
+//! Virtual addresses: what a node lets go of that loses one, and what its next holder makes of it. Two nodes of one cluster,
+//! whose listeners have the same addresses.
+
+use std::time::Duration;
+
+use tandem::engine::dispatch::{Ping, PingLegs, PingMethod};
+use tandem::engine::event::{Ending, Input};
+use tandem::engine::flow::{Listener, ListenerId};
+use tandem::engine::{Config, Event};
+
+use crate::harness::{Bench, CALLER, SERVERS, Sent, from_destination, in_dialog, invite, lines, seconds, set_19};
+
+/// A node of the cluster.
+fn node(name: &str) -> Bench {
+    node_with(name, |_| {})
+}
+
+fn node_with(name: &str, change: impl FnOnce(&mut Config)) -> Bench {
+    Bench::with(|config| {
+        config.node = name.into();
+        change(config);
+    })
+}
+
+/// Both addresses, the callers' and the servers', are here now or elsewhere. Nothing may be sent for it.
+fn hold(bench: &mut Bench, held: bool) {
+    for listener in [0, 1] {
+        let sent = bench.handle(Input::Held { listener: ListenerId(listener), held });
+        assert_eq!(lines(&sent), [""; 0]);
+    }
+}
+
+fn endings(bench: &Bench) -> Vec<Ending> {
+    let ending = |event: &Event| match event {
+        Event::Session(record) => Some(record.ending),
+        _ => None,
+    };
+    bench.events.iter().filter_map(ending).collect()
+}
+
+/// Live sessions of each destination, in the order of [`SERVERS`].
+fn sessions(bench: &Bench) -> Vec<u64> {
+    let snapshot = bench.snapshot();
+    let all: Vec<_> = snapshot.sets[0].destinations.iter().map(|one| one.sessions).collect();
+    assert_eq!(all.iter().sum::<u64>(), snapshot.sessions as u64, "load is the table");
+    all
+}
+
+fn first(sent: &[Sent], method: &str) -> Sent {
+    sent.iter().find(|one| one.line().starts_with(method)).unwrap_or_else(|| panic!("{:?}", lines(sent))).clone()
+}
+
+/// That with which it answers an INVITE.
+fn ok(invite: &Sent) -> Vec<u8> {
+    let contact = format!("Contact: <sip:{}>", invite.to);
+    invite.answer(200, "OK", &[&contact])
+}
+
+/// No verdict has changed; how much was seen that could change one.
+fn seen(bench: &Bench) -> usize {
+    assert!(!bench.events.iter().any(|event| matches!(event, Event::Health(_))));
+    SERVERS.iter().map(|address| bench.history(address).len()).sum()
+}
+
+#[test]
+fn an_address_that_goes_takes_its_calls_with_it_without_a_word() {
+    let mut bench = node("a");
+    bench.call("unheard");
+    let ringing = bench.call("ringing");
+    bench.receive(&ringing.to.to_string(), ringing.answer(180, "Ringing", &[]));
+    let cancelled = bench.call("cancelled");
+    bench.receive(CALLER, invite("cancelled").replace("INVITE", "CANCEL").replace("-CANCEL;", "-INVITE;"));
+    let (_, answered) = bench.answered_call("answered");
+    bench.receive(CALLER, in_dialog("BYE", &answered, 2));
+    assert_eq!(cancelled.header("Call-ID"), "cancelled");
+    let before = seen(&bench);
+    hold(&mut bench, false);
+    assert_eq!((bench.snapshot().transactions, sessions(&bench)), (0, vec![0, 0]));
+    assert_eq!(lines(&bench.pass(seconds(300))), [""; 0]);
+    let endings = endings(&bench);
+    let lost = endings.iter().filter(|ending| **ending == Ending::AddressLost).count();
+    assert_eq!((lost, endings.len(), endings.contains(&Ending::Cancelled)), (2, 4, true));
+    assert_eq!(seen(&bench), before);
+    let set = &bench.snapshot().sets[0];
+    assert_eq!((set.failovers, set.exhausted), (0, 0));
+}
+
+#[test]
+fn five_hundred_calls_that_are_being_set_up_change_no_verdict() {
+    let (mut a, mut b) = (node("a"), node("b"));
+    hold(&mut b, false);
+    let invites: Vec<_> = (0..500).map(|nth| a.call(&nth.to_string())).collect();
+    hold(&mut a, false);
+    hold(&mut b, true);
+    let mut through = 0;
+    for invite in &invites {
+        let passed = b.receive(&invite.to.to_string(), ok(invite));
+        through += usize::from(lines(&passed) == ["SIP/2.0 200 OK"] && passed[0].to.to_string() == CALLER);
+    }
+    assert_eq!(through, 500);
+    for bench in [&mut a, &mut b] {
+        assert_eq!(lines(&bench.pass(seconds(100))), [""; 0]);
+        assert_eq!((seen(bench), bench.snapshot().sessions), (0, 0));
+    }
+}
+
+#[test]
+fn a_2xx_in_flight_reaches_the_caller_by_the_next_holder_and_the_call_goes_on_there() {
+    let (mut a, mut b) = (node("a"), node("b"));
+    let invite = a.call("1");
+    hold(&mut a, false);
+    let passed = b.receive(&invite.to.to_string(), ok(&invite));
+    assert_eq!((lines(&passed), passed[0].to.to_string()), (vec!["SIP/2.0 200 OK".into()], CALLER.into()));
+    let ack = b.receive(CALLER, in_dialog("ACK", &passed[0], 1));
+    assert_eq!(ack[0].to, invite.to);
+    let info = first(&b.receive(CALLER, in_dialog("INFO", &passed[0], 2)), "INFO");
+    b.receive(&info.to.to_string(), info.answer(200, "OK", &[]));
+    assert_eq!(sessions(&b).iter().max(), Some(&1), "adopted");
+    let bye = b.receive(&invite.to.to_string(), from_destination("BYE", &invite, 1));
+    assert_eq!((bye[0].to.to_string().as_str(), b.snapshot().sessions), (CALLER, 0));
+}
+
+#[test]
+fn a_2xx_of_the_last_holder_beats_the_next_ones_own_try() {
+    for rings in [false, true] {
+        let (mut a, mut b) = (node("a"), node("b"));
+        // So that the two choose another server for the same call.
+        b.answered_call("0");
+        let old = a.call("1");
+        hold(&mut a, false);
+        let new = b.call("1");
+        assert_ne!(old.to, new.to);
+        if rings {
+            b.receive(&new.to.to_string(), new.answer(180, "Ringing", &[]));
+        }
+        let sent = b.receive(&old.to.to_string(), ok(&old));
+        assert_eq!(sent[0].line(), "SIP/2.0 200 OK");
+        assert_eq!((sent[0].to.to_string(), sent.len()), (CALLER.into(), 1 + usize::from(rings)));
+        if rings {
+            assert_eq!((sent[1].line().split(' ').next(), sent[1].to), (Some("CANCEL"), new.to));
+        }
+        // The session is where its 2xx is from: there it counts, and there its requests go.
+        let mut counts = sessions(&b);
+        counts.sort_unstable();
+        assert_eq!(counts, [0, 2]);
+        // Again while the caller's ACK is on its way: he gets it again.
+        let again = b.receive(&old.to.to_string(), ok(&old));
+        assert_eq!((lines(&again), &again[0].bytes), (vec!["SIP/2.0 200 OK".into()], &sent[0].bytes));
+        let ack = b.receive(CALLER, in_dialog("ACK", &sent[0], 1));
+        assert_eq!((ack.len(), ack[0].to), (1, old.to));
+        // Our own 2xx, which the CANCEL came too late for, is ended where it came from.
+        let late = b.receive(&new.to.to_string(), ok(&new));
+        let methods: Vec<_> =
+            late.iter().map(|one| (one.line().split(' ').next().map(str::to_owned), one.to)).collect();
+        assert_eq!(methods, [(Some("ACK".into()), new.to), (Some("BYE".into()), new.to)]);
+        assert_eq!(b.snapshot().totals.late_2xx, 1);
+        let bye = b.receive(CALLER, in_dialog("BYE", &sent[0], 2));
+        assert_eq!((bye[0].to, b.snapshot().sessions), (old.to, 1));
+        b.receive(&old.to.to_string(), bye[0].answer(200, "OK", &[]));
+        b.receive(&new.to.to_string(), late[1].answer(200, "OK", &[]));
+        b.pass(seconds(100));
+        assert_eq!(b.snapshot().transactions, 0);
+        let told = b.events.iter().filter(|event| matches!(event, Event::Health(_))).count();
+        assert_eq!((told, endings(&b)), (0, vec![Ending::CallerBye]));
+    }
+}
+
+#[test]
+fn only_a_2xx_of_the_last_holder_is_an_answer_to_the_next_ones_caller() {
+    let (mut a, mut b) = (node("a"), node("b"));
+    let old = a.call("1");
+    let new = b.call("1");
+    for status in [180, 404, 503] {
+        assert_eq!(lines(&b.receive(&old.to.to_string(), old.answer(status, "No", &[]))), [""; 0]);
+    }
+    // Once the caller has his answer another one is ended.
+    assert_eq!(lines(&b.receive(&new.to.to_string(), ok(&new))), ["SIP/2.0 200 OK"]);
+    let late = b.receive(&old.to.to_string(), ok(&old));
+    assert_eq!((late.len(), first(&late, "BYE").to), (2, old.to));
+    assert_eq!(b.snapshot().sessions, 1);
+}
+
+#[test]
+fn a_bye_that_the_last_holder_forwarded_is_answered_by_the_next() {
+    let (mut a, mut b) = (node("a"), node("b"));
+    let (invite, answered) = a.answered_call("1");
+    let bye = in_dialog("BYE", &answered, 2);
+    let old = first(&a.receive(CALLER, &bye), "BYE");
+    hold(&mut a, false);
+    let new = first(&b.receive(CALLER, &bye), "BYE");
+    assert_eq!((old.to, new.to), (invite.to, invite.to));
+    // The server knows the call by the first BYE's end; the second finds none.
+    assert_eq!(lines(&b.receive(&old.to.to_string(), old.answer(200, "OK", &[]))), ["SIP/2.0 200 OK"]);
+    assert_eq!(lines(&b.receive(&new.to.to_string(), new.answer(481, "Gone", &[]))), [""; 0]);
+    assert_eq!(lines(&b.receive(CALLER, &bye)), ["SIP/2.0 200 OK"], "sent again it is answered the same");
+}
+
+#[test]
+fn a_session_goes_and_comes_back_with_its_address() {
+    let ping = Ping {
+        method: PingMethod::Options,
+        legs: PingLegs::Both,
+        interval: Duration::from_secs(30),
+        timeout: Duration::from_secs(5),
+        fall: 1,
+    };
+    let mut bench = node_with("a", |config| config.sets[0].session.ping = Some(ping));
+    bench.answered_call("1");
+    // Pings are on their way: nobody misses their answers.
+    assert_eq!(lines(&bench.pass(seconds(30))).len(), 2);
+    hold(&mut bench, false);
+    assert_eq!((bench.snapshot().parked, lines(&bench.pass(seconds(100)))), (1, vec![]));
+    hold(&mut bench, true);
+    assert_eq!((bench.snapshot().parked, bench.snapshot().totals.failed_pings, bench.snapshot().sessions), (0, 0, 1));
+    let pings = bench.pass(seconds(30));
+    assert_eq!(first(&pings, "OPTIONS").header("Call-ID"), "1");
+}
+
+#[test]
+fn a_try_of_one_that_is_half_open_is_free_again() {
+    let mut bench = node("a");
+    bench.load(set_19(&SERVERS[..1]));
+    for id in ["1", "2", "3"] {
+        let invite = bench.call(id);
+        bench.receive(SERVERS[0], invite.answer(503, "No", &[]));
+    }
+    let refused = bench.receive(CALLER, invite("4"));
+    assert!(refused.iter().any(|one| one.line().starts_with("SIP/2.0 480")), "{:?}", lines(&refused));
+    bench.pass(seconds(10));
+    bench.call("5");
+    let another = bench.receive(CALLER, invite("6"));
+    assert!(another.iter().any(|one| one.line().starts_with("SIP/2.0 480")), "{:?}", lines(&another));
+    hold(&mut bench, false);
+    hold(&mut bench, true);
+    assert_eq!(bench.call("7").to.to_string(), SERVERS[0]);
+}
+
+#[test]
+fn what_waits_by_an_address_that_stays_is_let_go_too_if_its_caller_came_by_the_other() {
+    let mut bench = node("a");
+    let invite = bench.call("1");
+    let lost = |listener, held| Input::Held { listener: ListenerId(listener), held };
+    assert_eq!(lines(&bench.handle(lost(0, false))), [""; 0]);
+    assert_eq!((bench.snapshot().transactions, endings(&bench)), (0, vec![Ending::AddressLost]));
+    // Its answer comes here all the same, and goes on by its Vias.
+    let passed = bench.receive(&invite.to.to_string(), ok(&invite));
+    assert_eq!((lines(&passed), passed[0].to.to_string()), (vec!["SIP/2.0 200 OK".into()], CALLER.into()));
+}
+
+#[test]
+fn a_caller_whose_own_address_stays_is_tried_for_by_another_address() {
+    let mut bench = node_with("a", |config| {
+        let beside = "10.129.39.2:8060".parse().expect("an address");
+        config.listeners.push(Listener { id: ListenerId(2), bind: beside, ..config.listeners[1].clone() });
+    });
+    let first_try = bench.call("1");
+    let sent = bench.handle(Input::Held { listener: ListenerId(1), held: false });
+    assert_eq!((sent.len(), sent[0].by, first_try.by), (1, 2, 1));
+    assert_ne!(sent[0].to, first_try.to);
+    assert_eq!(seen(&bench), 0);
+    assert_eq!(lines(&bench.receive(&sent[0].to.to_string(), ok(&sent[0]))), ["SIP/2.0 200 OK"]);
+    // Others go by it from the start.
+    assert_eq!(bench.call("2").by, 2);
+}
+
+#[test]
+fn connections_of_the_address_are_closed_and_what_comes_by_it_is_served() {
+    let mut bench = Bench::with_tcp();
+    for listener in 0..4 {
+        bench.handle(Input::Held { listener: ListenerId(listener), held: false });
+    }
+    assert_eq!(bench.let_go, [2, 3]);
+    assert_eq!(bench.call("1").line().split(' ').next(), Some("INVITE"));
+    for listener in 0..5 {
+        bench.handle(Input::Held { listener: ListenerId(listener), held: true });
+    }
+    assert_eq!(bench.let_go.len(), 2);
+}
