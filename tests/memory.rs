@@ -26,8 +26,8 @@ const PACE: Duration = Duration::from_millis(20);
 /// are used alike in each round.
 const ROUND: Duration = Duration::from_millis(1 << 30);
 
-/// What tables may keep of their grown size: a fifth of a byte a call.
-const SLACK: usize = 4096;
+/// Less than a byte a call: one of the parts of the table's maps may grow once more by chance.
+const SLACK: usize = 16 << 10;
 
 fn live_bytes() -> usize {
     let stats = COUNTED.stats();

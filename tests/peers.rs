@@ -27,7 +27,7 @@ fn says(node: &str, health: Health, lasted: Duration) -> PeerReport {
         sessions: 0,
         order: None,
     };
-    PeerReport { node: node.into(), destinations: vec![destination] }
+    PeerReport { node: node.into(), started: 1, destinations: vec![destination] }
 }
 
 fn tell(bench: &mut Bench, reports: &[PeerReport]) {
@@ -116,6 +116,9 @@ fn a_dead_nodes_sessions_count_until_they_come_here_or_end() {
     assert_eq!((elsewhere(&bench), fitness(&bench)), (3, Fitness::Full));
     tell(&mut bench, &[]);
     assert_eq!((elsewhere(&bench), fitness(&bench)), (3, Fitness::Full), "nobody has ended them");
+    let again = PeerReport { started: 2, ..says("b", Health::Up, seconds(1)) };
+    tell(&mut bench, &[again]);
+    assert_eq!(elsewhere(&bench), 3, "who has started again knows of none of them");
     // One goes on here, and counts here; another ends by its BYE.
     let info = bench.receive(CALLER, in_dialog("INFO", &theirs[0], 2))[0].clone();
     let sessions = bench.snapshot().sets[0].destinations[0].sessions;

@@ -153,8 +153,10 @@ impl PeerView {
     /// its time is known.
     pub fn age(&self, moment: Moment, now: Instant) -> Option<Duration> {
         let (then, came) = self.clock?;
-        let before = Duration::from_millis(then.0.saturating_sub(moment.0).try_into().unwrap_or(0));
-        Some(before + now.saturating_duration_since(came))
+        let since = i64::try_from(now.saturating_duration_since(came).as_millis()).unwrap_or(i64::MAX);
+        // A moment after the clock that we have is as much younger.
+        let age = since.saturating_add(then.0.saturating_sub(moment.0));
+        Some(Duration::from_millis(age.try_into().unwrap_or(0)))
     }
 }
 

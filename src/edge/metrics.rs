@@ -223,6 +223,7 @@ mod tests {
                 deadline: None,
             },
             health: Health::Busy,
+            lasted: Duration::ZERO,
             since: UNIX_EPOCH,
             why: Why::Works,
             fitness: Fitness::Ordered(Order::Drain),

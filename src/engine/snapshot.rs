@@ -76,6 +76,8 @@ pub struct DestinationView {
     pub health: Health,
     /// Since when.
     pub since: SystemTime,
+    /// For how long, whatever the wall clock has done.
+    pub lasted: Duration,
     /// The rule behind it.
     pub why: Why,
     /// Whether a new request may go there.

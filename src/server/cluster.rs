@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{broadcast, watch};
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use super::Gone;
@@ -16,42 +17,51 @@ use crate::engine::dispatch::{AtDeadline, Deadline, PeerDestination, PeerReport,
 use crate::engine::flow::Listener;
 use crate::engine::snapshot::DestinationView;
 
-/// So often the others are told what is new...
-const PUBLISH: Duration = Duration::from_millis(100);
+/// So often the others are told what is new, and the engine what they tell...
+const ROUND: Duration = Duration::from_millis(100);
 /// ... and with so many destinations four times less often, since each time all are looked at.
 const MANY: usize = 2000;
+/// So often the engine is told of them though nothing is new: how old it is may be known better by now.
+const AFRESH: Duration = Duration::from_secs(1);
+/// More nodes have no say.
+const MOST_PEERS: usize = 64;
+/// An order from further ahead than that is nobody's.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Characters of an order's giver and reason.
+const WORDS: usize = 256;
 
 impl Shared {
     /// Tells the others what this node sees, and the engine what they do, until the node stops.
     pub(super) async fn gossip(self: Arc<Self>, cluster: Arc<Cluster>, mut stopped: watch::Receiver<bool>) {
         let (mut peers, mut events) = (cluster.peers(), cluster.events());
-        let mut next = Duration::ZERO;
+        let mut round = interval(ROUND);
+        // Whatever happens meanwhile, and however long a round takes: the next one comes.
+        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut skip, mut afresh) = (0, Instant::now());
         loop {
-            let done = tokio::select! {
+            tokio::select! {
                 _ = stopped.changed() => return,
-                event = events.recv() => {
-                    match event {
-                        Ok(event) => tell(&event),
-                        Err(broadcast::error::RecvError::Lagged(_)) => {}
-                        Err(broadcast::error::RecvError::Closed) => return,
+                event = events.recv() => match event {
+                    Ok(event) => tell(&event),
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                _ = round.tick() => {
+                    if skip > 0 {
+                        skip -= 1;
+                        continue;
                     }
-                    Ok(())
-                }
-                changed = peers.changed() => {
-                    if changed.is_err() {
-                        return;
+                    let Ok(many) = self.publish(&cluster).await else { return };
+                    skip = if many > MANY { 3 } else { 0 };
+                    let changed = peers.has_changed().unwrap_or(false);
+                    if changed || afresh.elapsed() >= AFRESH {
+                        afresh = Instant::now();
+                        let reports = reports(&peers.borrow_and_update());
+                        if self.handle.peers(reports).await.is_err() {
+                            return;
+                        }
                     }
-                    let reports = reports(&peers.borrow_and_update());
-                    self.handle.peers(reports).await
                 }
-                () = tokio::time::sleep(next) => {
-                    let published = self.publish(&cluster).await;
-                    next = published.as_ref().map_or(PUBLISH, |many| if *many > MANY { PUBLISH * 4 } else { PUBLISH });
-                    published.map(|_| ())
-                }
-            };
-            if done.is_err() {
-                return;
             }
         }
     }
@@ -77,13 +87,12 @@ fn name(listener: &Listener) -> String {
 }
 
 fn destinations(cluster: &Cluster, snapshot: &Snapshot) -> BTreeMap<DestinationId, DestinationReport> {
-    let (now, wall) = (Instant::now(), SystemTime::now());
+    let now = Instant::now();
     let told = |set, one: &DestinationView| {
         let id = DestinationId { set, address: one.address, uri: one.uri.clone() };
-        let lasted = wall.duration_since(one.since).unwrap_or_default();
         let report = DestinationReport {
             health: one.health,
-            since: cluster.moment(now.checked_sub(lasted).unwrap_or(now)),
+            since: cluster.moment(now.checked_sub(one.lasted).unwrap_or(now)),
             sessions: u32::try_from(one.sessions).unwrap_or(u32::MAX),
             order: one.standing.is_by_hand().then(|| order(&one.standing, cluster.node())),
             ..DestinationReport::default()
@@ -105,14 +114,19 @@ fn order(standing: &Standing, node: &str) -> OrderReport {
     }
 }
 
+/// An order as another node tells it; none if no node of ours would.
 fn standing(report: &OrderReport) -> Option<Standing> {
+    if moment(report.stamp) > SystemTime::now() + DAY {
+        return None;
+    }
+    let words = |text: &str| text.chars().take(WORDS).collect();
     let deadline = report
         .deadline
         .map(|at| Deadline { at: moment(at), then: if report.then_end { AtDeadline::End } else { AtDeadline::Tell } });
     Some(Standing {
         order: report.order()?,
-        by: report.by.clone(),
-        reason: report.reason.clone(),
+        by: words(&report.by),
+        reason: words(&report.reason),
         at: moment(report.stamp),
         deadline,
     })
@@ -127,9 +141,9 @@ fn moment(millis: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(millis.min(1 << 50))
 }
 
-/// What the engine is told of all nodes that are there.
+/// What the engine is told of all nodes that are there. One whose time is not known yet has told nothing that could be dated.
 fn reports(peers: &Peers) -> Vec<PeerReport> {
-    peers.live.iter().map(report).collect()
+    peers.live.iter().filter(|peer| peer.clock.is_some()).take(MOST_PEERS).map(report).collect()
 }
 
 fn report(peer: &PeerView) -> PeerReport {
@@ -145,7 +159,11 @@ fn report(peer: &PeerView) -> PeerReport {
             order: report.order.as_ref().and_then(standing),
         })
     };
-    PeerReport { node: peer.node.to_string(), destinations: peer.view.destinations.iter().filter_map(told).collect() }
+    PeerReport {
+        node: peer.node.to_string(),
+        started: peer.view.report.started,
+        destinations: peer.view.destinations.iter().filter_map(told).collect(),
+    }
 }
 
 fn tell(event: &ClusterEvent) {

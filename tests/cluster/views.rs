@@ -34,6 +34,10 @@ async fn two_nodes_see_what_the_other_sees() {
     let age = peers.live[0].age(since, Instant::now()).expect("its time is known");
     assert!(age < Duration::from_secs(30), "{age:?}");
     assert!(peers.live[0].age(Moment(since.0 - 60_000), Instant::now()).expect("known") >= Duration::from_secs(59));
+    // A moment that is younger than the clock which we have is as much younger.
+    let (then, came) = peers.live[0].clock.expect("its time is known");
+    let age = peers.live[0].age(Moment(then.0 + 900), came + Duration::from_secs(1));
+    assert_eq!(age, Some(Duration::from_millis(100)));
     until(&mut a.peers(), |peers| view_of(peers, "b") == Some(&view(1, 9))).await;
 }
 

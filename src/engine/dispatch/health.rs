@@ -119,6 +119,8 @@ pub(crate) struct Condition {
     /// The health that was told last, and since when.
     pub(crate) told: Health,
     pub(crate) since: SystemTime,
+    /// The same, whatever the wall clock does.
+    pub(crate) turned: Instant,
     /// When it came back.
     risen: Option<Instant>,
     history: History,
@@ -165,6 +167,7 @@ impl Condition {
             penalty: Penalty::default(),
             told: Health::Unknown,
             since: now.wall,
+            turned: now.mono,
             risen: None,
             history: History::default(),
             latencies: Default::default(),
@@ -381,6 +384,7 @@ impl Condition {
         new = self.health(judgement, now.mono);
         self.told = new;
         self.since = now.wall;
+        self.turned = now.mono;
         Some((old, new, self.why(judgement, now.mono)))
     }
 

@@ -55,6 +55,7 @@ pub(super) fn view_destination(
         standing: standing.clone(),
         health: condition.health(judgement, now.mono),
         since: condition.since,
+        lasted: now.mono.since(condition.turned),
         why: condition.why(judgement, now.mono),
         fitness: destination.fitness(policy, OneMore { id, asked: Resources::NONE, load }, now.mono),
         limits: destination.limits_now(now.mono),
@@ -84,6 +85,6 @@ fn view_class(id: DestinationId, class: &ClassLimit, load: &dyn Load) -> ClassVi
 }
 
 fn view_vote(vote: &Vote, now: Now) -> VoteView {
-    let Vote { node, health, since, sessions } = vote;
+    let Vote { node, health, since, sessions, started: _ } = vote;
     VoteView { node: node.to_string(), health: *health, lasted: now.mono.since(*since), sessions: *sessions }
 }

@@ -49,6 +49,8 @@ impl VerdictRule {
 pub struct PeerReport {
     /// Its name.
     pub node: String,
+    /// When it started, by its own clock, in seconds since 1970: another start has lost what this one had.
+    pub started: u64,
     /// What it holds of each destination that it has.
     pub destinations: Vec<PeerDestination>,
 }
@@ -77,6 +79,8 @@ pub struct PeerDestination {
 pub struct Vote {
     /// The node.
     pub node: Arc<str>,
+    /// Its start.
+    pub started: u64,
     /// What it holds.
     pub health: Health,
     /// Since when.
@@ -98,6 +102,7 @@ pub(super) struct Votes {
 #[derive(Clone, Debug)]
 struct Inherited {
     node: Arc<str>,
+    started: u64,
     sessions: u64,
     until: Instant,
 }
@@ -166,16 +171,18 @@ impl Dispatch {
     /// Takes what the other nodes of the cluster tell: all of them, as of now. Who is not among them is gone: its views with
     /// it, and its sessions are inherited.
     pub(crate) fn accept(&mut self, reports: &[PeerReport], load: &dyn Load, now: Now, out: &mut Vec<Output>) {
-        let there: BTreeSet<&str> = reports.iter().map(|report| &*report.node).collect();
+        let there: BTreeSet<(&str, u64)> = reports.iter().map(|report| (&*report.node, report.started)).collect();
         for found in self.destinations.values_mut() {
             let Some(votes) = &mut found.votes else { continue };
             let lasts = self.sets.get(&found.set).and_then(|state| state.policy.session.max_duration);
             let until = now.mono + lasts.unwrap_or(LONGEST_INHERITANCE);
-            let gone = votes.votes.drain(..).filter(|vote| vote.sessions > 0 && !there.contains(&*vote.node));
-            let left = gone.map(|Vote { node, sessions, .. }| Inherited { node, sessions, until });
+            let gone =
+                votes.votes.drain(..).filter(|vote| vote.sessions > 0 && !there.contains(&(&*vote.node, vote.started)));
+            let left = gone.map(|Vote { node, started, sessions, .. }| Inherited { node, started, sessions, until });
             votes.inherited.extend(left);
-            // One that is back tells of its sessions itself.
-            votes.inherited.retain(|one| one.sessions > 0 && one.until > now.mono && !there.contains(&*one.node));
+            // One that was only not heard tells of its sessions itself; one that has started again knows of none.
+            let stays = |one: &Inherited| one.sessions > 0 && one.until > now.mono;
+            votes.inherited.retain(|one| stays(one) && !there.contains(&(&*one.node, one.started)));
         }
         let mut orders = Vec::new();
         for report in reports {
@@ -186,19 +193,26 @@ impl Dispatch {
                 let lasted = now.mono.since_start().saturating_sub(told.lasted);
                 let vote = Vote {
                     node: Arc::clone(&node),
+                    started: report.started,
                     health: told.health,
                     since: Instant::after_start(lasted),
                     sessions: told.sessions,
                 };
                 found.votes.get_or_insert_default().votes.push(vote);
                 if let Some(order) = told.order.as_ref().filter(|order| found.is_newer(order)) {
-                    orders.push((told.set, told.uri.clone(), order.clone()));
+                    match found.standing.says_the_same(order) {
+                        true => found.standing.at = order.at,
+                        false => orders.push((id, order)),
+                    }
                 }
             }
         }
-        for (set, uri, order) in orders {
+        for (id, order) in orders {
+            // Of several the newest stands, in whatever order they come.
+            let Some(found) = self.destinations.get(id).filter(|found| found.is_newer(order)) else { continue };
+            let (set, uri) = (found.set, found.row.uri.clone());
             // It is loaded: this was just asked.
-            let _ = self.obey(set, &uri, &order, load, out);
+            let _ = self.obey(set, &uri, order, load, out);
         }
     }
 
@@ -233,6 +247,7 @@ mod tests {
     fn votes(health: &[(Health, u64)]) -> Votes {
         let vote = |(node, (health, since)): (usize, &(Health, u64))| Vote {
             node: node.to_string().into(),
+            started: 1,
             health: *health,
             since: Instant::ZERO + Duration::from_secs(*since),
             sessions: 1,
