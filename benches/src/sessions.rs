@@ -190,7 +190,7 @@ impl Lab {
     fn last(&self) -> (SocketAddr, String) {
         let sent = self.out.iter().rev().find_map(|output| match output {
             Output::Send { flow, bytes } => Some((flow.peer, String::from_utf8_lossy(bytes).into_owned())),
-            Output::Close(_) | Output::Event(_) => None,
+            Output::Close(_) | Output::CloseAll(_) | Output::Event(_) => None,
             Output::Resolve { .. } | Output::Check { .. } | Output::AskAgent { .. } => None,
         });
         sent.expect("each message goes on")
