@@ -454,7 +454,8 @@ impl Model {
             counted: None,
             cseq: [None; 2],
             missed: [0; 2],
-            spoke: [false; 2],
+            // A destination has by its 2xx.
+            spoke: [false, true],
             ping: None,
             tries: 0,
             hung_up_by: [false; 2],

@@ -200,6 +200,8 @@ impl Dialog {
         self.timer = timer;
         self.ping = policy.ping.map(|ping| now + ping.interval);
         self.count(Leg::Caller, fork, cseq);
+        // It has answered from where requests of ours go.
+        self.ends[Leg::Destination as usize].spoke = true;
         self.heard = now;
     }
 
