@@ -31,12 +31,14 @@ async fn seeds_that_are_down_hold_nobody_up_and_one_list_serves_all() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seed_that_comes_up_late_is_found() {
-    let place = {
-        let socket = UdpSocket::bind(loopback()).await.expect("a socket");
-        socket.local_addr().expect("bound")
-    };
+    let socket = UdpSocket::bind(loopback()).await.expect("a socket");
+    let place = socket.local_addr().expect("bound");
     let a = start("a", config(&[place])).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // It has called there, and nobody has answered.
+    for _ in 0..3 {
+        socket.recv(&mut [0; 2048]).await.expect("a call");
+    }
+    drop(socket);
     let b = start("b", ClusterConfig { bind: place, ..config(&[]) }).await;
     until(&mut a.peers(), |peers| names(peers) == ["b"]).await;
     until(&mut b.peers(), |peers| names(peers) == ["a"]).await;

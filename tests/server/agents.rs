@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use tandem::lab::{Behaviour, MrcpServer};
 use tandem::server::Node;
@@ -10,10 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::node::{addresses, calls};
-use crate::scratch::{Folder, http, insert, own_address};
-
-/// Longer than anything takes on any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::scratch::{Folder, http, insert, own_address, until};
 
 /// An agent that answers with what stands there, status and body; its address.
 async fn agent(at: SocketAddr, says: Arc<Mutex<(u16, String)>>) -> SocketAddr {
@@ -42,17 +38,12 @@ async fn get(node: &Node, path: &'static str) -> String {
 }
 
 /// Waits until the first destination is told so of.
-async fn until(node: &Node, is: impl Fn(&serde_json::Value) -> bool) {
-    let began = Instant::now();
-    loop {
-        let body = get(node, "/sets/19").await;
-        let set: serde_json::Value = serde_json::from_str(&body).expect("JSON");
-        if is(&set["destinations"][0]) {
-            return;
-        }
-        assert!(began.elapsed() < PATIENCE, "{body}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+async fn until_told(node: &Node, is: impl Fn(&serde_json::Value) -> bool) {
+    until("the first destination is told so of", async || {
+        let set: serde_json::Value = serde_json::from_str(&get(node, "/sets/19").await).expect("JSON");
+        is(&set["destinations"][0]).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,13 +70,13 @@ async fn calls_follow_what_a_servers_agent_says_over_http() {
     let proxy = node.server().addresses()[0];
     let say = |status, body: &str| *says.lock().expect("no panic") = (status, body.to_owned());
 
-    until(&node, |one| one["fitness"] == "unfit: its agent says drain (new model)").await;
+    until_told(&node, |one| one["fitness"] == "unfit: its agent says drain (new model)").await;
     let report = calls(proxy, 20, 200.0).await;
     assert_eq!((report.answered, report.failed), (20, 0), "{report}");
     assert_eq!(report.destinations.values().collect::<Vec<_>>(), [&20], "{report}");
 
     say(200, "ready 25%");
-    until(&node, |one| one["agent"]["share_percent"] == 25 && one["fit"] == true).await;
+    until_told(&node, |one| one["agent"]["share_percent"] == 25 && one["fit"] == true).await;
     let report = calls(proxy, 50, 200.0).await;
     let mut reached: Vec<_> = report.destinations.into_values().collect();
     reached.sort_unstable();
@@ -93,8 +84,8 @@ async fn calls_follow_what_a_servers_agent_says_over_http() {
 
     // What is no good answer changes nothing, and is counted.
     say(503, "maint");
-    until(&node, |one| one["agent"]["silences"].as_u64() >= Some(3)).await;
-    until(&node, |one| one["agent"]["share_percent"] == 25 && one["fit"] == true && one["health"] == "up").await;
+    until_told(&node, |one| one["agent"]["silences"].as_u64() >= Some(3)).await;
+    until_told(&node, |one| one["agent"]["share_percent"] == 25 && one["fit"] == true && one["health"] == "up").await;
     let metrics = get(&node, "/metrics").await;
     let labels = format!("{{set=\"19\",destination=\"sip:{}\"}}", all[0]);
     for line in [

@@ -3,17 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tandem::engine::dispatch::{Check, CheckKind, Health, Outcome, Probing, SetId};
 use tandem::server::Node;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::scratch::{Folder, insert, own_address};
-
-/// Longer than anything takes on any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::scratch::{Folder, insert, own_address, until};
 
 /// A node with one destination there that is asked so, ten times a second.
 async fn node(folder: &Folder, address: SocketAddr, kind: CheckKind) -> (Node, String) {
@@ -28,18 +25,14 @@ async fn node(folder: &Folder, address: SocketAddr, kind: CheckKind) -> (Node, S
 }
 
 /// Waits until the destination is held for that, with such an outcome as the last one seen.
-async fn until(node: &Node, uri: &str, health: Health, is_last: impl Fn(Outcome) -> bool) {
-    let began = Instant::now();
-    loop {
+async fn until_held(node: &Node, uri: &str, health: Health, is_last: impl Fn(Outcome) -> bool) {
+    until("it is held for that", async || {
         let found = node.server().snapshot().await.expect("it runs").sets[0].destinations[0].clone();
         let history = node.server().history(SetId(19), uri).await.expect("it runs");
         let last = history[0].1.last().map(|one| one.outcome);
-        if found.health == health && last.is_some_and(&is_last) {
-            return;
-        }
-        assert!(began.elapsed() < PATIENCE, "{health:?}: {found:?} {history:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        (found.health == health && last.is_some_and(&is_last)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,11 +41,11 @@ async fn a_port_that_closes_is_down_and_one_that_opens_is_up() {
     let listener = TcpListener::bind(own_address()).await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (node, uri) = node(&folder, address, CheckKind::Tcp { port: Some(address.port()) }).await;
-    until(&node, &uri, Health::Up, |outcome| outcome == Outcome::Connected).await;
+    until_held(&node, &uri, Health::Up, |outcome| outcome == Outcome::Connected).await;
     drop(listener);
-    until(&node, &uri, Health::Down, |outcome| outcome == Outcome::Refused).await;
+    until_held(&node, &uri, Health::Down, |outcome| outcome == Outcome::Refused).await;
     let _listener = TcpListener::bind(address).await.expect("free as before");
-    until(&node, &uri, Health::Up, |outcome| outcome == Outcome::Connected).await;
+    until_held(&node, &uri, Health::Up, |outcome| outcome == Outcome::Connected).await;
     assert_eq!(node.server().edge_counters().check_faults, 0);
     node.stop().await;
 }
@@ -74,7 +67,7 @@ async fn an_http_agent_says_who_is_up() {
         node(&folder, address, CheckKind::Http { port: address.port(), path: "/health".to_owned() }).await;
     for (says, health) in [(200, Health::Up), (503, Health::Down), (204, Health::Up)] {
         status.store(says, SeqCst);
-        until(&node, &uri, health, |outcome| outcome == Outcome::answered(says)).await;
+        until_held(&node, &uri, health, |outcome| outcome == Outcome::answered(says)).await;
     }
     node.stop().await;
 }
@@ -85,11 +78,7 @@ async fn a_check_that_can_not_be_made_is_counted_and_no_evidence() {
     // No request can ask for that path, so nobody is ever asked.
     let address = SocketAddr::new(own_address().ip(), 9);
     let (node, uri) = node(&folder, address, CheckKind::Http { port: 9, path: "/a b".to_owned() }).await;
-    let began = Instant::now();
-    while node.server().edge_counters().check_faults < 20 {
-        assert!(began.elapsed() < PATIENCE, "checks are due");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("checks are due", async || (node.server().edge_counters().check_faults >= 20).then_some(())).await;
     let found = node.server().snapshot().await.expect("it runs").sets[0].destinations[0].clone();
     assert_eq!((found.health, found.falls), (Health::Up, 0));
     assert!(node.server().history(SetId(19), &uri).await.expect("it runs")[0].1.is_empty());

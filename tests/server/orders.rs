@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tandem::config::Config;
@@ -13,7 +13,7 @@ use tandem::server::Node;
 use tokio::task::spawn_blocking;
 
 use crate::node::{addresses, calls, servers};
-use crate::scratch::{Folder, http, http_with, insert};
+use crate::scratch::{Folder, http, http_with, insert, until};
 
 /// A node with two servers in set 19.
 pub(crate) struct Bench {
@@ -109,13 +109,11 @@ async fn an_order_over_http_is_obeyed_told_and_idempotent() {
     let report = calls(bench.node.server().addresses()[0], 10, 100.0).await;
     assert_eq!((report.answered, report.destinations.len()), (10, 1), "{report}");
     // What is told may be a quarter of a second old.
-    let set = loop {
+    let set = until("the calls are told", async || {
         let (_, set) = bench.get("/sets/19").await;
-        if set["destinations"][1]["selections"] != 0 {
-            break set;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+        (set["destinations"][1]["selections"] != 0).then_some(set)
+    })
+    .await;
     assert_eq!((&set["fit"], &set["destinations"][1]["uri"]), (&json!(1), &json!(other)));
     assert_eq!((&set["destinations"][0]["selections"], &set["destinations"][1]["selections"]), (&json!(0), &json!(10)));
     let (_, all) = bench.get("/sets").await;
@@ -192,15 +190,11 @@ async fn the_commands_show_and_set() {
     };
     let held = std::sync::Arc::clone(&caller);
     let calls = tokio::spawn(async move { run(config, &held).await });
-    let began = Instant::now();
-    loop {
+    until("each has a session that is set up", async || {
         let snapshot = bench.node.server().snapshot().await.expect("it runs");
-        if snapshot.sets[0].destinations.iter().all(|one| one.sessions == 1 && one.responses[1] > 0) {
-            break;
-        }
-        assert!(began.elapsed() < Duration::from_secs(60), "{snapshot:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        snapshot.sets[0].destinations.iter().all(|one| one.sessions == 1 && one.responses[1] > 0).then_some(())
+    })
+    .await;
 
     let order = ["set", "19", &part, "drain", "--reason", "new model", "--deadline", "10m"];
     let text = bench.done(&order).await;

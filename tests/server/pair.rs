@@ -11,13 +11,9 @@ use tandem::engine::dispatch::{Order, SetId, Standing};
 use tandem::lab::caller::run;
 use tandem::lab::{Caller, CallerConfig, MrcpServer};
 use tandem::server::Node;
-use tokio::time::sleep;
 
 use crate::node::{addresses, calls, servers};
-use crate::scratch::{Folder, http, insert};
-
-/// Longer than anything takes on any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::scratch::{Folder, http, insert, until};
 
 struct Pair {
     nodes: Vec<Node>,
@@ -76,14 +72,8 @@ impl Pair {
 
     async fn until_of(&self, node: usize, uri: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Duration {
         let began = Instant::now();
-        loop {
-            let told = self.told(node, uri).await;
-            if is_so(&told) {
-                return began.elapsed();
-            }
-            assert!(began.elapsed() < PATIENCE, "{what}: {told}");
-            sleep(Duration::from_millis(10)).await;
-        }
+        until(what, async || is_so(&self.told(node, uri).await).then_some(())).await;
+        began.elapsed()
     }
 
     async fn stop(self) {

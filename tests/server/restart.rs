@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tandem::config::Config;
@@ -13,10 +13,7 @@ use tandem::lab::caller::run;
 use tandem::lab::{Behaviour, Caller, CallerConfig, MrcpServer, Report};
 use tandem::server::Node;
 
-use crate::scratch::{Folder, http, http_with, insert, own_address};
-
-/// Longer than anything takes on any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::scratch::{Folder, PATIENCE, http, http_with, insert, own_address, until};
 
 async fn servers(count: usize) -> Vec<MrcpServer> {
     let mut servers = Vec::new();
@@ -74,18 +71,6 @@ fn file(folder: &Folder) -> std::path::PathBuf {
 
 fn on_disk(folder: &Folder) -> Value {
     fs::read(file(folder)).map_or(Value::Null, |text| serde_json::from_slice(&text).expect("whole at any moment"))
-}
-
-/// Waits until the answer is right.
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(began.elapsed() < PATIENCE, "{what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 async fn get(node: &Node, path: &'static str) -> String {

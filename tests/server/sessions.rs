@@ -1,18 +1,16 @@
 //! Sessions on a running node: told a page at a time, and ended by order, with BYE to both ends.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tandem::lab::caller::run;
 use tandem::lab::{Caller, CallerConfig, Report};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::orders::Bench;
-
-/// Longer than anything takes on any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::scratch::{PATIENCE, until};
 
 /// So many calls, which last until somebody else ends them.
 async fn calls(bench: &Bench, count: usize) -> JoinHandle<Report> {
@@ -24,18 +22,10 @@ async fn calls(bench: &Bench, count: usize) -> JoinHandle<Report> {
     until("all are set up", async || {
         let (_, told) = bench.get("/sets/19/sessions?limit=1000").await;
         let all = told["sessions"].as_array().expect("a list");
-        all.len() == count && all.iter().all(|one| one["state"] == "confirmed")
+        (all.len() == count && all.iter().all(|one| one["state"] == "confirmed")).then_some(())
     })
     .await;
     calls
-}
-
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so().await {
-        assert!(began.elapsed() < PATIENCE, "{what}");
-        sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// What its servers have been told of: sessions that they have, and BYEs.
@@ -74,7 +64,7 @@ async fn an_operator_sees_sessions_and_ends_one_all_of_a_server_and_what_a_drain
 
     let end = ["end", "--call-id", call_id, "--reason", "stuck"];
     assert_eq!(bench.done(&end).await, "the session is ended\n");
-    until("the server has its BYE", async || heard(&bench) == [(2, 1), (3, 0)]).await;
+    until("the server has its BYE", async || (heard(&bench) == [(2, 1), (3, 0)]).then_some(())).await;
     assert_eq!(bench.refused(&end, 1).await, format!("no session has the Call-ID {call_id}\n"));
 
     // Whoever ends many is asked first.
@@ -87,13 +77,13 @@ async fn an_operator_sees_sessions_and_ends_one_all_of_a_server_and_what_a_drain
     assert_eq!(heard(&bench), [(2, 1), (3, 0)]);
     let text = bench.done(&[&end[..], &["--yes"]].concat()).await;
     assert_eq!(text, format!("{one} of set 19: 2 sessions to be ended; what this node can't end stays\n"));
-    until("the server has all its BYEs", async || heard(&bench) == [(0, 3), (3, 0)]).await;
+    until("the server has all its BYEs", async || (heard(&bench) == [(0, 3), (3, 0)]).then_some(())).await;
     assert_eq!(bench.done(&["sessions", "--set", "19", "--destination", &one]).await, "no session in set 19\n");
 
     let drain = ["set", "19", &other, "drain", "--reason", "new model", "--deadline", "1s", "--then-end"];
     let text = bench.done(&drain).await;
     assert!(text.contains("drain; 3 sessions are left, to be ended at 2"), "{text}");
-    until("the other one has its BYEs", async || heard(&bench) == [(0, 3), (0, 3)]).await;
+    until("the other one has its BYEs", async || (heard(&bench) == [(0, 3), (0, 3)]).then_some(())).await;
     let text = bench.done(&["show", "19", &other]).await;
     assert!(text.contains(", then its sessions are ended\n"), "{text}");
 
