@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{error, info, warn};
 
-use super::Gone;
 use super::node::Shared;
 use crate::edge::cluster::report::{DestinationId, DestinationReport, NodeReport, NodeView, OrderReport};
-use crate::edge::cluster::{Cluster, ClusterEvent, PeerView, Peers};
+use crate::edge::cluster::{Cluster, PeerView, Peers};
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{AtDeadline, Deadline, PeerDestination, PeerReport, Standing};
 use crate::engine::flow::Listener;
@@ -33,26 +31,26 @@ const WORDS: usize = 256;
 impl Shared {
     /// Tells the others what this node sees, and the engine what they do, until the node stops.
     pub(super) async fn gossip(self: Arc<Self>, cluster: Arc<Cluster>, mut stopped: watch::Receiver<bool>) {
-        let (mut peers, mut events) = (cluster.peers(), cluster.events());
+        let mut peers = cluster.peers();
         let mut round = interval(ROUND);
         // Whatever happens meanwhile, and however long a round takes: the next one comes.
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut skip, mut afresh) = (0, Instant::now());
+        let (mut skip, mut afresh, mut told) = (0, Instant::now(), None);
         loop {
             tokio::select! {
                 _ = stopped.changed() => return,
-                event = events.recv() => match event {
-                    Ok(event) => tell(&event),
-                    Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return,
-                },
                 _ = round.tick() => {
                     if skip > 0 {
                         skip -= 1;
                         continue;
                     }
-                    let Ok(many) = self.publish(&cluster).await else { return };
-                    skip = if many > MANY { 3 } else { 0 };
+                    let Ok(snapshot) = self.handle.snapshot().await else { return };
+                    // It is kept for a while: the same one once more is no news.
+                    if told.as_ref().is_none_or(|told| !Arc::ptr_eq(told, &snapshot)) {
+                        let many = self.publish(&cluster, &snapshot);
+                        skip = if many > MANY { 3 } else { 0 };
+                        told = Some(snapshot);
+                    }
                     let changed = peers.has_changed().unwrap_or(false);
                     if changed || afresh.elapsed() >= AFRESH {
                         afresh = Instant::now();
@@ -67,18 +65,17 @@ impl Shared {
     }
 
     /// Tells the others; how many destinations there are.
-    async fn publish(&self, cluster: &Cluster) -> Result<usize, Gone> {
-        let snapshot = self.handle.snapshot().await?;
+    fn publish(&self, cluster: &Cluster, snapshot: &Snapshot) -> usize {
         let report = NodeReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             listeners: self.handle.listeners().iter().map(name).collect(),
             ..NodeReport::default()
         };
-        let view = NodeView { report, destinations: destinations(cluster, &snapshot) };
+        let view = NodeView { report, destinations: destinations(cluster, snapshot) };
         let many = view.destinations.len();
         cluster.publish(view);
-        Ok(many)
+        many
     }
 }
 
@@ -163,16 +160,5 @@ fn report(peer: &PeerView) -> PeerReport {
         node: peer.node.to_string(),
         started: peer.view.report.started,
         destinations: peer.view.destinations.iter().filter_map(told).collect(),
-    }
-}
-
-fn tell(event: &ClusterEvent) {
-    match event {
-        ClusterEvent::Joined { node, address, .. } => info!(%node, %address, "node joined"),
-        ClusterEvent::Left { node, .. } => warn!(%node, "node left: its views count no more"),
-        ClusterEvent::Duplicate { node, addresses } => {
-            error!(%node, ?addresses, "two nodes have one node_id: give each its own, and restart it");
-        }
-        ClusterEvent::Restarting { cause } => error!(cause, "the gossip died and is started again"),
     }
 }
