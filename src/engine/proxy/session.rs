@@ -70,21 +70,22 @@ impl Proxy {
         world.dialogs.note_try(dialog, 200);
         let invite = Context::message(&context.request);
         // Who gives no Contact is where he sent from.
-        let source = |message: &Message<'_>, flow: Option<Flow>| {
-            flow.filter(|_| self.target_of(message).is_none()).map(|flow| sip_uri(flow.peer, flow.transport))
+        let source = |target: Option<&[u8]>, flow: Option<Flow>| match target {
+            Some(_) => String::new(),
+            None => flow.map_or_else(String::new, |flow| sip_uri(flow.peer, flow.transport)),
         };
-        let sources = [source(&invite, Some(context.flow)), source(message, way)];
-        let target = |nth: usize| sources[nth].as_deref().unwrap_or_default().as_bytes();
+        let (callers, destinations) = (self.target_of(&invite), self.target_of(message));
+        let (callers_source, destinations_source) = (source(callers, Some(context.flow)), source(destinations, way));
         let to_caller = self.route_back(&invite);
         let to_destination = self.route_beyond(message);
         let caller = Party {
             name: invite.from().map_or(b"", |from| from.raw),
-            target: self.target_of(&invite).unwrap_or(target(0)),
+            target: callers.unwrap_or(callers_source.as_bytes()),
             route: &to_caller,
         };
         let destination = Party {
             name: message.to().map_or(b"", |to| to.raw),
-            target: self.target_of(message).unwrap_or(target(1)),
+            target: destinations.unwrap_or(destinations_source.as_bytes()),
             route: &to_destination,
         };
         let far_end = self.far_end(world.keys, message);
@@ -235,12 +236,8 @@ impl Proxy {
             None => {}
             Some(Session::Begins(dialog, server)) => {
                 let Some(dialog) = world.dialogs.end_pending(dialog, server, world.now.mono) else { return };
-                let cancelled = if context.cancelled { Ending::Cancelled } else { ending };
-                world.totals.ended[cancelled as usize] += 1;
-                if self.records {
-                    let invite = Context::message(&context.request);
-                    write_down(&dialog, invite.call_id(), cancelled, world.dispatch, world.now, world.out);
-                }
+                let ending = if context.cancelled { Ending::Cancelled } else { ending };
+                self.told_over(world, &dialog, ending, || Context::message(&context.request).call_id());
             }
             Some(Session::Inside(found)) => {
                 let request = Context::message(&context.request);
@@ -276,10 +273,22 @@ impl Proxy {
 
     /// `call_id` is for a session that was not set up here, and so does not know its own.
     fn over(&self, world: &mut World<'_>, dialog: DialogId, ending: Ending, call_id: &[u8]) {
-        let Some(dialog) = world.dialogs.end(dialog, world.now.mono) else { return };
+        if let Some(dialog) = world.dialogs.end(dialog, world.now.mono) {
+            self.told_over(world, &dialog, ending, || call_id);
+        }
+    }
+
+    /// Counts a session that has left the table, and writes it down if anybody wants that.
+    fn told_over<'c>(
+        &self,
+        world: &mut World<'_>,
+        dialog: &Dialog,
+        ending: Ending,
+        call_id: impl FnOnce() -> &'c [u8],
+    ) {
         world.totals.ended[ending as usize] += 1;
         if self.records {
-            write_down(&dialog, call_id, ending, world.dispatch, world.now, world.out);
+            write_down(dialog, call_id(), ending, world.dispatch, world.now, world.out);
         }
     }
 }
