@@ -182,8 +182,9 @@ impl Dispatch {
     }
 
     /// Puts the fit destinations of the set into `plan` in its algorithm's order, and steps the turn; `asked` are the
-    /// resources that a call is for. An unknown set's plan is empty. One that is half open waits for the INVITE that tries it; other requests go there only if nobody
-    /// else is fit, so that who sends an OPTIONS before each INVITE is not shut out for ever.
+    /// resources that a call is for. An unknown set's plan is empty. One that is half open waits for the INVITE that tries it;
+    /// other requests go there only if nobody else is fit, so that who sends an OPTIONS before each INVITE is not shut out for
+    /// ever.
     pub fn plan(
         &mut self,
         set: SetId,

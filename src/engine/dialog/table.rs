@@ -114,8 +114,8 @@ impl Dialogs {
     }
 
     /// Enters a session that another node, or this one before its restart, began, since a request inside it has come and its
-    /// cookie proved it. That came by `home`. It is not confirmed until an answer says that it has not ended meanwhile. None if the table is
-    /// full, or if it has ended lately.
+    /// cookie proved it. That came by `home`. It is not confirmed until an answer says that it has not ended meanwhile. None
+    /// if the table is full, or if it has ended lately.
     pub(crate) fn adopt(
         &mut self,
         keys: &Keys,

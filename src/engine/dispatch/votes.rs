@@ -93,7 +93,8 @@ pub struct Vote {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Votes {
     pub(super) votes: Vec<Vote>,
-    /// Sessions of nodes that are gone: nobody has ended them, so they count until somebody here hears of them, or they must be over.
+    /// Sessions of nodes that are gone: nobody has ended them, so they count until somebody here hears of them, or they must
+    /// be over.
     inherited: Vec<Inherited>,
     /// When the table last said something new of it: orders that were given before are over.
     pub(super) table_spoke: Option<SystemTime>,

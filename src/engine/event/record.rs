@@ -20,8 +20,8 @@ pub struct Record {
     pub destination: Option<String>,
     /// Its address.
     pub address: Option<SocketAddr>,
-    /// What each try came to, in order: its final status, 408 if it was not answered, 503 if it could not be delivered. Empty for a
-    /// session that another node began.
+    /// What each try came to, in order: its final status, 408 if it was not answered, 503 if it could not be delivered. Empty
+    /// for a session that another node began.
     pub codes: Vec<u16>,
     /// When the INVITE came; for a session that another node began, when this one first heard of it.
     pub began: SystemTime,

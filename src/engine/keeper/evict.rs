@@ -1,5 +1,5 @@
-//! Many sessions that are to end: those of a destination that went down, that was to be empty by now, or that an operator wants to
-//! be rid of. A few at a time, so that neither callers nor we are flooded.
+//! Many sessions that are to end: those of a destination that went down, that was to be empty by now, or that an operator
+//! wants to be rid of. A few at a time, so that neither callers nor we are flooded.
 
 use std::time::Duration;
 
