@@ -32,24 +32,37 @@ impl Proxy {
     fn let_go(&mut self, world: &mut World<'_>, listener: ListenerId) {
         let gone = world.transactions.let_go(listener);
         for server in gone.servers {
-            self.parking.leave(server);
-            if let Some(context) = self.settle(server, None) {
-                Self::free_trial(world, context.branch);
-                // If it left by an address that stays, its answer comes here, and goes on by its Vias.
-                if let Some(branch) = context.branch {
-                    world.transactions.forget_client(branch.client);
-                }
-                self.failed(world, &context, Failed::Unreachable.status(), Ending::AddressLost);
-            }
-            self.owed.remove(server);
+            self.vanish(world, server);
         }
         for (client, owner) in gone.clients {
-            let waited = self.context(owner.server).filter(|context| context.waits_for(client));
-            if let Some(branch) = waited.map(|context| context.branch) {
-                Self::free_trial(world, branch);
-                self.unanswered(world, owner.server, Failed::Unreachable);
+            let Owner { server, inside, .. } = owner;
+            let waited = self.context(server).filter(|context| context.waits_for(client));
+            let Some((branch, is_invite)) = waited.map(|context| (context.branch, context.until.is_some())) else {
+                continue;
+            };
+            // Its sender sends it again, perhaps to another node already, and the other end may have answered it.
+            if inside && !is_invite && !world.transactions.goes_by_stream(server) {
+                world.transactions.forget(server);
+                self.vanish(world, server);
+                continue;
             }
+            Self::free_trial(world, branch);
+            self.unanswered(world, server, Failed::Unreachable);
         }
+    }
+
+    /// A request whose transaction is gone is as if it had never come.
+    fn vanish(&mut self, world: &mut World<'_>, server: ServerId) {
+        self.parking.leave(server);
+        if let Some(context) = self.settle(server, None) {
+            Self::free_trial(world, context.branch);
+            // If it left by an address that stays, its answer comes here, and goes on by its Vias.
+            if let Some(branch) = context.branch {
+                world.transactions.forget_client(branch.client);
+            }
+            self.failed(world, &context, Failed::Unreachable.status(), Ending::AddressLost);
+        }
+        self.owed.remove(server);
     }
 
     /// Whether a response to a request that is here, by a branch that is none of ours (any more), is to another node's: its

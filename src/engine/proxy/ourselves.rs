@@ -55,6 +55,11 @@ impl Ourselves {
         }
     }
 
+    /// Whether the address of a listener is this node's now, as far as it has been told.
+    pub(crate) fn holds(&self, listener: ListenerId) -> bool {
+        !self.lost.contains(&listener)
+    }
+
     /// The listener of that id.
     pub(crate) fn listener(&self, id: ListenerId) -> &Listener {
         &self.listeners[usize::from(id.0)]
@@ -110,7 +115,7 @@ impl Ourselves {
             |listener: &&Listener| listener.transport == transport && listener.bind.is_ipv4() == peer.is_ipv4();
         let came_by = self.listener(came_by);
         let beside = |listener: &&Listener| listener.bind.ip() == came_by.bind.ip();
-        let held = |listener: &&Listener| !self.lost.contains(&listener.id);
+        let held = |listener: &&Listener| self.holds(listener.id);
         let any_order = || {
             let all = self.listeners.iter();
             std::iter::once(came_by).chain(all.clone().filter(beside)).chain(all.clone().filter(held)).chain(all)
