@@ -409,10 +409,17 @@ fn a_caller_whose_own_address_stays_is_tried_for_by_another_address() {
 #[test]
 fn connections_of_the_address_are_closed_and_what_comes_by_it_is_served() {
     let mut bench = Bench::with_tcp();
+    let caller = Bench::stream(CALLER, 7);
+    // By a stream from the caller, by datagrams to the server, both by one address: when its listeners go one after the other,
+    // nothing is tried by the second one.
+    bench.load(set_19(&["127.0.0.9:7010", "127.0.0.9:7011"]));
+    let begun = bench.receive_by(caller, invite("stream").replace("SIP/2.0/UDP", "SIP/2.0/TCP"));
+    assert_eq!(first(&begun, "INVITE").by, 0);
     for listener in 0..4 {
-        bench.handle(Input::Held { listener: ListenerId(listener), held: false });
+        assert_eq!(lines(&bench.handle(Input::Held { listener: ListenerId(listener), held: false })), [""; 0]);
     }
-    assert_eq!(bench.let_go, [2, 3]);
+    assert_eq!((bench.let_go.as_slice(), endings(&bench)), ([2, 3].as_slice(), vec![Ending::AddressLost]));
+    bench.load(set_19(&SERVERS));
     assert_eq!(bench.call("1").line().split(' ').next(), Some("INVITE"));
     for listener in 0..5 {
         bench.handle(Input::Held { listener: ListenerId(listener), held: true });

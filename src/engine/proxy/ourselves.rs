@@ -47,12 +47,17 @@ impl Ourselves {
         Ourselves { listeners, names, lost: Vec::new() }
     }
 
-    /// The address of a listener is this node's now, or another's; it names us all the same.
-    pub(crate) fn hold(&mut self, listener: ListenerId, held: bool) {
-        self.lost.retain(|lost| *lost != listener);
-        if !held {
-            self.lost.push(listener);
+    /// The address of a listener is this node's now, or another's; it names us all the same. All listeners of that address for
+    /// which that is new.
+    pub(crate) fn hold(&mut self, listener: ListenerId, held: bool) -> Vec<ListenerId> {
+        let Some(ip) = self.get(listener).map(|listener| listener.bind.ip()) else { return Vec::new() };
+        let all = self.listeners.iter().filter(|listener| listener.bind.ip() == ip).map(|listener| listener.id);
+        let changed: Vec<_> = all.filter(|id| self.holds(*id) != held).collect();
+        match held {
+            true => self.lost.retain(|lost| !changed.contains(lost)),
+            false => self.lost.extend(&changed),
         }
+        changed
     }
 
     /// Whether the address of a listener is this node's now, as far as it has been told.
