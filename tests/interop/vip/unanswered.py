@@ -5,6 +5,7 @@ its call from the BYE on: when, who to whom, the first line and the branch. CAPT
 import re
 import struct
 import sys
+from ipaddress import ip_address
 
 BRANCH = re.compile(rb"^(?:Via|v)\s*:.*?branch=([^;,\s]+)", re.I | re.M)
 CALL_ID = re.compile(rb"^(?:Call-ID|i)\s*:\s*(\S+)", re.I | re.M)
@@ -19,12 +20,15 @@ def datagrams(path):
         while len(record := file.read(16)) == 16:
             seconds, fraction, length, _ = struct.unpack(order + "IIII", record)
             frame = file.read(length)
-            if frame[12:14] != b"\x08\x00" or frame[23] != 17:
+            if frame[12:14] == b"\x08\x00" and frame[23] == 17:
+                udp, source, target = 14 + (frame[14] & 15) * 4, frame[26:30], frame[30:34]
+            elif frame[12:14] == b"\x86\xdd" and frame[20] == 17:
+                udp, source, target = 54, frame[22:38], frame[38:54]
+            else:
                 continue
-            udp = 14 + (frame[14] & 15) * 4
-            source, target = (".".join(map(str, frame[at : at + 4])) for at in (26, 30))
             ports = struct.unpack(">HH", frame[udp : udp + 4])
-            yield seconds + fraction / 1e6, f"{source}:{ports[0]}", f"{target}:{ports[1]}", frame[udp + 8 :]
+            ends = (f"{ip_address(end)} {port}" for end, port in zip((source, target), ports))
+            yield seconds + fraction / 1e6, *ends, frame[udp + 8 :]
 
 
 def main(path, caller):
@@ -37,10 +41,10 @@ def main(path, caller):
         line, branch = data.split(b"\r\n", 1)[0], BRANCH.search(data)
         said = calls.setdefault(call[1], [])
         said.append((time, source, target, line, branch[1] if branch else b""))
-        if line.startswith(b"SIP/2.0 2") and target.startswith(caller + ":"):
+        if line.startswith(b"SIP/2.0 2") and target.startswith(caller + " "):
             answered.add(call[1])
     for call, said in calls.items():
-        if call in answered or not any(source.startswith(caller + ":") for _, source, *_ in said):
+        if call in answered or not any(source.startswith(caller + " ") for _, source, *_ in said):
             continue
         print(call.decode(errors="replace"))
         for time, source, target, line, branch in said:
