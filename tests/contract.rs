@@ -12,6 +12,8 @@ use tandem::engine::dispatch::{
 use tandem::engine::event::Ending;
 use tandem::engine::flow::Role;
 
+use crate::scratch::Folder;
+
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/tandem.toml");
 
 #[test]
@@ -65,7 +67,19 @@ fn its_commented_keys_are_known_and_stand_there_with_their_defaults() {
 #[test]
 fn the_pairs_configurations_load_and_agree_with_each_other_and_with_keepalived() {
     let folder = Path::new(SHIPPED).parent().expect("a folder");
-    let [a, b] = ["a", "b"].map(|node| Config::load(&folder.join(format!("tandem-{node}.toml"))).expect("valid"));
+    let scratch = Folder::new();
+    let [a, b] = ["a", "b"].map(|node| {
+        let name = format!("tandem-{node}.toml");
+        let text = std::fs::read_to_string(folder.join(&name)).expect("it is there");
+        Config::load(&scratch.write(&name, &text))
+    });
+    // Without the key they tell what to do.
+    let told = a.expect_err("there is no key yet").to_string();
+    assert!(told.contains("gossip.key") && told.lines().count() == 1, "{told}");
+    assert!(b.is_err());
+    scratch.write_secret("state/gossip.key", &"5a".repeat(32));
+    let [a, b] =
+        ["a", "b"].map(|node| Config::load(&scratch.path().join(format!("tandem-{node}.toml"))).expect("valid"));
     assert_eq!((a.node_id.as_str(), b.node_id.as_str()), ("a", "b"));
     let addresses = |config: &Config, role| {
         let of_role = config.listeners.iter().filter(move |listener| listener.role == role);
@@ -75,6 +89,14 @@ fn the_pairs_configurations_load_and_agree_with_each_other_and_with_keepalived()
     assert_eq!(vips, addresses(&b, Role::Vip));
     let own = [&a, &b].map(|config| addresses(config, Role::Node)[0].1.ip().to_string());
     assert_eq!((own[0] != own[1], a.route == b.route, a.sets == b.sets), (true, true, true));
+    let clusters = [&a, &b].map(|config| config.cluster.clone().expect("it is there"));
+    for (node, other) in [(0, 1), (1, 0)] {
+        let cluster = &clusters[node];
+        assert_eq!((cluster.bind.ip().to_string(), cluster.keys.len()), (own[node].clone(), 1));
+        assert_eq!(cluster.seeds, [Seed::from(clusters[other].bind)]);
+        let ClusterConfig { bind, seeds, .. } = clusters[other].clone();
+        assert_eq!(ClusterConfig { bind, seeds, ..cluster.clone() }, clusters[other]);
+    }
     let read = |path: &str| std::fs::read_to_string(folder.join(path)).expect("it is there");
     let rules = read("nftables/tandem-vip.nft");
     for (node, other) in [(0, 1), (1, 0)] {
