@@ -286,11 +286,14 @@ impl Node {
         warn!(limit = ?limit, "transactions are still open");
     }
 
-    /// Stops the node at once; what is to outlive it is on disk then.
+    /// Stops the node at once; what is to outlive it is on disk then, and the address of its gossip is free.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         let _ = self.shared.keep().await;
         self.shared.handle.stop().await;
+        if let Some(cluster) = &self.shared.cluster {
+            cluster.stop().await;
+        }
         // The engine's thread is gone, and so nobody tells of anything new.
         let _ = self.told.await;
     }

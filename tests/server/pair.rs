@@ -13,12 +13,13 @@ use tandem::lab::{Caller, CallerConfig, MrcpServer};
 use tandem::server::Node;
 
 use crate::node::{addresses, calls, servers};
-use crate::scratch::{Folder, http, insert, until};
+use crate::scratch::{Folder, PATIENCE, http, insert, until};
 
 struct Pair {
     nodes: Vec<Node>,
     servers: Vec<MrcpServer>,
     folders: Vec<Folder>,
+    gossip: [SocketAddr; 2],
 }
 
 fn free_port() -> SocketAddr {
@@ -47,7 +48,7 @@ impl Pair {
             nodes.push(node);
             folders.push(folder);
         }
-        let pair = Pair { nodes, servers, folders };
+        let pair = Pair { nodes, servers, folders, gossip };
         pair.until(1, "the other is heard", |told| told["votes"].as_array().is_some_and(|votes| votes.len() == 1))
             .await;
         pair
@@ -125,9 +126,8 @@ async fn what_one_node_finds_dead_the_other_does_not_try() {
     assert_eq!((report.answered, &pair.told(1, &uri).await["selections"]), (12, &before), "{report}");
     println!("seen by the other after {seen:?}");
     // A node that is gone has no say.
-    let Pair { mut nodes, servers, folders } = pair;
-    nodes.remove(0).stop().await;
-    let pair = Pair { nodes, servers, folders };
+    let mut pair = pair;
+    pair.nodes.remove(0).stop().await;
     pair.until_of(0, &uri, "b alone", |told| told["fit"] == json!(true)).await;
     pair.stop().await;
 }
@@ -156,4 +156,19 @@ async fn capacity_is_the_clusters() {
     held.abort();
     beyond.abort();
     pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_has_stopped_gossips_no_more_and_its_address_is_free() {
+    let mut pair = Pair::start("", None).await;
+    pair.nodes.remove(0).stop().await;
+    // At once: another start of it would want it.
+    let socket = UdpSocket::bind(pair.gossip[0]).expect("the address is free");
+    // The other still calls it there, and gets no answer any more: it is alone in the end.
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time");
+    socket.recv(&mut [0; 2048]).expect("a packet of the other");
+    pair.until(0, "b alone", |told| told["votes"] == json!([])).await;
+    let gossip = pair.gossip;
+    pair.stop().await;
+    UdpSocket::bind(gossip[1]).expect("the address is free");
 }
