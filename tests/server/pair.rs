@@ -15,9 +15,9 @@ use tandem::server::Node;
 use crate::node::{addresses, calls, servers};
 use crate::scratch::{Folder, PATIENCE, http, insert, until};
 
-struct Pair {
-    nodes: Vec<Node>,
-    servers: Vec<MrcpServer>,
+pub(crate) struct Pair {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) servers: Vec<MrcpServer>,
     folders: Vec<Folder>,
     gossip: [SocketAddr; 2],
 }
@@ -29,6 +29,11 @@ fn free_port() -> SocketAddr {
 impl Pair {
     /// Nodes `a` and `b` with the same rows: those servers, and perhaps a port where nobody is.
     async fn start(set: &str, nobody: Option<SocketAddr>) -> Self {
+        Self::start_with([set, set], nobody).await
+    }
+
+    /// The same, with what is particular to the set of each.
+    pub(crate) async fn start_with(sets: [&str; 2], nobody: Option<SocketAddr>) -> Self {
         let gossip = [free_port(), free_port()];
         let servers = servers(2).await;
         let rows: Vec<_> = addresses(&servers).into_iter().chain(nobody).collect();
@@ -41,7 +46,7 @@ impl Pair {
                 dead_after: Duration::from_secs(1),
                 ..ClusterConfig::default()
             };
-            let config = Config { node_id: name.to_owned(), cluster: Some(cluster), ..folder.config(set) };
+            let config = Config { node_id: name.to_owned(), cluster: Some(cluster), ..folder.config(sets[nth]) };
             let node = Node::start(&config).await.expect("it starts");
             node.store().execute(&insert(&rows)).await.expect("rows");
             node.reload().await.expect("good rows");
@@ -63,7 +68,7 @@ impl Pair {
         all.into_iter().find(|one| one["uri"] == *uri).unwrap_or_else(|| panic!("{uri}: {set}"))
     }
 
-    fn uri(&self, nth: usize) -> String {
+    pub(crate) fn uri(&self, nth: usize) -> String {
         format!("sip:{}", self.servers[nth].address())
     }
 
@@ -77,7 +82,7 @@ impl Pair {
         began.elapsed()
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         for node in self.nodes {
             node.stop().await;
         }
