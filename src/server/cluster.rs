@@ -7,9 +7,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::fit::fit;
 use super::node::Shared;
 use crate::edge::cluster::report::{DestinationId, DestinationReport, NodeReport, NodeView, OrderReport};
 use crate::edge::cluster::{Cluster, PeerView, Peers};
+use crate::edge::interfaces::held_vips;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{AtDeadline, Deadline, PeerDestination, PeerReport, Standing};
 use crate::engine::flow::Listener;
@@ -70,6 +72,8 @@ impl Shared {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             listeners: self.handle.listeners().iter().map(name).collect(),
+            vips: held_vips(self.handle.listeners(), &self.addresses.held()),
+            fit: snapshot.sets.iter().map(|set| (set.id.0, u32::try_from(fit(set)).unwrap_or(u32::MAX))).collect(),
             ..NodeReport::default()
         };
         let view = NodeView { report, destinations: destinations(cluster, snapshot) };

@@ -20,7 +20,7 @@ use super::names::Names;
 use super::sets::{Current, First, Status, first_sets};
 use super::{Gone, Handle, History, Server, ServerConfig, ServerError};
 use crate::config::{Config, Drained};
-use crate::edge::cluster::{Cluster, ClusterError};
+use crate::edge::cluster::{Cluster, ClusterError, Peers};
 use crate::edge::http::{self, Given, HttpError, Readiness, ReloadFailed, Reloaded, Surface};
 use crate::edge::interfaces::Changes;
 use crate::edge::key::{self, KeyError};
@@ -313,6 +313,14 @@ impl http::Node for Shared {
         &self.config.node_id
     }
 
+    fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    fn peers(&self) -> Option<Peers> {
+        self.cluster.as_ref().map(|cluster| cluster.peers().borrow().clone())
+    }
+
     async fn snapshot(&self) -> Result<Arc<Snapshot>, String> {
         self.handle.snapshot().await.map_err(|gone| gone.to_string())
     }
@@ -382,6 +390,10 @@ impl http::Node for Shared {
             false => readiness.degraded.extend(broken),
         }
         readiness
+    }
+
+    async fn unfit(&self) -> Result<Vec<String>, String> {
+        self.better_elsewhere().await
     }
 
     async fn metrics(&self) -> Result<String, String> {

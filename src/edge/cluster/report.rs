@@ -59,12 +59,14 @@ pub struct NodeReport {
     pub listeners: Vec<String>,
     /// The virtual addresses that it holds.
     pub vips: Vec<String>,
+    /// How many destinations of each set may get a new call.
+    pub fit: BTreeMap<u32, u32>,
 }
 
 impl Default for NodeReport {
     fn default() -> Self {
         let (version, listeners, vips) = (String::new(), Vec::new(), Vec::new());
-        NodeReport { format: FORMAT, version, started: 0, listeners, vips }
+        NodeReport { format: FORMAT, version, started: 0, listeners, vips, fit: BTreeMap::new() }
     }
 }
 
