@@ -20,7 +20,7 @@ impl Shared {
 }
 
 /// How many destinations of a set may get a new call.
-pub(super) fn fit(set: &SetView) -> usize {
+fn fit(set: &SetView) -> usize {
     set.destinations.iter().filter(|one| one.fitness.is_fit()).count()
 }
 
