@@ -244,12 +244,16 @@ impl Way {
                 if is_cut.lock().expect("no panic").contains(&from) {
                     continue;
                 }
-                if !backs.contains_key(&from) {
-                    let back = Arc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a free port"));
-                    backs.insert(from, back.clone());
-                    answers.spawn(carry(back, front.clone(), from));
-                }
-                let _ = backs[&from].send_to(&packet[..length], server).await;
+                let back = match backs.get(&from) {
+                    Some(back) => Arc::clone(back),
+                    None => {
+                        let back = Arc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a free port"));
+                        backs.insert(from, back.clone());
+                        answers.spawn(carry(back.clone(), front.clone(), from));
+                        back
+                    }
+                };
+                let _ = back.send_to(&packet[..length], server).await;
             }
         });
         Way { address, cut, task }
