@@ -12,10 +12,11 @@ use crate::edge::cluster::report::{
     DestinationId, DestinationReport, LeftReport, Moment, NodeReport, NodeView, OrderReport, TakenReport, TakenSession,
 };
 use crate::edge::cluster::{Cluster, PeerView, Peers};
+use crate::edge::interfaces::held_vips;
 use crate::engine::dispatch::{
     Asked, AtDeadline, Deadline, Left, PeerDestination, PeerOrder, PeerReport, RowState, SetId, Standing, Taken,
 };
-use crate::engine::flow::{Listener, Role};
+use crate::engine::flow::Listener;
 use crate::engine::sip::Resources;
 
 /// So often the others are told what is new, and the engine what they tell...
@@ -86,15 +87,11 @@ impl Shared {
     fn publish(&self, cluster: &Cluster, told: &mut Told, report: PeerReport) {
         let (moment, before) = (cluster.moment(Instant::now()), &told.view);
         let listeners = self.handle.listeners();
-        let held = listeners.iter().zip(self.addresses.held());
-        let vips = held.filter(|(one, held)| one.role == Role::Vip && *held).map(|(one, _)| one.bind.ip().to_string());
-        let mut vips: Vec<_> = vips.collect();
-        vips.dedup();
         let node = NodeReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             listeners: listeners.iter().map(name).collect(),
-            vips,
+            vips: held_vips(listeners, &self.addresses.held()),
             seen: before.report.seen.filter(|seen| moment.0 - seen.0 < millis(AFRESH)).or(Some(moment)),
             fit: report.fit.iter().map(|(set, fit)| (set.0, *fit)).collect(),
             ..NodeReport::default()

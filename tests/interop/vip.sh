@@ -123,8 +123,12 @@ for server in 21 22; do
     servers+=("$started")
 done
 for node in a b; do
-    # The first node makes the cluster's key, the second gets it.
-    [ "$node" = a ] || cp "$work/a/state/cluster.key" "$work/b/state/"
+    # Both keys of both, as tandem-a.toml says.
+    if [ "$node" = a ]; then
+        (umask 077; for key in cluster gossip; do head -c 32 /dev/urandom | od -An -tx1 | tr -d " \n" >"$work/a/state/$key.key"; done)
+    else
+        cp -p "$work/a/state/"*.key "$work/b/state/"
+    fi
     start_node "$node"
     sqlite3 "$work/$node/tandem.db" "INSERT INTO dispatcher (setid, destination, state, weight, priority, attrs, description)
         VALUES (19, 'sip:$(uri_of 21):7010', 0, 1, 100, '', ''), (19, 'sip:$(uri_of 22):7010', 0, 1, 100, '', '')"
