@@ -4,6 +4,7 @@
 pub mod caller;
 pub mod mrcp_server;
 pub mod report;
+pub mod timeline;
 
 mod leg;
 mod sdp;
@@ -13,6 +14,7 @@ mod wire;
 pub use caller::{Caller, CallerConfig, Pings};
 pub use mrcp_server::{Behaviour, Counts, MrcpServer};
 pub use report::{Live, Report};
+pub use timeline::Timeline;
 
 #[cfg(test)]
 mod tests {
@@ -120,7 +122,7 @@ mod tests {
 
         fn finish(self) -> Report {
             assert!(self.calls.is_over(), "{:?}", self.seen);
-            self.calls.finish()
+            self.calls.finish(self.now)
         }
 
         /// When the caller sent such a thing.

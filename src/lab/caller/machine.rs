@@ -15,6 +15,7 @@ use crate::engine::transaction::timing::Timing;
 use crate::lab::leg::{self, Leg, Resend};
 use crate::lab::report::{Live, Report, Tally};
 use crate::lab::sdp;
+use crate::lab::timeline::Notes;
 use crate::lab::timers::Timers;
 use crate::lab::wire::{Machine, Outbox};
 
@@ -33,6 +34,8 @@ pub(in crate::lab) struct Calls {
     pub(in crate::lab) calls: HashMap<Key, Call>,
     timers: Timers<(Key, Timer)>,
     tally: Tally,
+    /// What happened when, if that is wanted.
+    notes: Option<Notes>,
     /// Calls that are begun and not over; the table also holds those that only answer resends.
     running: u64,
     begun: u64,
@@ -49,6 +52,7 @@ pub(in crate::lab) struct Call {
     cseq: u32,
     /// The branch of the INVITE, or of the OPTIONS.
     branch: String,
+    /// When the INVITE (the OPTIONS before it) was first sent; once that is answered, the BYE.
     begun: Instant,
     /// Counted as failed already: what comes now is cleaned up and not counted.
     given_up: bool,
@@ -92,6 +96,7 @@ impl Calls {
     pub(in crate::lab) fn new(config: CallerConfig, us: SocketAddr, seed: u64, now: Instant) -> Self {
         Calls {
             end: config.duration.and_then(|duration| now.checked_add(duration)),
+            notes: config.timeline.then(|| Notes::new(now)),
             config,
             us,
             timing: Timing::default(),
@@ -121,8 +126,8 @@ impl Calls {
         Live { running: self.running, report: self.tally.picture() }
     }
 
-    pub(in crate::lab) fn finish(self) -> Report {
-        self.tally.finish()
+    pub(in crate::lab) fn finish(self, now: Instant) -> Report {
+        Report { timeline: self.notes.map(|notes| notes.finish(now)), ..self.tally.finish() }
     }
 
     /// When the next call is due.
@@ -244,7 +249,8 @@ impl Calls {
             State::Calling(_) | State::Proceeding if status >= 300 => {
                 let ack = refused(call, response);
                 out.push(ack.clone());
-                self.tally.failed(status);
+                let begun = call.begun;
+                self.failed(begun, status);
                 self.over(key, Some(ack), now);
             }
             State::Calling(_) | State::Proceeding if status >= 200 => {
@@ -253,6 +259,9 @@ impl Calls {
                 out.push(ack.clone());
                 call.state = State::Up { ack };
                 let destination = call.leg.target.clone();
+                if let Some(notes) = &mut self.notes {
+                    notes.answered(&destination, now);
+                }
                 self.tally.answered(status, took, destination);
                 let hang_up = match self.config.hang_up_at {
                     Some(at) => self.start + at + Duration::from_micros(self.rng.u64(..1_000_000)),
@@ -286,14 +295,18 @@ impl Calls {
         let Some(call) = self.calls.get_mut(key) else { return };
         if let State::Ending { ack, .. } = &call.state {
             let ack = ack.clone();
+            self.tally.bye(status);
             self.ended(key, status < 300, ack, now);
         }
     }
 
     /// An answered call is over.
     fn ended(&mut self, key: &Key, well: bool, ack: (SocketAddr, Bytes), now: Instant) {
-        if !well && self.calls.get(key).is_some_and(|call| !call.given_up) {
+        if let Some(call) = self.calls.get(key).filter(|call| !well && !call.given_up) {
             self.tally.lost();
+            if let Some(notes) = &mut self.notes {
+                notes.lost(&call.leg.target, call.begun);
+            }
         }
         self.over(key, Some(ack), now);
     }
@@ -320,6 +333,15 @@ impl Calls {
         self.timers.set(now + bye.interval, (key.clone(), Timer::Resend));
         let Some(call) = self.calls.get_mut(key) else { return };
         call.state = State::Ending { ack, bye };
+        call.begun = now;
+    }
+
+    /// A call that was begun then has failed.
+    fn failed(&mut self, begun: Instant, status: u16) {
+        self.tally.failed(status);
+        if let Some(notes) = &mut self.notes {
+            notes.failed(begun, status);
+        }
     }
 
     fn resend(&mut self, key: &Key, now: Instant, out: &mut Outbox) {
@@ -337,7 +359,10 @@ impl Calls {
             return;
         }
         match mem::replace(&mut call.state, State::Over { ack: None }) {
-            State::Ending { ack, .. } => self.ended(key, false, ack, now),
+            State::Ending { ack, .. } => {
+                self.tally.bye(0);
+                self.ended(key, false, ack, now);
+            }
             // Without an answer the client goes on all the same.
             State::Discovering(_) => {
                 self.calls.remove(key);
@@ -353,7 +378,8 @@ impl Calls {
         let Some(call) = self.calls.get_mut(key) else { return };
         match &call.state {
             State::Calling(_) => {
-                self.tally.failed(0);
+                let begun = call.begun;
+                self.failed(begun, 0);
                 self.over(key, None, now);
             }
             State::Proceeding => {
@@ -366,7 +392,8 @@ impl Calls {
                 self.timers.set(resend.until, (key.clone(), Timer::Forget));
                 call.state = State::Cancelled { cancel: Some(resend) };
                 call.given_up = true;
-                self.tally.failed(0);
+                let begun = call.begun;
+                self.failed(begun, 0);
             }
             State::Discovering(_) | State::Up { .. } | State::Ending { .. } => {}
             State::Cancelled { .. } | State::Over { .. } => {}
@@ -427,9 +454,33 @@ impl Calls {
 impl Machine for Calls {
     fn receive(&mut self, datagram: &[u8], peer: SocketAddr, now: Instant, out: &mut Outbox) {
         let Ok(message) = Message::parse(datagram) else { return };
+        if let Some(notes) = &mut self.notes {
+            notes.heard(now);
+        }
         match message.start() {
             Start::Request { .. } => self.request(&message, peer, now, out),
             Start::Response { status, .. } => self.response(&message, status, now, out),
+        }
+    }
+
+    /// Whatever still waits there for its first answer is given up, as sofia-sip does: a BYE is lost, an INVITE gets its 503.
+    fn refused(&mut self, now: Instant) {
+        let waits = |call: &Call| matches!(call.state, State::Calling(_) | State::Ending { .. });
+        let waiting: Vec<_> =
+            self.calls.iter().filter(|(_, call)| waits(call)).map(|(key, call)| (key.clone(), call.begun)).collect();
+        for (key, begun) in waiting {
+            self.tally.refused();
+            match self.calls.get(&key).map(|call| &call.state) {
+                Some(State::Ending { ack, .. }) => {
+                    let ack = ack.clone();
+                    self.tally.bye(0);
+                    self.ended(&key, false, ack, now);
+                }
+                _ => {
+                    self.failed(begun, 503);
+                    self.over(&key, None, now);
+                }
+            }
         }
     }
 
@@ -569,7 +620,7 @@ mod tests {
             assert!(matches!(answer.start(), Start::Response { status, .. } if status == expected), "{method}");
         }
         assert!(calls.is_over());
-        let report = calls.finish();
+        let report = calls.finish(now);
         assert_eq!((report.hung_up, report.pings), (1, 3));
     }
 }
