@@ -220,6 +220,16 @@ mod tests {
     }
 
     #[test]
+    fn by_a_stream_nothing_is_sent_again() {
+        let config = CallerConfig { transport: Transport::Tcp, hold: SECOND * 20, ..one_call() };
+        let mut net = Net::new(config, Behaviour::default());
+        net.lose = |(_, _, what)| what == "BYE";
+        net.run(SECOND * 60);
+        assert_eq!((net.times("caller", "INVITE"), net.times("caller", "BYE")), (vec![0.0], vec![20.0]));
+        assert_eq!(net.finish().lost, 1);
+    }
+
+    #[test]
     fn a_bye_that_gets_481_is_a_lost_call() {
         let mut net = Net::new(
             CallerConfig { hold: SECOND * 40, ..one_call() },

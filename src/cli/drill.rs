@@ -25,16 +25,16 @@ pub(super) struct Args {
     /// How long each call lasts.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
     hold: Duration,
-    /// From the first call until it goes wrong.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
-    before: Duration,
-    /// From then until it is undone; restart-nodes takes as long as its commands do, and this is what is allowed for them [default:
-    /// 10s; of restart-nodes 30s].
+    /// From the first call until it goes wrong [default: 10s].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    before: Option<Duration>,
+    /// From then until it is undone [default: 10s]. restart-nodes takes as long as its commands do, and this is what they may take
+    /// [20s].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     during: Option<Duration>,
-    /// From then until the last call begins.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
-    after: Duration,
+    /// From then until the last call begins [default: 10s; where servers fail 15s].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    after: Option<Duration>,
     #[command(flatten)]
     most: Most,
     /// Keep the lab's folder there, with its logs.
@@ -79,13 +79,14 @@ fn kind(text: &str) -> Result<Kind, String> {
     Kind::from_name(text).ok_or_else(|| format!("give one of {}", names()))
 }
 
-/// What is planned takes so long for two nodes that leave and come back, and some more.
-const RESTARTS: Duration = Duration::from_secs(30);
-
 impl Args {
     fn plan(&self) -> Plan {
-        let usual = if self.kind.is_planned_work() { RESTARTS } else { Duration::from_secs(10) };
-        let times = Times { before: self.before, during: self.during.unwrap_or(usual), after: self.after };
+        let usual = self.kind.times();
+        let times = Times {
+            before: self.before.unwrap_or(usual.before),
+            during: self.during.unwrap_or(usual.during),
+            after: self.after.unwrap_or(usual.after),
+        };
         Plan { kind: self.kind, rate: self.rate, hold: self.hold, times }
     }
 

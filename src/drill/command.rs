@@ -9,7 +9,7 @@ use tokio::process::{Child, Command};
 use tokio::time;
 
 /// Lines of what a failed command said that are told.
-const TOLD: usize = 5;
+const TOLD: usize = 3;
 
 /// Why a command has not done what it should.
 #[derive(Debug, Error)]

@@ -95,6 +95,14 @@ pub enum DrillError {
         /// What is wrong with it.
         source: CommandError,
     },
+    /// Nothing would be seen of it.
+    #[error("node {node}: {why}")]
+    Blind {
+        /// A node.
+        node: String,
+        /// Why, and what to do.
+        why: &'static str,
+    },
     /// Its calls came to an end before all was over.
     #[error("caller {0} ended before its time: let its command use $TIME and $HOLD")]
     Early(String),
@@ -138,9 +146,7 @@ impl<'s> Drill<'s> {
     /// [`DrillError`] if the drill can't be held to its end.
     pub async fn run(&mut self, tell: impl Fn(&str)) -> Result<Course, DrillError> {
         let Plan { kind, times: Times { before, during, after }, .. } = self.plan;
-        for node in &self.site.nodes {
-            ask(node).await.map_err(|source| DrillError::Command { who: format!("node {}", node.name), source })?;
-        }
+        self.look_first().await?;
         let watched = Watched::start(&self.site.nodes);
         let (start, began) = (Instant::now(), unix_ms());
         let mut calling = JoinSet::new();
@@ -156,7 +162,7 @@ impl<'s> Drill<'s> {
         course.act = unix_ms();
         tell(&format!("{}  {}", elapsed(), kind.name()));
         self.is_acted = true;
-        commands(&self.act.act).await?;
+        commands("the act", &self.act.act).await?;
         if kind.is_planned_work() {
             self.is_acted = false;
             course.undo = unix_ms();
@@ -181,13 +187,27 @@ impl<'s> Drill<'s> {
         Ok(course)
     }
 
+    /// Whether each node answers, and one could show that it has noticed.
+    async fn look_first(&self) -> Result<(), DrillError> {
+        let mut blind = None;
+        let mut can_see = false;
+        for node in &self.site.nodes {
+            let of_node = |source| DrillError::Command { who: format!("node {}", node.name), source };
+            match ask(node).await.map_err(of_node)?.is_blind(self.plan.kind.sign()) {
+                Some(why) => blind = blind.or(Some(DrillError::Blind { node: node.name.clone(), why })),
+                None => can_see = true,
+            }
+        }
+        blind.filter(|_| !can_see).map_or(Ok(()), Err)
+    }
+
     /// Undoes what has been done, if it was; may be called at any time.
     ///
     /// # Errors
     /// [`DrillError::Command`]: it has to be undone by hand.
     pub async fn undo(&mut self) -> Result<(), DrillError> {
         if self.is_acted {
-            commands(&self.act.undo).await?;
+            commands("the undoing", &self.act.undo).await?;
             self.is_acted = false;
         }
         Ok(())
@@ -222,11 +242,9 @@ impl<'s> Drill<'s> {
 /// The callers, each with its index.
 type Calling = JoinSet<(usize, Result<Report, CommandError>)>;
 
-async fn commands(all: &[String]) -> Result<(), DrillError> {
+async fn commands(who: &str, all: &[String]) -> Result<(), DrillError> {
     for one in all {
-        command::run(one, ACT)
-            .await
-            .map_err(|source| DrillError::Command { who: "what is done and undone".to_owned(), source })?;
+        command::run(one, ACT).await.map_err(|source| DrillError::Command { who: who.to_owned(), source })?;
     }
     Ok(())
 }

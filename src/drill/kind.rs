@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::course::Times;
 use super::limits::Limits;
 
 /// A drill.
@@ -90,6 +91,14 @@ impl Kind {
         self == Kind::RestartNodes
     }
 
+    /// How long things are left as they are if nobody says otherwise: a server that was dead gets no call for a while.
+    pub fn times(self) -> Times {
+        let seconds = Duration::from_secs;
+        let during = if self.is_planned_work() { seconds(20) } else { seconds(10) };
+        let after = if matches!(self.sign(), Sign::Unfit | Sign::NoneFit) { seconds(15) } else { seconds(10) };
+        Times { before: seconds(10), during, after }
+    }
+
     /// By what the nodes show that they have noticed.
     pub fn sign(self) -> Sign {
         match self {
@@ -124,13 +133,16 @@ impl Kind {
             gap: Duration::from_secs(1),
             detection: Some(Duration::from_secs(1)),
             recovery: Some(Duration::from_secs(15)),
-            left: Some(0),
+            // Sessions of an address that moves still count where they began when they end elsewhere (ARCHITECTURE.md).
+            left: (self.sign() != Sign::Moved).then_some(0),
         };
         let seconds = |number| Some(Duration::from_secs(number));
         match self {
-            Kind::KillDestination | Kind::AllServersDead => limits,
-            // A call waits 2 s for its first answer.
-            Kind::HangDestination | Kind::CutDestination => Limits { detection: seconds(3), ..limits },
+            Kind::KillDestination => limits,
+            // A call waits 2 s for its first answer. Of several that die on one host ICMP tells little, since hosts send one a second.
+            Kind::HangDestination | Kind::CutDestination | Kind::AllServersDead => {
+                Limits { detection: seconds(3), ..limits }
+            }
             // keepalived asks twice, a second apart.
             Kind::KillNode => Limits {
                 failed: 3,

@@ -18,7 +18,7 @@ use crate::lab::{Report, Timeline};
 /// connection still to be made.
 const MARGIN: u64 = 500;
 /// Silences that a call may have fallen into, in milliseconds.
-const LEAST_SILENCE: u64 = 300;
+const LEAST_SILENCE: u64 = 150;
 
 /// What has come of a drill.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -180,9 +180,9 @@ impl Seen<'_> {
         self.time(at) >= self.course.act
     }
 
-    /// Until the last call: who is dead may stay so for a while after all is undone.
+    /// From what was being set up at the act until the last call: who was dead stays out for a while.
     fn is_during(&self, at: u64) -> bool {
-        (self.course.act..=self.course.ended).contains(&self.time(at))
+        (self.course.act.saturating_sub(MARGIN)..=self.course.ended).contains(&self.time(at))
     }
 
     /// The caller's silences from the act to the last call.
@@ -252,7 +252,7 @@ fn recovered(course: &Course, sign: Sign) -> Option<u64> {
 
 /// Of all answered calls of each time the part of each destination.
 fn shares(course: &Course, well: u64) -> BTreeMap<String, [Option<f64>; 3]> {
-    let parts = [course.began..course.act, course.act..course.undo, well..u64::MAX];
+    let parts = [course.began..course.act, course.act..course.undo, well..course.ended];
     let mut counts: BTreeMap<String, [u64; 3]> = BTreeMap::new();
     for timeline in course.reports.iter().filter_map(|report| report.timeline.as_ref()) {
         for (destination, times) in &timeline.answered {
@@ -295,4 +295,167 @@ fn bounds(outcome: &Outcome, limits: &Limits, who: Who) -> Vec<Bound> {
         all.push(Bound::count("sessions left", outcome.left.values().sum(), most));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::course::Times;
+    use super::super::kind::Kind;
+    use super::super::site::{Act, Node};
+    use super::*;
+
+    const CALLERS: [&str; 2] = ["udp", "tcp"];
+
+    fn site(kind: Kind) -> Site {
+        let node = |name: &&str| Node { name: (*name).to_owned(), state: String::new() };
+        let caller = |name: &&str| Caller {
+            name: (*name).to_owned(),
+            calls: String::new(),
+            share: 50.0,
+            resends: *name == "udp",
+        };
+        let act = Act { ends: vec!["sip:x".to_owned()], ..Act::default() };
+        Site {
+            name: "here".to_owned(),
+            nodes: ["a", "b"].iter().map(node).collect(),
+            callers: CALLERS.iter().map(caller).collect(),
+            acts: [(kind, act)].into(),
+        }
+    }
+
+    fn plan(kind: Kind) -> Plan {
+        let second = Duration::from_secs(1);
+        let times = Times { before: second, during: second, after: second };
+        Plan { kind, rate: 1.0, hold: second, times }
+    }
+
+    /// A node that has these destinations and this address, and hears the other.
+    fn state(fit: &[&str], vip: &str) -> State {
+        State {
+            fit: fit.iter().map(|uri| (19, (*uri).to_owned(), String::new())).collect(),
+            held: [vip.to_owned()].into(),
+            heard: ["other".to_owned()].into(),
+            ..State::default()
+        }
+    }
+
+    fn looks(all: &[(u64, Option<State>)]) -> Vec<Look> {
+        all.iter().map(|(at, state)| Look { at: *at, state: state.clone() }).collect()
+    }
+
+    /// Begins at 10,000, the act at 20,000, undone from 30,000 to 30,100, ends at 40,000. Callers' clocks begin at 10,000.
+    fn course(timelines: [Timeline; 2]) -> Course {
+        let report = |timeline: Timeline| Report {
+            answered: timeline.answered.values().map(|times| times.len() as u64).sum(),
+            failed: timeline.failed.len() as u64,
+            timeline: Some(Timeline { began_ms: 10_000, ..timeline }),
+            ..Report::default()
+        };
+        let well =
+            || vec![(15_000, Some(state(&["sip:x", "sip:y"], "v"))), (45_000, Some(state(&["sip:x", "sip:y"], "v")))];
+        Course {
+            began: 10_000,
+            act: 20_000,
+            undo: 30_000,
+            undone: 30_100,
+            ended: 40_000,
+            looks: vec![looks(&well()), looks(&well())],
+            reports: timelines.map(report).into(),
+        }
+    }
+
+    fn measured(kind: Kind, course: &Course) -> Outcome {
+        measure(&site(kind), &plan(kind), &kind.limits(), course)
+    }
+
+    #[test]
+    fn the_longest_silence_counts_from_the_act_to_the_last_call() {
+        let silences = vec![(0, 9000), (9500, 10_400), (15_000, 15_700), (29_800, 33_000)];
+        let course = course([Timeline { silences, ..Timeline::default() }, Timeline::default()]);
+        let outcome = measured(Kind::KillNode, &course);
+        // Of the second the part after the act, of the last that before the end: 400, 700, 200 ms.
+        assert_eq!(outcome.longest_gap_ms, 700);
+        assert_eq!(outcome.callers.iter().map(|one| one.longest_gap_ms).collect::<Vec<_>>(), [700, 0]);
+    }
+
+    #[test]
+    fn what_fell_into_a_silence_is_excused_where_nobody_sends_it_again() {
+        let timeline = || Timeline {
+            failed: vec![(10_100, 0), (14_000, 0), (10_200, 503)],
+            lost: [("sip:y".to_owned(), vec![10_300, 25_000])].into(),
+            silences: vec![(10_050, 12_000)],
+            ..Timeline::default()
+        };
+        let outcome = measured(Kind::KillNode, &course([timeline(), timeline()]));
+        assert_eq!((outcome.failed, outcome.lost), (3 + 2, 2 + 1));
+        assert_eq!((outcome.excused.failed_by_tcp, outcome.excused.lost_by_tcp), (1, 1));
+    }
+
+    #[test]
+    fn sessions_of_a_server_that_dies_and_fitting_answers_are_excused() {
+        let timeline = Timeline {
+            failed: vec![(5000, 480), (11_000, 480), (12_000, 503), (29_000, 480)],
+            lost: [("sip:x".to_owned(), vec![9000, 11_000]), ("sip:y".to_owned(), vec![11_000])].into(),
+            ..Timeline::default()
+        };
+        let outcome = measured(Kind::AllServersDead, &course([timeline.clone(), Timeline::default()]));
+        assert_eq!((outcome.failed, outcome.excused.fittingly_refused), (2, 2));
+        assert_eq!((outcome.lost, outcome.excused.lost_with_destination), (2, 1));
+        let outcome = measured(Kind::KillDestination, &course([timeline, Timeline::default()]));
+        assert_eq!((outcome.failed, outcome.excused.fittingly_refused), (4, 0));
+    }
+
+    #[test]
+    fn shares_are_those_of_each_part() {
+        let answered = [("sip:x".to_owned(), vec![1, 2, 3, 29_999]), ("sip:y".to_owned(), vec![4, 10_000, 25_000])];
+        let course = course([Timeline { answered: answered.into(), ..Timeline::default() }, Timeline::default()]);
+        let outcome = measured(Kind::KillDestination, &course);
+        assert_eq!(outcome.shares["sip:x"], [Some(75.0), Some(0.0), Some(50.0)]);
+        assert_eq!(outcome.shares["sip:y"], [Some(25.0), Some(100.0), Some(50.0)]);
+    }
+
+    #[test]
+    fn each_node_that_can_be_asked_has_to_notice() {
+        let mut course = course([Timeline::default(), Timeline::default()]);
+        let (all, some) = (state(&["sip:x", "sip:y"], "v"), state(&["sip:y"], "v"));
+        let seen = |at| {
+            looks(&[
+                (19_900, Some(all.clone())),
+                (at, Some(some.clone())),
+                (29_900, Some(some.clone())),
+                (36_000, Some(all.clone())),
+            ])
+        };
+        course.looks = vec![seen(20_300), seen(22_000)];
+        let outcome = measured(Kind::KillDestination, &course);
+        assert_eq!(outcome.noticed_ms, [("a".to_owned(), Some(300)), ("b".to_owned(), Some(2000))].into());
+        let bound = |outcome: &Outcome, what: &str| {
+            outcome.limits.iter().find(|bound| bound.what == what).map(|bound| (bound.was.clone(), bound.holds))
+        };
+        assert_eq!(bound(&outcome, "detection"), Some(("2s".to_owned(), false)));
+        // The first that notices is enough where one node alone is cut off.
+        let outcome = measured(Kind::CutDestination, &course);
+        assert_eq!(bound(&outcome, "detection"), Some(("300ms".to_owned(), true)));
+        assert_eq!((outcome.recovered_ms, bound(&outcome, "recovery")), (Some(5900), Some(("5.9s".to_owned(), true))));
+
+        course.looks[1] =
+            looks(&[(19_900, Some(all.clone())), (29_900, Some(all.clone())), (36_000, Some(all.clone()))]);
+        let outcome = measured(Kind::KillDestination, &course);
+        assert_eq!(bound(&outcome, "detection"), Some(("never".to_owned(), false)));
+        course.looks[1] = looks(&[(19_900, Some(all.clone())), (29_900, None), (36_000, Some(all.clone()))]);
+        assert_eq!(bound(&measured(Kind::KillDestination, &course), "detection"), Some(("300ms".to_owned(), true)));
+        course.looks[0].push(Look { at: 44_000, state: Some(some) });
+        assert_eq!(bound(&measured(Kind::KillDestination, &course), "recovery"), Some(("never".to_owned(), false)));
+    }
+
+    #[test]
+    fn limits_are_kept_or_not() {
+        let timeline = Timeline { failed: vec![(15_000, 408)], ..Timeline::default() };
+        let course = course([timeline, Timeline::default()]);
+        let (site, plan) = (site(Kind::LosePackets), plan(Kind::LosePackets));
+        let limits = Kind::LosePackets.limits();
+        assert!(!measure(&site, &plan, &limits, &course).holds());
+        let outcome = measure(&site, &plan, &Limits { failed: 1, ..limits }, &course);
+        assert!(outcome.holds() && outcome.noticed_ms.is_empty(), "{outcome:?}");
+    }
 }

@@ -8,8 +8,8 @@ use serde_json::{Deserializer, Value};
 use super::kind::Sign;
 use crate::edge::http::{NodeReport, SetsReport};
 
-/// What a site's command for it should print.
-pub const WANTED: &str = "the JSON of GET /sets and of GET /node, one after the other";
+/// What a site's command for it should print; drills that move no address do without the second.
+pub const WANTED: &str = "the JSON of GET /sets, and of GET /node behind it";
 
 /// A node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,23 +32,17 @@ impl State {
     /// # Errors
     /// What is wrong with it.
     pub fn read(text: &str) -> Result<Self, String> {
-        let (mut state, mut has_sets, mut has_node) = (State::default(), false, false);
+        let (mut state, mut has_sets) = (State::default(), false);
         for document in Deserializer::from_str(text).into_iter::<Value>() {
             let document = document.map_err(|fault| fault.to_string())?;
             if document.get("listeners").is_some() {
                 state.take_node(&NodeReport::deserialize(&document).map_err(|fault| format!("/node: {fault}"))?);
-                has_node = true;
             } else if document.get("sets").is_some() {
                 state.take_sets(&SetsReport::deserialize(&document).map_err(|fault| format!("/sets: {fault}"))?);
                 has_sets = true;
             }
         }
-        match (has_sets, has_node) {
-            (true, true) => Ok(state),
-            (false, true) => Err("/sets is missing".to_owned()),
-            (true, false) => Err("/node is missing".to_owned()),
-            (false, false) => Err("both are missing".to_owned()),
-        }
+        if has_sets { Ok(state) } else { Err("/sets is missing".to_owned()) }
     }
 
     fn take_sets(&mut self, report: &SetsReport) {
@@ -68,6 +62,18 @@ impl State {
     fn take_node(&mut self, report: &NodeReport) {
         let here = report.listeners.iter().filter(|one| one.role == "vip" && one.held);
         self.held.extend(here.map(|one| one.listener.clone()));
+    }
+
+    /// Why such a node could never show that; none: it can.
+    pub fn is_blind(&self, sign: Sign) -> Option<&'static str> {
+        match sign {
+            Sign::Unfit | Sign::NoneFit if self.fit.is_empty() => Some("no destination is fit: mend that first"),
+            Sign::Moved if self.held.is_empty() => {
+                Some("no virtual address is here: give nodes that have some, and let `state` print GET /node too")
+            }
+            Sign::Deaf if self.heard.is_empty() => Some("no other node is heard: give it [cluster], or look why"),
+            Sign::Unfit | Sign::NoneFit | Sign::Moved | Sign::Deaf | Sign::Nothing => None,
+        }
     }
 
     /// Whether the node, which was so before, shows now that something has gone wrong.
@@ -105,9 +111,9 @@ mod tests {
             assert_eq!(state.held.iter().collect::<Vec<_>>(), ["udp:10.0.0.101:8060"]);
             assert_eq!((state.sessions, state.parked), (7, 2));
         }
+        assert!(State::read(SETS).is_ok_and(|state| state.held.is_empty()));
         for (text, fault) in [
-            ("", "both are missing"),
-            (SETS, "/node is missing"),
+            ("", "/sets is missing"),
             (NODE, "/sets is missing"),
             ("curl: (7) refused", "expected value"),
             (r#"{"sets":[]}"#, "/sets: missing field"),
@@ -130,5 +136,7 @@ mod tests {
         assert_eq!(shown(&State { held: names(&[]), ..before.clone() }), [false, false, true, false, false]);
         assert_eq!(shown(&State { heard: names(&[]), ..before.clone() }), [false, false, false, true, false]);
         assert!(before.is_as(&before) && !State::default().is_as(&before));
+        assert_eq!(all.map(|sign| before.is_blind(sign).is_some()), [false; 5]);
+        assert_eq!(all.map(|sign| State::default().is_blind(sign).is_some()), [true, true, true, true, false]);
     }
 }

@@ -133,7 +133,7 @@ impl Place {
         let chain =
             |hook: &str, rule: &str| format!("chain {hook} {{ type filter hook {hook} priority 0; {rule} drop; }}");
         let table = format!("table inet tandem_drill {{ {} {} }}", chain("input", received), chain("output", sent));
-        format!("ip netns exec {} nft '{table}'", self.space(node))
+        format!("echo '{table}' | ip netns exec {} nft -f -", self.space(node))
     }
 
     fn unfilter(&self, node: &str) -> String {

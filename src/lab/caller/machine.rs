@@ -353,6 +353,10 @@ impl Calls {
             State::Proceeding | State::Up { .. } | State::Cancelled { .. } | State::Over { .. } => return,
         };
         if now < resend.until {
+            // By a stream nothing is sent again; a timer of the INVITE may still be due when the BYE is on its way.
+            if self.config.transport.is_reliable() {
+                return;
+            }
             resend.send(out);
             resend.interval = (resend.interval * 2).min(longest);
             self.timers.set((now + resend.interval).min(resend.until), (key.clone(), Timer::Resend));
