@@ -131,9 +131,9 @@ impl Place {
     /// Drops what a node gets and sends and what these conditions name.
     fn filter(&self, node: &str, received: &str, sent: &str) -> String {
         let chain =
-            |hook: &str, rule: &str| format!("chain {hook} {{ type filter hook {hook} priority 0; {rule} drop; }}");
+            |hook: &str, rule: &str| format!("chain {hook} {{ type filter hook {hook} priority 0; {rule} drop; }};");
         let table = format!("table inet tandem_drill {{ {} {} }}", chain("input", received), chain("output", sent));
-        format!("echo '{table}' | ip netns exec {} nft -f -", self.space(node))
+        format!("ip netns exec {} nft '{table}'", self.space(node))
     }
 
     fn unfilter(&self, node: &str) -> String {

@@ -1,5 +1,7 @@
 //! The caller's calls: RFC 3261 sections 13, 15 and 17.1, as UniMRCP's client shows them.
 
+mod call;
+
 use std::collections::HashMap;
 use std::mem;
 use std::net::SocketAddr;
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use self::call::{Call, State};
 use super::{CallerConfig, Pings};
 use crate::engine::flow::Transport;
 use crate::engine::sip::{self, Compose, Message, Method, Start};
@@ -44,37 +47,6 @@ pub(in crate::lab) struct Calls {
     /// When the last call may begin.
     end: Option<Instant>,
     stopped: bool,
-}
-
-#[derive(Debug)]
-pub(in crate::lab) struct Call {
-    leg: Leg,
-    cseq: u32,
-    /// The branch of the INVITE, or of the OPTIONS.
-    branch: String,
-    /// When the INVITE (the OPTIONS before it) was first sent; once that is answered, the BYE.
-    begun: Instant,
-    /// Counted as failed already: what comes now is cleaned up and not counted.
-    given_up: bool,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    /// OPTIONS is sent; its final answer lets the call begin.
-    Discovering(Resend),
-    /// INVITE is sent, nothing heard: it is resent.
-    Calling(Resend),
-    /// A provisional answer has come.
-    Proceeding,
-    /// Answered.
-    Up { ack: (SocketAddr, Bytes) },
-    /// BYE is sent.
-    Ending { ack: (SocketAddr, Bytes), bye: Resend },
-    /// We gave up and sent CANCEL; it is resent until it is answered.
-    Cancelled { cancel: Option<Resend> },
-    /// Over; late copies still get their ACK.
-    Over { ack: Option<(SocketAddr, Bytes)> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,7 +219,7 @@ impl Calls {
             }
             State::Calling(_) if status < 200 => call.state = State::Proceeding,
             State::Calling(_) | State::Proceeding if status >= 300 => {
-                let ack = refused(call, response);
+                let ack = call.refused(response);
                 out.push(ack.clone());
                 let begun = call.begun;
                 self.failed(begun, status);
@@ -255,7 +227,7 @@ impl Calls {
             }
             State::Calling(_) | State::Proceeding if status >= 200 => {
                 let took = now.saturating_duration_since(call.begun);
-                let ack = accept(call, response, &mut self.rng);
+                let ack = call.accept(response, &mut self.rng);
                 out.push(ack.clone());
                 call.state = State::Up { ack };
                 let destination = call.leg.target.clone();
@@ -270,13 +242,13 @@ impl Calls {
                 self.timers.set(hang_up, (key.clone(), Timer::Hangup));
             }
             State::Cancelled { .. } if status >= 300 => {
-                let ack = refused(call, response);
+                let ack = call.refused(response);
                 out.push(ack.clone());
                 self.over(key, Some(ack), now);
             }
             // Answered after we gave up (RFC 3261 section 15): acknowledged, and ended at once.
             State::Cancelled { .. } if status >= 200 => {
-                let ack = accept(call, response, &mut self.rng);
+                let ack = call.accept(response, &mut self.rng);
                 out.push(ack.clone());
                 call.state = State::Up { ack };
                 self.hang_up(key, now, out);
@@ -388,7 +360,7 @@ impl Calls {
             }
             State::Proceeding => {
                 let to = self.config.proxy;
-                let bytes = beside(call, "CANCEL", &call.leg.remote);
+                let bytes = call.beside("CANCEL", &call.leg.remote);
                 let interval = first_interval(&self.config, &self.timing, self.timing.give_up());
                 let resend = Resend { to, bytes, interval, until: now + self.timing.give_up() };
                 resend.send(out);
@@ -508,28 +480,6 @@ impl Machine for Calls {
 /// Until the first resend of a request that is waited for that long: a stream resends by itself.
 fn first_interval(config: &CallerConfig, timing: &Timing, wait: Duration) -> Duration {
     if config.transport.is_reliable() { wait } else { timing.t1 }
-}
-
-/// Takes a 2xx: from now on requests go along its route to its Contact (RFC 3261 section 12.1.2). Returns the ACK.
-fn accept(call: &mut Call, response: &Message<'_>, rng: &mut fastrand::Rng) -> (SocketAddr, Bytes) {
-    call.leg.remote = response.to().map_or_else(String::new, |to| leg::text(to.raw));
-    call.leg.target = leg::contact(response).unwrap_or_else(|| mem::take(&mut call.leg.target));
-    call.leg.routes = response.record_routes().map(|route| leg::text(route.raw)).collect();
-    call.leg.routes.reverse();
-    call.leg.request(("ACK", call.cseq), &format!("z9hG4bK{:016x}", rng.u64(..)), &[])
-}
-
-/// The ACK to a final answer that is no 2xx (RFC 3261 section 17.1.1.3).
-fn refused(call: &Call, response: &Message<'_>) -> (SocketAddr, Bytes) {
-    let to = response.to().map_or_else(String::new, |to| leg::text(to.raw));
-    (call.leg.otherwise, beside(call, "ACK", &to))
-}
-
-/// A request that goes beside the INVITE, with its branch.
-fn beside(call: &Call, method: &str, to: &str) -> Bytes {
-    Compose::new(&call.leg.local, to, &call.leg.call_id, call.cseq)
-        .via(call.leg.transport, call.leg.us, &call.branch)
-        .request(method, &call.leg.target)
 }
 
 #[cfg(test)]
