@@ -28,7 +28,7 @@ use self::flow::{Fault, Flow};
 use self::keeper::Keeper;
 use self::probe::{Agents, Prober};
 use self::proxy::{Owner, Proxy, View, World};
-use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
+use self::sip::{Cookie, KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
 use self::snapshot::Totals;
 use self::transaction::{Happened, Transactions};
 
@@ -90,6 +90,7 @@ impl Default for Limits {
 /// The SIP dispatcher as a pure machine.
 #[derive(Debug)]
 pub struct Engine {
+    node: String,
     keys: Keys,
     proxy: Proxy,
     prober: Prober,
@@ -106,7 +107,7 @@ impl Engine {
     /// An engine with no sets loaded. `seed` makes its tables' hashes and random choices; give each start another one.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let proxy = Proxy::new(&config);
-        let Config { key, timing, sets, limits, listeners, records, .. } = config;
+        let Config { node, key, timing, sets, limits, listeners, records, .. } = config;
         let choices = u64::from_le_bytes(*seed.first_chunk().expect("8 of 32 bytes"));
         let keys = Keys::new(&key, &seed);
         let mark = *seed[8..].first_chunk().expect("8 of 32 bytes");
@@ -118,16 +119,18 @@ impl Engine {
             keys,
             proxy,
             transactions: Transactions::new(timing, u64::from_le_bytes(mark)),
-            dispatch: Dispatch::new(sets, choices),
+            dispatch: Dispatch::new(sets, choices).of_node(Cookie::mark(&node)),
             dialogs: Dialogs::new(limits.sessions, limits.session_lifetime),
             totals: Totals::default(),
             happened: Vec::new(),
+            node,
         }
     }
 
     /// Takes one input and appends what is to be done. Cannot fail: what a peer sends is never our error.
     pub fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
-        let Engine { keys, proxy, prober, agents, keeper, transactions, dispatch, dialogs, totals, happened } = self;
+        let Engine { keys, proxy, prober, agents, keeper, transactions, dispatch, dialogs, totals, happened, node: _ } =
+            self;
         let mut world = World { now, keys, transactions, dispatch, dialogs, totals, out };
         match input {
             Input::Received { flow, .. } | Input::Unframed { flow, .. } if !proxy.takes_from(world.view(), flow) => {
@@ -175,7 +178,10 @@ impl Engine {
                 let keys = world.keys;
                 keeper.order_end(&mut keeping(&mut world), keys, order);
             }
-            Input::Peers(reports) => world.dispatch.accept(reports, world.dialogs, now, world.out),
+            Input::Peers(reports) => {
+                keeper.give_up(&mut keeping(&mut world), reports.iter().flat_map(|report| &report.taken));
+                world.dispatch.accept(reports, world.dialogs, now, world.out);
+            }
             Input::Held { listener, held } => {
                 keeper.hold(&mut keeping(&mut world), listener, held);
                 proxy.hold(&mut world, listener, held);
@@ -185,6 +191,9 @@ impl Engine {
             proxy.happened(&mut world, happened);
         }
         keeper.take_doomed(&mut keeping(&mut world));
+        while let Some(taken) = world.dialogs.next_taken() {
+            world.dispatch.wear_off(&taken);
+        }
     }
 
     /// When `Input::Wake` is due.
@@ -213,6 +222,12 @@ impl Engine {
         now: Now,
     ) -> Result<snapshot::SessionPage, dispatch::NoSuchDestination> {
         self.keeper.page((&self.dispatch, &self.dialogs), (set, uri), (offset, limit), now)
+    }
+
+    /// What this node tells the other nodes of its cluster. Sessions that it has taken over are told once.
+    pub fn report(&mut self, now: Now) -> dispatch::PeerReport {
+        let report = self.dispatch.report(&self.dialogs, now);
+        dispatch::PeerReport { node: self.node.clone(), taken: self.dialogs.tell_taken(now.mono), ..report }
     }
 
     /// What would become of a message that came so, and why. Nothing is sent and nothing changes.

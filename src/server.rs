@@ -267,6 +267,11 @@ impl Handle {
         self.order(|done| Order::Explain(message, came, done)).await
     }
 
+    /// What this node tells the other nodes of its cluster. Sessions that it has taken over are told once.
+    pub async fn report(&self) -> Result<PeerReport, Gone> {
+        self.order(Order::Report).await
+    }
+
     /// Tells what the other nodes of the cluster tell.
     pub async fn peers(&self, reports: Vec<PeerReport>) -> Result<(), Gone> {
         self.0.orders.send(Order::Peers(reports)).await.map_err(|_| Gone)?;

@@ -8,6 +8,7 @@ mod failover;
 mod harness;
 mod health;
 mod kept;
+mod moves;
 mod operator;
 mod peers;
 mod preserve;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tandem::engine::dispatch::{Observation, Policy, RetryOn, Row, RowState, Set, SetId, Sets};
+use tandem::engine::dispatch::{Observation, PeerReport, Policy, RetryOn, Row, RowState, Set, SetId, Sets};
 use tandem::engine::event::{AgentId, CheckId, CheckTarget, EndOrder, LookupId, NotEnded, Which};
 use tandem::engine::explain::{Came, Explained};
 use tandem::engine::flow::{ConnectionId, Flow, HostPort, Listener, ListenerId, Role, Transport};
@@ -295,6 +295,12 @@ impl Bench {
             }
         }
         sent
+    }
+
+    /// What it tells the other nodes.
+    pub(crate) fn report(&mut self) -> PeerReport {
+        let now = self.now();
+        self.engine.report(now)
     }
 
     /// Lets time pass, waking the engine whenever it asked for it.

@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use tandem::engine::Input;
 use tandem::engine::dispatch::{
-    Fitness, Health, Order, PeerDestination, PeerReport, RowState, SetId, Standing, VerdictRule,
+    Asked, Fitness, Health, Order, PeerDestination, PeerOrder, PeerReport, RowState, SetId, Standing, VerdictRule,
 };
+use tandem::engine::sip::Resources;
 
 use crate::harness::{Bench, CALLER, SERVERS, in_dialog, invite, lines, seconds, set_19};
 
@@ -24,10 +25,14 @@ fn says(node: &str, health: Health, lasted: Duration) -> PeerReport {
         address: SERVERS[0].parse().expect("an address"),
         health,
         lasted,
-        sessions: 0,
+        by_calls: false,
+        cause: None,
+        latency: None,
+        sessions: Asked::default(),
+        left: Vec::new(),
         order: None,
     };
-    PeerReport { node: node.into(), started: 1, destinations: vec![destination] }
+    PeerReport { node: node.into(), started: 1, destinations: vec![destination], ..PeerReport::default() }
 }
 
 fn tell(bench: &mut Bench, reports: &[PeerReport]) {
@@ -111,7 +116,7 @@ fn a_dead_nodes_sessions_count_until_they_come_here_or_end() {
     });
     let elsewhere = |bench: &Bench| bench.snapshot().sets[0].destinations[0].elsewhere;
     let mut report = says("b", Health::Up, seconds(1));
-    report.destinations[0].sessions = 3;
+    report.destinations[0].sessions = [(Resources::NONE, 3)].into_iter().collect();
     tell(&mut bench, &[report]);
     assert_eq!((elsewhere(&bench), fitness(&bench)), (3, Fitness::Full));
     tell(&mut bench, &[]);
@@ -142,7 +147,7 @@ fn the_newest_order_wins_and_the_tables_word_ends_older_ones() {
     let order = |bench: &Bench| bench.snapshot().sets[0].destinations[0].standing.order;
     let with = |standing: Standing| {
         let mut report = says("b", Health::Up, seconds(1));
-        report.destinations[0].order = Some(standing);
+        report.destinations[0].order = Some(PeerOrder { standing, state: Some(RowState::Active) });
         [report]
     };
     tell(&mut bench, &with(drain(start)));

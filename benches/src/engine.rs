@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use divan::{AllocProfiler, Bencher};
 use tandem::engine::dispatch::{
-    Algorithm, DestinationId, Dispatch, Load, Plan, Policy, Row, RowState, Set, SetId, Sets, Turn,
+    Algorithm, Asked, DestinationId, Dispatch, Load, Plan, Policy, Row, RowState, Set, SetId, Sets, Turn,
 };
 use tandem::engine::flow::Transport;
 use tandem::engine::sip::{Message, Resources};
@@ -85,8 +85,8 @@ impl Load for Nobody {
         0
     }
 
-    fn sessions_of(&self, _: DestinationId, _: Resources) -> u64 {
-        0
+    fn asked(&self, _: DestinationId) -> Asked {
+        Asked::default()
     }
 
     fn sessions_peak(&self, _: DestinationId) -> u64 {

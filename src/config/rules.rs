@@ -13,6 +13,9 @@ use crate::engine::dispatch::{
 use crate::engine::route::{Action, Condition, Config, Pattern, Rewrite, Rule, Target, UriPart};
 use crate::engine::sip::Reply;
 
+/// A node tells its time once a second.
+const VIEW_TTL: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3600));
+
 /// Reads every `[[set]]`.
 pub(super) fn read_sets(root: &Section<'_>, bound: &Bound) -> Vec<Policy> {
     let mut sets: Vec<Policy> = Vec::new();
@@ -73,6 +76,9 @@ fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
         session: session::read(&section.section("session")),
         attrs: capacity::read_attrs(&section.section("attrs")),
         verdict: section.text("verdict", verdict).unwrap_or_default(),
+        view_ttl: section
+            .text("view_ttl", values::duration_within(VIEW_TTL.0..=VIEW_TTL.1))
+            .unwrap_or(default.view_ttl),
     }
 }
 

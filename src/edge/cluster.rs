@@ -149,6 +149,14 @@ pub struct PeerView {
 }
 
 impl PeerView {
+    /// How far ahead a moment of its time is, as [`PeerView::age`].
+    pub fn ahead(&self, moment: Moment, now: Instant) -> Option<Duration> {
+        let (then, came) = self.clock?;
+        let since = i64::try_from(now.saturating_duration_since(came).as_millis()).unwrap_or(i64::MAX);
+        let ahead = moment.0.saturating_sub(then.0).saturating_sub(since);
+        Some(Duration::from_millis(ahead.try_into().unwrap_or(0)))
+    }
+
     /// How long ago a moment of its time is, whatever the clocks say; too little by the time that gossip takes. None until
     /// its time is known.
     pub fn age(&self, moment: Moment, now: Instant) -> Option<Duration> {

@@ -1,6 +1,7 @@
 //! Destination sets: what was loaded, who is fit, and who is next.
 
 mod agent;
+mod asked;
 mod attrs;
 mod capacity;
 mod destination;
@@ -8,8 +9,10 @@ mod explain;
 mod failover;
 mod fitness;
 mod health;
+mod inherited;
 mod order;
 mod panic;
+mod peers;
 mod policy;
 #[cfg(test)]
 mod reference;
@@ -29,6 +32,7 @@ use slotmap::SlotMap;
 use smallvec::SmallVec;
 
 pub use agent::{Agent, AgentView, AgentWord, LONGEST_LINE, MOST_PERCENT, Wish};
+pub use asked::Asked;
 pub use attrs::Attrs;
 pub use capacity::{Capacity, ClassLimit, Limits, ResourceClass};
 pub use destination::{Destination, DestinationId, Row, RowState, Set, SetId, Sets};
@@ -42,11 +46,12 @@ pub use health::{
 };
 pub use order::{AtDeadline, Deadline, Order, Standing};
 pub use panic::{Panic, PanicMode};
+pub use peers::{Left, PeerDestination, PeerOrder, PeerReport, Taken};
 pub use policy::Policy;
 pub use select::{Algorithm, PriorityOrder, Score};
 pub use session::{AtMaxDuration, OnDown, Ping, PingLegs, PingMethod, SessionPolicy};
 pub use turn::Turn;
-pub use votes::{PeerDestination, PeerReport, VerdictRule, Vote};
+pub use votes::{VerdictRule, Vote};
 pub use watch::{NoSuchDestination, Remembered};
 
 #[cfg(test)]
@@ -102,8 +107,8 @@ pub trait Load {
     /// Live sessions now, pending ones included.
     fn sessions(&self, destination: DestinationId) -> u64;
 
-    /// Those of them that asked for one of these resources.
-    fn sessions_of(&self, destination: DestinationId, resources: Resources) -> u64;
+    /// The same by what they asked for.
+    fn asked(&self, destination: DestinationId) -> Asked;
 
     /// The most live sessions at any time.
     fn sessions_peak(&self, destination: DestinationId) -> u64;
@@ -133,6 +138,9 @@ pub struct Dispatch {
     draining: Vec<Draining>,
     /// When those are looked at next.
     next_look: Option<Instant>,
+    /// The mark of this node, as in its cookies, and those of the other nodes that are there.
+    mark: u16,
+    peers: Vec<u16>,
 }
 
 /// What a set has beside its destinations; it outlives reloads.
@@ -172,6 +180,8 @@ impl Dispatch {
             overdue: Vec::new(),
             draining: Vec::new(),
             next_look: None,
+            mark: 0,
+            peers: Vec::new(),
         };
         for policy in policies {
             let state = dispatch.set_mut(policy.set);
@@ -179,6 +189,11 @@ impl Dispatch {
             state.configured = true;
         }
         dispatch
+    }
+
+    /// The same as the sets of the node with that mark.
+    pub(crate) fn of_node(self, mark: u16) -> Self {
+        Dispatch { mark, ..self }
     }
 
     /// Puts the fit destinations of the set into `plan` in its algorithm's order, and steps the turn; `asked` are the
@@ -451,8 +466,8 @@ mod tests {
             3
         }
 
-        fn sessions_of(&self, _: DestinationId, _: Resources) -> u64 {
-            3
+        fn asked(&self, _: DestinationId) -> Asked {
+            [(Resources::NONE, 3)].into_iter().collect()
         }
 
         fn sessions_peak(&self, _: DestinationId) -> u64 {

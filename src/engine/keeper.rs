@@ -12,8 +12,8 @@ use slotmap::{SlotMap, new_key_type};
 
 use self::evict::Eviction;
 use crate::engine::clock::{Instant, Now};
-use crate::engine::dialog::{Dialog, DialogId, Dialogs, Due, Ending, Leg};
-use crate::engine::dispatch::{AtMaxDuration, Dispatch, Ping, PingLegs, SessionPolicy};
+use crate::engine::dialog::{Dialog, DialogId, Dialogs, Due, Ending, GivenUp, Leg};
+use crate::engine::dispatch::{AtMaxDuration, Dispatch, Ping, PingLegs, SessionPolicy, Taken};
 use crate::engine::event::{DropCause, Event, NotOurs, Output, write_down};
 use crate::engine::flow::{Fault, Flow, Listener, ListenerId};
 use crate::engine::sip::{Keys, Message, Method};
@@ -316,9 +316,24 @@ impl Keeper {
         if self.owns(&dialog) {
             tell.iter().for_each(|leg| self.bye(scene, &dialog, *leg, ending));
         }
+        self.note_end(scene, &dialog, ending);
+    }
+
+    /// Other nodes have taken sessions over. Those that were left behind by a node which is gone are no more among those.
+    pub(crate) fn give_up<'t>(&mut self, scene: &mut Scene<'_>, taken: impl Iterator<Item = &'t Taken>) {
+        for taken in taken {
+            match scene.dialogs.give_up(taken, scene.now.mono) {
+                GivenUp::NotHere => scene.dispatch.wear_off(taken),
+                GivenUp::Stays => {}
+                GivenUp::Gone(dialog) => self.note_end(scene, &dialog, Ending::Moved),
+            }
+        }
+    }
+
+    fn note_end(&self, scene: &mut Scene<'_>, dialog: &Dialog, ending: Ending) {
         scene.totals.ended[ending as usize] += 1;
         if self.records {
-            write_down(&dialog, b"", ending, scene.dispatch, scene.now, scene.out);
+            write_down(dialog, b"", ending, scene.dispatch, scene.now, scene.out);
         }
     }
 

@@ -35,7 +35,7 @@ use crate::engine::dispatch::{Dispatch, SessionPolicy, SetId};
 use crate::engine::event::{Drain, DropCause, Event, Output};
 use crate::engine::flow::{Flow, Transport};
 use crate::engine::route;
-use crate::engine::sip::{FrameFault, Keys, Message, Method, Reply, Start, respond, response_peer};
+use crate::engine::sip::{Cookie, FrameFault, Keys, Message, Method, Reply, Start, respond, response_peer};
 use crate::engine::snapshot::Totals;
 use crate::engine::transaction::{Acked, ClientId, Key, ServerId, Transactions};
 
@@ -142,7 +142,7 @@ impl Proxy {
         Proxy {
             us: Ourselves::new(config.listeners.clone()),
             route: Arc::new(config.route.clone()),
-            node: node_hash(&config.node),
+            node: Cookie::mark(&config.node),
             call_events: config.call_events,
             records: config.records,
             most_transactions: config.limits.transactions,
@@ -322,11 +322,6 @@ fn answer_flow(flow: Flow, message: &Message<'_>) -> Flow {
         Transport::Tcp | Transport::Tls => SocketAddr::new(flow.peer.ip(), via.port_or_default()),
     };
     Flow { peer, ..flow }
-}
-
-/// A node's name as it stands in a cookie.
-fn node_hash(name: &str) -> u16 {
-    name.bytes().fold(0, |hash: u16, byte| hash.wrapping_mul(31).wrapping_add(u16::from(byte)))
 }
 
 /// What a request is told that gets no transaction.

@@ -129,6 +129,12 @@ pub struct VoteView {
     pub health: Health,
     /// For how long it is so.
     pub lasted: Duration,
+    /// How old that node's word is.
+    pub age: Duration,
+    /// What the last failure there was, while its view is not `up`.
+    pub cause: Option<String>,
+    /// How long the destination takes to answer that node's calls; none if it has answered none.
+    pub latency: Option<Duration>,
     /// Its live sessions there.
     pub sessions: u64,
 }

@@ -1,6 +1,6 @@
 //! A node among others: what it has seen goes into the gossip, and what the others have seen into the engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,25 +8,47 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::node::Shared;
-use crate::edge::cluster::report::{DestinationId, DestinationReport, NodeReport, NodeView, OrderReport};
+use crate::edge::cluster::report::{
+    DestinationId, DestinationReport, LeftReport, Moment, NodeReport, NodeView, OrderReport, TakenReport, TakenSession,
+};
 use crate::edge::cluster::{Cluster, PeerView, Peers};
-use crate::engine::Snapshot;
-use crate::engine::dispatch::{AtDeadline, Deadline, PeerDestination, PeerReport, Standing};
-use crate::engine::flow::Listener;
-use crate::engine::snapshot::DestinationView;
+use crate::engine::dispatch::{
+    Asked, AtDeadline, Deadline, Left, PeerDestination, PeerOrder, PeerReport, RowState, SetId, Standing, Taken,
+};
+use crate::engine::flow::{Listener, Role};
+use crate::engine::sip::Resources;
 
 /// So often the others are told what is new, and the engine what they tell...
 const ROUND: Duration = Duration::from_millis(100);
 /// ... and with so many destinations four times less often, since each time all are looked at.
 const MANY: usize = 2000;
-/// So often the engine is told of them though nothing is new: how old it is may be known better by now.
+/// So often the engine is told of them though nothing is new, and they that this node's engine lives.
 const AFRESH: Duration = Duration::from_secs(1);
+/// Moments that are so close are the same: they are reckoned anew each time.
+const SAME: i64 = 500;
 /// More nodes have no say.
 const MOST_PEERS: usize = 64;
 /// An order from further ahead than that is nobody's.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Characters of an order's giver and reason.
 const WORDS: usize = 256;
+/// Sessions that were taken over are told for so long: a node that was cut off for longer counts some that have ended elsewhere
+/// until they must be over.
+const TAKEN_TOLD: Duration = Duration::from_secs(600);
+/// So many at a time, which fit into one packet...
+const TAKEN_AT_ONCE: usize = 200;
+/// ... and so often at most.
+const TAKEN_TIMES: usize = 300;
+
+/// What the others have been told, and what of theirs has been heard.
+#[derive(Default)]
+struct Told {
+    view: NodeView,
+    /// The number of the next sessions that are taken over.
+    next: u64,
+    /// Up to which number those of each start of each node have been taken note of.
+    heard: HashMap<(Arc<str>, u64), u64>,
+}
 
 impl Shared {
     /// Tells the others what this node sees, and the engine what they do, until the node stops.
@@ -35,7 +57,7 @@ impl Shared {
         let mut round = interval(ROUND);
         // Whatever happens meanwhile, and however long a round takes: the next one comes.
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut skip, mut afresh, mut told) = (0, Instant::now(), None);
+        let (mut skip, mut afresh, mut told) = (0, Instant::now(), Told::default());
         loop {
             tokio::select! {
                 _ = stopped.changed() => return,
@@ -44,17 +66,13 @@ impl Shared {
                         skip -= 1;
                         continue;
                     }
-                    let Ok(snapshot) = self.handle.snapshot().await else { return };
-                    // It is kept for a while: the same one once more is no news.
-                    if told.as_ref().is_none_or(|told| !Arc::ptr_eq(told, &snapshot)) {
-                        let many = self.publish(&cluster, &snapshot);
-                        skip = if many > MANY { 3 } else { 0 };
-                        told = Some(snapshot);
-                    }
+                    let Ok(report) = self.handle.report().await else { return };
+                    skip = if report.destinations.len() > MANY { 3 } else { 0 };
+                    self.publish(&cluster, &mut told, report);
                     let changed = peers.has_changed().unwrap_or(false);
                     if changed || afresh.elapsed() >= AFRESH {
                         afresh = Instant::now();
-                        let reports = reports(&peers.borrow_and_update());
+                        let reports = told.hear(&peers.borrow_and_update());
                         if self.handle.peers(reports).await.is_err() {
                             return;
                         }
@@ -64,18 +82,50 @@ impl Shared {
         }
     }
 
-    /// Tells the others; how many destinations there are.
-    fn publish(&self, cluster: &Cluster, snapshot: &Snapshot) -> usize {
-        let report = NodeReport {
+    /// Tells the others.
+    fn publish(&self, cluster: &Cluster, told: &mut Told, report: PeerReport) {
+        let (moment, before) = (cluster.moment(Instant::now()), &told.view);
+        let listeners = self.handle.listeners();
+        let held = listeners.iter().zip(self.addresses.held());
+        let vips = held.filter(|(one, held)| one.role == Role::Vip && *held).map(|(one, _)| one.bind.ip().to_string());
+        let mut vips: Vec<_> = vips.collect();
+        vips.dedup();
+        let node = NodeReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-            listeners: self.handle.listeners().iter().map(name).collect(),
+            listeners: listeners.iter().map(name).collect(),
+            vips,
+            seen: match moment.0 - before.report.seen.0 {
+                since if since < AFRESH.as_millis() as i64 => before.report.seen,
+                _ => moment,
+            },
+            fit: report.fit.iter().map(|(set, fit)| (set.0, *fit)).collect(),
             ..NodeReport::default()
         };
-        let view = NodeView { report, destinations: destinations(cluster, snapshot) };
-        let many = view.destinations.len();
-        cluster.publish(view);
-        many
+        let told_of = |one: PeerDestination| {
+            let id = DestinationId { set: one.set, address: Some(one.address), uri: one.uri.clone() };
+            let report = destination(one, before.destinations.get(&id), cluster.node(), moment);
+            (id, report)
+        };
+        let mut view = NodeView {
+            report: node,
+            destinations: report.destinations.into_iter().map(told_of).collect(),
+            taken: before.taken.clone(),
+        };
+        for some in report.taken.chunks(TAKEN_AT_ONCE) {
+            let sessions = some.iter().map(session).collect();
+            let ago = some.first().map_or(0, |first| millis(first.ago));
+            view.taken.insert(told.next, TakenReport { at: Moment(moment.0 - ago), sessions });
+            told.next += 1;
+        }
+        let old = |taken: &TakenReport| moment.0 - taken.at.0 > millis(TAKEN_TOLD);
+        while view.taken.len() > TAKEN_TIMES || view.taken.first_key_value().is_some_and(|(_, taken)| old(taken)) {
+            view.taken.pop_first();
+        }
+        if told.view != view {
+            told.view = view.clone();
+            cluster.publish(view);
+        }
     }
 }
 
@@ -83,53 +133,89 @@ fn name(listener: &Listener) -> String {
     format!("{}:{}", listener.transport.name(), listener.bind)
 }
 
-fn destinations(cluster: &Cluster, snapshot: &Snapshot) -> BTreeMap<DestinationId, DestinationReport> {
-    let now = Instant::now();
-    let told = |set, one: &DestinationView| {
-        let id = DestinationId { set, address: one.address, uri: one.uri.clone() };
-        let report = DestinationReport {
-            health: one.health,
-            since: cluster.moment(now.checked_sub(one.lasted).unwrap_or(now)),
-            sessions: u32::try_from(one.sessions).unwrap_or(u32::MAX),
-            order: one.standing.is_by_hand().then(|| order(&one.standing, cluster.node())),
-            ..DestinationReport::default()
-        };
-        (id, report)
+/// What is told of a destination, at that moment; where only the reckoning is another than before, what was told then.
+fn destination(one: PeerDestination, before: Option<&DestinationReport>, node: &str, now: Moment) -> DestinationReport {
+    let same =
+        |then: Option<Moment>, moment: Moment| then.filter(|then| (then.0 - moment.0).abs() < SAME).unwrap_or(moment);
+    let (sessions, asked) = numbers(&one.sessions);
+    let left = |left: &Left| {
+        let (sessions, asked) = numbers(&left.sessions);
+        let before = before.into_iter().flat_map(|before| &before.left);
+        let before =
+            before.filter(|one| (&one.node, one.started) == (&left.node, left.started)).map(|one| one.until).next();
+        let until = same(before, Moment(now.0 + millis(left.lasts)));
+        LeftReport { node: left.node.clone(), started: left.started, sessions, asked, until }
     };
-    snapshot.sets.iter().flat_map(|set| set.destinations.iter().map(move |one| told(set.id, one))).collect()
+    DestinationReport {
+        health: one.health,
+        since: same(before.map(|before| before.since), Moment(now.0 - millis(one.lasted))),
+        by_calls: one.by_calls,
+        cause: one.cause,
+        latency: one.latency.map(about),
+        sessions,
+        asked,
+        left: one.left.iter().map(left).collect(),
+        order: one.order.map(|order| order_of(&order, node)),
+    }
 }
 
-fn order(standing: &Standing, node: &str) -> OrderReport {
+/// Milliseconds to one digit, so that what changes all the time is no news.
+fn about(latency: Duration) -> u32 {
+    let millis = u32::try_from(latency.as_millis()).unwrap_or(u32::MAX);
+    let step = 10_u32.pow(millis.max(1).ilog10());
+    (millis / step * step).max(1)
+}
+
+fn numbers(sessions: &Asked) -> (u32, BTreeMap<u8, u32>) {
+    let asked =
+        sessions.iter().map(|(resources, sessions)| (resources.bits(), sessions)).filter(|(bits, _)| *bits != 0);
+    (u32::try_from(sessions.total()).unwrap_or(u32::MAX), asked.collect())
+}
+
+/// Sessions of which a part asked for something, as a node tells them.
+fn asked(sessions: u32, asked: &BTreeMap<u8, u32>) -> Asked {
+    let some = || asked.iter().map(|(bits, sessions)| (Resources::of_bits(*bits), *sessions));
+    let others = some().fold(sessions, |others, (_, sessions)| others.saturating_sub(sessions));
+    some().chain([(Resources::NONE, others)]).collect()
+}
+
+fn session(taken: &Taken) -> TakenSession {
+    let Taken { session, set, destination, resources, node, ago: _ } = taken;
+    TakenSession(format!("{session:032x}"), set.0, *destination, resources.bits(), *node)
+}
+
+fn order_of(PeerOrder { standing, state }: &PeerOrder, node: &str) -> OrderReport {
     OrderReport {
         order: standing.order.name().to_owned(),
-        stamp: millis(standing.at),
+        stamp: since_1970(standing.at),
         node: node.to_owned(),
         by: standing.by.clone(),
         reason: standing.reason.clone(),
-        deadline: standing.deadline.map(|deadline| millis(deadline.at)),
+        deadline: standing.deadline.map(|deadline| since_1970(deadline.at)),
         then_end: standing.ends_sessions(),
+        state: state.map(|state| state as u8),
     }
 }
 
 /// An order as another node tells it; none if no node of ours would.
-fn standing(report: &OrderReport) -> Option<Standing> {
-    if moment(report.stamp) > SystemTime::now() + DAY {
+fn order(report: &OrderReport) -> Option<PeerOrder> {
+    let at = moment(report.stamp);
+    if at > SystemTime::now() + DAY {
         return None;
     }
     let words = |text: &str| text.chars().take(WORDS).collect();
-    let deadline = report
-        .deadline
-        .map(|at| Deadline { at: moment(at), then: if report.then_end { AtDeadline::End } else { AtDeadline::Tell } });
-    Some(Standing {
-        order: report.order()?,
-        by: words(&report.by),
-        reason: words(&report.reason),
-        at: moment(report.stamp),
-        deadline,
-    })
+    let then = if report.then_end { AtDeadline::End } else { AtDeadline::Tell };
+    let deadline = report.deadline.map(|at| Deadline { at: moment(at), then });
+    let (by, reason) = (words(&report.by), words(&report.reason));
+    let standing = Standing { order: report.order()?, by, reason, at, deadline };
+    Some(PeerOrder { standing, state: report.state.and_then(|state| RowState::ALL.get(usize::from(state)).copied()) })
 }
 
-fn millis(at: SystemTime) -> u64 {
+fn millis(time: Duration) -> i64 {
+    time.as_millis().try_into().unwrap_or(i64::MAX / 4)
+}
+
+fn since_1970(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().try_into().unwrap_or(u64::MAX)
 }
 
@@ -138,27 +224,80 @@ fn moment(millis: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(millis.min(1 << 50))
 }
 
-/// What the engine is told of all nodes that are there. One whose time is not known yet has told nothing that could be dated.
-fn reports(peers: &Peers) -> Vec<PeerReport> {
-    peers.live.iter().filter(|peer| peer.clock.is_some()).take(MOST_PEERS).map(report).collect()
+impl Told {
+    /// What the engine is told of all nodes that are there. One whose time is not known yet has told nothing that could be
+    /// dated.
+    fn hear(&mut self, peers: &Peers) -> Vec<PeerReport> {
+        let known = peers.live.iter().filter(|peer| peer.clock.is_some()).take(MOST_PEERS);
+        known.map(|peer| self.report(peer)).collect()
+    }
+
+    fn report(&mut self, peer: &PeerView) -> PeerReport {
+        let now = Instant::now();
+        let NodeView { report, destinations, taken } = &*peer.view;
+        // What a node took over before it was heard the first time, others have counted; or nobody could.
+        let last = taken.last_key_value().map_or(0, |(number, _)| number + 1);
+        let from = self.heard.insert((peer.node.clone(), report.started), last).unwrap_or(last);
+        PeerReport {
+            node: peer.node.to_string(),
+            started: report.started,
+            age: peer.age(report.seen, now).unwrap_or(Duration::MAX),
+            destinations: destinations.iter().filter_map(|(id, report)| heard(peer, id, report, now)).collect(),
+            fit: report.fit.iter().map(|(set, fit)| (SetId(*set), *fit)).collect(),
+            taken: taken.range(from..).flat_map(|(_, taken)| taken_over(peer, taken, now)).collect(),
+        }
+    }
 }
 
-fn report(peer: &PeerView) -> PeerReport {
-    let now = Instant::now();
-    let told = |(id, report): (&DestinationId, &DestinationReport)| {
-        Some(PeerDestination {
-            set: id.set,
-            uri: id.uri.clone(),
-            address: id.address?,
-            health: report.health,
-            lasted: peer.age(report.since, now).unwrap_or_default(),
-            sessions: report.sessions.into(),
-            order: report.order.as_ref().and_then(standing),
-        })
+fn heard(peer: &PeerView, id: &DestinationId, report: &DestinationReport, now: Instant) -> Option<PeerDestination> {
+    let left = |left: &LeftReport| Left {
+        node: left.node.clone(),
+        started: left.started,
+        sessions: asked(left.sessions, &left.asked),
+        lasts: peer.ahead(left.until, now).unwrap_or_default(),
     };
-    PeerReport {
-        node: peer.node.to_string(),
-        started: peer.view.report.started,
-        destinations: peer.view.destinations.iter().filter_map(told).collect(),
+    Some(PeerDestination {
+        set: id.set,
+        uri: id.uri.clone(),
+        address: id.address?,
+        health: report.health,
+        lasted: peer.age(report.since, now).unwrap_or_default(),
+        by_calls: report.by_calls,
+        cause: report.cause.as_deref().map(|cause| cause.chars().take(WORDS).collect()),
+        latency: report.latency.map(|latency| Duration::from_millis(latency.into())),
+        sessions: asked(report.sessions, &report.asked),
+        left: report.left.iter().map(left).collect(),
+        order: report.order.as_ref().and_then(order),
+    })
+}
+
+fn taken_over(peer: &PeerView, taken: &TakenReport, now: Instant) -> impl Iterator<Item = Taken> {
+    let ago = peer.age(taken.at, now).unwrap_or_default();
+    taken.sessions.iter().filter_map(move |TakenSession(name, set, destination, bits, node)| {
+        let (set, resources) = (SetId(*set), Resources::of_bits(*bits));
+        let session = u128::from_str_radix(name, 16).ok()?;
+        Some(Taken { session, set, destination: *destination, resources, node: *node, ago })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_latency_is_told_to_one_digit() {
+        for (micros, told) in [(0, 1), (1_400, 1), (9_999, 9), (17_000, 10), (99_000, 90), (123_456, 100)] {
+            assert_eq!(about(Duration::from_micros(micros)), told, "{micros}");
+        }
+    }
+
+    #[test]
+    fn sessions_are_told_with_what_they_asked_for_and_so_they_are_heard() {
+        let sessions: Asked = [(Resources::NONE, 3), (Resources::of_bits(4), 2)].into_iter().collect();
+        let (total, told) = numbers(&sessions);
+        assert_eq!((total, &told), (5, &BTreeMap::from([(4, 2)])));
+        assert_eq!(asked(total, &told), sessions);
+        // One of another version tells only how many there are.
+        assert_eq!(asked(5, &BTreeMap::new()).total(), 5);
     }
 }

@@ -220,7 +220,9 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::engine::dispatch::{Algorithm, DestinationId, Dispatch, Load, Plan, Policy, RowState, SetId, Turn};
+    use crate::engine::dispatch::{
+        Algorithm, Asked, DestinationId, Dispatch, Load, Plan, Policy, RowState, SetId, Turn,
+    };
     use crate::engine::flow::Transport;
     use crate::engine::sip::Resources;
     use crate::engine::{Instant, Now};
@@ -267,8 +269,8 @@ mod tests {
             0
         }
 
-        fn sessions_of(&self, _: DestinationId, _: Resources) -> u64 {
-            0
+        fn asked(&self, _: DestinationId) -> Asked {
+            Asked::default()
         }
 
         fn sessions_peak(&self, _: DestinationId) -> u64 {

@@ -43,6 +43,8 @@ pub(super) enum Order {
     Explain(Vec<u8>, Came, oneshot::Sender<Explained>),
     /// What the other nodes tell.
     Peers(Vec<PeerReport>),
+    /// What the others are told is wanted.
+    Report(oneshot::Sender<PeerReport>),
     Checked(CheckId, Outcome),
     Unchecked(CheckId),
     /// An operator ends sessions; how many are being ended.
@@ -298,6 +300,7 @@ impl Turns {
                     self.engine.handle(Input::Peers(&reports), now, &mut self.out);
                     self.flush(now);
                 }
+                Ok(Order::Report(answer)) => drop(answer.send(self.engine.report(now))),
                 Ok(Order::Checked(id, outcome)) => {
                     self.engine.handle(Input::Checked { id, outcome }, now, &mut self.out);
                     self.flush(now);

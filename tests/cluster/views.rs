@@ -19,6 +19,7 @@ async fn two_nodes_see_what_the_other_sees() {
         reason: "disk".into(),
         deadline: None,
         then_end: false,
+        state: None,
     };
     let mut told = view(3, 5);
     told.report = NodeReport { version: "1.2.3".into(), vips: vec!["10.0.0.9".into()], ..NodeReport::default() };

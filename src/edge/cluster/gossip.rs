@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::counters::{ClusterCounters, Counters};
 use super::members::{Member, Members};
-use super::report::{self, DestinationId, Moment, NodeView};
+use super::report::{self, Moment, NodeView};
 use super::transport::{SealedTransport, Wire};
 use super::{ClusterConfig, ClusterEvent, PeerView, Peers};
 use crate::edge::retry::Retry;
@@ -226,6 +226,14 @@ impl Boot {
                     state.set(report::key(id), report::write(destination));
                 }
             }
+            for (number, taken) in &new.taken {
+                if !old.taken.contains_key(number) {
+                    state.set(report::taken_key(*number), report::write(taken));
+                }
+            }
+            for number in old.taken.keys().filter(|number| !new.taken.contains_key(number)) {
+                state.delete(&report::taken_key(*number));
+            }
             for id in old.destinations.keys().filter(|id| !new.destinations.contains_key(id)) {
                 state.delete(&report::key(id));
             }
@@ -394,24 +402,27 @@ impl Heard {
     fn read(&mut self, changes: Vec<(String, Option<String>)>, now: Instant, counters: &Counters) {
         for (key, value) in changes {
             let Some(value) = value else {
-                if let Some(id) = report::read_key(&key) {
-                    self.destinations().remove(&id);
+                match report::read_key(&key) {
+                    Some(report::Key::Destination(id)) => drop(self.view().destinations.remove(&id)),
+                    Some(report::Key::Taken(number)) => drop(self.view().taken.remove(&number)),
+                    None => {}
                 }
                 continue;
             };
             match report::read(&key, &value) {
                 Some(report::Told::Clock(moment)) => self.clock = Some((moment, now)),
-                Some(report::Told::Node(node)) => Arc::make_mut(&mut self.view).report = node,
+                Some(report::Told::Node(node)) => self.view().report = node,
                 Some(report::Told::Destination(id, destination)) => {
-                    self.destinations().insert(id, destination);
+                    self.view().destinations.insert(id, destination);
                 }
+                Some(report::Told::Taken(number, taken)) => drop(self.view().taken.insert(number, taken)),
                 None => counters.unreadable_values.add_one(),
             }
         }
     }
 
-    fn destinations(&mut self) -> &mut BTreeMap<DestinationId, report::DestinationReport> {
-        &mut Arc::make_mut(&mut self.view).destinations
+    fn view(&mut self) -> &mut NodeView {
+        Arc::make_mut(&mut self.view)
     }
 }
 

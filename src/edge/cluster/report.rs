@@ -19,6 +19,8 @@ pub(super) const NODE: &str = "node";
 pub(super) const CLOCK: &str = "clock";
 /// What the keys of destinations start with.
 const DESTINATION: &str = "d:";
+/// What the keys of sessions that were taken over start with.
+const TAKEN: &str = "t:";
 
 /// A point in a node's own time: milliseconds since it started, negative before. No two nodes' clocks are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,6 +45,8 @@ pub struct NodeView {
     pub report: NodeReport,
     /// The destinations of its sets.
     pub destinations: BTreeMap<DestinationId, DestinationReport>,
+    /// Sessions that it has taken over of late, some under each number; later ones have greater numbers.
+    pub taken: BTreeMap<u64, TakenReport>,
 }
 
 /// What a node tells of itself.
@@ -59,12 +63,23 @@ pub struct NodeReport {
     pub listeners: Vec<String>,
     /// The virtual addresses that it holds.
     pub vips: Vec<String>,
+    /// Until when its view is of its engine, in the node's time.
+    pub seen: Moment,
+    /// For each of its sets how many destinations a call may go to.
+    pub fit: BTreeMap<u32, u32>,
 }
 
 impl Default for NodeReport {
     fn default() -> Self {
-        let (version, listeners, vips) = (String::new(), Vec::new(), Vec::new());
-        NodeReport { format: FORMAT, version, started: 0, listeners, vips }
+        NodeReport {
+            format: FORMAT,
+            version: String::new(),
+            started: 0,
+            listeners: Vec::new(),
+            vips: Vec::new(),
+            seen: Moment::default(),
+            fit: BTreeMap::new(),
+        }
     }
 }
 
@@ -88,18 +103,58 @@ pub struct DestinationReport {
     pub health: Health,
     /// Since when, in the node's time.
     pub since: Moment,
-    /// The last failure: `408`, `timeout`, `icmp`.
+    /// Whether calls have shown it, and not probes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub by_calls: bool,
+    /// What the last failure was, while it is not up: `traffic 503`, `options timeout`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// How long an answer takes, in ms.
+    /// How long calls wait for an answer, in ms, about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<u32>,
     /// Live sessions by this node, those that are being set up included.
     pub sessions: u32,
+    /// Those of them that asked for resources, by the bits of these.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub asked: BTreeMap<u8, u32>,
+    /// Sessions of nodes that are gone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftReport>,
     /// The newest order that the node knows of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderReport>,
 }
+
+/// Sessions that a node which is gone has left behind at a destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LeftReport {
+    /// The node.
+    pub node: String,
+    /// Its start, as in its [`NodeReport`].
+    pub started: u64,
+    /// How many nobody has heard of yet.
+    pub sessions: u32,
+    /// Those of them that asked for resources, by the bits of these.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub asked: BTreeMap<u8, u32>,
+    /// Until when they count, in the telling node's time.
+    pub until: Moment,
+}
+
+/// Sessions that the node has taken over at about one time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenReport {
+    /// When, in the node's time.
+    pub at: Moment,
+    /// Which.
+    pub sessions: Vec<TakenSession>,
+}
+
+/// One of them: its name (hexadecimal), the set, the destination's key in it, the bits of the resources that it asked for, the
+/// mark of the node that it was begun at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenSession(pub String, pub u32, pub u32, pub u8, pub u16);
 
 /// An operator's order. The newest stamp wins, then the greater node id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +177,9 @@ pub struct OrderReport {
     /// Whether its sessions are ended then.
     #[serde(default)]
     pub then_end: bool,
+    /// The row's `state` column beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<u8>,
 }
 
 impl OrderReport {
@@ -137,6 +195,14 @@ pub(super) enum Told {
     Node(NodeReport),
     Clock(Moment),
     Destination(DestinationId, DestinationReport),
+    Taken(u64, TakenReport),
+}
+
+/// What a key is of, beside the node itself and its clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    Destination(DestinationId),
+    Taken(u64),
 }
 
 /// What a key and its value say; none if it is of another version or makes no sense.
@@ -144,12 +210,22 @@ pub(super) fn read(key: &str, value: &str) -> Option<Told> {
     match key {
         NODE => serde_json::from_str(value).ok().map(Told::Node),
         CLOCK => value.parse().ok().map(|moment| Told::Clock(Moment(moment))),
-        _ => Some(Told::Destination(read_key(key)?, serde_json::from_str(value).ok()?)),
+        _ => match read_key(key)? {
+            Key::Destination(id) => serde_json::from_str(value).ok().map(|report| Told::Destination(id, report)),
+            Key::Taken(number) => serde_json::from_str(value).ok().map(|report| Told::Taken(number, report)),
+        },
     }
 }
 
-/// The destination that a key is of.
-pub(super) fn read_key(key: &str) -> Option<DestinationId> {
+/// What a key is of.
+pub(super) fn read_key(key: &str) -> Option<Key> {
+    match key.strip_prefix(TAKEN) {
+        Some(number) => number.parse().ok().map(Key::Taken),
+        None => read_destination(key).map(Key::Destination),
+    }
+}
+
+fn read_destination(key: &str) -> Option<DestinationId> {
     let (set, rest) = key.strip_prefix(DESTINATION)?.split_once(':')?;
     let (address, uri) = rest.split_once('/')?;
     let address = if address.is_empty() { None } else { Some(address.parse().ok()?) };
@@ -160,6 +236,11 @@ pub(super) fn read_key(key: &str) -> Option<DestinationId> {
 pub(super) fn key(id: &DestinationId) -> String {
     let address = id.address.map(|address| address.to_string()).unwrap_or_default();
     format!("{DESTINATION}{}:{address}/{}", id.set.0, id.uri)
+}
+
+/// The key of sessions that were taken over: `t:7`.
+pub(super) fn taken_key(number: u64) -> String {
+    format!("{TAKEN}{number}")
 }
 
 /// A value of the gossip.
@@ -202,13 +283,17 @@ mod tests {
             reason: "\"new\" disk\n".into(),
             deadline: Some(7),
             then_end: true,
+            state: Some(1),
         };
         let report = DestinationReport {
             health: Health::Busy,
             since: Moment(-5),
             cause: Some("486".into()),
             latency: Some(12),
+            by_calls: true,
             sessions: 3,
+            asked: BTreeMap::from([(4, 3)]),
+            left: vec![LeftReport { node: "c".into(), started: 7, sessions: 2, ..LeftReport::default() }],
             order: Some(order),
         };
         for report in [report, DestinationReport::default()] {
@@ -216,7 +301,10 @@ mod tests {
             assert_eq!(told, Some(Told::Destination(id(), report)));
         }
         let unresolved = DestinationId { address: None, ..id() };
-        assert_eq!(read_key(&key(&unresolved)), Some(unresolved));
+        assert_eq!(read_key(&key(&unresolved)), Some(Key::Destination(unresolved)));
+        let sessions = vec![TakenSession("0f".into(), 19, 7, 4, 97)];
+        let taken = TakenReport { at: Moment(5), sessions };
+        assert_eq!(read(&taken_key(8), &write(&taken)), Some(Told::Taken(8, taken)));
         assert_eq!(read(NODE, &write(&NodeReport::default())), Some(Told::Node(NodeReport::default())));
         assert_eq!(read(CLOCK, "-7"), Some(Told::Clock(Moment(-7))));
     }
@@ -233,7 +321,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_nothing() {
-        for key in ["", "d:", "d:x:/u", "d:1", "d:1:u", "d:1:1.2.3.4/u", "e:1:/u", "other"] {
+        for key in ["", "d:", "d:x:/u", "d:1", "d:1:u", "d:1:1.2.3.4/u", "e:1:/u", "t:", "t:x", "other"] {
             assert_eq!(read(key, "{}"), None, "{key}");
         }
         for value in ["", "[1]", r#"{"sessions":-1}"#, r#"{"sessions":1"#] {

@@ -134,15 +134,28 @@ pub struct VoteReport {
     pub health: String,
     /// For how long it is so, in seconds.
     pub seconds: f64,
+    /// How old its word is, in seconds: one that is older than the set's `view_ttl` has no say.
+    pub age: f64,
+    /// What the last failure there was, while it is not `up`: `traffic 503`, `options timeout`.
+    pub cause: Option<String>,
+    /// How long the destination takes to answer that node's calls, in seconds.
+    pub latency: Option<f64>,
     /// Its live sessions there.
     pub sessions: u64,
 }
 
 impl VoteReport {
     fn of(vote: &VoteView) -> Self {
-        let VoteView { node, health, lasted, sessions } = vote;
-        let (node, health) = (node.clone(), health.name().to_owned());
-        VoteReport { node, health, seconds: lasted.as_secs_f64(), sessions: *sessions }
+        let VoteView { node, health, lasted, age, cause, latency, sessions } = vote;
+        VoteReport {
+            node: node.clone(),
+            health: health.name().to_owned(),
+            seconds: lasted.as_secs_f64(),
+            age: age.as_secs_f64(),
+            cause: cause.clone(),
+            latency: latency.map(|latency| latency.as_secs_f64()),
+            sessions: *sessions,
+        }
     }
 }
 

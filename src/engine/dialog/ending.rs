@@ -37,11 +37,13 @@ pub enum Ending {
     Full,
     /// The address that the call came by went to another node before it was set up here: that one may have completed it.
     AddressLost,
+    /// Another node has it now, or had it when it ended: a message of it came there.
+    Moved,
 }
 
 impl Ending {
     /// Every ending, in the order of `as usize`.
-    pub const ALL: [Ending; 17] = [
+    pub const ALL: [Ending; 18] = [
         Ending::CallerBye,
         Ending::DestinationBye,
         Ending::Gone,
@@ -59,6 +61,7 @@ impl Ending {
         Ending::Empty,
         Ending::Full,
         Ending::AddressLost,
+        Ending::Moved,
     ];
 
     /// As in records and in a metric's label.
@@ -81,6 +84,7 @@ impl Ending {
             Ending::Empty => "empty",
             Ending::Full => "full",
             Ending::AddressLost => "address_lost",
+            Ending::Moved => "moved",
         }
     }
 }

@@ -10,7 +10,7 @@ use super::state::DialogState;
 use crate::engine::clock::Instant;
 use crate::engine::dispatch::{DestinationId, SessionPolicy, SetId};
 use crate::engine::flow::{Flow, ListenerId, Transport};
-use crate::engine::sip::Resources;
+use crate::engine::sip::{Message, Resources};
 use crate::engine::transaction::ServerId;
 
 /// Which end of a session a message came from.
@@ -25,6 +25,14 @@ pub(crate) enum Leg {
 impl Leg {
     /// Both.
     pub(crate) const BOTH: [Leg; 2] = [Leg::Caller, Leg::Destination];
+
+    /// The caller's tag in a message of this end's, and the destination's.
+    pub(super) fn tags<'m>(self, message: &Message<'m>) -> (&'m [u8], &'m [u8]) {
+        match self {
+            Leg::Caller => (message.from_tag(), message.to_tag()),
+            Leg::Destination => (message.to_tag(), message.from_tag()),
+        }
+    }
 
     /// The other end.
     pub(crate) fn other(self) -> Leg {
@@ -321,6 +329,11 @@ impl Dialog {
     /// Whether another node, or this one before a restart, began it.
     pub(crate) fn is_adopted(&self) -> bool {
         !self.is_pending() && self.fork.is_none()
+    }
+
+    /// Whether nothing has come of it but the 2xx to another node's INVITE.
+    pub(super) fn is_only_answered(&self) -> bool {
+        self.stage == Stage::Confirmed && self.is_adopted() && self.heard == self.began
     }
 
     /// The listener that its caller came by, or of an adopted one its first request here; none if it is not set up.

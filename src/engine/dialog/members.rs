@@ -5,11 +5,9 @@ use std::collections::HashMap;
 
 use slotmap::SecondaryMap;
 
-use super::asked::Asked;
 use super::entry::Seat;
 use super::table::DialogId;
-use crate::engine::dispatch::{DestinationId, Load, SetId};
-use crate::engine::sip::Resources;
+use crate::engine::dispatch::{Asked, DestinationId, Load, SetId};
 
 /// The sessions of one destination.
 #[derive(Debug, Default)]
@@ -110,8 +108,8 @@ impl Load for Places {
         self.of(destination).len() as u64
     }
 
-    fn sessions_of(&self, destination: DestinationId, resources: Resources) -> u64 {
-        self.here.get(destination).map_or(0, |members| members.asked.sessions_of(resources))
+    fn asked(&self, destination: DestinationId) -> Asked {
+        self.here.get(destination).map_or_else(Asked::default, |members| members.asked.clone())
     }
 
     fn sessions_peak(&self, destination: DestinationId) -> u64 {

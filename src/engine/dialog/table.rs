@@ -10,10 +10,11 @@ use super::forks::Fork;
 use super::index::Index;
 use super::lately::Lately;
 use super::members::Places;
+use super::taken::TakenOver;
 use crate::engine::clock::Instant;
-use crate::engine::dispatch::{DestinationId, Dispatch, Load, SessionPolicy};
+use crate::engine::dispatch::{Asked, DestinationId, Dispatch, Load, SessionPolicy};
 use crate::engine::flow::{Flow, ListenerId};
-use crate::engine::sip::{Keys, Message, Resources};
+use crate::engine::sip::{Keys, Message};
 use crate::engine::transaction::ServerId;
 use crate::engine::wheel::Wheel;
 
@@ -42,14 +43,15 @@ pub(crate) struct Found {
 /// All live sessions of this node.
 #[derive(Debug)]
 pub(crate) struct Dialogs {
-    dialogs: SlotMap<DialogId, Dialog>,
-    by_key: Index<u128, DialogId>,
+    pub(super) dialogs: SlotMap<DialogId, Dialog>,
+    pub(super) by_key: Index<u128, DialogId>,
     /// The latest session with that Call-ID, for people, who know no tags.
     by_call_id: Index<u64, DialogId>,
     places: Places,
     /// Sessions by the listener that their caller came by, once that is known.
     by_listener: Vec<usize>,
-    lately: Lately,
+    pub(super) lately: Lately,
+    pub(super) taken: TakenOver,
     wheel: Wheel<DialogId>,
     fired: Vec<(Instant, DialogId)>,
     /// Those whose time has come.
@@ -69,6 +71,7 @@ impl Dialogs {
             places: Places::default(),
             by_listener: Vec::new(),
             lately: Lately::default(),
+            taken: TakenOver::default(),
             wheel: Wheel::new(),
             fired: Vec::new(),
             due: VecDeque::new(),
@@ -93,7 +96,12 @@ impl Dialogs {
         seat: Seat,
         now: Instant,
     ) -> Option<DialogId> {
-        let key = key(keys, invite.call_id(), invite.from_tag());
+        let key = keys.session(invite.call_id(), invite.from_tag());
+        // The 2xx of another node's try has passed, and its caller, who has not had it, sends his INVITE again: its next 2xx
+        // will find that this one tries too.
+        if let Some(id) = self.by_key.get(key).filter(|id| self.dialogs[*id].is_only_answered()) {
+            self.take_out(id);
+        }
         let id = match self.by_key.get(key) {
             // Nobody moves a confirmed session by sending its INVITE's tags once more.
             Some(id) if self.dialogs[id].stage != Stage::Pending => return None,
@@ -113,33 +121,7 @@ impl Dialogs {
         Some(id)
     }
 
-    /// Enters a session that another node, or this one before its restart, began, since a request inside it has come and its
-    /// cookie proved it. That came by `home`. It is not confirmed until an answer says that it has not ended meanwhile. None
-    /// if the table is full, or if it has ended lately.
-    pub(crate) fn adopt(
-        &mut self,
-        keys: &Keys,
-        request: &Message<'_>,
-        leg: Leg,
-        (seat, home): (Seat, ListenerId),
-        now: Instant,
-    ) -> Option<Found> {
-        let (caller_tag, tag) = match leg {
-            Leg::Caller => (request.from_tag(), request.to_tag()),
-            Leg::Destination => (request.to_tag(), request.from_tag()),
-        };
-        let key = key(keys, request.call_id(), caller_tag);
-        if self.by_key.get(key).is_some() || self.lately.contains(key, now) {
-            return None;
-        }
-        let fork = Fork::of(keys, tag);
-        let call_id = by_call_id(keys, request.call_id());
-        let id = self.enter(Dialog::adopted(key, call_id, fork, seat, now))?;
-        self.come_by(id, home);
-        Some(Found { id, leg, fork })
-    }
-
-    fn enter(&mut self, dialog: Dialog) -> Option<DialogId> {
+    pub(super) fn enter(&mut self, dialog: Dialog) -> Option<DialogId> {
         if self.dialogs.len() >= self.limit {
             return None;
         }
@@ -154,7 +136,7 @@ impl Dialogs {
 
     /// The session that a message inside a dialog belongs to.
     pub(crate) fn find(&self, keys: &Keys, message: &Message<'_>) -> Option<Found> {
-        let by_tag = |tag: &[u8]| self.by_key.get(key(keys, message.call_id(), tag));
+        let by_tag = |tag: &[u8]| self.by_key.get(keys.session(message.call_id(), tag));
         let of = |leg, id, tag| Found { id, leg, fork: Fork::of(keys, tag) };
         match by_tag(message.from_tag()) {
             Some(id) => Some(of(Leg::Caller, id, message.to_tag())),
@@ -219,31 +201,13 @@ impl Dialogs {
         lives
     }
 
-    fn come_by(&mut self, id: DialogId, home: ListenerId) {
+    pub(super) fn come_by(&mut self, id: DialogId, home: ListenerId) {
         let dialog = &mut self.dialogs[id];
         if dialog.home.is_none() {
             dialog.home = Some(home);
             let place = usize::from(home.0);
             self.by_listener.resize(self.by_listener.len().max(place + 1), 0);
             self.by_listener[place] += 1;
-        }
-    }
-
-    /// A request inside an adopted session was answered as one that is there answers: it has not ended meanwhile. Where its
-    /// requests go is told by a 2xx, which may be a later one.
-    pub(crate) fn confirm_adopted(
-        &mut self,
-        id: DialogId,
-        far_end: Option<FarEnd>,
-        policy: &SessionPolicy,
-        now: Instant,
-    ) {
-        let Some(dialog) = self.dialogs.get_mut(id).filter(|dialog| dialog.is_adopted()) else { return };
-        dialog.far_end = dialog.far_end.or(far_end);
-        if dialog.stage == Stage::Adopted {
-            dialog.stage = Stage::Confirmed;
-            dialog.answered = Some(dialog.began);
-            self.schedule(id, policy, now);
         }
     }
 
@@ -304,6 +268,15 @@ impl Dialogs {
 
     /// Takes a session out, whatever its state; none if it is out already.
     pub(crate) fn end(&mut self, id: DialogId, now: Instant) -> Option<Dialog> {
+        let dialog = self.take_out(id)?;
+        // One that was adopted, and has failed to prove itself, may still do so.
+        if dialog.stage == Stage::Confirmed || dialog.hung_up.is_some() {
+            self.lately.insert(dialog.key, now);
+        }
+        Some(dialog)
+    }
+
+    pub(super) fn take_out(&mut self, id: DialogId) -> Option<Dialog> {
         if !self.dialogs.contains_key(id) {
             return None;
         }
@@ -312,10 +285,6 @@ impl Dialogs {
         self.by_key.remove(dialog.key);
         if self.by_call_id.get(dialog.call_id) == Some(id) {
             self.by_call_id.remove(dialog.call_id);
-        }
-        // One that was adopted, and has failed to prove itself, may still do so.
-        if dialog.stage == Stage::Confirmed || dialog.hung_up.is_some() {
-            self.lately.insert(dialog.key, now);
         }
         if let Some(home) = dialog.home {
             self.by_listener[usize::from(home.0)] -= 1;
@@ -328,11 +297,6 @@ impl Dialogs {
         let dialog = self.dialogs.get_mut(id).filter(|dialog| dialog.stage == Stage::Pending)?;
         dialog.invites.retain(|one| *one != server);
         dialog.invites.is_empty().then(|| self.end(id, now)).flatten()
-    }
-
-    /// Takes an adopted session out whose other end has not said that it is there.
-    pub(crate) fn end_adopted(&mut self, id: DialogId, now: Instant) -> Option<Dialog> {
-        (self.dialogs.get(id)?.stage == Stage::Adopted).then(|| self.end(id, now)).flatten()
     }
 
     /// When the next session is due.
@@ -440,8 +404,8 @@ impl Load for Dialogs {
         self.places.sessions(destination)
     }
 
-    fn sessions_of(&self, destination: DestinationId, resources: Resources) -> u64 {
-        self.places.sessions_of(destination, resources)
+    fn asked(&self, destination: DestinationId) -> Asked {
+        self.places.asked(destination)
     }
 
     fn sessions_peak(&self, destination: DestinationId) -> u64 {
@@ -449,11 +413,7 @@ impl Load for Dialogs {
     }
 }
 
-fn key(keys: &Keys, call_id: &[u8], caller_tag: &[u8]) -> u128 {
-    keys.table_hash(&[call_id, caller_tag])
-}
-
-fn by_call_id(keys: &Keys, call_id: &[u8]) -> u64 {
+pub(super) fn by_call_id(keys: &Keys, call_id: &[u8]) -> u64 {
     keys.table_hash(&[call_id]) as u64
 }
 
@@ -464,6 +424,7 @@ mod tests {
     use super::*;
     use crate::engine::dispatch::{Ping, SetId};
     use crate::engine::flow::Transport;
+    use crate::engine::sip::Resources;
 
     fn at(seconds: u64) -> Instant {
         Instant::ZERO + Duration::from_secs(seconds)
@@ -567,8 +528,9 @@ mod tests {
         dialogs.end(id, at(2));
         let info = request("INFO", 1, "a", "b");
         let info = Message::parse(info.as_bytes()).expect("SIP");
-        assert_eq!(dialogs.adopt(&keys, &info, Leg::Caller, (seat(to), ListenerId(0)), at(30)), None);
-        let found = dialogs.adopt(&keys, &info, Leg::Caller, (seat(to), ListenerId(0)), at(100)).expect("long ago");
+        let begun = (Leg::Caller, seat(to), 7);
+        assert_eq!(dialogs.adopt(&keys, &info, begun, ListenerId(0), at(30)), None);
+        let found = dialogs.adopt(&keys, &info, begun, ListenerId(0), at(100)).expect("long ago");
         assert_eq!(dialogs.sessions(to), 1);
         assert!(dialogs.end_adopted(found.id, at(100)).is_some());
         assert_eq!(dialogs.sessions(to), 0);
@@ -638,7 +600,7 @@ mod tests {
             for &destination in &to {
                 let seats = dialogs.dialogs.values().map(|dialog| dialog.seat);
                 let asking = seats.filter(|seat| seat.destination == destination && seat.resources.meets(one));
-                assert_eq!(dialogs.sessions_of(destination, one), asking.count() as u64);
+                assert_eq!(dialogs.asked(destination).sessions_of(one), asking.count() as u64);
             }
             assert!(dialogs.len() <= 50);
         }

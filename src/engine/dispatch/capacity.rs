@@ -144,7 +144,10 @@ impl Destination {
         let OneMore { id, asked, load } = call;
         let all = self.limits_now(now).sessions.map(|limit| (limit, load.sessions(id) + self.elsewhere(now)));
         let classes = self.classes.iter().filter(move |class| class.resources.meets(asked));
-        let of_class = move |class: &ClassLimit| Some((class.sessions?, load.sessions_of(id, class.resources)));
+        let of_class = move |class: &ClassLimit| {
+            let resources = class.resources;
+            Some((class.sessions?, load.asked(id).sessions_of(resources) + self.elsewhere_of(resources, now)))
+        };
         all.into_iter().chain(classes.filter_map(of_class))
     }
 }

@@ -167,7 +167,7 @@ impl Destination {
             return Fitness::Agent(word);
         }
         let (own, trial) = self.condition.health_and_trial(judgement, now);
-        match (own, trial, self.outvoted(policy.verdict, own)) {
+        match (own, trial, self.outvoted(policy.verdict, own, policy.view_ttl, now)) {
             (_, _, Some(Outvoted::Down)) => Fitness::Outvoted,
             (_, _, Some(Outvoted::Up)) if self.has_room(judgement, call, now) => Fitness::Fit,
             (_, _, Some(Outvoted::Up)) => Fitness::Full,
@@ -180,6 +180,9 @@ impl Destination {
 }
 
 impl RowState {
+    /// Each of them, in the order of their numbers.
+    pub const ALL: [RowState; 3] = [RowState::Active, RowState::Inactive, RowState::Probing];
+
     /// What the state says of the operator's will: a failed destination is wanted all the same.
     pub(super) fn order(self) -> Order {
         match self {

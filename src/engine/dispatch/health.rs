@@ -31,6 +31,7 @@ use self::damping::Penalty;
 use self::ejection::Record;
 pub(crate) use self::ejection::{Terms, Trust};
 use self::observation::History;
+use super::votes::Alive;
 use crate::engine::clock::{Instant, Now};
 
 /// What a destination is held for.
@@ -129,7 +130,7 @@ pub(crate) struct Condition {
     /// When traffic showed last that it works.
     heard: Option<Instant>,
     /// When anything did.
-    pub(crate) alive: Option<Instant>,
+    alive: Option<Instant>,
     /// When its health is looked at again.
     pub(crate) scheduled: Option<Instant>,
 }
@@ -297,6 +298,16 @@ impl Condition {
     /// The call that tries it counts as lost at another time; none: it has ended and says nothing.
     pub(crate) fn set_trial(&mut self, began: Instant, lost: Option<Instant>, now: Instant) {
         self.record.set_trial(began, lost, now);
+    }
+
+    /// When it was last seen to work.
+    pub(super) fn alive(&self) -> Alive {
+        Alive { at_all: self.alive, by_calls: self.heard }
+    }
+
+    /// What a bad answer was last; none if all that is remembered were good.
+    pub(super) fn last_fall(&self) -> Option<&Observation> {
+        self.history.iter().filter(|one| one.meaning == Meaning::Fall).last()
     }
 
     /// Whether traffic holds it out or on trial.

@@ -88,6 +88,13 @@ impl Standing {
             && self.says_the_same(&Standing { deadline: self.deadline, ..other.clone() })
     }
 
+    /// Of two orders the greater one stands, on every node the same: the newer, and of two of one moment any.
+    pub(super) fn rank(&self) -> impl Ord + '_ {
+        let Standing { order, by, reason, at, deadline } = self;
+        let deadline = deadline.map(|deadline| (deadline.at, deadline.then == AtDeadline::End));
+        (*at, *order as u8, by, reason, deadline)
+    }
+
     /// Whether sessions are ended at its deadline.
     pub fn ends_sessions(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline.then == AtDeadline::End)

@@ -40,6 +40,8 @@ pub struct Policy {
     pub session: SessionPolicy,
     /// What it makes of what other nodes hold of its destinations.
     pub verdict: VerdictRule,
+    /// What another node has told longer ago than this has no say in that.
+    pub view_ttl: Duration,
     /// What its rows say in `attrs` instead of in columns.
     pub attrs: Attrs,
     /// What is done when too few are fit.
@@ -65,6 +67,7 @@ impl Policy {
             session: SessionPolicy::default(),
             attrs: Attrs::default(),
             verdict: VerdictRule::default(),
+            view_ttl: Duration::from_secs(5),
             panic: Panic::default(),
         }
     }

@@ -15,7 +15,8 @@ use super::health::{
     Why, Witness,
 };
 use super::{
-    DestinationId, Dispatch, Load, Order, Plan, Policy, Remembered, Row, RowState, Set, SetId, Sets, Standing, Turn,
+    Asked, DestinationId, Dispatch, Load, Order, Plan, Policy, Remembered, Row, RowState, Set, SetId, Sets, Standing,
+    Turn,
 };
 use crate::engine::clock::{Instant, Now};
 use crate::engine::flow::Transport;
@@ -32,8 +33,8 @@ impl Load for Nobody {
         0
     }
 
-    fn sessions_of(&self, _: DestinationId, _: Resources) -> u64 {
-        0
+    fn asked(&self, _: DestinationId) -> Asked {
+        Asked::default()
     }
 
     fn sessions_peak(&self, _: DestinationId) -> u64 {

@@ -81,10 +81,18 @@ pub(super) fn view_destination(
 
 fn view_class(id: DestinationId, class: &ClassLimit, load: &dyn Load) -> ClassView {
     let ClassLimit { name, resources, sessions } = class;
-    ClassView { name: Arc::clone(name), limit: *sessions, sessions: load.sessions_of(id, *resources) }
+    ClassView { name: Arc::clone(name), limit: *sessions, sessions: load.asked(id).sessions_of(*resources) }
 }
 
 fn view_vote(vote: &Vote, now: Now) -> VoteView {
-    let Vote { node, health, since, sessions, started: _ } = vote;
-    VoteView { node: node.to_string(), health: *health, lasted: now.mono.since(*since), sessions: *sessions }
+    let Vote { node, health, since, told, cause, latency, sessions, started: _, by_calls: _ } = vote;
+    VoteView {
+        node: node.to_string(),
+        health: *health,
+        lasted: now.mono.since(*since),
+        age: now.mono.since(*told),
+        cause: cause.clone(),
+        latency: *latency,
+        sessions: sessions.total(),
+    }
 }

@@ -1,18 +1,15 @@
 //! What other nodes hold of a destination, and what a set makes of that together with this node's own view. Each node tells
 //! what it has seen itself and nothing else; who merges is each for itself, so nobody echoes another.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::health::Health;
-use super::{Destination, DestinationId, Dispatch, Load, Order, SetId, Standing};
-use crate::engine::clock::{Instant, Now};
-use crate::engine::event::Output;
-
-/// A dead node's sessions count no longer than that where the set has no `max_duration`.
-const LONGEST_INHERITANCE: Duration = Duration::from_secs(12 * 3600);
+use super::inherited::Inherited;
+use super::peers::{PeerDestination, PeerReport};
+use super::{Asked, Destination};
+use crate::engine::clock::Instant;
+use crate::engine::sip::Resources;
 
 /// How a set makes one verdict of what the nodes hold of a destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -44,36 +41,6 @@ impl VerdictRule {
     }
 }
 
-/// What one node tells of itself and of what it sees, as of now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerReport {
-    /// Its name.
-    pub node: String,
-    /// When it started, by its own clock, in seconds since 1970: another start has lost what this one had.
-    pub started: u64,
-    /// What it holds of each destination that it has.
-    pub destinations: Vec<PeerDestination>,
-}
-
-/// What a node holds of one destination.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerDestination {
-    /// The set.
-    pub set: SetId,
-    /// The `destination` column.
-    pub uri: String,
-    /// The address.
-    pub address: SocketAddr,
-    /// Its health, as that node alone sees it.
-    pub health: Health,
-    /// For how long it is so.
-    pub lasted: Duration,
-    /// Live sessions by that node.
-    pub sessions: u64,
-    /// The order that stands there, if somebody gave it by hand.
-    pub order: Option<Standing>,
-}
-
 /// One node's vote on a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vote {
@@ -81,31 +48,55 @@ pub struct Vote {
     pub node: Arc<str>,
     /// Its start.
     pub started: u64,
+    /// When this was so.
+    pub told: Instant,
     /// What it holds.
     pub health: Health,
     /// Since when.
     pub since: Instant,
+    /// Whether calls have shown it, and not probes.
+    pub by_calls: bool,
+    /// What the last failure was, while it is not up: `traffic 503`, `options timeout`.
+    pub cause: Option<String>,
+    /// How long the destination takes to answer that node's calls.
+    pub latency: Option<Duration>,
     /// Its live sessions there.
-    pub sessions: u64,
+    pub sessions: Asked,
+}
+
+impl Vote {
+    pub(super) fn of(report: &PeerReport, node: &Arc<str>, told: &PeerDestination, now: Instant) -> Self {
+        let ago = |time: Duration| Instant::after_start(now.since_start().saturating_sub(time));
+        Vote {
+            node: Arc::clone(node),
+            started: report.started,
+            told: ago(report.age),
+            health: told.health,
+            since: ago(told.lasted),
+            by_calls: told.by_calls,
+            cause: told.cause.clone(),
+            latency: told.latency,
+            sessions: told.sessions.clone(),
+        }
+    }
 }
 
 /// What other nodes tell of a destination.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Votes {
     pub(super) votes: Vec<Vote>,
-    /// Sessions of nodes that are gone: nobody has ended them, so they count until somebody here hears of them, or they must
-    /// be over.
-    inherited: Vec<Inherited>,
+    pub(super) inherited: Inherited,
     /// When the table last said something new of it: orders that were given before are over.
     pub(super) table_spoke: Option<SystemTime>,
 }
 
-#[derive(Clone, Debug)]
-struct Inherited {
-    node: Arc<str>,
-    started: u64,
-    sessions: u64,
-    until: Instant,
+/// When this node last saw a destination work.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Alive {
+    /// By whatever.
+    pub(super) at_all: Option<Instant>,
+    /// By a call.
+    pub(super) by_calls: Option<Instant>,
 }
 
 /// What the verdict is, where it is another than this node's own view.
@@ -118,18 +109,31 @@ pub(super) enum Outvoted {
 }
 
 impl Votes {
-    /// The verdict, if it is not `own`. `alive` is when this node last saw it work.
-    fn outvote(&self, verdict: VerdictRule, own: Health, alive: Option<Instant>) -> Option<Outvoted> {
-        let count = |health: &[Health]| self.votes.iter().filter(|vote| health.contains(&vote.health)).count();
+    /// The verdict, if it is not `own`. Views older than `ttl` abstain.
+    fn outvote(
+        &self,
+        verdict: VerdictRule,
+        own: Health,
+        alive: Alive,
+        ttl: Duration,
+        now: Instant,
+    ) -> Option<Outvoted> {
+        let fresh = || self.votes.iter().filter(|vote| now.since(vote.told) <= ttl);
+        let count = |health: &[Health]| fresh().filter(|vote| health.contains(&vote.health)).count();
         let up = [Health::Up, Health::Busy];
         match (verdict, own) {
             (VerdictRule::Own, _) | (VerdictRule::AnyDown, Health::Down) => None,
             (VerdictRule::AnyDown, _) => {
-                let later = |vote: &&Vote| vote.health == Health::Down && alive.is_none_or(|alive| vote.since > alive);
-                self.votes.iter().find(later).map(|_| Outvoted::Down)
+                // A probe that is answered says nothing of calls that are not.
+                let alive = |vote: &Vote| if vote.by_calls { alive.by_calls } else { alive.at_all };
+                let later = |vote: &Vote| alive(vote).is_none_or(|alive| vote.since > alive);
+                fresh().any(|vote| vote.health == Health::Down && later(vote)).then_some(Outvoted::Down)
             }
             (VerdictRule::AnyUp, Health::Down) => (count(&up) > 0).then_some(Outvoted::Up),
-            (VerdictRule::AnyUp, _) => None,
+            (VerdictRule::AnyUp, Health::Unknown) => {
+                (count(&up) == 0 && count(&[Health::Down]) > 0).then_some(Outvoted::Down)
+            }
+            (VerdictRule::AnyUp, Health::Up | Health::Busy) => None,
             (VerdictRule::Majority, _) => {
                 let ups = count(&up) + usize::from(up.contains(&own));
                 let downs = count(&[Health::Down]) + usize::from(own == Health::Down);
@@ -141,103 +145,27 @@ impl Votes {
         }
     }
 
-    /// Live sessions by other nodes, those included that a node has left behind.
-    pub(super) fn sessions(&self, now: Instant) -> u64 {
-        let left: u64 = self.inherited.iter().filter(|one| one.until > now).map(|one| one.sessions).sum();
-        self.votes.iter().map(|vote| vote.sessions).sum::<u64>() + left
-    }
-
-    /// One of those that were left behind has come here, or has ended.
-    pub(super) fn wear_off(&mut self) {
-        if let Some(one) = self.inherited.iter_mut().find(|one| one.sessions > 0) {
-            one.sessions -= 1;
-        }
+    /// Live sessions by other nodes, by each of them and those that one has left behind.
+    fn sessions(&self, now: Instant) -> impl Iterator<Item = &Asked> {
+        self.votes.iter().map(|vote| &vote.sessions).chain(self.inherited.sessions(now))
     }
 }
 
 impl Destination {
     /// The verdict of all nodes, where it is not what this one alone would say.
-    pub(super) fn outvoted(&self, verdict: VerdictRule, own: Health) -> Option<Outvoted> {
+    pub(super) fn outvoted(&self, verdict: VerdictRule, own: Health, ttl: Duration, now: Instant) -> Option<Outvoted> {
         let votes = self.votes.as_ref()?;
-        votes.outvote(verdict, own, self.condition.alive)
+        votes.outvote(verdict, own, self.condition.alive(), ttl, now)
     }
 
     /// Live sessions by other nodes.
     pub(super) fn elsewhere(&self, now: Instant) -> u64 {
-        self.votes.as_ref().map_or(0, |votes| votes.sessions(now))
-    }
-}
-
-impl Dispatch {
-    /// Takes what the other nodes of the cluster tell: all of them, as of now. Who is not among them is gone: its views with
-    /// it, and its sessions are inherited.
-    pub(crate) fn accept(&mut self, reports: &[PeerReport], load: &dyn Load, now: Now, out: &mut Vec<Output>) {
-        let there: BTreeSet<(&str, u64)> = reports.iter().map(|report| (&*report.node, report.started)).collect();
-        for found in self.destinations.values_mut() {
-            let Some(votes) = &mut found.votes else { continue };
-            let lasts = self.sets.get(&found.set).and_then(|state| state.policy.session.max_duration);
-            let until = now.mono + lasts.unwrap_or(LONGEST_INHERITANCE);
-            let gone =
-                votes.votes.drain(..).filter(|vote| vote.sessions > 0 && !there.contains(&(&*vote.node, vote.started)));
-            let left = gone.map(|Vote { node, started, sessions, .. }| Inherited { node, started, sessions, until });
-            votes.inherited.extend(left);
-            // One that was only not heard tells of its sessions itself; one that has started again knows of none.
-            let stays = |one: &Inherited| one.sessions > 0 && one.until > now.mono;
-            votes.inherited.retain(|one| stays(one) && !there.contains(&(&*one.node, one.started)));
-        }
-        let mut orders = Vec::new();
-        for report in reports {
-            let node: Arc<str> = report.node.as_str().into();
-            for told in &report.destinations {
-                let Some(id) = self.find_address(told.set, &told.uri, told.address) else { continue };
-                let Some(found) = self.destinations.get_mut(id) else { continue };
-                let lasted = now.mono.since_start().saturating_sub(told.lasted);
-                let vote = Vote {
-                    node: Arc::clone(&node),
-                    started: report.started,
-                    health: told.health,
-                    since: Instant::after_start(lasted),
-                    sessions: told.sessions,
-                };
-                found.votes.get_or_insert_default().votes.push(vote);
-                if let Some(order) = told.order.as_ref().filter(|order| found.is_newer(order)) {
-                    match found.standing.says_the_same(order) {
-                        true => found.standing.at = order.at,
-                        false => orders.push((id, order)),
-                    }
-                }
-            }
-        }
-        for (id, order) in orders {
-            // Of several the newest stands, in whatever order they come.
-            let Some(found) = self.destinations.get(id).filter(|found| found.is_newer(order)) else { continue };
-            let (set, uri) = (found.set, found.row.uri.clone());
-            // It is loaded: this was just asked.
-            let _ = self.obey(set, &uri, order, load, out);
-        }
+        self.votes.as_ref().map_or(0, |votes| votes.sessions(now).map(Asked::total).sum())
     }
 
-    /// One of the sessions that a node has left behind at a destination has come here, or has ended.
-    pub(crate) fn wear_off(&mut self, id: DestinationId) {
-        if let Some(votes) = self.destinations.get_mut(id).and_then(|found| found.votes.as_mut()) {
-            votes.wear_off();
-        }
-    }
-
-    fn find_address(&self, set: SetId, uri: &str, address: SocketAddr) -> Option<DestinationId> {
-        let id = self.find(set, super::destination::key(set, uri, address))?;
-        self.destinations.get(id).is_some_and(|found| found.row.uri == uri).then_some(id)
-    }
-}
-
-impl Destination {
-    /// Whether an order of another node's is newer than what stands here. The table's word counts from when it changed.
-    fn is_newer(&self, order: &Standing) -> bool {
-        let table_spoke = self.votes.as_ref().and_then(|votes| votes.table_spoke);
-        let known = Order::ALL.contains(&order.order) && order.is_by_hand();
-        known
-            && table_spoke.is_none_or(|at| order.at > at)
-            && (!self.standing.is_by_hand() || (order.at, &order.by) > (self.standing.at, &self.standing.by))
+    /// Those of them that asked for one of these resources.
+    pub(super) fn elsewhere_of(&self, resources: Resources, now: Instant) -> u64 {
+        self.votes.as_ref().map_or(0, |votes| votes.sessions(now).map(|asked| asked.sessions_of(resources)).sum())
     }
 }
 
@@ -250,12 +178,21 @@ mod tests {
             node: node.to_string().into(),
             started: 1,
             health: *health,
-            since: Instant::ZERO + Duration::from_secs(*since),
-            sessions: 1,
+            since: at(*since),
+            told: at(20),
+            by_calls: true,
+            cause: None,
+            latency: None,
+            sessions: Asked::default(),
         };
         Votes { votes: health.iter().enumerate().map(vote).collect(), ..Votes::default() }
     }
 
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    const TTL: Duration = Duration::from_secs(5);
     const UP: Health = Health::Up;
     const DOWN: Health = Health::Down;
     const UNKNOWN: Health = Health::Unknown;
@@ -264,7 +201,7 @@ mod tests {
     fn each_way_makes_its_verdict() {
         let of = |others: &[Health], verdict, own| {
             let others: Vec<_> = others.iter().map(|health| (*health, 10)).collect();
-            votes(&others).outvote(verdict, own, None)
+            votes(&others).outvote(verdict, own, Alive::default(), TTL, at(20))
         };
         for (others, own, [any_down, any_up, majority]) in [
             (&[][..], UP, [None, None, None]),
@@ -273,7 +210,8 @@ mod tests {
             (&[DOWN], UP, [Some(Outvoted::Down), None, None]),
             (&[UP], DOWN, [None, Some(Outvoted::Up), None]),
             (&[UNKNOWN], DOWN, [None, None, None]),
-            (&[DOWN], UNKNOWN, [Some(Outvoted::Down), None, Some(Outvoted::Down)]),
+            (&[DOWN], UNKNOWN, [Some(Outvoted::Down), Some(Outvoted::Down), Some(Outvoted::Down)]),
+            (&[DOWN, UP], UNKNOWN, [Some(Outvoted::Down), None, None]),
             (&[DOWN, DOWN], UP, [Some(Outvoted::Down), None, Some(Outvoted::Down)]),
             (&[DOWN, UP], UP, [Some(Outvoted::Down), None, None]),
             (&[UP, UP], DOWN, [None, Some(Outvoted::Up), Some(Outvoted::Up)]),
@@ -287,10 +225,23 @@ mod tests {
     }
 
     #[test]
-    fn a_success_of_our_own_outvotes_an_earlier_failure_elsewhere() {
+    fn a_success_of_our_own_outvotes_an_earlier_failure_of_its_kind_elsewhere() {
+        let of = |by_calls, alive| {
+            let mut votes = votes(&[(DOWN, 10)]);
+            votes.votes[0].by_calls = by_calls;
+            votes.outvote(VerdictRule::AnyDown, UP, alive, TTL, at(20))
+        };
+        let call = |seconds| Alive { at_all: Some(at(seconds)), by_calls: Some(at(seconds)) };
+        let probe = |seconds| Alive { at_all: Some(at(seconds)), by_calls: None };
+        assert_eq!([call(9), call(11)].map(|alive| of(true, alive)), [Some(Outvoted::Down), None]);
+        assert_eq!([probe(9), probe(11)].map(|alive| of(false, alive)), [Some(Outvoted::Down), None]);
+        assert_eq!(of(true, probe(11)), Some(Outvoted::Down), "calls fail though probes are answered");
+    }
+
+    #[test]
+    fn an_old_view_abstains() {
         let votes = votes(&[(DOWN, 10)]);
-        let at = |seconds| Some(Instant::ZERO + Duration::from_secs(seconds));
-        assert_eq!(votes.outvote(VerdictRule::AnyDown, UP, at(9)), Some(Outvoted::Down));
-        assert_eq!(votes.outvote(VerdictRule::AnyDown, UP, at(11)), None);
+        let of = |now| votes.outvote(VerdictRule::AnyDown, UP, Alive::default(), TTL, at(now));
+        assert_eq!([20, 25, 26].map(of), [Some(Outvoted::Down), Some(Outvoted::Down), None]);
     }
 }

@@ -378,7 +378,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::engine::dispatch::{AtDeadline, Row, RowState, Set, Sets};
+    use crate::engine::dispatch::{Asked, AtDeadline, Row, RowState, Set, Sets};
     use crate::engine::flow::Transport;
     use crate::engine::sip::Resources;
 
@@ -393,8 +393,8 @@ mod tests {
             1
         }
 
-        fn sessions_of(&self, _: DestinationId, _: Resources) -> u64 {
-            1
+        fn asked(&self, _: DestinationId) -> Asked {
+            [(Resources::NONE, 1)].into_iter().collect()
         }
 
         fn sessions_peak(&self, _: DestinationId) -> u64 {

@@ -56,7 +56,8 @@ pub(super) fn bye(dialog: &Dialog, leg: Leg, ending: Ending) -> Option<Request<'
         | Ending::Failed
         | Ending::Empty
         | Ending::Full
-        | Ending::AddressLost => return None,
+        | Ending::AddressLost
+        | Ending::Moved => return None,
     };
     let cseq = dialog.cseq(leg.other()).map_or(1, |last| last.saturating_add(1));
     let headers = format!("Reason: {reason}\r\n").into_bytes();

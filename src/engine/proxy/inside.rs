@@ -24,8 +24,8 @@ enum Dialog {
     /// In the table.
     Known(Found),
     /// Not in the table, and what our cookie says of it: another node, or this one before a restart, began it, or it has
-    /// ended. Where it is is told of a session alone, not of a subscription.
-    Told(Option<Seat>, Leg),
+    /// ended. Where it is, and the mark of the node that began it, are told of a session alone, not of a subscription.
+    Told(Leg, Option<(Seat, u16)>),
     /// Nothing speaks for it.
     Unknown,
 }
@@ -78,29 +78,17 @@ impl Proxy {
                 Some(Session::Inside(found))
             }
             // It is confirmed once the other end has said that it is there.
-            Dialog::Told(Some(seat), leg) if is_of_session(message.method()) => {
-                let at = (seat, incoming.flow.listener);
-                let adopted = world.dialogs.adopt(world.keys, message, leg, at, world.now.mono);
-                if adopted.is_some() {
-                    self.wear_off(world, incoming, seat);
-                }
-                adopted.map(Session::Inside)
+            Dialog::Told(leg, Some((seat, node))) if is_of_session(message.method()) => {
+                let (begun, home) = ((leg, seat, node), incoming.flow.listener);
+                world.dialogs.adopt(world.keys, message, begun, home, world.now.mono).map(Session::Inside)
             }
-            Dialog::Told(Some(seat), _) if message.method() == Method::Bye => {
-                self.wear_off(world, incoming, seat);
+            Dialog::Told(leg, Some((seat, node))) if message.method() == Method::Bye => {
+                world.dialogs.end_unseen(world.keys, message, (leg, seat, node), world.now.mono);
                 None
             }
             Dialog::Told(..) | Dialog::Unknown => None,
         };
         self.begin(world, incoming, server, flow, session);
-    }
-
-    /// A session that another node began is heard of here: if that node is gone, it is none of those that it has left behind
-    /// any more.
-    fn wear_off(&self, world: &mut World<'_>, incoming: &Incoming<'_, '_>, seat: Seat) {
-        if incoming.routed.cookie.is_some_and(|(cookie, _)| cookie.node != self.node) {
-            world.dispatch.wear_off(seat.destination);
-        }
     }
 
     /// Forwards an ACK to a 2xx; false if it belongs to no call that we may relay for.
@@ -135,7 +123,8 @@ impl Proxy {
             (Some(found), _) => (Dialog::Known(found), Some(found.leg), world.dialogs.seat(found.id)),
             (None, Some((cookie, leg))) => {
                 let seat = seat_of(world, &cookie);
-                (Dialog::Told(seat.filter(|_| cookie.session), leg), Some(leg), seat)
+                let session = seat.filter(|_| cookie.session).map(|seat| (seat, cookie.node));
+                (Dialog::Told(leg, session), Some(leg), seat)
             }
             (None, None) => (Dialog::Unknown, None, None),
         };

@@ -8,6 +8,7 @@ use super::response::without_our_via;
 use super::search::Failed;
 use super::session::Session;
 use super::{Owner, Proxy, World};
+use crate::engine::dialog::Leg;
 use crate::engine::event::{DropCause, Ending, Output};
 use crate::engine::flow::{Flow, ListenerId};
 use crate::engine::sip::{Branch, Cookie, Keys, Message, Start, Uri};
@@ -87,6 +88,17 @@ impl Proxy {
                 let owner = Owner { server, destination, key: seat.and_then(|seat| seat.key), inside: seat.is_none() };
                 self.succeeded(world, &context, Some(came), owner, message);
             }
+        }
+    }
+
+    /// A 2xx to an INVITE of another node has gone on to the caller: its session is here now.
+    pub(super) fn adopt_of_peer(&self, world: &mut World<'_>, came: Flow, message: &Message<'_>) {
+        let is_peers = |cookie: &Cookie| cookie.session && cookie.node != self.node;
+        let Some(cookie) = self.cookie_of(world.keys, message).filter(is_peers) else { return };
+        let Some(seat) = seat_of(world.view(), &cookie) else { return };
+        let begun = (Leg::Caller, seat, cookie.node);
+        if let Some(found) = world.dialogs.adopt(world.keys, message, begun, came.listener, world.now.mono) {
+            Self::is_there(world, found.id, self.far_end(world.keys, message));
         }
     }
 

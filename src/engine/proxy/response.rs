@@ -36,7 +36,12 @@ impl Proxy {
                 let next = next.filter(passes);
                 let place = next.as_ref().map(|next| self.place_of(world, &branch, message, next));
                 match (place, next) {
-                    (Some(Place::Nobody), Some(next)) => self.pass_stateless(world, flow, message, &next),
+                    (Some(Place::Nobody), Some(next)) => {
+                        self.pass_stateless(world, flow, message, &next);
+                        if message.method() == Method::Invite && (200..300).contains(&status) {
+                            self.adopt_of_peer(world, flow, message);
+                        }
+                    }
                     (Some(Place::Moved(server)), _) if (200..300).contains(&status) => {
                         self.success_of_peer(world, server, &branch, flow, message);
                     }

@@ -138,7 +138,7 @@ impl Proxy {
     }
 
     /// An end of the session has answered as one does that knows it.
-    fn is_there(world: &mut World<'_>, id: DialogId, far_end: Option<FarEnd>) {
+    pub(super) fn is_there(world: &mut World<'_>, id: DialogId, far_end: Option<FarEnd>) {
         let Some(set) = world.dialogs.seat(id).map(|seat| seat.set) else { return };
         let World { dialogs, dispatch, now, .. } = world;
         dialogs.confirm_adopted(id, far_end, &dispatch.policy(set).session, now.mono);

@@ -38,6 +38,7 @@ pub(crate) struct Keys {
     cookie: [u8; 32],
     tag: [u8; 32],
     table: [u8; 16],
+    session: [u8; 16],
 }
 
 impl std::fmt::Debug for Keys {
@@ -84,12 +85,15 @@ impl Keys {
         let derive = |context| blake3::derive_key(context, cluster);
         let mut table = [0; 16];
         table.copy_from_slice(&blake3::derive_key("tandem-sip 2026 tables", seed)[..16]);
+        let mut session = [0; 16];
+        session.copy_from_slice(&derive("tandem-sip 2026 session")[..16]);
         Keys {
             id: derive("tandem-sip 2026 key id")[0],
             branch: derive("tandem-sip 2026 branch"),
             cookie: derive("tandem-sip 2026 record-route cookie"),
             tag: derive("tandem-sip 2026 to-tag"),
             table,
+            session,
         }
     }
 
@@ -236,6 +240,13 @@ impl Keys {
         hasher.finish128().as_u128()
     }
 
+    /// A session's name: the same on every node of the cluster, and nobody outside can steer it.
+    pub(crate) fn session(&self, call_id: &[u8], caller_tag: &[u8]) -> u128 {
+        let mut hasher = SipHasher13x128::new_with_key(&self.session);
+        [call_id, caller_tag].iter().for_each(|part| feed(&mut hasher, part));
+        hasher.finish128().as_u128()
+    }
+
     /// A hash of what a request is routed by, the same on every node of the cluster.
     pub(crate) fn route_hash<'p>(&self, fixed: &[&[u8]], routes: impl Iterator<Item = &'p [u8]>) -> u32 {
         let key = self.branch.first_chunk().expect("16 of 32 bytes");
@@ -263,6 +274,11 @@ impl Branch {
 }
 
 impl Cookie {
+    /// The mark of the node with that name: a hash, the same in every version.
+    pub(crate) fn mark(node: &str) -> u16 {
+        node.bytes().fold(0, |hash: u16, byte| hash.wrapping_mul(31).wrapping_add(u16::from(byte)))
+    }
+
     fn fields(&self, key_id: u8) -> SmallVec<[u8; 20]> {
         let mut fields = SmallVec::new();
         fields.push(key_id);
