@@ -133,8 +133,7 @@ impl Kind {
             gap: Duration::from_secs(1),
             detection: Some(Duration::from_secs(1)),
             recovery: Some(Duration::from_secs(15)),
-            // Sessions of an address that moves still count where they began when they end elsewhere (ARCHITECTURE.md).
-            left: (self.sign() != Sign::Moved).then_some(0),
+            left: Some(0),
         };
         let seconds = |number| Some(Duration::from_secs(number));
         match self {

@@ -11,7 +11,7 @@ use crate::drill::site::{Act, Caller, Node, Site};
 /// The servers, and how long each takes to answer: calls are being set up whenever something goes wrong.
 pub(super) const SERVERS: [(&str, &str); 3] = [("10.0.0.21", "0ms"), ("10.0.0.22", "0ms"), ("10.0.0.23", "300ms")];
 
-/// Packets in a hundred that are lost, each way, on each node.
+/// UDP packets in a hundred that are lost on their way to each host.
 const LOSS: u32 = 5;
 
 /// The callers: name, part of the rate, options of `tandem calls`.
@@ -128,16 +128,14 @@ impl Place {
         format!("{{ {stop}; }} && {{ {start}; }} && {{ {}; }}", until(&has_vip, 20))
     }
 
-    /// Drops what a node gets and sends and what these conditions name.
-    fn filter(&self, node: &str, received: &str, sent: &str) -> String {
-        let chain =
-            |hook: &str, rule: &str| format!("chain {hook} {{ type filter hook {hook} priority 0; {rule} drop; }};");
-        let table = format!("table inet tandem_drill {{ {} {} }}", chain("input", received), chain("output", sent));
-        format!("ip netns exec {} nft '{table}'", self.space(node))
+    /// Drops what a host receives and these conditions name. Not what it sends: the sender would be told of that.
+    fn filter(&self, host: &str, received: &str) -> String {
+        let chain = format!("chain input {{ type filter hook input priority 0; {received} drop; }};");
+        format!("ip netns exec {} nft 'table inet tandem_drill {{ {chain} }}'", self.space(host))
     }
 
-    fn unfilter(&self, node: &str) -> String {
-        format!("ip netns exec {} nft delete table inet tandem_drill", self.space(node))
+    fn unfilter(&self, host: &str) -> String {
+        format!("ip netns exec {} nft delete table inet tandem_drill", self.space(host))
     }
 
     fn acts(&self) -> BTreeMap<Kind, Act> {
@@ -149,6 +147,10 @@ impl Place {
         let uri = |ip: &str| format!("sip:{ip}:7010");
         let all = || SERVERS.iter().map(|(ip, _)| *ip);
         let act = |act: Vec<String>, undo: Vec<String>| Act { act, undo, ends: Vec::new() };
+        let filtered = |all: &[(&str, &str)]| {
+            let filters = all.iter().map(|(host, received)| self.filter(host, received)).collect();
+            act(filters, all.iter().map(|(host, _)| self.unfilter(host)).collect())
+        };
         match kind {
             Kind::KillDestination => {
                 Act { ends: vec![uri(first)], ..act(vec![self.signal(first, "KILL")], vec![self.server(first)]) }
@@ -156,20 +158,14 @@ impl Place {
             Kind::HangDestination => act(vec![self.signal(first, "STOP")], vec![self.signal(first, "CONT")]),
             Kind::KillNode => act(vec![self.signal("tandem-a", "KILL")], vec![self.start_node("a")]),
             Kind::MoveVip => act(vec![self.stop("keepalived-a")], vec![self.start_keepalived("a")]),
-            Kind::CutGossip => {
-                act(vec![self.filter("a", "udp dport 7946", "udp dport 7946")], vec![self.unfilter("a")])
-            }
-            Kind::CutDestination => {
-                let filter = self.filter("a", &format!("ip saddr {first}"), &format!("ip daddr {first}"));
-                act(vec![filter], vec![self.unfilter("a")])
-            }
+            Kind::CutGossip => filtered(&[("a", "udp dport 7946"), ("b", "udp dport 7946")]),
+            Kind::CutDestination => filtered(&[
+                ("a", &format!("ip saddr {first}")),
+                ("servers", &format!("ip saddr {{ 10.0.0.11, 10.0.0.101 }} ip daddr {first}")),
+            ]),
             Kind::LosePackets => {
                 let some = format!("meta l4proto udp numgen random mod 100 < {LOSS}");
-                let nodes = ["a", "b"];
-                act(
-                    nodes.map(|node| self.filter(node, &some, &some)).into(),
-                    nodes.map(|node| self.unfilter(node)).into(),
-                )
+                filtered(&HOSTS.map(|(host, _)| (host, some.as_str())))
             }
             Kind::AllServersDead => Act {
                 ends: all().map(uri).collect(),
