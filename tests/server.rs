@@ -7,6 +7,8 @@ mod checks;
 #[path = "server/commands.rs"]
 mod commands;
 mod contract;
+#[path = "server/drill.rs"]
+mod drill;
 #[path = "server/explain.rs"]
 mod explain;
 #[path = "server/icmp.rs"]
