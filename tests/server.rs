@@ -27,6 +27,10 @@ mod restart;
 mod scratch;
 #[path = "server/sessions.rs"]
 mod sessions;
+#[path = "server/siege.rs"]
+mod siege;
+#[path = "server/told.rs"]
+mod told;
 
 #[path = "server/dns.rs"]
 mod dns;
