@@ -218,9 +218,10 @@ fn print(outcome: &Outcome) {
             at.map_or_else(|| format!("by {node} never"), |at| format!("by {node} after {at} ms")),
         ));
     }
-    let recovered =
-        outcome.recovered_ms.map_or_else(|| "never".to_owned(), |at| format!("{at} ms after it was undone"));
-    rows.push(fact("all well", recovered));
+    for (node, at) in &outcome.recovered_ms {
+        let when = at.map_or_else(|| "never".to_owned(), |at| format!("{at} ms after it was undone"));
+        rows.push(fact("well again", format!("{node} {when}")));
+    }
     let left: Vec<_> = outcome.left.iter().map(|(node, count)| format!("{node} {count}")).collect();
     rows.push(fact("sessions left", left.join(", ")));
     table::print("", &rows);

@@ -45,8 +45,8 @@ pub struct Outcome {
     pub callers: Vec<CallerOutcome>,
     /// From the act until each node had noticed, in milliseconds; none: it has not. Without nodes that could not be asked.
     pub noticed_ms: BTreeMap<String, Option<u64>>,
-    /// From the undoing until all nodes were as before, in milliseconds; none: they were not to the end.
-    pub recovered_ms: Option<u64>,
+    /// From the undoing until each node was as before, in milliseconds; none: it was not to the end.
+    pub recovered_ms: BTreeMap<String, Option<u64>>,
     /// Answered calls of each destination in percent: before, during, and after nodes were as before.
     pub shares: BTreeMap<String, [Option<f64>; 3]>,
     /// Sessions that each node still counts at the end.
@@ -89,7 +89,8 @@ pub struct CallerOutcome {
 pub fn measure(site: &Site, plan: &Plan, limits: &Limits, course: &Course) -> Outcome {
     let kind = plan.kind;
     let ends: BTreeSet<&str> = site.acts.get(&kind).into_iter().flat_map(|act| &act.ends).map(String::as_str).collect();
-    let recovered = recovered(course, kind.sign());
+    let recovered = recovered(site, course, kind.sign());
+    let well = recovered.values().copied().try_fold(course.undone, |latest, at| at.map(|at| latest.max(at)));
     let mut outcome = Outcome {
         drill: kind.name(),
         site: site.name.clone(),
@@ -102,8 +103,8 @@ pub fn measure(site: &Site, plan: &Plan, limits: &Limits, course: &Course) -> Ou
         longest_gap_ms: 0,
         callers: Vec::new(),
         noticed_ms: noticed(site, course, kind.sign()),
-        recovered_ms: recovered.map(|at| at.saturating_sub(course.undone)),
-        shares: shares(course, recovered.unwrap_or(course.undone)),
+        shares: shares(course, well.unwrap_or(course.undone)),
+        recovered_ms: recovered.into_iter().map(|(node, at)| (node, at.map(|at| at - course.undone))).collect(),
         left: left(site, course),
         limits: Vec::new(),
     };
@@ -229,25 +230,22 @@ fn noticed(site: &Site, course: &Course, sign: Sign) -> BTreeMap<String, Option<
     all
 }
 
-/// When all nodes were as before, and stayed so. A single answer that did not come is nothing.
-fn recovered(course: &Course, sign: Sign) -> Option<u64> {
-    let mut latest = course.undone;
-    for looks in &course.looks {
+/// When each node was as before, and stayed so; none: it was not to the end. A single answer that did not come is nothing.
+fn recovered(site: &Site, course: &Course, sign: Sign) -> BTreeMap<String, Option<u64>> {
+    let mut all = BTreeMap::new();
+    for (node, looks) in site.nodes.iter().zip(&course.looks) {
         let Some(before) = before(course, looks) else { continue };
-        let mut answers = looks.iter().filter_map(|look| Some((look.at, look.state.as_ref()?)));
-        let is_well = |state: &State| match sign {
-            // No verdict should have changed; if one has, that is told by who got the calls.
-            Sign::Nothing => true,
-            Sign::Unfit | Sign::NoneFit | Sign::Moved | Sign::Deaf => state.is_as(before),
-        };
-        let last_ill =
-            answers.clone().filter(|(at, state)| *at >= course.act && !is_well(state)).map(|(at, _)| at).last();
-        let since = last_ill.unwrap_or(course.undone);
-        // Silent to the end, or ill: never.
-        let (well, _) = answers.find(|(at, state)| *at > since && is_well(state))?;
-        latest = latest.max(if last_ill.is_some() { well } else { course.undone });
+        let answers = || looks.iter().filter_map(|look| Some((look.at, look.state.as_ref()?)));
+        let is_ill = |(at, state): &(u64, &State)| *at >= course.act && !state.is_well(sign, before);
+        let last_ill = answers().filter(is_ill).map(|(at, _)| at).next_back();
+        // Who is silent to the end never was.
+        let well = answers().map(|(at, _)| at).find(|at| *at > last_ill.unwrap_or(course.undone));
+        all.insert(
+            node.name.clone(),
+            well.map(|at| if last_ill.is_some() { at.max(course.undone) } else { course.undone }),
+        );
     }
-    Some(latest)
+    all
 }
 
 /// Of all answered calls of each time the part of each destination.
@@ -280,16 +278,18 @@ fn bounds(outcome: &Outcome, limits: &Limits, who: Who) -> Vec<Bound> {
         Bound::count("calls failed", outcome.failed, limits.failed),
         Bound::time("longest silence", Some(Duration::from_millis(outcome.longest_gap_ms)), limits.gap),
     ];
-    let mut times = outcome.noticed_ms.values().copied();
+    let latest = |times: &BTreeMap<String, Option<u64>>| {
+        times.values().copied().try_fold(None, |most, at| at.map(|at| most.max(Some(at)))).flatten()
+    };
     let noticed = match who {
-        Who::All => times.try_fold(None, |most, at| at.map(|at| most.max(Some(at)))).flatten(),
-        Who::Any => times.flatten().min(),
+        Who::All => latest(&outcome.noticed_ms),
+        Who::Any => outcome.noticed_ms.values().copied().flatten().min(),
     };
     if let Some(most) = limits.detection {
         all.push(Bound::time("detection", noticed.map(Duration::from_millis), most));
     }
     if let Some(most) = limits.recovery {
-        all.push(Bound::time("recovery", outcome.recovered_ms.map(Duration::from_millis), most));
+        all.push(Bound::time("recovery", latest(&outcome.recovered_ms).map(Duration::from_millis), most));
     }
     if let Some(most) = limits.left {
         all.push(Bound::count("sessions left", outcome.left.values().sum(), most));
@@ -436,7 +436,8 @@ mod tests {
         // The first that notices is enough where one node alone is cut off.
         let outcome = measured(Kind::CutDestination, &course);
         assert_eq!(bound(&outcome, "detection"), Some(("300ms".to_owned(), true)));
-        assert_eq!((outcome.recovered_ms, bound(&outcome, "recovery")), (Some(5900), Some(("5.9s".to_owned(), true))));
+        assert_eq!(outcome.recovered_ms, [("a".to_owned(), Some(5900)), ("b".to_owned(), Some(5900))].into());
+        assert_eq!(bound(&outcome, "recovery"), Some(("5.9s".to_owned(), true)));
 
         course.looks[1] =
             looks(&[(19_900, Some(all.clone())), (29_900, Some(all.clone())), (36_000, Some(all.clone()))]);

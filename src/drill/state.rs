@@ -87,9 +87,15 @@ impl State {
         }
     }
 
-    /// Whether the node is as it was before.
-    pub fn is_as(&self, before: &State) -> bool {
-        before.fit.is_subset(&self.fit) && before.held == self.held && before.heard.is_subset(&self.heard)
+    /// Whether the node, which was so before, is so again, in what that is about.
+    pub fn is_well(&self, sign: Sign, before: &State) -> bool {
+        match sign {
+            Sign::Unfit | Sign::NoneFit => before.fit.is_subset(&self.fit),
+            // One that was started anew has to know its destinations too.
+            Sign::Moved => before.held == self.held && before.fit.is_subset(&self.fit),
+            Sign::Deaf => before.heard.is_subset(&self.heard),
+            Sign::Nothing => true,
+        }
     }
 }
 
@@ -135,7 +141,8 @@ mod tests {
         assert_eq!(shown(&State { fit: fit(&[]), ..before.clone() }), [true, true, false, false, false]);
         assert_eq!(shown(&State { held: names(&[]), ..before.clone() }), [false, false, true, false, false]);
         assert_eq!(shown(&State { heard: names(&[]), ..before.clone() }), [false, false, false, true, false]);
-        assert!(before.is_as(&before) && !State::default().is_as(&before));
+        assert_eq!(all.map(|sign| before.is_well(sign, &before)), [true; 5]);
+        assert_eq!(all.map(|sign| State::default().is_well(sign, &before)), [false, false, false, false, true]);
         assert_eq!(all.map(|sign| before.is_blind(sign).is_some()), [false; 5]);
         assert_eq!(all.map(|sign| State::default().is_blind(sign).is_some()), [true, true, true, true, false]);
     }
