@@ -12,7 +12,7 @@ use crate::engine::dialog::Leg;
 use crate::engine::event::{DropCause, Ending, Output};
 use crate::engine::flow::{Flow, ListenerId};
 use crate::engine::sip::{Branch, Cookie, Keys, Message, Start, Uri};
-use crate::engine::transaction::ServerId;
+use crate::engine::transaction::{Key, ServerId};
 
 impl Proxy {
     /// The address of a listener is this node's now, or another's, and so it is of all others with that address: nothing is to
@@ -49,6 +49,29 @@ impl Proxy {
             Self::free_trial(world, branch);
             self.unanswered(world, server, Failed::Unreachable);
         }
+    }
+
+    /// A message could not leave, for reasons of our own. If it is of a request that came by an address which is elsewhere, that
+    /// proves that it is: the request had waited here while the address went. It is the next holder's to answer, who gets it
+    /// again; an answer of ours would come late, if the address came back. Whether that was so.
+    pub(crate) fn came_too_late(&mut self, world: &mut World<'_>, message: &Message<'_>) -> bool {
+        let server = match message.start() {
+            Start::Response { .. } => {
+                let key = Key::answered(world.keys, message, &message.via());
+                key.and_then(|key| world.transactions.server(key))
+            }
+            Start::Request { method, .. } => {
+                let branch = message.via().branch.and_then(|text| world.keys.read_branch(text));
+                let client = branch.and_then(|branch| world.transactions.client(&branch, method));
+                client.and_then(|client| world.transactions.owner(client)).map(|owner| owner.server)
+            }
+        };
+        let elsewhere =
+            |server: &ServerId| world.transactions.way_back(*server).is_some_and(|flow| !self.us.holds(flow.listener));
+        let Some(server) = server.filter(elsewhere) else { return false };
+        world.transactions.forget(server);
+        self.vanish(world, server);
+        true
     }
 
     /// A request whose transaction is gone is as if it had never come.
