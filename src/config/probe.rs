@@ -3,6 +3,7 @@
 //! does; then come the defaults.
 
 mod reach;
+mod times;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,11 @@ use std::time::Duration;
 pub(super) use self::reach::strays;
 
 use self::reach::no_way;
+use self::times::Times;
 use super::agent;
-use super::health::DAY;
 use super::listeners::Bound;
 use super::reader::Section;
-use super::values::{self, duration_within, one_of};
+use super::values::{self, one_of};
 use crate::engine::dispatch::{
     Agent, BadAnswer, Check, CheckKind, Codes, Combine, InitState, Observe, Probing, SipProbe, When,
 };
@@ -23,8 +24,6 @@ use crate::engine::sip::Uri;
 
 /// The shortest time of a probe or an agent.
 pub(super) const SHORTEST: Duration = Duration::from_millis(100);
-/// A SIP probe ends by itself then: 64*T1, RFC 3261 section 17.1.2.2.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(32);
 /// Headers that a probe has of its own.
 const OURS: &[&str] = &[
     "Via",
@@ -129,61 +128,6 @@ impl Switch {
 
     pub(super) fn is_on(self) -> bool {
         self.enabled.unwrap_or(self.is_there)
-    }
-}
-
-/// The times and counts of one kind of probe, as far as they are given.
-#[derive(Clone, Copy, Debug, Default)]
-struct Times {
-    interval: Option<Duration>,
-    fast_interval: Option<Duration>,
-    down_interval: Option<Duration>,
-    timeout: Option<Duration>,
-    jitter_percent: Option<u8>,
-    fall: Option<u32>,
-    rise: Option<u32>,
-}
-
-impl Times {
-    fn read(section: &Section<'_>) -> Self {
-        let time = |key, most| section.text(key, duration_within(SHORTEST..=most));
-        let count = |key, bounds| section.number(key, bounds).and_then(|number| u32::try_from(number).ok());
-        Times {
-            interval: time("interval", DAY),
-            fast_interval: time("fast_interval", DAY),
-            down_interval: time("down_interval", DAY),
-            timeout: time("timeout", LONGEST_TIMEOUT),
-            jitter_percent: count("jitter_percent", 0..=100).and_then(|percent| u8::try_from(percent).ok()),
-            fall: count("fall", 1..=1000),
-            rise: count("rise", 1..=1000),
-        }
-    }
-
-    fn over(self, below: &Self) -> Self {
-        Times {
-            interval: self.interval.or(below.interval),
-            fast_interval: self.fast_interval.or(below.fast_interval),
-            down_interval: self.down_interval.or(below.down_interval),
-            timeout: self.timeout.or(below.timeout),
-            jitter_percent: self.jitter_percent.or(below.jitter_percent),
-            fall: self.fall.or(below.fall),
-            rise: self.rise.or(below.rise),
-        }
-    }
-
-    fn check(self, kind: CheckKind) -> Check {
-        let default = Check::new(kind);
-        let interval = self.interval.unwrap_or(default.interval);
-        Check {
-            interval,
-            fast_interval: self.fast_interval.unwrap_or(default.fast_interval.min(interval)),
-            down_interval: self.down_interval.unwrap_or(default.down_interval),
-            timeout: self.timeout.unwrap_or(default.timeout),
-            jitter_percent: self.jitter_percent.unwrap_or(default.jitter_percent),
-            fall: self.fall.unwrap_or(default.fall),
-            rise: self.rise.unwrap_or(default.rise),
-            kind: default.kind,
-        }
     }
 }
 
