@@ -9,6 +9,7 @@ mod kept;
 mod latency;
 mod observation;
 mod probing;
+mod shared;
 mod why;
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub use kept::Kept;
 use latency::Peak;
 pub use latency::{BOUNDS, Latency};
 pub use observation::{KEPT, Observation, Outcome, Witness};
-pub use probing::{Check, CheckKind, Combine, InitState, Probing, SipProbe, When};
+pub use probing::{Check, CheckKind, Combine, InitState, Probing, SipProbe, When, Who};
 pub use why::Why;
 
 pub(super) use self::answers::Verdict;
@@ -33,6 +34,7 @@ use self::damping::Penalty;
 use self::ejection::Record;
 pub(crate) use self::ejection::{Terms, Trust};
 use self::observation::History;
+pub(super) use self::shared::Others;
 use super::votes::Alive;
 use crate::engine::clock::{Instant, Now};
 
@@ -133,6 +135,8 @@ pub(crate) struct Condition {
     heard: Option<Instant>,
     /// When anything did.
     alive: Option<Instant>,
+    /// Whether other nodes probe it and this one does not.
+    elsewhere: bool,
     /// When its health is looked at again.
     pub(crate) scheduled: Option<Instant>,
 }
@@ -164,6 +168,7 @@ impl Condition {
             peak: Peak::default(),
             heard: None,
             alive: None,
+            elsewhere: false,
             scheduled: None,
         };
         condition.begin(match condition.probing.init_state {
@@ -230,12 +235,12 @@ impl Condition {
     /// The same, and whether a call tries it.
     pub(crate) fn health_and_trial(&self, judgement: &Judgement, now: Instant) -> (Health, bool) {
         let trust = self.record.trust(now);
-        (self.health_of(trust, judgement, now), matches!(trust, Trust::HalfOpen { trial: Some(_), .. }))
+        (self.health_of(self.probes(), trust, judgement, now), matches!(trust, Trust::HalfOpen { trial: Some(_), .. }))
     }
 
-    fn health_of(&self, trust: Trust, judgement: &Judgement, now: Instant) -> Health {
+    fn health_of(&self, probes: Option<Level>, trust: Trust, judgement: &Judgement, now: Instant) -> Health {
         let damped = || judgement.damping.is_some_and(|damping| self.penalty.is_suppressed(&damping, now));
-        match (self.probes(), trust) {
+        match (probes, trust) {
             (Some(Level::Down), _) | (_, Trust::Ejected { .. }) => Health::Down,
             _ if damped() => Health::Down,
             _ if self.busy.is_some_and(|busy| busy.until > now) => Health::Busy,
@@ -274,6 +279,7 @@ impl Condition {
         match (self.busy, self.record.trust(now)) {
             (Some(NoRoom { until, .. }), _) if until > now => Why::NoRoom { left: until.since(now) },
             (_, Trust::HalfOpen { trial, .. }) => Why::HalfOpen { trial: trial.is_some() },
+            _ if self.elsewhere => Why::ProbedElsewhere,
             _ if self.history.iter().next().is_none() => Why::Started,
             _ => Why::Works,
         }
@@ -380,12 +386,13 @@ impl Condition {
         // A process that starts is no destination that comes back, nor is one that had no room.
         let came_back = matches!(new, Health::Up | Health::Busy)
             && (old == Health::Down || old == Health::Unknown && self.is_returning());
+        let quiet = self.is_taken_over(old, new);
         self.risen = if came_back { Some(now.mono) } else { self.risen.filter(|_| new != Health::Down) };
         new = self.health(judgement, now.mono);
         self.told = new;
         self.since = now.wall;
         self.turned = now.mono;
-        Some((old, new, self.why(judgement, now.mono)))
+        (!quiet).then(|| (old, new, self.why(judgement, now.mono)))
     }
 
     fn is_returning(&self) -> bool {
