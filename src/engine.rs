@@ -28,7 +28,7 @@ use self::flow::{Fault, Flow};
 use self::keeper::Keeper;
 use self::probe::{Agents, Prober};
 use self::proxy::{Owner, Proxy, View, World};
-use self::sip::{Cookie, KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
+use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
 use self::snapshot::Totals;
 use self::transaction::{Happened, Transactions};
 
@@ -119,7 +119,7 @@ impl Engine {
             keys,
             proxy,
             transactions: Transactions::new(timing, u64::from_le_bytes(mark)),
-            dispatch: Dispatch::new(sets, choices).of_node(Cookie::mark(&node)),
+            dispatch: Dispatch::new(sets, choices).of_node(&node),
             dialogs: Dialogs::new(limits.sessions, limits.session_lifetime),
             totals: Totals::default(),
             happened: Vec::new(),
