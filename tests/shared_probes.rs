@@ -143,7 +143,7 @@ impl Cluster {
                     }
                 }
             }
-            if self.now.as_millis() % ROUND.as_millis() == 0 {
+            if self.now.as_millis().is_multiple_of(ROUND.as_millis()) {
                 self.gossip();
             }
             look(self);
