@@ -40,7 +40,7 @@ else
     ip_of() { echo "fd00::$1"; }
     uri_of() { echo "[$(ip_of "$1")]"; }
     shipped() {
-        sed -E -e '/elements = \{/d' -e 's/type ipv6_addr/&; elements = { fd00::101, fd00::102 }/' -e 's/10\.0\.0\.([0-9]+):8060/[fd00::\1]:8060/' \
+        sed -E -e '/elements = \{/d' -e 's/type ipv6_addr/&; elements = { fd00::101, fd00::102 }/' -e 's/10\.0\.0\.([0-9]+):([0-9]+)/[fd00::\1]:\2/g' \
             -e 's#10\.0\.0\.([0-9]+)/24#fd00::\1/64#' -e 's/10\.0\.0\.([0-9]+)/fd00::\1/' "$config/$1"
     }
     unreachable="icmp6 and ip6[40] == 1"
