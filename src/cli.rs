@@ -3,6 +3,7 @@
 mod calls;
 mod check;
 mod demo;
+mod drill;
 mod end;
 mod explain;
 mod mrcp_server;
@@ -56,6 +57,8 @@ enum Command {
     Demo(demo::Args),
     /// Make calls at a rate and report how they went.
     Calls(calls::Args),
+    /// Let something go wrong on purpose while calls run, and measure what it does to them.
+    Drill(drill::Args),
     /// A stand-in MRCPv2 server.
     MrcpServer(mrcp_server::Args),
 }
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::End(args) => end::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Calls(args) => calls::main(&args),
+        Command::Drill(args) => drill::main(&args),
         Command::MrcpServer(args) => mrcp_server::main(&args),
     };
     match result {

@@ -7,7 +7,7 @@ mod cluster;
 mod health;
 mod listeners;
 mod probe;
-mod reader;
+pub(crate) mod reader;
 mod rules;
 mod session;
 mod values;

@@ -4,6 +4,7 @@
 pub mod caller;
 pub mod mrcp_server;
 pub mod report;
+pub mod timeline;
 
 mod leg;
 mod sdp;
@@ -13,6 +14,7 @@ mod wire;
 pub use caller::{Caller, CallerConfig, Pings};
 pub use mrcp_server::{Behaviour, Counts, MrcpServer};
 pub use report::{Live, Report};
+pub use timeline::Timeline;
 
 #[cfg(test)]
 mod tests {
@@ -120,7 +122,7 @@ mod tests {
 
         fn finish(self) -> Report {
             assert!(self.calls.is_over(), "{:?}", self.seen);
-            self.calls.finish()
+            self.calls.finish(self.now)
         }
 
         /// When the caller sent such a thing.
@@ -215,6 +217,16 @@ mod tests {
         assert_eq!(net.times("caller", "BYE"), [2.0, 2.5, 3.5, 5.5, 9.5, 13.5, 17.5, 21.5, 25.5, 29.5, 33.5]);
         let report = net.finish();
         assert_eq!((report.answered, report.failed, report.lost), (1, 0, 1));
+    }
+
+    #[test]
+    fn by_a_stream_nothing_is_sent_again() {
+        let config = CallerConfig { transport: Transport::Tcp, hold: SECOND * 20, ..one_call() };
+        let mut net = Net::new(config, Behaviour::default());
+        net.lose = |(_, _, what)| what == "BYE";
+        net.run(SECOND * 60);
+        assert_eq!((net.times("caller", "INVITE"), net.times("caller", "BYE")), (vec![0.0], vec![20.0]));
+        assert_eq!(net.finish().lost, 1);
     }
 
     #[test]

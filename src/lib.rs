@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod drill;
 pub mod edge;
 pub mod engine;
 pub mod lab;

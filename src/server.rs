@@ -5,6 +5,7 @@ mod addresses;
 mod checks;
 mod cluster;
 mod explain;
+mod fit;
 mod memory;
 mod names;
 mod node;

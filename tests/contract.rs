@@ -12,6 +12,8 @@ use tandem::engine::dispatch::{
 use tandem::engine::event::Ending;
 use tandem::engine::flow::Role;
 
+use crate::scratch::Folder;
+
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/tandem.toml");
 
 #[test]
@@ -65,7 +67,19 @@ fn its_commented_keys_are_known_and_stand_there_with_their_defaults() {
 #[test]
 fn the_pairs_configurations_load_and_agree_with_each_other_and_with_keepalived() {
     let folder = Path::new(SHIPPED).parent().expect("a folder");
-    let [a, b] = ["a", "b"].map(|node| Config::load(&folder.join(format!("tandem-{node}.toml"))).expect("valid"));
+    let scratch = Folder::new();
+    let [a, b] = ["a", "b"].map(|node| {
+        let name = format!("tandem-{node}.toml");
+        let text = std::fs::read_to_string(folder.join(&name)).expect("it is there");
+        Config::load(&scratch.write(&name, &text))
+    });
+    // Without the key they tell what to do.
+    let told = a.expect_err("there is no key yet").to_string();
+    assert!(told.contains("gossip.key") && told.lines().count() == 1, "{told}");
+    assert!(b.is_err());
+    scratch.write_secret("state/gossip.key", &"5a".repeat(32));
+    let [a, b] =
+        ["a", "b"].map(|node| Config::load(&scratch.path().join(format!("tandem-{node}.toml"))).expect("valid"));
     assert_eq!((a.node_id.as_str(), b.node_id.as_str()), ("a", "b"));
     let addresses = |config: &Config, role| {
         let of_role = config.listeners.iter().filter(move |listener| listener.role == role);
@@ -75,6 +89,14 @@ fn the_pairs_configurations_load_and_agree_with_each_other_and_with_keepalived()
     assert_eq!(vips, addresses(&b, Role::Vip));
     let own = [&a, &b].map(|config| addresses(config, Role::Node)[0].1.ip().to_string());
     assert_eq!((own[0] != own[1], a.route == b.route, a.sets == b.sets), (true, true, true));
+    let clusters = [&a, &b].map(|config| config.cluster.clone().expect("it is there"));
+    for (node, other) in [(0, 1), (1, 0)] {
+        let cluster = &clusters[node];
+        assert_eq!((cluster.bind.ip().to_string(), cluster.keys.len()), (own[node].clone(), 1));
+        assert_eq!(cluster.seeds, [Seed::from(clusters[other].bind)]);
+        let ClusterConfig { bind, seeds, .. } = clusters[other].clone();
+        assert_eq!(ClusterConfig { bind, seeds, ..cluster.clone() }, clusters[other]);
+    }
     let read = |path: &str| std::fs::read_to_string(folder.join(path)).expect("it is there");
     let rules = read("nftables/tandem-vip.nft");
     for (node, other) in [(0, 1), (1, 0)] {
@@ -87,7 +109,63 @@ fn the_pairs_configurations_load_and_agree_with_each_other_and_with_keepalived()
             assert!(rules.contains(&vip.ip().to_string()));
         }
         assert_eq!((has(format!("unicast_src_ip {}", own[node])), has(own[other].clone())), (2, 2));
-        assert_eq!((has("priority 150".into()), has("priority 100".into()), has("weight -60".into())), (1, 1, 1));
+        assert_eq!((has("priority 150".into()), has("priority 100".into())), (1, 1));
+    }
+}
+
+/// What keepalived counts of a node in one state, for the address of each instance.
+struct Priorities {
+    bases: Vec<i32>,
+    weights: Vec<(String, i32)>,
+}
+
+impl Priorities {
+    fn read(node: &str) -> Self {
+        let path = Path::new(SHIPPED).with_file_name(format!("keepalived/keepalived-{node}.conf"));
+        let text = std::fs::read_to_string(path).expect("it is there");
+        let (mut bases, mut weights, mut tracked) = (Vec::new(), Vec::<(String, i32)>::new(), Vec::new());
+        for line in text.lines() {
+            let words: Vec<_> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+            match words[..] {
+                ["vrrp_script", name, "{"] => weights.push((name.to_owned(), 0)),
+                ["weight", weight] => weights.last_mut().expect("a script").1 = weight.parse().expect("a number"),
+                ["priority", base] => bases.push(base.parse().expect("a number")),
+                [name] if weights.iter().any(|(script, _)| script == name) => tracked.push(name.to_owned()),
+                _ => {}
+            }
+        }
+        assert_eq!(tracked, ["tandem", "fit", "tandem", "fit"]);
+        // Without a weight, a check that fails is a FAULT.
+        assert!(weights.iter().all(|(_, weight)| *weight < 0), "{weights:?}");
+        Priorities { bases, weights }
+    }
+
+    fn of(&self, instance: usize, is_ready: bool, is_fit: bool) -> i32 {
+        let fails = |name: &str| if name == "tandem" { !is_ready } else { !is_fit };
+        let less: i32 = self.weights.iter().filter(|(name, _)| fails(name)).map(|(_, weight)| weight).sum();
+        // As keepalived does.
+        (self.bases[instance] + less).clamp(1, 254)
+    }
+}
+
+#[test]
+fn an_address_goes_to_the_node_that_serves_it_best_in_whatever_state_both_are() {
+    let nodes = ["a", "b"].map(Priorities::read);
+    // Not to be ready is worse than not to be fit, and makes that of no interest.
+    let rank = |is_ready: bool, is_fit: bool| if is_ready { 1 + u8::from(is_fit) } else { 0 };
+    let states = [(true, true), (true, false), (false, true), (false, false)];
+    for (home, instance) in [(0, 0), (1, 1)] {
+        for (own, other) in states.iter().flat_map(|own| states.map(|other| (*own, other))) {
+            let here = nodes[home].of(instance, own.0, own.1);
+            let there = nodes[1 - home].of(instance, other.0, other.1);
+            let case = format!("instance {instance}: {own:?} at home {here}, {other:?} at the other {there}");
+            match (rank(own.0, own.1), rank(other.0, other.1)) {
+                // Nobody serves it: it stays where it is if they are equal.
+                (0, 0) => assert!(here >= there, "{case}"),
+                (own, other) if own >= other => assert!(here > there, "{case}"),
+                _ => assert!(here < there, "{case}"),
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["engine"],
     &["edge", "lab"],
     &["config"],
-    &["server"],
+    &["server", "drill"],
     &["cli"],
     &["main"],
 ];

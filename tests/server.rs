@@ -7,6 +7,8 @@ mod checks;
 #[path = "server/commands.rs"]
 mod commands;
 mod contract;
+#[path = "server/drill.rs"]
+mod drill;
 #[path = "server/explain.rs"]
 mod explain;
 #[path = "server/icmp.rs"]
@@ -25,6 +27,10 @@ mod restart;
 mod scratch;
 #[path = "server/sessions.rs"]
 mod sessions;
+#[path = "server/siege.rs"]
+mod siege;
+#[path = "server/told.rs"]
+mod told;
 
 #[path = "server/dns.rs"]
 mod dns;

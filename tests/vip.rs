@@ -86,21 +86,42 @@ fn an_address_that_goes_takes_its_calls_with_it_without_a_word() {
 }
 
 #[test]
-fn five_hundred_calls_that_are_being_set_up_change_no_verdict() {
+fn five_hundred_calls_that_are_being_set_up_change_no_verdict_at_either_node() {
+    // What the servers say of them after the move: a success, nothing at all, and what would speak against a server.
+    let said = [Some((200, "OK")), None, Some((503, "Service Unavailable")), Some((486, "Busy Here"))];
     let (mut a, mut b) = (node("a"), node("b"));
     hold(&mut b, false);
-    let invites: Vec<_> = (0..500).map(|nth| a.call(&nth.to_string())).collect();
-    hold(&mut a, false);
-    hold(&mut b, true);
-    let mut through = 0;
-    for invite in &invites {
-        let passed = b.receive(&invite.to.to_string(), ok(invite));
-        through += usize::from(lines(&passed) == ["SIP/2.0 200 OK"] && passed[0].to.to_string() == CALLER);
-    }
-    assert_eq!(through, 500);
-    for (bench, has) in [(&mut a, 0), (&mut b, 500)] {
-        assert_eq!(lines(&bench.pass(seconds(100))), [""; 0]);
-        assert_eq!((seen(bench), bench.snapshot().sessions), (0, has));
+    // There, and back again.
+    let mut nodes = [&mut a, &mut b];
+    for way in ["there", "back"] {
+        let [from, to] = &mut nodes;
+        let invites: Vec<_> = (0..500).map(|nth| from.call(&format!("{way}-{nth}"))).collect();
+        for invite in invites.iter().step_by(2) {
+            let ringing = invite.answer(180, "Ringing", &[]);
+            assert_eq!(lines(&from.receive(&invite.to.to_string(), ringing)), ["SIP/2.0 180 Ringing"]);
+        }
+        let lost = endings(from).len() + 500;
+        hold(from, false);
+        hold(to, true);
+        assert_eq!((endings(from).len(), endings(from).iter().all(|one| *one == Ending::AddressLost)), (lost, true));
+        for (invite, said) in invites.iter().zip(said.iter().cycle()) {
+            let Some((status, reason)) = *said else { continue };
+            let contact = format!("Contact: <sip:{}>", invite.to);
+            let passed = to.receive(&invite.to.to_string(), invite.answer(status, reason, &[&contact]));
+            let told: Vec<_> = passed.iter().map(|one| (one.line(), one.to.to_string())).collect();
+            assert_eq!(told, [(format!("SIP/2.0 {status} {reason}"), CALLER.to_owned())], "{way}");
+        }
+        // All timers of both run out: nobody is asked again, and nobody is blamed.
+        // Every fourth has become a session, of the node that its 2xx came to.
+        let sessions = [if way == "back" { 125 } else { 0 }, 125];
+        for (node, sessions) in nodes.iter_mut().zip(sessions) {
+            assert_eq!(lines(&node.pass(seconds(300))), [""; 0], "{way}");
+            let snapshot = node.snapshot();
+            assert_eq!((seen(node), snapshot.sessions, snapshot.transactions), (0, sessions, 0), "{way}");
+            let fit = snapshot.sets[0].destinations.iter().filter(|one| one.fitness.is_fit()).count();
+            assert_eq!(fit, SERVERS.len(), "{way}");
+        }
+        nodes.reverse();
     }
 }
 
@@ -180,19 +201,141 @@ fn only_a_2xx_of_the_last_holder_is_an_answer_to_the_next_ones_caller() {
     assert_eq!(b.snapshot().sessions, 1);
 }
 
+/// The branch of our Via, with which its receiver knows a request again.
+fn branch(sent: &Sent) -> String {
+    String::from_utf8_lossy(sent.message().via().branch.expect("a branch")).into_owned()
+}
+
 #[test]
-fn a_bye_that_the_last_holder_forwarded_is_answered_by_the_next() {
+fn a_bye_that_comes_again_by_the_next_holder_is_the_same_one_to_the_server() {
     let (mut a, mut b) = (node("a"), node("b"));
     let (invite, answered) = a.answered_call("1");
     let bye = in_dialog("BYE", &answered, 2);
     let old = first(&a.receive(CALLER, &bye), "BYE");
+    // The server's 200 goes to an address that is on its way. The nodes' clocks need not agree.
     hold(&mut a, false);
+    b.stall(seconds(100));
     let new = first(&b.receive(CALLER, &bye), "BYE");
-    assert_eq!((old.to, new.to), (invite.to, invite.to));
-    // The server knows the call by the first BYE's end; the second finds none.
-    assert_eq!(lines(&b.receive(&old.to.to_string(), old.answer(200, "OK", &[]))), ["SIP/2.0 200 OK"]);
-    assert_eq!(lines(&b.receive(&new.to.to_string(), new.answer(481, "Gone", &[]))), [""; 0]);
+    assert_eq!((old.to, new.to, branch(&old)), (invite.to, invite.to, branch(&new)));
+    // So it sends that answer once more, with the Vias of the first or of the second.
+    let server = invite.to.to_string();
+    assert_eq!(lines(&b.receive(&server, old.answer(200, "OK", &[]))), ["SIP/2.0 200 OK"]);
+    assert_eq!(lines(&b.receive(&server, new.answer(200, "OK", &[]))), [""; 0], "one answer is enough");
     assert_eq!(lines(&b.receive(CALLER, &bye)), ["SIP/2.0 200 OK"], "sent again it is answered the same");
+    // And back, while the caller has still heard nothing.
+    hold(&mut b, false);
+    hold(&mut a, true);
+    let third = first(&a.receive(CALLER, &bye), "BYE");
+    assert_eq!(branch(&third), branch(&old));
+    assert_eq!(lines(&a.receive(&server, new.answer(200, "OK", &[]))), ["SIP/2.0 200 OK"]);
+    for bench in [&mut a, &mut b] {
+        assert_eq!(lines(&bench.pass(seconds(100))), [""; 0]);
+        assert_eq!((bench.snapshot().transactions, bench.snapshot().sessions), (0, 0));
+    }
+}
+
+#[test]
+fn a_bye_of_the_server_that_comes_again_by_the_next_holder_is_the_same_one_to_the_caller() {
+    let (mut a, mut b) = (node("a"), node("b"));
+    let (invite, _) = a.answered_call("1");
+    let (server, bye) = (invite.to.to_string(), from_destination("BYE", &invite, 1));
+    let old = first(&a.receive(&server, &bye), "BYE");
+    hold(&mut a, false);
+    // Only what comes from a destination goes on by its Vias.
+    assert_eq!(lines(&b.receive(CALLER, old.answer(200, "OK", &[]))), [""; 0]);
+    let new = first(&b.receive(&server, &bye), "BYE");
+    assert_eq!((branch(&new), new.to.to_string()), (branch(&old), CALLER.into()));
+    let answer = b.receive(CALLER, old.answer(200, "OK", &[]));
+    assert_eq!((lines(&answer), answer[0].to), (vec!["SIP/2.0 200 OK".into()], invite.to));
+}
+
+#[test]
+fn a_re_invite_that_comes_again_by_the_next_holder_is_the_same_one_to_the_server() {
+    let (mut a, mut b) = (node("a"), node("b"));
+    let (invite, answered) = a.answered_call("1");
+    let server = invite.to.to_string();
+    let again = in_dialog("INVITE", &answered, 2);
+    let old = first(&a.receive(CALLER, &again), "INVITE");
+    hold(&mut a, false);
+    let new = first(&b.receive(CALLER, &again), "INVITE");
+    assert_eq!(branch(&old), branch(&new));
+    // What is known by the INVITE's branch is known to the server too, whichever node's INVITE it had.
+    b.receive(&server, old.answer(180, "Ringing", &[]));
+    let cancel = first(&b.receive(CALLER, again.replace("INVITE", "CANCEL").replace("-CANCEL-", "-INVITE-")), "CANCEL");
+    assert_eq!(branch(&cancel), branch(&old));
+    b.receive(&server, cancel.answer(200, "OK", &[]));
+    let ended = b.receive(&server, old.answer(487, "Request Terminated", &[]));
+    assert_eq!(
+        (branch(&first(&ended, "ACK")), first(&ended, "SIP/2.0 487").to.to_string()),
+        (branch(&old), CALLER.into())
+    );
+    assert_eq!(sessions(&b).iter().max(), Some(&1), "the session goes on");
+}
+
+#[test]
+fn requests_that_differ_in_anything_have_branches_of_their_own() {
+    let mut bench = node("a");
+    let (invite, answered) = bench.answered_call("1");
+    let bye = in_dialog("BYE", &answered, 2);
+    let via = format!("Via: SIP/2.0/UDP {CALLER};branch=z9hG4bK-1-BYE-2");
+    let all = [
+        bye.clone(),
+        bye.replace("BYE", "INFO").replace("-INFO-", "-BYE-"),
+        bye.replace("CSeq: 2", "CSeq: 3"),
+        bye.replace("BYE-2", "BYE-2x"),
+        bye.replace(&via, &via.replace(CALLER, "127.0.0.1:5073")),
+        bye.replace("Call-ID: 1", "Call-ID: 2"),
+        // Another destination, as the next hop.
+        bye.replacen(
+            &invite.to.to_string(),
+            SERVERS.iter().find(|one| **one != invite.to.to_string()).expect("two"),
+            1,
+        ),
+    ];
+    let mut branches = std::collections::BTreeSet::new();
+    let mut hops = std::collections::BTreeSet::new();
+    for one in &all {
+        // Each by a node that has seen none of the others: it is the request alone that tells them apart.
+        let mut other = node("b");
+        let sent = other.receive(CALLER, one);
+        let forwarded = sent.iter().find(|sent| !sent.line().starts_with("SIP/2.0"));
+        let forwarded = forwarded.unwrap_or_else(|| panic!("{one}\n{:?}", lines(&sent)));
+        branches.insert(branch(forwarded));
+        hops.insert(forwarded.to);
+    }
+    assert_eq!((branches.len(), hops.len()), (all.len(), 2));
+    // A caller of RFC 2543 may give several requests one branch: they get ours, which no other node makes.
+    let (old, mut other) = (bye.replace("z9hG4bK-1-BYE-2", "1"), node("b"));
+    let ours = [&mut bench, &mut other].map(|bench| branch(&first(&bench.receive(CALLER, &old), "BYE")));
+    assert_ne!(ours[0], ours[1]);
+}
+
+#[test]
+fn the_next_holder_passes_on_an_answer_inside_a_session_that_is_young_and_was_asked_for() {
+    let mut a = node("a");
+    let (invite, answered) = a.answered_call("1");
+    let server = invite.to.to_string();
+    let bye = first(&a.receive(CALLER, in_dialog("BYE", &answered, 2)), "BYE");
+    let other = first(&a.receive(CALLER, in_dialog("INFO", &answered, 3)), "INFO");
+    let stamp = |sent: &Sent| sent.header("Via").split(";tdm=").nth(1).expect("a stamp").to_owned();
+    let ok = String::from_utf8(bye.answer(200, "OK", &[])).expect("text");
+    let first_of = |text: &str| if text.starts_with('A') { "B" } else { "A" };
+    let bent = format!("{}{}", first_of(&stamp(&bye)), &stamp(&bye)[1..]);
+    for (name, answer, age, passes) in [
+        ("as it is", ok.clone(), 0, true),
+        ("three minutes later", ok.clone(), 180, true),
+        ("six minutes later", ok.clone(), 360, false),
+        ("another time", ok.replace(&stamp(&bye), &bent), 0, false),
+        ("the time of another", ok.replace(&stamp(&bye), &stamp(&other)), 0, false),
+        ("no time", ok.replace(&format!(";tdm={}", stamp(&bye)), ""), 0, false),
+        ("another call", ok.replace("Call-ID: 1", "Call-ID: 2"), 0, false),
+        ("another caller", ok.replace("rport=5072", "rport=6666"), 0, false),
+    ] {
+        let mut b = node("b");
+        b.stall(seconds(age));
+        assert_eq!(b.receive(&server, answer).len(), usize::from(passes), "{name}");
+    }
+    assert_eq!(lines(&node("b").receive("10.9.9.9:7010", ok)), [""; 0], "it must come from a destination");
 }
 
 #[test]
@@ -253,23 +396,32 @@ fn a_caller_whose_own_address_stays_is_tried_for_by_another_address() {
         let beside = "10.129.39.2:8060".parse().expect("an address");
         config.listeners.push(Listener { id: ListenerId(2), bind: beside, ..config.listeners[1].clone() });
     });
+    let (_, up) = bench.answered_call("0");
     let first_try = bench.call("1");
     let sent = bench.handle(Input::Held { listener: ListenerId(1), held: false });
     assert_eq!((sent.len(), sent[0].by, first_try.by), (1, 2, 1));
     assert_ne!(sent[0].to, first_try.to);
-    assert_eq!(seen(&bench), 0);
+    assert_eq!(seen(&bench), 1, "the call that was answered");
     assert_eq!(lines(&bench.receive(&sent[0].to.to_string(), ok(&sent[0]))), ["SIP/2.0 200 OK"]);
-    // Others go by it from the start.
+    // Others go by it from the start, and so does what is said in a session that began by the lost one.
     assert_eq!(bench.call("2").by, 2);
+    assert_eq!(first(&bench.receive(CALLER, in_dialog("BYE", &up, 2)), "BYE").by, 2);
 }
 
 #[test]
 fn connections_of_the_address_are_closed_and_what_comes_by_it_is_served() {
     let mut bench = Bench::with_tcp();
+    let caller = Bench::stream(CALLER, 7);
+    // By a stream from the caller, by datagrams to the server, both by one address: when its listeners go one after the other,
+    // nothing is tried by the second one.
+    bench.load(set_19(&["127.0.0.9:7010", "127.0.0.9:7011"]));
+    let begun = bench.receive_by(caller, invite("stream").replace("SIP/2.0/UDP", "SIP/2.0/TCP"));
+    assert_eq!(first(&begun, "INVITE").by, 0);
     for listener in 0..4 {
-        bench.handle(Input::Held { listener: ListenerId(listener), held: false });
+        assert_eq!(lines(&bench.handle(Input::Held { listener: ListenerId(listener), held: false })), [""; 0]);
     }
-    assert_eq!(bench.let_go, [2, 3]);
+    assert_eq!((bench.let_go.as_slice(), endings(&bench)), ([2, 3].as_slice(), vec![Ending::AddressLost]));
+    bench.load(set_19(&SERVERS));
     assert_eq!(bench.call("1").line().split(' ').next(), Some("INVITE"));
     for listener in 0..5 {
         bench.handle(Input::Held { listener: ListenerId(listener), held: true });

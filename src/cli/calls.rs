@@ -42,6 +42,12 @@ pub(super) struct Args {
     /// Ask for the server's resources by OPTIONS before each call.
     #[arg(long)]
     discover: bool,
+    /// Give an INVITE or BYE up at the first ICMP error from there, as UniMRCP's client does.
+    #[arg(long)]
+    give_up_on_icmp: bool,
+    /// Note in the JSON what happened when: answers by destination, failures, lost sessions, silences.
+    #[arg(long, requires = "json")]
+    timeline: bool,
     /// Print the report as one JSON object on the last line.
     #[arg(long)]
     json: bool,
@@ -71,6 +77,11 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
         let text = format!("--from is {from}, which can't reach {}: give two addresses of one family", args.to);
         return Err(Failure::usage(text));
     }
+    if args.give_up_on_icmp && matches!(args.transport, super::Spoken::Tcp) {
+        return Err(Failure::usage(
+            "--give-up-on-icmp is for UDP: by TCP no ICMP error comes; leave one of the two out",
+        ));
+    }
     block_on(call(args))
 }
 
@@ -92,6 +103,8 @@ async fn call(args: &Args) -> Result<(), Failure> {
         pings: args.pings.into(),
         discover: args.discover,
         timeout: Duration::from_secs(32),
+        give_up_on_icmp: args.give_up_on_icmp,
+        timeline: args.timeline,
     };
     let caller = Caller::new();
     let calls = run(config, &caller);

@@ -1,13 +1,15 @@
 //! `tandem show`: what is held of each destination, and why.
 
+mod nodes;
+
 use std::time::{Duration, SystemTime};
 
 use super::surface::{Surface, Told, Where, find_set, find_uri, path_of, title};
 use super::table::{self, Cell, Tone};
 use super::{Failure, block_on, term};
 use crate::edge::http::{
-    AddressStory, AgentReport, DestinationReport, DestinationStory, ObservationReport, OrderReport, SetReport,
-    SetsReport,
+    AddressStory, AgentReport, DestinationReport, DestinationStory, NodeReport, ObservationReport, OrderReport,
+    SetReport, SetsReport,
 };
 use crate::edge::moment::Moment;
 
@@ -17,6 +19,9 @@ pub(super) struct Args {
     set: Option<String>,
     /// One of its destinations, by its URI, its host and port, or any part that only one has: everything of it.
     destination: Option<String>,
+    /// The node and the others of its cluster instead: versions, virtual addresses that they hold, when they were heard.
+    #[arg(long, conflicts_with = "set")]
+    nodes: bool,
     /// Print the node's JSON instead.
     #[arg(long)]
     json: bool,
@@ -30,6 +35,14 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
 }
 
 async fn show(args: &Args, surface: Surface) -> Result<(), Failure> {
+    if args.nodes {
+        let told: Told<NodeReport> = surface.get("/node").await?;
+        match args.json {
+            true => term::line(&told.json),
+            false => nodes::print(&told.said),
+        }
+        return Ok(());
+    }
     let all: Told<SetsReport> = surface.get("/sets").await?;
     let Some(set) = &args.set else {
         if args.json {

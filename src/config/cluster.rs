@@ -14,6 +14,8 @@ use crate::edge::seal::Key;
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
 const DEAD_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(600));
 const CLOCK_LIMIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+/// So many letters and digits in a row, and no file of that name, are a key: 32 octets are 44 of them in base64.
+const LIKE_A_KEY: usize = 40;
 
 /// Reads `[cluster]`, for the node of that id; the files of keys stand in `base`.
 pub(super) fn read(section: &Section<'_>, node: &str, base: &Path) -> Option<ClusterConfig> {
@@ -27,7 +29,18 @@ pub(super) fn read(section: &Section<'_>, node: &str, base: &Path) -> Option<Clu
     };
     let within = |key, (least, most), otherwise| section.text(key, duration_within(least..=most)).unwrap_or(otherwise);
     let seeds = section.texts("seeds", Seed::parse);
-    let keys = section.texts("keys", |file| key_of(file, base));
+    let keys = section.texts("keys", |text| match is_secret(text, base) {
+        true => Ok(None),
+        false => key_of(text, base).map(Some),
+    });
+    if keys.iter().flatten().any(Option::is_none) {
+        section.fault_at(
+            "keys",
+            "a key itself stands here, for all who see this file: put it into a file of mode 0600 and give the file's name; make a \
+             new one if somebody has seen it",
+        );
+    }
+    let keys: Option<Vec<_>> = keys.map(|all| all.into_iter().flatten().collect());
     // A key with a fault of its own is no key that is missing.
     let lacks_keys = section.has("keys") && keys.as_ref().is_none_or(Vec::is_empty);
     let cluster = ClusterConfig {
@@ -51,12 +64,17 @@ pub(super) fn read(section: &Section<'_>, node: &str, base: &Path) -> Option<Clu
     Some(cluster)
 }
 
-/// The key of a file; or a key itself, which must not come to light as the name of a file that is not there.
-fn key_of(text: &str, base: &Path) -> Result<Key, String> {
-    let bytes = match key::parse(text.as_bytes()) {
-        Ok(bytes) => bytes,
-        Err(_) => key::load(&base.join(text)).map_err(|error| error.to_string())?,
-    };
+/// Whether a text that should name a file is a key, whole or with a slip: then no fault may show it.
+fn is_secret(text: &str, base: &Path) -> bool {
+    let is_of_key = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+    let text = text.trim();
+    text.len() >= LIKE_A_KEY && text.bytes().all(is_of_key) && !base.join(text).exists()
+}
+
+fn key_of(file: &str, base: &Path) -> Result<Key, String> {
+    let bytes = key::find(&base.join(file))
+        .map_err(|error| error.to_string())?
+        .ok_or("there is no such file: make it with openssl rand -hex 32, mode 0600, and copy it to the other nodes")?;
     Key::new(bytes)
         .ok_or_else(|| "it holds zeros, which are no secret: make a key with openssl rand -hex 32".to_owned())
 }
@@ -169,6 +187,36 @@ peers = 1"#,
         assert!(
             error.contains("no secret") && error.contains("6 characters") && !error.contains("secret\n"),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn a_key_that_stands_in_the_file_itself_is_refused_and_never_shown() {
+        let (hex, base64) = ("5a".repeat(32), format!("{}8=", "q".repeat(42)));
+        let slips = [&hex[1..], &format!("{hex}5"), &format!(" {hex}\\n"), &base64[1..]];
+        for secret in [hex.as_str(), &base64].into_iter().chain(slips) {
+            let told = faults(&format!("[cluster]\nbind = \"10.0.0.1:7946\"\nkeys = [\n\"{secret}\",\n]"));
+            assert_eq!(told.len(), 1, "{secret}: {told:?}");
+            assert!(told[0].starts_with("3: cluster.keys: a key itself stands here"), "{told:?}");
+            assert!(!told[0].contains(&secret.trim()[..30]), "{told:?}");
+        }
+        // Without quotes it is no TOML, and is not shown either.
+        let told = faults(&format!("[cluster]\nkeys = [{hex}]"));
+        assert!(!told.iter().any(|fault| fault.contains(&hex[..30])), "{told:?}");
+        // A file may have such a name.
+        let folder = Folder::new();
+        key_file(&folder, &hex, &"ab".repeat(32));
+        let cluster = in_folder(&folder, &format!("[cluster]\nkeys = [\"{hex}\"]")).expect("a file").cluster;
+        assert_eq!(cluster.expect("it is there").keys, [Key::new([0xab; 32]).expect("a secret")]);
+    }
+
+    #[test]
+    fn a_key_file_that_is_not_there_is_told_with_what_makes_it() {
+        let told = faults("[cluster]\nkeys = \"state/gossip.key\"");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].starts_with("2: cluster.keys is \"state/gossip.key\": there is no such file: make it"),
+            "{told:?}"
         );
     }
 }

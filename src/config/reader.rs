@@ -26,7 +26,7 @@ impl fmt::Display for Fault {
 
 /// The text of one file and the faults found in it so far.
 #[derive(Debug)]
-pub(super) struct Source<'s> {
+pub(crate) struct Source<'s> {
     file: &'s str,
     text: &'s str,
     faults: RefCell<Vec<Fault>>,
@@ -34,12 +34,12 @@ pub(super) struct Source<'s> {
 
 impl<'s> Source<'s> {
     /// A file's name and text.
-    pub(super) fn new(file: &'s str, text: &'s str) -> Self {
+    pub(crate) fn new(file: &'s str, text: &'s str) -> Self {
         Source { file, text, faults: RefCell::default() }
     }
 
     /// The document; none if it is no TOML, which is a fault.
-    pub(super) fn parse(&self) -> Option<Document<&'s str>> {
+    pub(crate) fn parse(&self) -> Option<Document<&'s str>> {
         match Document::parse(self.text) {
             Ok(document) => Some(document),
             Err(error) => {
@@ -50,7 +50,7 @@ impl<'s> Source<'s> {
     }
 
     /// Notes a fault at a place in the text; none is its first line.
-    pub(super) fn fault(&self, at: Option<Range<usize>>, problem: String) {
+    pub(crate) fn fault(&self, at: Option<Range<usize>>, problem: String) {
         let before = &self.text[..at.map_or(0, |at| at.start).min(self.text.len())];
         let line = before.matches('\n').count() + 1;
         self.faults.borrow_mut().push(Fault { file: self.file.to_owned(), line, problem });
@@ -62,7 +62,7 @@ impl<'s> Source<'s> {
     }
 
     /// All faults, in the order of their lines.
-    pub(super) fn into_faults(self) -> Vec<Fault> {
+    pub(crate) fn into_faults(self) -> Vec<Fault> {
         let mut faults = self.faults.into_inner();
         faults.sort_by_key(|fault| fault.line);
         faults
@@ -70,7 +70,7 @@ impl<'s> Source<'s> {
 }
 
 /// One table, and which of its keys have been asked for.
-pub(super) struct Section<'d> {
+pub(crate) struct Section<'d> {
     source: &'d Source<'d>,
     /// As it is named in faults: `listener`, `rule "tts"`.
     name: String,
@@ -83,7 +83,7 @@ pub(super) struct Section<'d> {
 
 impl<'d> Section<'d> {
     /// The whole document.
-    pub(super) fn root(source: &'d Source<'d>, document: &'d Document<&'d str>) -> Self {
+    pub(crate) fn root(source: &'d Source<'d>, document: &'d Document<&'d str>) -> Self {
         let (name, place, asked) = (String::new(), String::new(), RefCell::default());
         Section { source, name, place, table: Some(document.as_table()), span: None, asked }
     }
@@ -94,22 +94,22 @@ impl<'d> Section<'d> {
     }
 
     /// Gives the section a name of its own in faults.
-    pub(super) fn rename(&mut self, name: String) {
+    pub(crate) fn rename(&mut self, name: String) {
         self.name = name;
     }
 
     /// Its name in faults.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Whether the file has this section.
-    pub(super) fn is_present(&self) -> bool {
+    pub(crate) fn is_present(&self) -> bool {
         self.table.is_some()
     }
 
     /// Whether the key is there, with a fault or without.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
@@ -123,7 +123,7 @@ impl<'d> Section<'d> {
     }
 
     /// The table of that key; one that is absent gives nothing but defaults.
-    pub(super) fn section(&self, key: &'static str) -> Section<'d> {
+    pub(crate) fn section(&self, key: &'static str) -> Section<'d> {
         let item = self.item(key);
         let table = item.and_then(Item::as_table_like);
         if let (Some(item), None) = (item, table) {
@@ -134,7 +134,7 @@ impl<'d> Section<'d> {
     }
 
     /// The tables of an array `[[key]]`.
-    pub(super) fn sections(&self, key: &'static str) -> Vec<Section<'d>> {
+    pub(crate) fn sections(&self, key: &'static str) -> Vec<Section<'d>> {
         let section = |table: &'d dyn TableLike, span| self.inner(key, Some(table), span);
         match self.item(key) {
             None => Vec::new(),
@@ -154,7 +154,7 @@ impl<'d> Section<'d> {
     }
 
     /// The tables of a table whose keys are the writer's own.
-    pub(super) fn own_sections(&self) -> Vec<(&'d str, Section<'d>)> {
+    pub(crate) fn own_sections(&self) -> Vec<(&'d str, Section<'d>)> {
         let mut all = Vec::new();
         for (key, item) in self.table.iter().flat_map(|table| table.iter()) {
             // A table of dotted keys has no place of its own.
@@ -170,14 +170,14 @@ impl<'d> Section<'d> {
     }
 
     /// A string that `parse` understands; what it complains of becomes a fault with the value.
-    pub(super) fn text<T>(&self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub(crate) fn text<T>(&self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let item = self.item(key)?;
         let Some(text) = item.as_str() else { return self.wrong_type(key, item, "a string in quotes") };
         self.checked(key, item.span(), text, parse)
     }
 
     /// A string, or a list of strings.
-    pub(super) fn texts<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
+    pub(crate) fn texts<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
         let item = self.item(key)?;
         if let Some(text) = item.as_str() {
             return self.checked(key, item.span(), text, parse).map(|one| vec![one]);
@@ -215,7 +215,7 @@ impl<'d> Section<'d> {
     }
 
     /// A whole number within bounds.
-    pub(super) fn number(&self, key: &'static str, bounds: std::ops::RangeInclusive<i64>) -> Option<i64> {
+    pub(crate) fn number(&self, key: &'static str, bounds: std::ops::RangeInclusive<i64>) -> Option<i64> {
         let item = self.item(key)?;
         match item.as_integer().filter(|number| bounds.contains(number)) {
             Some(number) => Some(number),
@@ -227,7 +227,7 @@ impl<'d> Section<'d> {
     }
 
     /// A number within bounds, whole or not.
-    pub(super) fn real(&self, key: &'static str, bounds: std::ops::RangeInclusive<f64>) -> Option<f64> {
+    pub(crate) fn real(&self, key: &'static str, bounds: std::ops::RangeInclusive<f64>) -> Option<f64> {
         let item = self.item(key)?;
         let number = item.as_float().or(item.as_integer().map(|number| number as f64));
         number
@@ -236,7 +236,7 @@ impl<'d> Section<'d> {
     }
 
     /// A whole number within bounds, or one of some words.
-    pub(super) fn number_or<T: Copy>(
+    pub(crate) fn number_or<T: Copy>(
         &self,
         key: &'static str,
         bounds: std::ops::RangeInclusive<i64>,
@@ -256,13 +256,13 @@ impl<'d> Section<'d> {
     }
 
     /// true or false.
-    pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
+    pub(crate) fn flag(&self, key: &'static str) -> Option<bool> {
         let item = self.item(key)?;
         item.as_bool().or_else(|| self.wrong_type(key, item, "true or false"))
     }
 
     /// Every key and string of a table whose keys are the writer's own.
-    pub(super) fn entries<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Vec<(String, T)> {
+    pub(crate) fn entries<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Vec<(String, T)> {
         let Some(table) = self.table else { return Vec::new() };
         let mut all = Vec::new();
         for (key, item) in table.iter() {
@@ -283,17 +283,17 @@ impl<'d> Section<'d> {
     }
 
     /// A fault of the section as a whole.
-    pub(super) fn fault(&self, problem: &str) {
+    pub(crate) fn fault(&self, problem: &str) {
         self.source.fault(self.span.clone(), format!("{}: {problem}", self.name));
     }
 
     /// A fault of one key.
-    pub(super) fn fault_at(&self, key: &str, problem: &str) {
+    pub(crate) fn fault_at(&self, key: &str, problem: &str) {
         self.source.fault(self.place_of(key), format!("{}: {problem}", self.path(key)));
     }
 
     /// A fault of several keys together, which names them; its place is that of the first of them that is given.
-    pub(super) fn fault_of(&self, keys: &[&str], problem: &str) {
+    pub(crate) fn fault_of(&self, keys: &[&str], problem: &str) {
         let key = keys.iter().find(|key| self.has(key)).copied().unwrap_or_default();
         self.source.fault(self.place_of(key), format!("{}: {problem}", self.name));
     }
@@ -303,7 +303,7 @@ impl<'d> Section<'d> {
     }
 
     /// Every key that was not asked for is a fault: a misspelt key must not go by unseen.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         let asked = self.asked.borrow();
         for (key, item) in self.table.iter().flat_map(|table| table.iter()) {
             if asked.contains(&key) || item.is_none() {

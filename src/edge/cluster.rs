@@ -221,8 +221,15 @@ pub struct Cluster {
     view: watch::Sender<Arc<NodeView>>,
     peers: watch::Receiver<Peers>,
     events: broadcast::Sender<ClusterEvent>,
+    /// None once it is stopped.
+    running: tokio::sync::Mutex<Option<Running>>,
+}
+
+/// The tasks; they end with this value.
+#[derive(Debug)]
+struct Running {
     stop: oneshot::Sender<()>,
-    /// One task; it ends with the set.
+    /// One task.
     gossip: JoinSet<()>,
     seeds: JoinSet<()>,
 }
@@ -275,7 +282,8 @@ impl Cluster {
         // Two starts must never have the same, be they of two nodes of one name: so microseconds.
         let boot = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         tasks.spawn(gossip.run(u64::try_from(boot).unwrap_or(u64::MAX / 2)));
-        Ok(Cluster { node, bound, address, started, counters, view, peers, events, stop, gossip: tasks, seeds })
+        let running = tokio::sync::Mutex::new(Some(Running { stop, gossip: tasks, seeds }));
+        Ok(Cluster { node, bound, address, started, counters, view, peers, events, running })
     }
 
     /// This node's id.
@@ -320,10 +328,13 @@ impl Cluster {
     }
 
     /// Ends the gossip; the address is free when this returns.
-    pub async fn stop(mut self) {
+    pub async fn stop(&self) {
+        // Held to the end, so that who stops it too waits.
+        let mut running = self.running.lock().await;
+        let Some(Running { stop, mut gossip, mut seeds }) = running.take() else { return };
         // Who does not listen has ended.
-        let _ = self.stop.send(());
-        self.gossip.join_next().await;
-        self.seeds.shutdown().await;
+        let _ = stop.send(());
+        gossip.join_next().await;
+        seeds.shutdown().await;
     }
 }

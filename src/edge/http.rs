@@ -1,4 +1,4 @@
-//! The local HTTP surface: `/live`, `/ready`, `/metrics`, `/node`, `/sets`, `/sessions/end`, `/explain`, `/reload` and
+//! The local HTTP surface: `/live`, `/ready`, `/fit`, `/metrics`, `/node`, `/sets`, `/sessions/end`, `/explain`, `/reload` and
 //! `/drain`.
 //!
 //! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
@@ -14,7 +14,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::uri::Authority;
@@ -29,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::time;
 
+use crate::edge::cluster::Peers;
 use crate::edge::metrics::CONTENT_TYPE;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{NoSuchDestination, Observation, SetId, Standing};
@@ -48,7 +49,7 @@ pub use report::{
     ObservationReport, OrderReport, SetReport, SetsReport, VoteReport,
 };
 pub use sessions::{BeingEnded, SessionReport, SessionsReport};
-pub use this_node::{ListenerReport, NodeReport};
+pub use this_node::{ListenerReport, NodeReport, PeerReport};
 
 /// How long an answer may take before 503 is given instead; a reload may take longer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -56,6 +57,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 const RELOAD: Duration = Duration::from_secs(120);
 /// No request of ours has a body worth more.
 const BODY: usize = 64 << 10;
+/// What who asks is told after [`ANSWER`].
+const TOO_LATE: &str = "the node did not answer in time";
 /// What a browser is told.
 const NOT_FROM_PAGES: &str = "not from a web page";
 
@@ -66,6 +69,10 @@ type History = Vec<(SocketAddr, Vec<Observation>)>;
 pub trait Node: Send + Sync + 'static {
     /// The node's name.
     fn name(&self) -> &str;
+    /// When it started.
+    fn started(&self) -> SystemTime;
+    /// The other nodes of its cluster; none if it stands alone.
+    fn peers(&self) -> Option<Peers>;
     /// The engine's state.
     fn snapshot(&self) -> impl Future<Output = Result<Arc<Snapshot>, String>> + Send;
     /// What was seen last of a destination.
@@ -89,6 +96,8 @@ pub trait Node: Send + Sync + 'static {
     fn end(&self, order: EndOrder) -> impl Future<Output = Result<Result<u64, NotEnded>, String>> + Send;
     /// Whether the node can take calls, and what is wrong with it.
     fn readiness(&self) -> impl Future<Output = Readiness> + Send;
+    /// Why another node would serve calls better; nothing if none would.
+    fn unfit(&self) -> impl Future<Output = Result<Vec<String>, String>> + Send;
     /// The metrics as text ([`crate::edge::metrics::render`]).
     fn metrics(&self) -> impl Future<Output = Result<String, String>> + Send;
     /// Reads the sets anew and puts them in place; never called while it runs.
@@ -212,6 +221,7 @@ fn router<N: Node>(node: Arc<N>) -> Router {
     Router::new()
         .route("/live", get(async || "ok"))
         .route("/ready", get(ready::<N>))
+        .route("/fit", get(fit::<N>))
         .route("/metrics", get(metrics::<N>))
         .route("/node", get(this_node::<N>))
         .route("/reload", post(reload::<N>))
@@ -223,7 +233,7 @@ fn router<N: Node>(node: Arc<N>) -> Router {
         .fallback(async || {
             error(
                 StatusCode::NOT_FOUND,
-                "no such path: /live, /ready, /metrics, /node, /sets, /sessions/end, /explain, /reload, /drain",
+                "no such path: /live, /ready, /fit, /metrics, /node, /sets, /sessions/end, /explain, /reload, /drain",
             )
         })
         .layer(DefaultBodyLimit::max(BODY))
@@ -239,6 +249,17 @@ async fn ready<N: Node>(State(shared): State<Shared<N>>) -> Response {
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({ "ready": ready, "reasons": readiness.reasons, "degraded": readiness.degraded });
     (status, Json(body)).into_response()
+}
+
+async fn fit<N: Node>(State(shared): State<Shared<N>>) -> Response {
+    let reasons = match time::timeout(ANSWER, shared.node.unfit()).await {
+        Ok(Ok(reasons)) => reasons,
+        Ok(Err(cause)) => return error(StatusCode::INTERNAL_SERVER_ERROR, &cause),
+        Err(_) => return error(StatusCode::INTERNAL_SERVER_ERROR, TOO_LATE),
+    };
+    let fit = reasons.is_empty();
+    let status = if fit { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "fit": fit, "reasons": reasons }))).into_response()
 }
 
 async fn metrics<N: Node>(State(shared): State<Shared<N>>) -> Response {
@@ -285,7 +306,7 @@ async fn drain<N: Node>(State(shared): State<Shared<N>>, headers: HeaderMap) -> 
 /// A page whose own name leads here (DNS rebinding) could read all and order anything; its browser tells that name in Host.
 /// Monitors ask by the names of hosts, and what they ask for orders nothing.
 async fn by_address(request: Request, next: Next) -> Response {
-    let monitored = matches!(request.uri().path(), "/live" | "/ready" | "/metrics");
+    let monitored = matches!(request.uri().path(), "/live" | "/ready" | "/fit" | "/metrics");
     match monitored || request.headers().get_all(header::HOST).iter().all(is_address) {
         true => next.run(request).await,
         false => error(StatusCode::FORBIDDEN, "asked by a name that may be anybody's: give an IP address or localhost"),
@@ -310,7 +331,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn too_late() -> Response {
-    error(StatusCode::SERVICE_UNAVAILABLE, "the node did not answer in time")
+    error(StatusCode::SERVICE_UNAVAILABLE, TOO_LATE)
 }
 
 fn error(status: StatusCode, cause: &str) -> Response {
@@ -344,6 +365,14 @@ mod tests {
     impl Node for Double {
         fn name(&self) -> &str {
             "a"
+        }
+
+        fn started(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+
+        fn peers(&self) -> Option<Peers> {
+            None
         }
 
         async fn snapshot(&self) -> Result<Arc<Snapshot>, String> {
@@ -389,6 +418,13 @@ mod tests {
 
         async fn readiness(&self) -> Readiness {
             self.readiness.lock().expect("whole").clone()
+        }
+
+        async fn unfit(&self) -> Result<Vec<String>, String> {
+            match self.broken.load(SeqCst) {
+                true => Err("no engine".to_owned()),
+                false => Ok(self.readiness.lock().expect("whole").degraded.clone()),
+            }
         }
 
         async fn metrics(&self) -> Result<String, String> {
@@ -479,6 +515,19 @@ mod tests {
         let (status, _, body) = ask(running.address, "GET /ready").await;
         let expected = json!({ "ready": false, "reasons": ["draining"], "degraded": [] });
         assert_eq!((status, value(&body)), (503, expected));
+    }
+
+    #[tokio::test]
+    async fn who_is_not_fit_says_why_and_only_then_503() {
+        let running = run().await;
+        let (status, _, body) = ask(running.address, "GET /fit").await;
+        assert_eq!((status, value(&body)), (200, json!({ "fit": true, "reasons": [] })));
+        running.node.readiness.lock().expect("whole").degraded = vec!["b has some".to_owned()];
+        let (status, _, body) = ask(running.address, "GET /fit").await;
+        assert_eq!((status, value(&body)), (503, json!({ "fit": false, "reasons": ["b has some"] })));
+        // That is for /ready to say, and no reason to think another node better.
+        running.node.broken.store(true, SeqCst);
+        assert_eq!(ask(running.address, "GET /fit").await.0, 500);
     }
 
     #[tokio::test]

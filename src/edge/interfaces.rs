@@ -1,5 +1,6 @@
 //! This machine's addresses, and word of their changes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
@@ -12,6 +13,8 @@ use nix::libc::{RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR};
 use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket};
 use tokio::io::unix::AsyncFd;
 use tracing::warn;
+
+use crate::engine::flow::{Listener, Role};
 
 /// How often the addresses are read where the system tells of no change.
 const POLL: Duration = Duration::from_secs(1);
@@ -131,6 +134,13 @@ fn drain(socket: &OwnedFd) -> io::Result<()> {
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+/// The virtual addresses among those of the listeners that are here, each once.
+pub fn held_vips(listeners: &[Listener], held: &[bool]) -> Vec<String> {
+    let here = listeners.iter().zip(held).filter(|(listener, held)| listener.role == Role::Vip && **held);
+    let here: BTreeSet<IpAddr> = here.map(|(listener, _)| listener.bind.ip()).collect();
+    here.into_iter().map(|address| address.to_string()).collect()
 }
 
 #[cfg(test)]

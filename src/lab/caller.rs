@@ -4,7 +4,7 @@ pub(super) mod machine;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
@@ -52,6 +52,11 @@ pub struct CallerConfig {
     pub discover: bool,
     /// How long an INVITE waits for its final answer.
     pub timeout: Duration,
+    /// Gives an INVITE or BYE up at the first ICMP error from the proxy, as UniMRCP's client does. By UDP, and with a proxy
+    /// that all requests go to.
+    pub give_up_on_icmp: bool,
+    /// Notes what happened when.
+    pub timeline: bool,
 }
 
 impl Default for CallerConfig {
@@ -70,6 +75,8 @@ impl Default for CallerConfig {
             pings: Pings::Ok,
             discover: false,
             timeout: Duration::from_secs(32),
+            give_up_on_icmp: false,
+            timeline: false,
         }
     }
 }
@@ -119,6 +126,10 @@ const PICTURE: Duration = Duration::from_millis(100);
 /// What the system says when the address can't be bound.
 pub async fn run(config: CallerConfig, caller: &Caller) -> io::Result<Report> {
     let mut wire = Wire::bind(config.transport, SocketAddr::new(config.bind, 0)).await?;
+    if config.give_up_on_icmp {
+        wire.connect(config.proxy).await?;
+    }
+    let began = SystemTime::now();
     let mut calls = Calls::new(config, wire.address()?, fastrand::u64(..), Instant::now());
     let mut stop = caller.stop.subscribe();
     let mut picture = Instant::now() + PICTURE;
@@ -129,7 +140,11 @@ pub async fn run(config: CallerConfig, caller: &Caller) -> io::Result<Report> {
         wire.turn(&mut calls).await;
         if calls.is_over() {
             caller.live.send_replace(calls.live());
-            return Ok(calls.finish());
+            let mut report = calls.finish(Instant::now());
+            if let Some(timeline) = &mut report.timeline {
+                timeline.began_ms = unix_ms(began);
+            }
+            return Ok(report);
         }
         if Instant::now() >= picture {
             caller.live.send_replace(calls.live());
@@ -142,6 +157,11 @@ pub async fn run(config: CallerConfig, caller: &Caller) -> io::Result<Report> {
             _ = stop.changed() => {}
         }
     }
+}
+
+fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -220,6 +240,28 @@ mod tests {
             let (report, ()) = tokio::join!(report(config, &caller), stop);
             assert!((5..100).contains(&report.calls), "{report}");
             assert_eq!((report.answered, report.lost, server.counts().sessions), (report.calls, 0, 0));
+        });
+    }
+
+    #[test]
+    fn icmp_ends_the_bye_of_one_who_believes_it_and_of_nobody_else() {
+        runtime().block_on(async {
+            let server = server(Ipv4Addr::LOCALHOST.into(), Behaviour::default()).await;
+            let hold = Duration::from_secs(2);
+            let config = CallerConfig { hold, give_up_on_icmp: true, timeline: true, ..calls(&server, 1000.0, 5) };
+            let caller = Caller::new();
+            let mut live = caller.watch();
+            let stop = async {
+                live.wait_for(|live| live.report.answered == 5).await.expect("a caller");
+                server.stop().await;
+            };
+            let (report, ()) = tokio::join!(report(config, &caller), stop);
+            assert_eq!((report.answered, report.lost, report.refused), (5, 5, 5), "{report}");
+            assert_eq!((report.byes.get(&0), report.byes.len()), (Some(&5), 1));
+            let timeline = report.timeline.expect("it was asked for");
+            assert_eq!(timeline.answered.values().map(Vec::len).sum::<usize>(), 5);
+            let lost: Vec<_> = timeline.lost.into_values().flatten().collect();
+            assert!(lost.len() == 5 && lost.iter().all(|at| *at >= 2000), "{lost:?}");
         });
     }
 

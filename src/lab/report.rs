@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use super::timeline::Timeline;
 
 /// The outcome of a run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Calls that were begun.
     pub calls: u64,
@@ -29,6 +31,15 @@ pub struct Report {
     pub destinations: BTreeMap<String, u64>,
     /// Calls by the final status of their INVITE; 0 is none in time.
     pub outcomes: BTreeMap<u16, u64>,
+    /// BYEs by their final status; 0 is none in time, or that ICMP said that nobody is there.
+    #[serde(default)]
+    pub byes: BTreeMap<u16, u64>,
+    /// BYEs and INVITEs that were given up on ICMP.
+    #[serde(default)]
+    pub refused: u64,
+    /// What happened when; none: it was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
 }
 
 impl fmt::Display for Report {
@@ -38,7 +49,7 @@ impl fmt::Display for Report {
         {
             writeln!(f, "{name:<10}{value:>10}")?;
         }
-        for (name, value) in [("hung up", self.hung_up), ("pings", self.pings)] {
+        for (name, value) in [("hung up", self.hung_up), ("pings", self.pings), ("refused", self.refused)] {
             if value > 0 {
                 writeln!(f, "{name:<10}{value:>10}")?;
             }
@@ -99,6 +110,15 @@ impl Tally {
 
     pub(super) fn lost(&mut self) {
         self.report.lost += 1;
+    }
+
+    /// Our BYE has come to its end; `status` 0 is none in time.
+    pub(super) fn bye(&mut self, status: u16) {
+        *self.report.byes.entry(status).or_default() += 1;
+    }
+
+    pub(super) fn refused(&mut self) {
+        self.report.refused += 1;
     }
 
     pub(super) fn hung_up(&mut self) {
@@ -174,9 +194,11 @@ mod tests {
         tally.begun();
         tally.failed(0);
         tally.lost();
+        tally.bye(200);
+        tally.bye(0);
         assert_eq!(
             serde_json::to_string(&tally.finish()).expect("JSON"),
-            r#"{"calls":2,"answered":1,"failed":1,"lost":1,"hung_up":0,"pings":0,"p50_ms":1.0,"p99_ms":1.0,"destinations":{"sip:127.0.0.1:7010":1},"outcomes":{"0":1,"200":1}}"#
+            r#"{"calls":2,"answered":1,"failed":1,"lost":1,"hung_up":0,"pings":0,"p50_ms":1.0,"p99_ms":1.0,"destinations":{"sip:127.0.0.1:7010":1},"outcomes":{"0":1,"200":1},"byes":{"0":1,"200":1},"refused":0}"#
         );
     }
 

@@ -3,7 +3,7 @@
 mod streams;
 
 use std::future;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -22,6 +22,9 @@ pub(super) type Outbox = Vec<(SocketAddr, Bytes)>;
 pub(super) trait Machine {
     /// Takes one message from `peer`.
     fn receive(&mut self, message: &[u8], peer: SocketAddr, now: Instant, out: &mut Outbox);
+
+    /// ICMP says that nobody is there, of the peer that the wire is connected to.
+    fn refused(&mut self, _now: Instant) {}
 
     /// Does what is due at `now`.
     fn wake(&mut self, now: Instant, out: &mut Outbox);
@@ -64,6 +67,14 @@ impl Wire {
         Ok(Wire { kind, out: Outbox::new() })
     }
 
+    /// Speaks to that peer alone, whose ICMP errors the machine is told of from now on. By UDP; a stream has no such errors.
+    pub(super) async fn connect(&mut self, peer: SocketAddr) -> io::Result<()> {
+        match &self.kind {
+            Kind::Udp { socket, .. } => socket.connect(peer).await,
+            Kind::Tcp(_) => Ok(()),
+        }
+    }
+
     /// The address that it is bound to.
     pub(super) fn address(&self) -> io::Result<SocketAddr> {
         match &self.kind {
@@ -99,6 +110,7 @@ impl Wire {
             match &mut self.kind {
                 Kind::Udp { socket, buffer } => match socket.try_recv_from(buffer) {
                     Ok((length, peer)) => machine.receive(&buffer[..length], peer, Instant::now(), &mut self.out),
+                    Err(error) if error.kind() == ErrorKind::ConnectionRefused => machine.refused(Instant::now()),
                     Err(_) => break,
                 },
                 Kind::Tcp(streams) => match streams.next() {
@@ -111,7 +123,14 @@ impl Wire {
         for (to, message) in self.out.drain(..) {
             match &mut self.kind {
                 // What the network does not take is lost, as on any wire; resends mend it.
-                Kind::Udp { socket, .. } => drop(socket.send_to(&message, to).await),
+                Kind::Udp { socket, .. } => {
+                    let sent = socket.send_to(&message, to).await;
+                    // The error is an earlier datagram's, and this one has not left.
+                    if sent.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+                        machine.refused(Instant::now());
+                        drop(socket.send_to(&message, to).await);
+                    }
+                }
                 Kind::Tcp(streams) => streams.send(to, message),
             }
         }

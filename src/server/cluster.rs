@@ -12,10 +12,11 @@ use crate::edge::cluster::report::{
     DestinationId, DestinationReport, LeftReport, Moment, NodeReport, NodeView, OrderReport, TakenReport, TakenSession,
 };
 use crate::edge::cluster::{Cluster, PeerView, Peers};
+use crate::edge::interfaces::held_vips;
 use crate::engine::dispatch::{
     Asked, AtDeadline, Deadline, Left, PeerDestination, PeerOrder, PeerReport, RowState, SetId, Standing, Taken,
 };
-use crate::engine::flow::{Listener, Role};
+use crate::engine::flow::Listener;
 use crate::engine::sip::Resources;
 
 /// So often the others are told what is new, and the engine what they tell...
@@ -34,11 +35,11 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const WORDS: usize = 256;
 /// Sessions that were taken over are told for so long: a node that was cut off for longer counts some that have ended elsewhere
 /// until they must be over.
-const TAKEN_TOLD: Duration = Duration::from_secs(600);
+const TAKEN_TOLD: Duration = Duration::from_secs(300);
 /// So many at a time, which fit into one packet...
 const TAKEN_AT_ONCE: usize = 200;
 /// ... and so often at most.
-const TAKEN_TIMES: usize = 300;
+const TAKEN_TIMES: usize = 3000;
 
 /// What the others have been told, and what of theirs has been heard.
 #[derive(Default)]
@@ -86,19 +87,12 @@ impl Shared {
     fn publish(&self, cluster: &Cluster, told: &mut Told, report: PeerReport) {
         let (moment, before) = (cluster.moment(Instant::now()), &told.view);
         let listeners = self.handle.listeners();
-        let held = listeners.iter().zip(self.addresses.held());
-        let vips = held.filter(|(one, held)| one.role == Role::Vip && *held).map(|(one, _)| one.bind.ip().to_string());
-        let mut vips: Vec<_> = vips.collect();
-        vips.dedup();
         let node = NodeReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             listeners: listeners.iter().map(name).collect(),
-            vips,
-            seen: match moment.0 - before.report.seen.0 {
-                since if since < AFRESH.as_millis() as i64 => before.report.seen,
-                _ => moment,
-            },
+            vips: held_vips(listeners, &self.addresses.held()),
+            seen: before.report.seen.filter(|seen| moment.0 - seen.0 < millis(AFRESH)).or(Some(moment)),
             fit: report.fit.iter().map(|(set, fit)| (set.0, *fit)).collect(),
             ..NodeReport::default()
         };
@@ -115,7 +109,7 @@ impl Shared {
         for some in report.taken.chunks(TAKEN_AT_ONCE) {
             let sessions = some.iter().map(session).collect();
             let ago = some.first().map_or(0, |first| millis(first.ago));
-            view.taken.insert(told.next, TakenReport { at: Moment(moment.0 - ago), sessions });
+            view.taken.insert(told.next, Arc::new(TakenReport { at: Moment(moment.0 - ago), sessions }));
             told.next += 1;
         }
         let old = |taken: &TakenReport| moment.0 - taken.at.0 > millis(TAKEN_TOLD);
@@ -242,7 +236,10 @@ impl Told {
         PeerReport {
             node: peer.node.to_string(),
             started: report.started,
-            age: peer.age(report.seen, now).unwrap_or(Duration::MAX),
+            age: match report.seen {
+                Some(seen) => peer.age(seen, now).unwrap_or(Duration::MAX),
+                None => now.saturating_duration_since(peer.heard),
+            },
             destinations: destinations.iter().filter_map(|(id, report)| heard(peer, id, report, now)).collect(),
             fit: report.fit.iter().map(|(set, fit)| (SetId(*set), *fit)).collect(),
             taken: taken.range(from..).flat_map(|(_, taken)| taken_over(peer, taken, now)).collect(),

@@ -20,7 +20,7 @@ use super::names::Names;
 use super::sets::{Current, First, Status, first_sets};
 use super::{Gone, Handle, History, Server, ServerConfig, ServerError};
 use crate::config::{Config, Drained};
-use crate::edge::cluster::{Cluster, ClusterError};
+use crate::edge::cluster::{Cluster, ClusterError, Peers};
 use crate::edge::http::{self, Given, HttpError, Readiness, ReloadFailed, Reloaded, Surface};
 use crate::edge::interfaces::Changes;
 use crate::edge::key::{self, KeyError};
@@ -286,11 +286,14 @@ impl Node {
         warn!(limit = ?limit, "transactions are still open");
     }
 
-    /// Stops the node at once; what is to outlive it is on disk then.
+    /// Stops the node at once; what is to outlive it is on disk then, and the address of its gossip is free.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         let _ = self.shared.keep().await;
         self.shared.handle.stop().await;
+        if let Some(cluster) = &self.shared.cluster {
+            cluster.stop().await;
+        }
         // The engine's thread is gone, and so nobody tells of anything new.
         let _ = self.told.await;
     }
@@ -308,6 +311,14 @@ fn alone_or_double(cluster: &Cluster) -> Vec<String> {
 impl http::Node for Shared {
     fn name(&self) -> &str {
         &self.config.node_id
+    }
+
+    fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    fn peers(&self) -> Option<Peers> {
+        self.cluster.as_ref().map(|cluster| cluster.peers().borrow().clone())
     }
 
     async fn snapshot(&self) -> Result<Arc<Snapshot>, String> {
@@ -379,6 +390,10 @@ impl http::Node for Shared {
             false => readiness.degraded.extend(broken),
         }
         readiness
+    }
+
+    async fn unfit(&self) -> Result<Vec<String>, String> {
+        self.better_elsewhere().await
     }
 
     async fn metrics(&self) -> Result<String, String> {

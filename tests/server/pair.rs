@@ -1,7 +1,9 @@
 //! Two nodes of one cluster: what one has seen, and what it was told, the other knows.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
@@ -11,14 +13,17 @@ use tandem::engine::dispatch::{Order, SetId, Standing};
 use tandem::lab::caller::run;
 use tandem::lab::{Caller, CallerConfig, MrcpServer};
 use tandem::server::Node;
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
 use crate::node::{addresses, calls, servers};
-use crate::scratch::{Folder, http, insert, until};
+use crate::scratch::{Folder, PATIENCE, http, insert, until};
 
-struct Pair {
-    nodes: Vec<Node>,
-    servers: Vec<MrcpServer>,
+pub(crate) struct Pair {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) servers: Vec<MrcpServer>,
+    rows: Vec<SocketAddr>,
     folders: Vec<Folder>,
+    gossip: [SocketAddr; 2],
 }
 
 fn free_port() -> SocketAddr {
@@ -28,9 +33,19 @@ fn free_port() -> SocketAddr {
 impl Pair {
     /// Nodes `a` and `b` with the same rows: those servers, and perhaps a port where nobody is.
     async fn start(set: &str, nobody: Option<SocketAddr>) -> Self {
-        let gossip = [free_port(), free_port()];
+        Self::start_with([set, set], nobody).await
+    }
+
+    /// The same, with what is particular to the set of each.
+    pub(crate) async fn start_with(sets: [&str; 2], nobody: Option<SocketAddr>) -> Self {
         let servers = servers(2).await;
-        let rows: Vec<_> = addresses(&servers).into_iter().chain(nobody).collect();
+        let rows = addresses(&servers).into_iter().chain(nobody).collect();
+        Self::start_to(rows, servers, sets).await
+    }
+
+    /// The same, with those rows.
+    async fn start_to(rows: Vec<SocketAddr>, servers: Vec<MrcpServer>, sets: [&str; 2]) -> Self {
+        let gossip = [free_port(), free_port()];
         let (mut nodes, mut folders) = (Vec::new(), Vec::new());
         for (nth, name) in ["a", "b"].into_iter().enumerate() {
             let folder = Folder::new();
@@ -40,14 +55,14 @@ impl Pair {
                 dead_after: Duration::from_secs(1),
                 ..ClusterConfig::default()
             };
-            let config = Config { node_id: name.to_owned(), cluster: Some(cluster), ..folder.config(set) };
+            let config = Config { node_id: name.to_owned(), cluster: Some(cluster), ..folder.config(sets[nth]) };
             let node = Node::start(&config).await.expect("it starts");
             node.store().execute(&insert(&rows)).await.expect("rows");
             node.reload().await.expect("good rows");
             nodes.push(node);
             folders.push(folder);
         }
-        let pair = Pair { nodes, servers, folders };
+        let pair = Pair { nodes, servers, rows, folders, gossip };
         pair.until(1, "the other is heard", |told| told["votes"].as_array().is_some_and(|votes| votes.len() == 1))
             .await;
         pair
@@ -55,15 +70,19 @@ impl Pair {
 
     /// What a node says of the first row, or of the one that is asked for.
     async fn told(&self, node: usize, uri: &str) -> Value {
-        let address = self.nodes[node].http().expect("it is on");
-        let (_, text) = tokio::task::spawn_blocking(move || http(address, "GET", "/sets/19")).await.expect("no panic");
-        let set: Value = serde_json::from_str(&text).expect("JSON");
+        let (_, set) = self.get(node, "/sets/19").await;
         let all = set["destinations"].as_array().cloned().unwrap_or_default();
         all.into_iter().find(|one| one["uri"] == *uri).unwrap_or_else(|| panic!("{uri}: {set}"))
     }
 
-    fn uri(&self, nth: usize) -> String {
-        format!("sip:{}", self.servers[nth].address())
+    async fn get(&self, node: usize, path: &'static str) -> (u16, Value) {
+        let address = self.nodes[node].http().expect("it is on");
+        let (status, text) = spawn_blocking(move || http(address, "GET", path)).await.expect("no panic");
+        (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+    }
+
+    pub(crate) fn uri(&self, nth: usize) -> String {
+        format!("sip:{}", self.rows[nth])
     }
 
     async fn until(&self, node: usize, what: &str, is_so: impl Fn(&Value) -> bool) -> Duration {
@@ -76,7 +95,7 @@ impl Pair {
         began.elapsed()
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         for node in self.nodes {
             node.stop().await;
         }
@@ -125,9 +144,8 @@ async fn what_one_node_finds_dead_the_other_does_not_try() {
     assert_eq!((report.answered, &pair.told(1, &uri).await["selections"]), (12, &before), "{report}");
     println!("seen by the other after {seen:?}");
     // A node that is gone has no say.
-    let Pair { mut nodes, servers, folders } = pair;
-    nodes.remove(0).stop().await;
-    let pair = Pair { nodes, servers, folders };
+    let mut pair = pair;
+    pair.nodes.remove(0).stop().await;
     pair.until_of(0, &uri, "b alone", |told| told["fit"] == json!(true)).await;
     pair.stop().await;
 }
@@ -158,13 +176,152 @@ async fn capacity_is_the_clusters() {
     pair.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_has_stopped_gossips_no_more_and_its_address_is_free() {
+    let mut pair = Pair::start("", None).await;
+    pair.nodes.remove(0).stop().await;
+    // At once: another start of it would want it.
+    let socket = UdpSocket::bind(pair.gossip[0]).expect("the address is free");
+    // The other still calls it there, and gets no answer any more: it is alone in the end.
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time");
+    socket.recv(&mut [0; 2048]).expect("a packet of the other");
+    pair.until(0, "b alone", |told| told["votes"] == json!([])).await;
+    let gossip = pair.gossip;
+    pair.stop().await;
+    UdpSocket::bind(gossip[1]).expect("the address is free");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_node_shows_the_other_with_the_virtual_addresses_that_it_holds() {
+    // The second is no machine's (RFC 5737).
+    let vips = ["127.0.0.1", "192.0.2.77"]
+        .map(|vip| format!("[[listener]]\nbind = \"udp:{vip}:0\"\nrole = \"vip\"\n"))
+        .concat();
+    let pair = Pair::start_with(["", &vips], None).await;
+    let peer = until("b has told a of itself", async || {
+        let (_, told) = pair.get(0, "/node").await;
+        (told["peers"][0]["vips"] == json!(["127.0.0.1"])).then_some(told["peers"][0].clone())
+    })
+    .await;
+    assert_eq!((&peer["node"], &peer["address"]), (&json!("b"), &json!(pair.gossip[1])));
+    assert_eq!(peer["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(peer["listeners"].as_array().map(Vec::len), Some(3));
+    assert!(peer["heard_ms"].as_u64() < Some(10_000), "{peer}");
+    let (_, own) = pair.get(1, "/node").await;
+    assert_eq!((&own["vips"], own["peers"][0]["vips"].clone()), (&json!(["127.0.0.1"]), json!([])));
+    // To the second: the one is told with its seconds alone.
+    assert_eq!(own["started"].as_str().map(|at| &at[..19]), peer["started"].as_str().map(|at| &at[..19]));
+
+    let address = pair.nodes[0].http().expect("it is on").to_string();
+    let mut shown = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    shown.args(["show", "--nodes", "--http", &address]);
+    let shown = spawn_blocking(move || shown.output()).await.expect("no panic").expect("the binary runs");
+    let text = String::from_utf8_lossy(&shown.stdout);
+    let line = text.lines().find(|line| line.starts_with("b ")).unwrap_or_else(|| panic!("{text}"));
+    assert!(line.contains(&pair.gossip[1].to_string()) && line.contains(" 127.0.0.1 "), "{text}");
+    assert!(text.lines().any(|line| line.contains("this node")), "{text}");
+    pair.stop().await;
+}
+
+/// A way to a server, which may be cut for one node alone.
+struct Way {
+    address: SocketAddr,
+    cut: Arc<Mutex<Vec<SocketAddr>>>,
+    task: JoinHandle<()>,
+}
+
+impl Way {
+    async fn to(server: SocketAddr) -> Self {
+        let front = Arc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a free port"));
+        let address = front.local_addr().expect("bound");
+        let cut = Arc::new(Mutex::new(Vec::new()));
+        let is_cut = cut.clone();
+        let task = tokio::spawn(async move {
+            let mut backs = HashMap::new();
+            let mut answers = JoinSet::new();
+            let mut packet = [0; 4096];
+            while let Ok((length, from)) = front.recv_from(&mut packet).await {
+                if is_cut.lock().expect("no panic").contains(&from) {
+                    continue;
+                }
+                let back = match backs.get(&from) {
+                    Some(back) => Arc::clone(back),
+                    None => {
+                        let back = Arc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a free port"));
+                        backs.insert(from, back.clone());
+                        answers.spawn(carry(back.clone(), front.clone(), from));
+                        back
+                    }
+                };
+                let _ = back.send_to(&packet[..length], server).await;
+            }
+        });
+        Way { address, cut, task }
+    }
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What the server answers.
+async fn carry(back: Arc<tokio::net::UdpSocket>, front: Arc<tokio::net::UdpSocket>, to: SocketAddr) {
+    let mut packet = [0; 4096];
+    while let Ok((length, _)) = back.recv_from(&mut packet).await {
+        let _ = front.send_to(&packet[..length], to).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_not_fit_for_a_set_that_only_the_other_reaches() {
+    let servers = servers(2).await;
+    let ways = [Way::to(servers[0].address()).await, Way::to(servers[1].address()).await];
+    let rows = ways.iter().map(|way| way.address).collect();
+    let probe =
+        "[set.probe]\ninterval = \"300ms\"\nfast_interval = \"200ms\"\ndown_interval = \"300ms\"\ntimeout = \"1s\"";
+    let pair = Pair::start_to(rows, servers, [probe, probe]).await;
+    let cut = |nodes: &[usize]| {
+        let from: Vec<_> = nodes.iter().map(|node| pair.nodes[*node].server().addresses()[0]).collect();
+        ways.iter().for_each(|way| way.cut.lock().expect("no panic").clone_from(&from));
+    };
+    // Both at once: one that has just heard less than the other may say something else for a moment.
+    let settles = async |what: &str, expected: [u16; 2], fit: [u64; 2]| {
+        let is_so = async || {
+            let told = [pair.get(0, "/fit").await, pair.get(1, "/fit").await];
+            let sets = [pair.get(0, "/sets/19").await.1, pair.get(1, "/sets/19").await.1];
+            let found =
+                [told[0].0, told[1].0] == expected && [0, 1].map(|nth| sets[nth]["fit"].as_u64()) == fit.map(Some);
+            found.then_some(told)
+        };
+        until(what, is_so).await
+    };
+    settles("both are fit", [200, 200], [2, 2]).await;
+    cut(&[0]);
+    let [(_, told), _] = settles("a reaches nobody, b both", [503, 200], [0, 2]).await;
+    let reason = told["reasons"][0].as_str().expect("text");
+    assert!(reason.starts_with("set 19 has no fit destination here, and ") && reason.ends_with(" at node b"), "{told}");
+    assert_eq!((&told["fit"], told["reasons"].as_array().map(Vec::len)), (&json!(false), Some(1)));
+    assert_eq!(calls(pair.nodes[1].server().addresses()[0], 4, 100.0).await.answered, 4);
+    // It is no reason not to be ready: somebody has to say that nobody is there.
+    assert_eq!(pair.get(0, "/ready").await.0, 200);
+    cut(&[0, 1]);
+    settles("nobody reaches any", [200, 200], [0, 0]).await;
+    cut(&[1]);
+    settles("a alone reaches them", [200, 503], [2, 0]).await;
+    cut(&[]);
+    settles("both are fit again", [200, 200], [2, 2]).await;
+    pair.stop().await;
+}
+
 /// So often each server is probed.
 const PROBED: Duration = Duration::from_millis(200);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_share_the_probes_send_half_as_many_and_one_that_is_left_goes_on() {
     let set = format!("[set.probe]\ninterval = \"{}ms\"\nwho = \"shared\"", PROBED.as_millis());
-    let pair = Pair::start(&set, None).await;
+    let mut pair = Pair::start(&set, None).await;
     let by = async |pair: &Pair, node: usize, nth: usize| pair.told(node, &pair.uri(nth)).await["why"].clone();
     let options = |pair: &Pair| pair.servers.iter().map(|server| server.counts().options).collect::<Vec<_>>();
     for nth in [0, 1] {
@@ -190,10 +347,10 @@ async fn nodes_that_share_the_probes_send_half_as_many_and_one_that_is_left_goes
     })
     .await;
     println!("{:.0} percent of the probes that all nodes would send", share * 100.0);
-    let Pair { mut nodes, servers, folders } = pair;
-    nodes.remove(0).stop().await;
+    // The first server's prober goes.
+    let prober = usize::from(by(&pair, 0, 0).await == json!("other nodes probe it"));
+    pair.nodes.remove(prober).stop().await;
     let stopped = Instant::now();
-    let pair = Pair { nodes, servers, folders };
     for nth in [0, 1] {
         until("the other probes it", async || (by(&pair, 0, nth).await == json!("it answers")).then_some(())).await;
     }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -28,6 +29,16 @@ impl Folder {
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
         std::fs::write(&path, text).expect("the test's folder");
+        path
+    }
+
+    /// A file that nobody but its owner may read, in a folder that need not be there yet.
+    pub(crate) fn write_secret(&self, name: &str, text: &str) -> PathBuf {
+        if let Some(folder) = self.0.join(name).parent() {
+            std::fs::create_dir_all(folder).expect("the test's folder");
+        }
+        let path = self.write(name, text);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
         path
     }
 

@@ -154,6 +154,11 @@ pub(crate) fn tick(at: Duration) -> Duration {
     Duration::from_millis(at.as_micros().div_ceil(1000) as u64)
 }
 
+/// What tells a request of the node from one that it sends again.
+fn fresh(branch: &str, method: &str) -> String {
+    format!("{branch} {method}")
+}
+
 fn leg(side: Side) -> usize {
     side as usize
 }
@@ -225,9 +230,16 @@ impl Model {
             self.pings.retain(|_, asked| asked.leg != leg(Side::Caller) || !home(&asked.call));
             // Every request of a session whose caller is there comes from him or goes to him: all that wait are let go, and are
             // as if they had not come.
-            let Model { invited_from, entries, requests, open, cancelled, known, .. } = self;
+            let Model { invited_from, entries, requests, branches, open, cancelled, known, .. } = self;
             let stays = |call: &str| invited_from.get(call).is_none_or(|from| !from.ip().is_loopback());
-            requests.retain(|_, request| stays(&request.call));
+            requests.retain(|branch, request| {
+                let stays = stays(&request.call);
+                if !stays {
+                    // Sent again it is forwarded anew, by the same branch.
+                    branches.remove(&fresh(branch, &request.method));
+                }
+                stays
+            });
             open.retain(|call| stays(call));
             cancelled.retain(|call| stays(call));
             known.retain(|call| stays(call));
@@ -327,6 +339,10 @@ impl Model {
             return self.answered_ping(&asked, status);
         }
         if let Some(request) = self.requests.remove(text.branch()) {
+            if status == 408 && request.method != "INVITE" {
+                // Its sender hears nothing of it, sends it again, and it is forwarded anew by the same branch.
+                self.branches.remove(&fresh(text.branch(), &request.method));
+            }
             self.conclude(&request, status, Some(text));
         }
     }
@@ -339,6 +355,8 @@ impl Model {
             self.requests.iter().filter(|(_, one)| late(one)).map(|(branch, _)| branch.clone()).collect();
         for branch in late {
             if let Some(request) = self.requests.remove(&branch) {
+                // Sent again it is forwarded anew, by the same branch.
+                self.branches.remove(&fresh(&branch, &request.method));
                 self.conclude(&request, 408, None);
             }
         }
@@ -399,12 +417,11 @@ impl Model {
 
     fn sent(&mut self, from: Option<(SocketAddr, &Text)>, sent: &Sent) {
         let text = &sent.text;
-        let fresh = || format!("{} {}", text.branch(), text.method());
         match text.status() {
             Some(status) => self.answered(from, sent.to, status, text),
             None if text.method() == "ACK" => self.acknowledged(from, text),
             None if text.method() == "CANCEL" => {}
-            None if !self.branches.insert(fresh()) => {}
+            None if !self.branches.insert(fresh(text.branch(), text.method())) => {}
             None if text.headers("Via").count() == 1 => self.originated(sent),
             None if text.to_tag().is_empty() => self.invited(sent),
             None => self.passed(from, text),

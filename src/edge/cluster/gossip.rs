@@ -228,7 +228,7 @@ impl Boot {
             }
             for (number, taken) in &new.taken {
                 if !old.taken.contains_key(number) {
-                    state.set(report::taken_key(*number), report::write(taken));
+                    state.set(report::taken_key(*number), report::write(&**taken));
                 }
             }
             for number in old.taken.keys().filter(|number| !new.taken.contains_key(number)) {
@@ -415,7 +415,7 @@ impl Heard {
                 Some(report::Told::Destination(id, destination)) => {
                     self.view().destinations.insert(id, destination);
                 }
-                Some(report::Told::Taken(number, taken)) => drop(self.view().taken.insert(number, taken)),
+                Some(report::Told::Taken(number, taken)) => drop(self.view().taken.insert(number, Arc::new(taken))),
                 None => counters.unreadable_values.add_one(),
             }
         }

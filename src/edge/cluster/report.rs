@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,7 @@ pub struct NodeView {
     /// The destinations of its sets.
     pub destinations: BTreeMap<DestinationId, DestinationReport>,
     /// Sessions that it has taken over of late, some under each number; later ones have greater numbers.
-    pub taken: BTreeMap<u64, TakenReport>,
+    pub taken: BTreeMap<u64, Arc<TakenReport>>,
 }
 
 /// What a node tells of itself.
@@ -63,8 +64,9 @@ pub struct NodeReport {
     pub listeners: Vec<String>,
     /// The virtual addresses that it holds.
     pub vips: Vec<String>,
-    /// Until when its view is of its engine, in the node's time.
-    pub seen: Moment,
+    /// When its engine has told what it sees, in the node's time; none of a version that does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Moment>,
     /// For each of its sets how many destinations a call may go to.
     pub fit: BTreeMap<u32, u32>,
 }
@@ -77,7 +79,7 @@ impl Default for NodeReport {
             started: 0,
             listeners: Vec::new(),
             vips: Vec::new(),
-            seen: Moment::default(),
+            seen: None,
             fit: BTreeMap::new(),
         }
     }

@@ -1,8 +1,14 @@
-//! `/node`: what this node is, what it carries, and which of its addresses are here.
+//! `/node`: what this node is, what it carries, which of its addresses are here, and the others of its cluster.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use super::Node;
+use crate::edge::cluster::PeerView;
+use crate::edge::interfaces::held_vips;
+use crate::edge::moment::Moment;
 use crate::engine::Snapshot;
 use crate::engine::event::Drain;
 
@@ -13,6 +19,8 @@ pub struct NodeReport {
     pub node: String,
     /// Its version.
     pub version: String,
+    /// When it started.
+    pub started: Moment,
     /// Whether it is leaving.
     pub draining: bool,
     /// Live sessions, pending ones included.
@@ -21,6 +29,45 @@ pub struct NodeReport {
     pub parked: usize,
     /// In the order of the configuration.
     pub listeners: Vec<ListenerReport>,
+    /// The virtual addresses that it holds.
+    pub vips: Vec<String>,
+    /// The other nodes that it hears; none without `[cluster]`.
+    pub peers: Option<Vec<PeerReport>>,
+}
+
+/// Another node, as it tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// Its name.
+    pub node: String,
+    /// Where it takes the gossip.
+    pub address: SocketAddr,
+    /// How long ago it was heard, in ms.
+    pub heard_ms: u64,
+    /// Its version; "" until it has told.
+    pub version: String,
+    /// When it started, by its own clock.
+    pub started: Moment,
+    /// Where it listens.
+    pub listeners: Vec<String>,
+    /// The virtual addresses that it holds.
+    pub vips: Vec<String>,
+}
+
+impl PeerReport {
+    fn of(peer: &PeerView, now: Instant) -> Self {
+        let told = &peer.view.report;
+        PeerReport {
+            node: peer.node.to_string(),
+            address: peer.address,
+            heard_ms: now.saturating_duration_since(peer.heard).as_millis().try_into().unwrap_or(u64::MAX),
+            version: told.version.clone(),
+            // What it tells may be anything; no year that anybody writes is beyond.
+            started: Moment(UNIX_EPOCH + Duration::from_secs(told.started.min(1 << 40))),
+            listeners: told.listeners.clone(),
+            vips: told.vips.clone(),
+        }
+    }
 }
 
 /// A listener.
@@ -38,7 +85,9 @@ pub struct ListenerReport {
 
 impl NodeReport {
     pub(super) fn new(node: &impl Node, snapshot: &Snapshot) -> Self {
-        let listeners = node.listeners().iter().zip(node.held());
+        let held = node.held();
+        let vips = held_vips(node.listeners(), &held);
+        let listeners = node.listeners().iter().zip(held);
         let listeners = listeners.map(|(listener, held)| ListenerReport {
             listener: listener.name(),
             advertise: listener.advertise.to_string(),
@@ -48,10 +97,15 @@ impl NodeReport {
         NodeReport {
             node: node.name().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: Moment(node.started()),
             draining: snapshot.drain > Drain::No,
             sessions: snapshot.sessions,
             parked: snapshot.parked,
             listeners: listeners.collect(),
+            vips,
+            peers: node
+                .peers()
+                .map(|peers| peers.live.iter().map(|peer| PeerReport::of(peer, Instant::now())).collect()),
         }
     }
 }

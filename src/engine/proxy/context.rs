@@ -211,14 +211,17 @@ impl Proxy {
             .chosen
             .and_then(|(id, target)| rewrite_uri(dispatch.destination(id)?, target.rewrite, incoming.routed.uri));
         let cookie = self.cookie(keys, dispatch, incoming, hop);
+        let route = route_hash(incoming.message, keys);
+        // Its sender may send it again by another node, when the address has moved: the other end must know it again.
+        let inside = Some(hop.flow).filter(|_| hop.chosen.is_none() && incoming.is_inside_dialog());
+        let shared = inside.and_then(|flow| keys.shared_branch(route, incoming.message, flow));
         let make = |slot: u64| {
             let answer_to = response_peer(&incoming.message.via(), incoming.flow.peer);
-            let route = route_hash(incoming.message, keys);
-            let branch = keys.branch(slot, route, now.wall, incoming.message, answer_to);
+            let branch = shared.unwrap_or_else(|| keys.branch(slot, route, now.wall, incoming.message, answer_to));
             let copy = Copy {
                 uri: uri.as_deref(),
                 leaves_by: self.us.listener(hop.flow.listener),
-                branch: &keys.branch_text(&branch),
+                branch: &keys.stamped_text(&branch, now.wall, incoming.message, answer_to),
                 record_route: cookie.as_ref().map(|cookie| RecordRoute {
                     came_by: self.us.listener(incoming.flow.listener),
                     cookie,
@@ -230,7 +233,8 @@ impl Proxy {
         let destination = hop.chosen.map(|(id, _)| id);
         let key = destination.and_then(|id| dispatch.destination(id)).map(|found| found.key());
         let owner = Owner { server, destination, key, inside: incoming.is_inside_dialog() };
-        transactions.open_client(Request { invite, flow: hop.flow, owner }, now.mono, out, make)
+        let request = Request { invite, flow: hop.flow, shared: shared.map(|branch| branch.slot), owner };
+        transactions.open_client(request, now.mono, out, make)
     }
 
     /// Forwards an ACK to a 2xx: no transaction, nobody waits for an answer.

@@ -21,7 +21,7 @@ pub(crate) struct Copy<'c> {
     pub(crate) uri: Option<&'c [u8]>,
     /// The listener that it leaves by.
     pub(crate) leaves_by: &'c Listener,
-    /// The branch of our Via.
+    /// The branch of our Via, and what may follow it there.
     pub(crate) branch: &'c [u8],
     /// Our Record-Route, if we stay in the path.
     pub(crate) record_route: Option<RecordRoute<'c>>,

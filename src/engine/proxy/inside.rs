@@ -197,7 +197,9 @@ impl Proxy {
             .leave_by
             .filter(|&id| {
                 let listener = self.us.listener(id);
-                listener.transport == transport && listener.bind.is_ipv4() == peer.is_ipv4()
+                let fits = listener.transport == transport && listener.bind.is_ipv4() == peer.is_ipv4();
+                // What comes by an address that is elsewhere leaves by it too: it may be here before we are told.
+                fits && (self.us.holds(id) || !self.us.holds(incoming.flow.listener))
             })
             .or_else(|| self.us.towards(transport, peer, incoming.flow.listener))
             .ok_or_else(|| Refusal::new(500, "No Listener Towards Next Hop"))?;

@@ -60,7 +60,7 @@ impl Proxy {
         world.totals.late_2xx += u64::from(first);
         if first {
             let (owner, wall) = (Owner::nobody(), world.now.wall);
-            let request = Request { invite: false, flow, owner };
+            let request = Request { invite: false, flow, shared: None, owner };
             let compose = |slot: u64| self.in_callers_name(world.keys, wall, Method::Bye, slot, flow, message);
             world.transactions.open_client(request, world.now.mono, world.out, compose);
         }

@@ -15,42 +15,54 @@ use crate::engine::sip::{Branch, Cookie, Keys, Message, Start, Uri};
 use crate::engine::transaction::ServerId;
 
 impl Proxy {
-    /// The address of a listener is this node's now, or another's.
+    /// The address of a listener is this node's now, or another's, and so it is of all others with that address: nothing is to
+    /// be tried by one of them because another has gone.
     pub(crate) fn hold(&mut self, world: &mut World<'_>, listener: ListenerId, held: bool) {
-        let Some(known) = self.us.get(listener) else { return };
-        let is_stream = known.transport.is_reliable();
-        self.us.hold(listener, held);
-        if !held {
-            self.let_go(world, listener);
-            if is_stream {
-                world.out.push(Output::CloseAll(listener));
+        let changed = self.us.hold(listener, held);
+        if held {
+            return;
+        }
+        self.let_go(world, &changed);
+        let streams = changed.into_iter().filter(|id| self.us.listener(*id).transport.is_reliable());
+        world.out.extend(streams.map(Output::CloseAll));
+    }
+
+    /// Whatever was to be answered by an address is another node's to answer; what was asked by it is as if it had not left.
+    /// None of it says anything of a destination.
+    fn let_go(&mut self, world: &mut World<'_>, listeners: &[ListenerId]) {
+        let gone = world.transactions.let_go(listeners);
+        for server in gone.servers {
+            self.vanish(world, server);
+        }
+        for (client, owner) in gone.clients {
+            let Owner { server, inside, .. } = owner;
+            let waited = self.context(server).filter(|context| context.waits_for(client));
+            let Some((branch, is_invite)) = waited.map(|context| (context.branch, context.until.is_some())) else {
+                continue;
+            };
+            // Its sender sends it again, perhaps to another node already, and the other end may have answered it.
+            if inside && !is_invite && !world.transactions.goes_by_stream(server) {
+                world.transactions.forget(server);
+                self.vanish(world, server);
+                continue;
             }
+            Self::free_trial(world, branch);
+            self.unanswered(world, server, Failed::Unreachable);
         }
     }
 
-    /// Whatever was to be answered by the address is another node's to answer; what was asked by it is as if it had not left.
-    /// None of it says anything of a destination.
-    fn let_go(&mut self, world: &mut World<'_>, listener: ListenerId) {
-        let gone = world.transactions.let_go(listener);
-        for server in gone.servers {
-            self.parking.leave(server);
-            if let Some(context) = self.settle(server, None) {
-                Self::free_trial(world, context.branch);
-                // If it left by an address that stays, its answer comes here, and goes on by its Vias.
-                if let Some(branch) = context.branch {
-                    world.transactions.forget_client(branch.client);
-                }
-                self.failed(world, &context, Failed::Unreachable.status(), Ending::AddressLost);
+    /// A request whose transaction is gone is as if it had never come.
+    fn vanish(&mut self, world: &mut World<'_>, server: ServerId) {
+        self.parking.leave(server);
+        if let Some(context) = self.settle(server, None) {
+            Self::free_trial(world, context.branch);
+            // If it left by an address that stays, its answer comes here, and goes on by its Vias.
+            if let Some(branch) = context.branch {
+                world.transactions.forget_client(branch.client);
             }
-            self.owed.remove(server);
+            self.failed(world, &context, Failed::Unreachable.status(), Ending::AddressLost);
         }
-        for (client, owner) in gone.clients {
-            let waited = self.context(owner.server).filter(|context| context.waits_for(client));
-            if let Some(branch) = waited.map(|context| context.branch) {
-                Self::free_trial(world, branch);
-                self.unanswered(world, owner.server, Failed::Unreachable);
-            }
-        }
+        self.owed.remove(server);
     }
 
     /// Whether a response to a request that is here, by a branch that is none of ours (any more), is to another node's: its

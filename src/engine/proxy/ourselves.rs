@@ -47,12 +47,22 @@ impl Ourselves {
         Ourselves { listeners, names, lost: Vec::new() }
     }
 
-    /// The address of a listener is this node's now, or another's; it names us all the same.
-    pub(crate) fn hold(&mut self, listener: ListenerId, held: bool) {
-        self.lost.retain(|lost| *lost != listener);
-        if !held {
-            self.lost.push(listener);
+    /// The address of a listener is this node's now, or another's; it names us all the same. All listeners of that address for
+    /// which that is new.
+    pub(crate) fn hold(&mut self, listener: ListenerId, held: bool) -> Vec<ListenerId> {
+        let Some(ip) = self.get(listener).map(|listener| listener.bind.ip()) else { return Vec::new() };
+        let all = self.listeners.iter().filter(|listener| listener.bind.ip() == ip).map(|listener| listener.id);
+        let changed: Vec<_> = all.filter(|id| self.holds(*id) != held).collect();
+        match held {
+            true => self.lost.retain(|lost| !changed.contains(lost)),
+            false => self.lost.extend(&changed),
         }
+        changed
+    }
+
+    /// Whether the address of a listener is this node's now, as far as it has been told.
+    pub(crate) fn holds(&self, listener: ListenerId) -> bool {
+        !self.lost.contains(&listener)
     }
 
     /// The listener of that id.
@@ -110,7 +120,7 @@ impl Ourselves {
             |listener: &&Listener| listener.transport == transport && listener.bind.is_ipv4() == peer.is_ipv4();
         let came_by = self.listener(came_by);
         let beside = |listener: &&Listener| listener.bind.ip() == came_by.bind.ip();
-        let held = |listener: &&Listener| !self.lost.contains(&listener.id);
+        let held = |listener: &&Listener| self.holds(listener.id);
         let any_order = || {
             let all = self.listeners.iter();
             std::iter::once(came_by).chain(all.clone().filter(beside)).chain(all.clone().filter(held)).chain(all)

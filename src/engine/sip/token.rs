@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::message::Message;
 use super::sdp::Resources;
 use super::via::Via;
-use crate::engine::flow::{ConnectionId, Transport};
+use crate::engine::flow::{ConnectionId, Flow, Transport};
 
 /// The branch prefix of RFC 3261 section 8.1.1.7.
 pub(crate) const MAGIC: &[u8] = b"z9hG4bK";
@@ -27,6 +27,12 @@ pub(crate) type TokenText = SmallVec<[u8; 64]>;
 
 type Mac = [u8; 8];
 
+/// The parameter of our Via that dates a branch which has no time in itself.
+const STAMP: &[u8] = b"tdm";
+
+/// What tells the key id of a shared branch from that of another: its first letter is another one, too.
+const SHARED: u8 = 0xc0;
+
 /// No transport's number.
 const SUBSCRIPTION: u8 = 3;
 
@@ -35,6 +41,7 @@ const SUBSCRIPTION: u8 = 3;
 pub(crate) struct Keys {
     id: u8,
     branch: [u8; 32],
+    shared: [u8; 32],
     cookie: [u8; 32],
     tag: [u8; 32],
     table: [u8; 16],
@@ -50,12 +57,14 @@ impl std::fmt::Debug for Keys {
 /// What our branch tells us when it comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Branch {
-    /// Which client transaction of the node that made it; 0 for a request without one (ACK).
+    /// Which client transaction of the node that made it; 0 for a request without one (ACK). Of a shared one, which of any
+    /// node.
     pub(crate) slot: u64,
     /// What the request was routed by: the same value again is a loop (RFC 3261 section 16.3 item 4, RFC 5393).
     pub(crate) route: u32,
-    /// Minutes since 1970, modulo 2^16.
-    minute: u16,
+    /// When it was made: minutes since 1970, modulo 2^16; none in a shared one, which every node makes the same whenever it
+    /// has the same request.
+    minute: Option<u16>,
     /// Over the rest, the next Via, Call-ID and CSeq.
     pub(crate) mac: Mac,
 }
@@ -90,6 +99,7 @@ impl Keys {
         Keys {
             id: derive("tandem-sip 2026 key id")[0],
             branch: derive("tandem-sip 2026 branch"),
+            shared: derive("tandem-sip 2026 shared branch"),
             cookie: derive("tandem-sip 2026 record-route cookie"),
             tag: derive("tandem-sip 2026 to-tag"),
             table,
@@ -122,7 +132,7 @@ impl Keys {
     /// answered one within the last minute would take the other for the same once more.
     pub(crate) fn plain_branch(&self, slot: u64, wall: SystemTime) -> Branch {
         let start = self.table_hash(&[b"start"]) as u32;
-        let mut branch = Branch { slot, route: start, minute: minute(wall), mac: Mac::default() };
+        let mut branch = Branch { slot, route: start, minute: Some(minute(wall)), mac: Mac::default() };
         branch.mac = mac(&self.branch, &branch.fields(self.id));
         branch
     }
@@ -138,35 +148,62 @@ impl Keys {
         request: &Message<'_>,
         answer_to: SocketAddr,
     ) -> Branch {
-        let mut branch = Branch { slot, route, minute: minute(wall), mac: Mac::default() };
-        branch.mac = self.branch_mac(&branch, request, &request.via(), answer_to);
+        let minute = minute(wall);
+        let mut branch = Branch { slot, route, minute: Some(minute), mac: Mac::default() };
+        branch.mac = self.branch_mac(&branch, minute, request, &request.via(), answer_to);
         branch
+    }
+
+    /// A branch for a request on its way to `hop` that every node of the cluster makes the same (RFC 3261 section 16.11): who
+    /// has had it from one node and gets it from another takes it for the same once more. None if its sender has no unique
+    /// branch. It says nothing of when it was made: [`Keys::stamped_text`] does.
+    pub(crate) fn shared_branch(&self, route: u32, request: &Message<'_>, hop: Flow) -> Option<Branch> {
+        let via = request.via();
+        let (branch, sender) = via.names_transaction()?;
+        let mut text: SmallVec<[u8; 256]> = SmallVec::new();
+        text.push(hop.transport as u8);
+        push_address(&mut text, hop.peer);
+        text.extend_from_slice(&route.to_be_bytes());
+        text.extend_from_slice(&request.cseq().to_be_bytes());
+        push_parts(&mut text, &[branch, sender, request.call_id(), request.method().as_bytes()]);
+        let hash = blake3::keyed_hash(&self.shared, &text);
+        let (slot, rest) = hash.as_bytes().split_first_chunk().expect("8 of 32 bytes");
+        let mac = *rest.first_chunk().expect("8 of 24 bytes");
+        Some(Branch { slot: u64::from_be_bytes(*slot), route, minute: None, mac })
     }
 
     /// Whether we (or another node of the cluster) made `branch` for the request that `response` answers, not longer
     /// ago than [`BRANCH_LIFETIME`]. `next` is the second Via of `response`.
     pub(crate) fn made(&self, branch: &Branch, response: &Message<'_>, next: &Via<'_>, wall: SystemTime) -> bool {
-        let age = minute(wall).wrapping_sub(branch.minute).wrapping_add(1);
+        let dated = match branch.minute {
+            Some(minute) => Some((minute, branch.mac)),
+            None => response.via().params.get(STAMP).and_then(read_stamp),
+        };
+        let (Some((made, mac)), Some(answer_to)) = (dated, next.response_address()) else { return false };
+        let age = minute(wall).wrapping_sub(made).wrapping_add(1);
         let limit = (BRANCH_LIFETIME.as_secs() / 60) as u16 + 1;
-        let Some(answer_to) = next.response_address() else { return false };
-        age <= limit && self.branch_mac(branch, response, next, answer_to) == branch.mac
+        age <= limit && self.branch_mac(branch, made, response, next, answer_to) == mac
     }
 
-    fn branch_mac(&self, branch: &Branch, message: &Message<'_>, next: &Via<'_>, answer_to: SocketAddr) -> Mac {
+    /// Proves that the branch is of that minute and for that request.
+    fn branch_mac(
+        &self,
+        branch: &Branch,
+        minute: u16,
+        message: &Message<'_>,
+        next: &Via<'_>,
+        answer_to: SocketAddr,
+    ) -> Mac {
         let mut text: SmallVec<[u8; 256]> = SmallVec::new();
         text.extend_from_slice(&branch.fields(self.id));
-        text.extend(next.transport.iter().map(u8::to_ascii_lowercase));
-        let ip = match answer_to.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        text.extend_from_slice(&ip.octets());
-        text.extend_from_slice(&answer_to.port().to_be_bytes());
-        text.extend_from_slice(&message.cseq().to_be_bytes());
-        for part in [next.branch.unwrap_or_default(), message.call_id(), message.method().as_bytes()] {
-            text.extend_from_slice(&(part.len() as u32).to_be_bytes());
-            text.extend_from_slice(part);
+        if branch.is_shared() {
+            text.extend_from_slice(&minute.to_be_bytes());
+            text.extend_from_slice(&branch.mac);
         }
+        text.extend(next.transport.iter().map(u8::to_ascii_lowercase));
+        push_address(&mut text, answer_to);
+        text.extend_from_slice(&message.cseq().to_be_bytes());
+        push_parts(&mut text, &[next.branch.unwrap_or_default(), message.call_id(), message.method().as_bytes()]);
         mac(&self.branch, &text)
     }
 
@@ -174,6 +211,25 @@ impl Keys {
     pub(crate) fn branch_text(&self, branch: &Branch) -> TokenText {
         let mut text = TokenText::from_slice(MAGIC);
         encode(&[&branch.fields(self.id), &branch.mac], &mut text);
+        text
+    }
+
+    /// The same as it stands in the Via of a request, with what says when it was made: of a shared branch that is a parameter
+    /// of its own, since the branch must stay the same.
+    pub(crate) fn stamped_text(
+        &self,
+        branch: &Branch,
+        wall: SystemTime,
+        request: &Message<'_>,
+        answer_to: SocketAddr,
+    ) -> TokenText {
+        let mut text = self.branch_text(branch);
+        if branch.is_shared() {
+            let minute = minute(wall);
+            let mac = self.branch_mac(branch, minute, request, &request.via(), answer_to);
+            [&b";"[..], STAMP, b"="].iter().for_each(|part| text.extend_from_slice(part));
+            encode(&[&minute.to_be_bytes(), &mac], &mut text);
+        }
         text
     }
 
@@ -185,10 +241,15 @@ impl Keys {
         let (slot, rest) = rest.split_first_chunk()?;
         let (route, rest) = rest.split_first_chunk()?;
         let (minute, rest) = rest.split_first_chunk()?;
-        (*id == self.id).then_some(Branch {
+        let minute = match (*id, u16::from_be_bytes(*minute)) {
+            (id, minute) if id == self.id => Some(minute),
+            (id, 0) if id == self.id ^ SHARED => None,
+            (..) => return None,
+        };
+        Some(Branch {
             slot: u64::from_be_bytes(*slot),
             route: u32::from_be_bytes(*route),
-            minute: u16::from_be_bytes(*minute),
+            minute,
             mac: *rest.first_chunk()?,
         })
     }
@@ -263,12 +324,42 @@ fn feed(hasher: &mut impl Hasher, part: &[u8]) {
     hasher.write(part);
 }
 
+fn push_address(text: &mut SmallVec<[u8; 256]>, address: SocketAddr) {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    text.extend_from_slice(&ip.octets());
+    text.extend_from_slice(&address.port().to_be_bytes());
+}
+
+/// Each with its length, as [`feed`].
+fn push_parts(text: &mut SmallVec<[u8; 256]>, parts: &[&[u8]]) {
+    for part in parts {
+        text.extend_from_slice(&(part.len() as u32).to_be_bytes());
+        text.extend_from_slice(part);
+    }
+}
+
+/// The minute that a stamp names, and its proof.
+fn read_stamp(text: &[u8]) -> Option<(u16, Mac)> {
+    let mut bytes = [0; 10];
+    decode(text, &mut bytes).filter(|length| *length == bytes.len())?;
+    let (minute, mac) = bytes.split_first_chunk()?;
+    Some((u16::from_be_bytes(*minute), *mac.first_chunk()?))
+}
+
 impl Branch {
+    /// Whether every node makes the same one.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.minute.is_none()
+    }
+
     fn fields(&self, key_id: u8) -> [u8; 15] {
-        let mut fields = [key_id; 15];
+        let mut fields = [if self.is_shared() { key_id ^ SHARED } else { key_id }; 15];
         fields[1..9].copy_from_slice(&self.slot.to_be_bytes());
         fields[9..13].copy_from_slice(&self.route.to_be_bytes());
-        fields[13..15].copy_from_slice(&self.minute.to_be_bytes());
+        fields[13..15].copy_from_slice(&self.minute.unwrap_or_default().to_be_bytes());
         fields
     }
 }
@@ -436,6 +527,60 @@ mod tests {
         let response = Message::parse(RESPONSE).expect("SIP");
         let next = response.vias().nth(1).flatten().expect("a second Via");
         assert!(!keys.made(&Branch { slot: 78, ..branch }, &response, &next, wall(100)));
+    }
+
+    #[test]
+    fn a_shared_branch_is_the_same_on_every_node_at_any_time_and_is_dated_beside_it() {
+        let request = Message::parse(REQUEST).expect("SIP");
+        let sender: SocketAddr = "192.0.2.1:5070".parse().expect("an address");
+        let hop = Flow {
+            listener: crate::engine::flow::ListenerId(0),
+            transport: Transport::Udp,
+            peer: "192.0.2.9:7010".parse().expect("an address"),
+            connection: ConnectionId::default(),
+        };
+        let nodes = [0, 1].map(|start| Keys::new(&[1; 32], &[start; 32]));
+        let made = |keys: &Keys, hop| keys.shared_branch(5, &request, hop).expect("a unique branch");
+        let branch = made(&nodes[0], hop);
+        assert_eq!(branch, made(&nodes[1], hop));
+        let texts = [100, 101].map(|minutes| nodes[0].stamped_text(&branch, wall(minutes), &request, sender));
+        assert_ne!(texts[0], texts[1]);
+        let (text, stamp) = texts[0].split_at(38);
+        assert_eq!((text, nodes[1].read_branch(text)), (&*nodes[0].branch_text(&branch), Some(branch)));
+        assert!(stamp.starts_with(b";tdm=") && !texts[0].spilled());
+        // Neither another hop, nor another cluster, nor a kind of request that is not forwarded.
+        let elsewhere = Flow { peer: "192.0.2.9:7011".parse().expect("an address"), ..hop };
+        assert_ne!(branch, made(&nodes[0], elsewhere));
+        assert_ne!(branch, made(&nodes[0], Flow { transport: Transport::Tcp, ..hop }));
+        assert_ne!(branch, made(&keys(2), hop));
+        let (probes, keeper) = (nodes[0].of_probes(), nodes[0].of_keeper());
+        assert!([&probes, &keeper, &nodes[0]].iter().all(|keys| !keys.may_have_made(text)));
+        assert!([probes, keeper].iter().all(|keys| keys.read_branch(text).is_none()));
+        // An answer proves by the stamp that it is young; one that is bent, missing or another's proves nothing.
+        let via = |stamp: &[u8]| {
+            let ours = [b"z9hG4bKx".as_slice(), stamp].concat();
+            String::from_utf8(RESPONSE.to_vec())
+                .expect("text")
+                .replace("z\r\n", &format!("{}\r\n", String::from_utf8_lossy(&ours)))
+        };
+        for (minutes, stamp, valid) in [
+            (100, stamp.to_vec(), true),
+            (104, stamp.to_vec(), true),
+            (105, stamp.to_vec(), false),
+            (90, stamp.to_vec(), false),
+            (100, b"".to_vec(), false),
+            (100, stamp[..18].to_vec(), false),
+            (100, texts[1][38..42].to_vec(), false),
+            (100, [&stamp[..10], b"AAAAAAAAA"].concat(), false),
+        ] {
+            let text = via(&stamp);
+            let response = Message::parse(text.as_bytes()).expect("SIP");
+            let next = response.vias().nth(1).flatten().expect("a second Via");
+            assert_eq!(nodes[1].made(&branch, &response, &next, wall(minutes)), valid, "{minutes} {text}");
+            assert!(!nodes[1].made(&made(&nodes[0], elsewhere), &response, &next, wall(minutes)));
+        }
+        let old = REQUEST.iter().map(|&byte| byte as char).collect::<String>().replace("z9hG4bKa", "1");
+        assert_eq!(nodes[0].shared_branch(5, &Message::parse(old.as_bytes()).expect("SIP"), hop), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::lex::{self, Params};
+use super::token::MAGIC;
 use super::uri::{self, Host};
 use crate::engine::flow::Transport;
 
@@ -79,6 +80,14 @@ impl<'a> Via<'a> {
     /// The sent-by port, else the transport's own (RFC 3261 section 18.2.2).
     pub fn port_or_default(&self) -> u16 {
         self.port.unwrap_or_else(|| self.known_transport().unwrap_or(Transport::Udp).default_port())
+    }
+
+    /// What tells its sender's transactions from all others (RFC 3261 section 17.2.3): the branch, and all before the
+    /// parameters; none if the branch is not unique, as RFC 2543's need not be.
+    pub(crate) fn names_transaction(&self) -> Option<(&'a [u8], &'a [u8])> {
+        // The cookie alone is no unique branch.
+        let branch = self.branch.filter(|branch| branch.starts_with(MAGIC) && branch.len() > MAGIC.len())?;
+        Some((branch, &self.raw[..self.raw.len() - self.params.as_bytes().len()]))
     }
 
     /// Where a response to this Via goes (RFC 3261 section 18.2.2, RFC 3581 section 4); none if only a name tells.

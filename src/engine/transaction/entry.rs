@@ -45,6 +45,8 @@ pub(super) struct Client<O> {
     pub(super) bytes: Bytes,
     /// Of the branch: an answer must bear it.
     pub(super) mac: [u8; 8],
+    /// The number in its branch if that is a shared one.
+    pub(super) shared: Option<u64>,
     pub(super) cancel: Cancel,
     /// Whether it has once not left, for reasons of our own: silence says nothing of the peer then.
     pub(super) unsent: bool,

@@ -1,6 +1,6 @@
 //! What tells one server transaction from another: RFC 3261 section 17.2.3.
 
-use crate::engine::sip::{Keys, MAGIC, Message, Method, Via};
+use crate::engine::sip::{Keys, Message, Method, Via};
 
 /// A server transaction's key; a hash that nobody outside can steer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,9 +42,7 @@ impl Key {
     }
 
     fn of_branch(keys: &Keys, method: Method<'_>, via: &Via<'_>) -> Option<Self> {
-        let sent_by = &via.raw[..via.raw.len() - via.params.as_bytes().len()];
-        // The cookie alone is no unique branch.
-        let branch = via.branch.filter(|branch| branch.starts_with(MAGIC) && branch.len() > MAGIC.len())?;
-        Some(Key(keys.table_hash(&[method.as_bytes(), branch, sent_by])))
+        let (branch, sender) = via.names_transaction()?;
+        Some(Key(keys.table_hash(&[method.as_bytes(), branch, sender])))
     }
 }

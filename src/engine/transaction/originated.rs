@@ -61,7 +61,7 @@ impl<O: Copy> Originated<O> {
         compose: impl FnOnce(&str) -> Bytes,
     ) -> ClientId {
         let Originated { keys, transactions, .. } = self;
-        transactions.open_client(Request { invite: false, flow, owner }, now.mono, out, |slot| {
+        transactions.open_client(Request { invite: false, flow, shared: None, owner }, now.mono, out, |slot| {
             let branch = keys.plain_branch(slot, now.wall);
             let text = keys.branch_text(&branch);
             (compose(std::str::from_utf8(&text).expect("a branch that we made is ASCII")), branch.mac)

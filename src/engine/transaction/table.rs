@@ -39,6 +39,8 @@ pub(crate) struct Transactions<O> {
     servers: SlotMap<ServerId, Server>,
     by_key: HashMap<Key, ServerId, BuildHasherDefault<Hashed>>,
     clients: SlotMap<ClientId, Client<O>>,
+    /// Those with shared branches, by the numbers in these.
+    by_shared: HashMap<u64, ClientId, BuildHasherDefault<Hashed>>,
     /// Those whose requests go by a stream, by the way: it may die under them.
     by_stream: HashMap<Flow, BTreeSet<ClientId>>,
     wheel: Wheel<Id>,
@@ -58,6 +60,8 @@ pub(crate) struct Request<O> {
     pub(crate) invite: bool,
     /// The way it goes.
     pub(crate) flow: Flow,
+    /// The number in its branch if that is a shared one.
+    pub(crate) shared: Option<u64>,
     /// What its sender is told with its answers.
     pub(crate) owner: O,
 }
@@ -96,6 +100,7 @@ impl<O: Copy> Transactions<O> {
             servers: SlotMap::with_key(),
             by_key: HashMap::default(),
             clients: SlotMap::with_key(),
+            by_shared: HashMap::default(),
             by_stream: HashMap::new(),
             wheel: Wheel::new(),
             due: Vec::new(),
@@ -213,7 +218,8 @@ impl<O: Copy> Transactions<O> {
         }
     }
 
-    /// Sends a request. `make` is given the number to put into the branch, and gives the message with the branch's MAC.
+    /// Sends a request. `make` is given the number to put into the branch if that is none that is shared, and gives the
+    /// message with the branch's MAC.
     pub(crate) fn open_client(
         &mut self,
         request: Request<O>,
@@ -221,7 +227,7 @@ impl<O: Copy> Transactions<O> {
         out: &mut Vec<Output>,
         make: impl FnOnce(u64) -> (Bytes, [u8; 8]),
     ) -> ClientId {
-        let Request { invite, flow, owner } = request;
+        let Request { invite, flow, shared, owner } = request;
         let reliable = flow.transport.is_reliable();
         let machine = match invite {
             true => ClientMachine::Invite(ClientInvite::start(reliable, now, &self.timing)),
@@ -230,8 +236,12 @@ impl<O: Copy> Transactions<O> {
         let id = self.clients.insert_with_key(|id| {
             let (bytes, mac) = make(id.data().as_ffi() ^ self.mark);
             out.push(Output::Send { flow, bytes: bytes.clone() });
-            Client { machine, owner, flow, bytes, mac, cancel: Cancel::No, unsent: false, scheduled: None }
+            Client { machine, owner, flow, bytes, mac, shared, cancel: Cancel::No, unsent: false, scheduled: None }
         });
+        if let Some(number) = shared {
+            // If one is left that is waited for no more, the answers are the new one's.
+            self.by_shared.insert(number, id);
+        }
         if reliable {
             self.by_stream.entry(flow).or_default().insert(id);
         }
@@ -242,7 +252,10 @@ impl<O: Copy> Transactions<O> {
     /// The client transaction that a response with this branch of ours and this method in CSeq belongs to (section
     /// 17.1.3); a CANCEL's is its INVITE's.
     pub(crate) fn client(&self, branch: &Branch, method: Method<'_>) -> Option<ClientId> {
-        let id = ClientId::from(KeyData::from_ffi(branch.slot ^ self.mark));
+        let id = match branch.is_shared() {
+            true => *self.by_shared.get(&branch.slot)?,
+            false => ClientId::from(KeyData::from_ffi(branch.slot ^ self.mark)),
+        };
         let client = self.clients.get(id)?;
         let fits = match (&client.machine, method) {
             (ClientMachine::Invite(_), Method::Invite | Method::Cancel) => true,

@@ -1,5 +1,7 @@
 //! The caller's calls: RFC 3261 sections 13, 15 and 17.1, as UniMRCP's client shows them.
 
+mod call;
+
 use std::collections::HashMap;
 use std::mem;
 use std::net::SocketAddr;
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use self::call::{Call, State};
 use super::{CallerConfig, Pings};
 use crate::engine::flow::Transport;
 use crate::engine::sip::{self, Compose, Message, Method, Start};
@@ -15,6 +18,7 @@ use crate::engine::transaction::timing::Timing;
 use crate::lab::leg::{self, Leg, Resend};
 use crate::lab::report::{Live, Report, Tally};
 use crate::lab::sdp;
+use crate::lab::timeline::Notes;
 use crate::lab::timers::Timers;
 use crate::lab::wire::{Machine, Outbox};
 
@@ -33,6 +37,8 @@ pub(in crate::lab) struct Calls {
     pub(in crate::lab) calls: HashMap<Key, Call>,
     timers: Timers<(Key, Timer)>,
     tally: Tally,
+    /// What happened when, if that is wanted.
+    notes: Option<Notes>,
     /// Calls that are begun and not over; the table also holds those that only answer resends.
     running: u64,
     begun: u64,
@@ -41,36 +47,6 @@ pub(in crate::lab) struct Calls {
     /// When the last call may begin.
     end: Option<Instant>,
     stopped: bool,
-}
-
-#[derive(Debug)]
-pub(in crate::lab) struct Call {
-    leg: Leg,
-    cseq: u32,
-    /// The branch of the INVITE, or of the OPTIONS.
-    branch: String,
-    begun: Instant,
-    /// Counted as failed already: what comes now is cleaned up and not counted.
-    given_up: bool,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    /// OPTIONS is sent; its final answer lets the call begin.
-    Discovering(Resend),
-    /// INVITE is sent, nothing heard: it is resent.
-    Calling(Resend),
-    /// A provisional answer has come.
-    Proceeding,
-    /// Answered.
-    Up { ack: (SocketAddr, Bytes) },
-    /// BYE is sent.
-    Ending { ack: (SocketAddr, Bytes), bye: Resend },
-    /// We gave up and sent CANCEL; it is resent until it is answered.
-    Cancelled { cancel: Option<Resend> },
-    /// Over; late copies still get their ACK.
-    Over { ack: Option<(SocketAddr, Bytes)> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +68,7 @@ impl Calls {
     pub(in crate::lab) fn new(config: CallerConfig, us: SocketAddr, seed: u64, now: Instant) -> Self {
         Calls {
             end: config.duration.and_then(|duration| now.checked_add(duration)),
+            notes: config.timeline.then(|| Notes::new(now)),
             config,
             us,
             timing: Timing::default(),
@@ -121,8 +98,8 @@ impl Calls {
         Live { running: self.running, report: self.tally.picture() }
     }
 
-    pub(in crate::lab) fn finish(self) -> Report {
-        self.tally.finish()
+    pub(in crate::lab) fn finish(self, now: Instant) -> Report {
+        Report { timeline: self.notes.map(|notes| notes.finish(now)), ..self.tally.finish() }
     }
 
     /// When the next call is due.
@@ -242,17 +219,21 @@ impl Calls {
             }
             State::Calling(_) if status < 200 => call.state = State::Proceeding,
             State::Calling(_) | State::Proceeding if status >= 300 => {
-                let ack = refused(call, response);
+                let ack = call.refused(response);
                 out.push(ack.clone());
-                self.tally.failed(status);
+                let begun = call.begun;
+                self.failed(begun, status);
                 self.over(key, Some(ack), now);
             }
             State::Calling(_) | State::Proceeding if status >= 200 => {
                 let took = now.saturating_duration_since(call.begun);
-                let ack = accept(call, response, &mut self.rng);
+                let ack = call.accept(response, &mut self.rng);
                 out.push(ack.clone());
                 call.state = State::Up { ack };
                 let destination = call.leg.target.clone();
+                if let Some(notes) = &mut self.notes {
+                    notes.answered(&destination, now);
+                }
                 self.tally.answered(status, took, destination);
                 let hang_up = match self.config.hang_up_at {
                     Some(at) => self.start + at + Duration::from_micros(self.rng.u64(..1_000_000)),
@@ -261,13 +242,13 @@ impl Calls {
                 self.timers.set(hang_up, (key.clone(), Timer::Hangup));
             }
             State::Cancelled { .. } if status >= 300 => {
-                let ack = refused(call, response);
+                let ack = call.refused(response);
                 out.push(ack.clone());
                 self.over(key, Some(ack), now);
             }
             // Answered after we gave up (RFC 3261 section 15): acknowledged, and ended at once.
             State::Cancelled { .. } if status >= 200 => {
-                let ack = accept(call, response, &mut self.rng);
+                let ack = call.accept(response, &mut self.rng);
                 out.push(ack.clone());
                 call.state = State::Up { ack };
                 self.hang_up(key, now, out);
@@ -286,14 +267,18 @@ impl Calls {
         let Some(call) = self.calls.get_mut(key) else { return };
         if let State::Ending { ack, .. } = &call.state {
             let ack = ack.clone();
+            self.tally.bye(status);
             self.ended(key, status < 300, ack, now);
         }
     }
 
     /// An answered call is over.
     fn ended(&mut self, key: &Key, well: bool, ack: (SocketAddr, Bytes), now: Instant) {
-        if !well && self.calls.get(key).is_some_and(|call| !call.given_up) {
+        if let Some(call) = self.calls.get(key).filter(|call| !well && !call.given_up) {
             self.tally.lost();
+            if let Some(notes) = &mut self.notes {
+                notes.lost(&call.leg.target, call.begun);
+            }
         }
         self.over(key, Some(ack), now);
     }
@@ -320,6 +305,15 @@ impl Calls {
         self.timers.set(now + bye.interval, (key.clone(), Timer::Resend));
         let Some(call) = self.calls.get_mut(key) else { return };
         call.state = State::Ending { ack, bye };
+        call.begun = now;
+    }
+
+    /// A call that was begun then has failed.
+    fn failed(&mut self, begun: Instant, status: u16) {
+        self.tally.failed(status);
+        if let Some(notes) = &mut self.notes {
+            notes.failed(begun, status);
+        }
     }
 
     fn resend(&mut self, key: &Key, now: Instant, out: &mut Outbox) {
@@ -331,13 +325,20 @@ impl Calls {
             State::Proceeding | State::Up { .. } | State::Cancelled { .. } | State::Over { .. } => return,
         };
         if now < resend.until {
+            // By a stream nothing is sent again; a timer of the INVITE may still be due when the BYE is on its way.
+            if self.config.transport.is_reliable() {
+                return;
+            }
             resend.send(out);
             resend.interval = (resend.interval * 2).min(longest);
             self.timers.set((now + resend.interval).min(resend.until), (key.clone(), Timer::Resend));
             return;
         }
         match mem::replace(&mut call.state, State::Over { ack: None }) {
-            State::Ending { ack, .. } => self.ended(key, false, ack, now),
+            State::Ending { ack, .. } => {
+                self.tally.bye(0);
+                self.ended(key, false, ack, now);
+            }
             // Without an answer the client goes on all the same.
             State::Discovering(_) => {
                 self.calls.remove(key);
@@ -353,12 +354,13 @@ impl Calls {
         let Some(call) = self.calls.get_mut(key) else { return };
         match &call.state {
             State::Calling(_) => {
-                self.tally.failed(0);
+                let begun = call.begun;
+                self.failed(begun, 0);
                 self.over(key, None, now);
             }
             State::Proceeding => {
                 let to = self.config.proxy;
-                let bytes = beside(call, "CANCEL", &call.leg.remote);
+                let bytes = call.beside("CANCEL", &call.leg.remote);
                 let interval = first_interval(&self.config, &self.timing, self.timing.give_up());
                 let resend = Resend { to, bytes, interval, until: now + self.timing.give_up() };
                 resend.send(out);
@@ -366,7 +368,8 @@ impl Calls {
                 self.timers.set(resend.until, (key.clone(), Timer::Forget));
                 call.state = State::Cancelled { cancel: Some(resend) };
                 call.given_up = true;
-                self.tally.failed(0);
+                let begun = call.begun;
+                self.failed(begun, 0);
             }
             State::Discovering(_) | State::Up { .. } | State::Ending { .. } => {}
             State::Cancelled { .. } | State::Over { .. } => {}
@@ -427,9 +430,33 @@ impl Calls {
 impl Machine for Calls {
     fn receive(&mut self, datagram: &[u8], peer: SocketAddr, now: Instant, out: &mut Outbox) {
         let Ok(message) = Message::parse(datagram) else { return };
+        if let Some(notes) = &mut self.notes {
+            notes.heard(now);
+        }
         match message.start() {
             Start::Request { .. } => self.request(&message, peer, now, out),
             Start::Response { status, .. } => self.response(&message, status, now, out),
+        }
+    }
+
+    /// Whatever still waits there for its first answer is given up, as sofia-sip does: a BYE is lost, an INVITE gets its 503.
+    fn refused(&mut self, now: Instant) {
+        let waits = |call: &Call| matches!(call.state, State::Calling(_) | State::Ending { .. });
+        let waiting: Vec<_> =
+            self.calls.iter().filter(|(_, call)| waits(call)).map(|(key, call)| (key.clone(), call.begun)).collect();
+        for (key, begun) in waiting {
+            self.tally.refused();
+            match self.calls.get(&key).map(|call| &call.state) {
+                Some(State::Ending { ack, .. }) => {
+                    let ack = ack.clone();
+                    self.tally.bye(0);
+                    self.ended(&key, false, ack, now);
+                }
+                _ => {
+                    self.failed(begun, 503);
+                    self.over(&key, None, now);
+                }
+            }
         }
     }
 
@@ -453,28 +480,6 @@ impl Machine for Calls {
 /// Until the first resend of a request that is waited for that long: a stream resends by itself.
 fn first_interval(config: &CallerConfig, timing: &Timing, wait: Duration) -> Duration {
     if config.transport.is_reliable() { wait } else { timing.t1 }
-}
-
-/// Takes a 2xx: from now on requests go along its route to its Contact (RFC 3261 section 12.1.2). Returns the ACK.
-fn accept(call: &mut Call, response: &Message<'_>, rng: &mut fastrand::Rng) -> (SocketAddr, Bytes) {
-    call.leg.remote = response.to().map_or_else(String::new, |to| leg::text(to.raw));
-    call.leg.target = leg::contact(response).unwrap_or_else(|| mem::take(&mut call.leg.target));
-    call.leg.routes = response.record_routes().map(|route| leg::text(route.raw)).collect();
-    call.leg.routes.reverse();
-    call.leg.request(("ACK", call.cseq), &format!("z9hG4bK{:016x}", rng.u64(..)), &[])
-}
-
-/// The ACK to a final answer that is no 2xx (RFC 3261 section 17.1.1.3).
-fn refused(call: &Call, response: &Message<'_>) -> (SocketAddr, Bytes) {
-    let to = response.to().map_or_else(String::new, |to| leg::text(to.raw));
-    (call.leg.otherwise, beside(call, "ACK", &to))
-}
-
-/// A request that goes beside the INVITE, with its branch.
-fn beside(call: &Call, method: &str, to: &str) -> Bytes {
-    Compose::new(&call.leg.local, to, &call.leg.call_id, call.cseq)
-        .via(call.leg.transport, call.leg.us, &call.branch)
-        .request(method, &call.leg.target)
 }
 
 #[cfg(test)]
@@ -569,7 +574,7 @@ mod tests {
             assert!(matches!(answer.start(), Start::Response { status, .. } if status == expected), "{method}");
         }
         assert!(calls.is_over());
-        let report = calls.finish();
+        let report = calls.finish(now);
         assert_eq!((report.hung_up, report.pings), (1, 3));
     }
 }

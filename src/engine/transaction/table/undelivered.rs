@@ -46,6 +46,9 @@ impl<O: Copy> Transactions<O> {
     /// Takes a client transaction out: what still comes for it is a stranger's.
     pub(crate) fn forget_client(&mut self, id: ClientId) {
         let Some(client) = self.clients.remove(id) else { return };
+        if let Some(number) = client.shared.filter(|number| self.by_shared.get(number) == Some(&id)) {
+            self.by_shared.remove(&number);
+        }
         if let Entry::Occupied(mut stream) = self.by_stream.entry(client.flow) {
             stream.get_mut().remove(&id);
             if stream.get().is_empty() {
@@ -138,10 +141,12 @@ mod tests {
         let (mut out, mut happened) = (Vec::new(), Vec::new());
         let ways = [(Transport::Tcp, 1), (Transport::Tcp, 2), (Transport::Udp, 1), (Transport::Tcp, 1)];
         for (owner, (transport, port)) in ways.into_iter().enumerate() {
-            let request = Request { invite: owner != 3, flow: flow(transport, port), owner };
+            // Two of them have the same shared branch, one after the other.
+            let shared = (owner > 1).then_some(9);
+            let request = Request { invite: owner != 3, flow: flow(transport, port), shared, owner };
             all.open_client(request, start, &mut out, |_| (Bytes::new(), [0; 8]));
         }
-        assert_eq!(all.by_stream.len(), 2);
+        assert_eq!((all.by_stream.len(), all.by_shared.len()), (2, 1));
         for _ in 0..2 {
             all.unreachable(flow(Transport::Tcp, 1), start, &mut happened);
         }
@@ -156,6 +161,6 @@ mod tests {
         while let Some(at) = all.next_deadline() {
             all.wake(at, &mut out, &mut happened);
         }
-        assert_eq!((all.len(), all.by_stream.len()), (0, 0));
+        assert_eq!((all.len(), all.by_stream.len(), all.by_shared.len()), (0, 0, 0));
     }
 }

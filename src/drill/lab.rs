@@ -1,0 +1,193 @@
+//! A site of one's own, in network namespaces: a pair of nodes with keepalived and the very files that are shipped, three stand-in
+//! servers, callers, and a bridge between them in a namespace too, so that nothing of it is in the host's network.
+
+mod files;
+mod site;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use self::site::Place;
+use super::command::{self, CommandError};
+use super::site::Site;
+use super::state::State;
+use crate::edge::key::KeyError;
+use crate::edge::store::StoreError;
+
+/// How long one step of making it may take.
+const STEP: Duration = Duration::from_secs(30);
+/// How long the nodes may take until they hold their addresses and hear each other.
+const TOGETHER: Duration = Duration::from_secs(20);
+/// Programs that it is made of, and the Debian packages that hold them.
+const TOOLS: [(&str, &str); 5] =
+    [("ip", "iproute2"), ("nft", "nftables"), ("keepalived", "keepalived"), ("curl", "curl"), ("xargs", "findutils")];
+
+/// The hosts, each a namespace; the bridge is in one of its own.
+const HOSTS: [(&str, &[&str]); 4] = [
+    ("a", &["10.0.0.11"]),
+    ("b", &["10.0.0.12"]),
+    ("callers", &["10.0.0.30"]),
+    ("servers", &["10.0.0.21", "10.0.0.22", "10.0.0.23"]),
+];
+const SWITCH: &str = "switch";
+
+/// Why there is no lab.
+#[derive(Debug, Error)]
+pub enum LabError {
+    /// The machine lacks something.
+    #[error("the lab can't be made here: {}", .0.join("; "))]
+    Missing(Vec<String>),
+    /// A file can't be written.
+    #[error("{}: can't write it: {source}: give the lab a disk with room", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A command of it fails.
+    #[error("the lab: {0}")]
+    Command(#[from] CommandError),
+    /// The rows can't be written.
+    #[error("the lab: {0}")]
+    Store(#[from] StoreError),
+    /// A key can't be made.
+    #[error("the lab: {0}")]
+    Key(#[from] KeyError),
+    /// The nodes do not become a pair.
+    #[error("the lab's nodes are no pair after {TOGETHER:?}: {0}; their logs: {1}")]
+    Apart(String, String),
+}
+
+/// A lab; dropping it takes it down.
+#[derive(Debug)]
+pub struct Lab {
+    place: Place,
+    /// Whether the folder stays, with its logs.
+    keep: bool,
+    site: Site,
+}
+
+impl Lab {
+    /// Makes one; with `keep` its folder, with all logs, is there and stays.
+    ///
+    /// # Errors
+    /// [`LabError`]; what has been made of it is gone then.
+    pub async fn make(keep: Option<&Path>) -> Result<Self, LabError> {
+        let program = std::env::current_exe().and_then(fs::canonicalize);
+        let mut missing = missing(&program);
+        if keep.and_then(|folder| fs::read_dir(folder).ok()).is_some_and(|mut files| files.next().is_some()) {
+            missing.push("the folder to keep is not empty: give a new one with --keep".to_owned());
+        }
+        let (Ok(program), true) = (program, missing.is_empty()) else { return Err(LabError::Missing(missing)) };
+        let name = format!("tandem-drill-{}", std::process::id());
+        let folder = keep.map_or_else(|| std::env::temp_dir().join(&name), Path::to_owned);
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
+        let place = Place { name, folder, program };
+        let lab = Lab { site: place.site(), place, keep: keep.is_some() };
+        lab.build().await?;
+        Ok(lab)
+    }
+
+    /// What a drill knows of it.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    async fn build(&self) -> Result<(), LabError> {
+        let place = &self.place;
+        files::write(place).await?;
+        for command in place.network() {
+            command::run(&command, STEP).await?;
+        }
+        for command in place.servers().into_iter().chain(["a", "b"].map(|node| place.start_node(node))) {
+            command::run(&command, STEP).await?;
+        }
+        for node in ["a", "b"] {
+            command::run(&place.start_keepalived(node), STEP).await?;
+        }
+        self.wait_until_together().await
+    }
+
+    /// Each node holds an address of its own and hears the other.
+    async fn wait_until_together(&self) -> Result<(), LabError> {
+        let until = tokio::time::Instant::now() + TOGETHER;
+        loop {
+            let mut told = Vec::new();
+            for (node, address) in self.site.nodes.iter().zip(["10.0.0.101", "10.0.0.102"]) {
+                let state = State::read(&command::run(&node.state, STEP).await?).unwrap_or_default();
+                let holds = !state.held.is_empty() && state.held.iter().all(|one| one.contains(address));
+                if !holds || state.heard.len() != 1 {
+                    let State { held, heard, .. } = state;
+                    told.push(format!("{} holds {held:?}, not {address} alone, and hears {heard:?}", node.name));
+                }
+            }
+            if told.is_empty() {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > until {
+                return Err(LabError::Apart(told.join(", "), self.place.last_words()));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+impl Drop for Lab {
+    /// Its namespaces hold nothing but what it has started, so what still runs there ends, and nothing else.
+    fn drop(&mut self) {
+        for space in self.place.spaces() {
+            let command = format!("ip netns pids {space} | xargs -r kill -KILL; ip netns delete {space}");
+            let _ = Command::new("sh").args(["-c", &command]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            let _ = fs::remove_dir_all(etc(&space));
+        }
+        if !self.keep {
+            let _ = fs::remove_dir_all(&self.place.folder);
+        }
+    }
+}
+
+/// What a namespace sees as /etc.
+fn etc(space: &str) -> PathBuf {
+    Path::new("/etc/netns").join(space)
+}
+
+/// Everything that this machine lacks.
+fn missing(program: &io::Result<PathBuf>) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Err(error) = program {
+        all.push(format!("this program's own file is not found ({error})"));
+    }
+    if !fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0) {
+        all.push("it needs root, for network namespaces: run it with sudo".to_owned());
+    }
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    for (tool, package) in TOOLS {
+        if !std::env::split_paths(&paths).any(|folder| folder.join(tool).is_file()) {
+            all.push(format!("it needs {tool}: install {package}"));
+        }
+    }
+    if !Path::new("/etc/keepalived").is_dir() {
+        all.push("it needs the folder /etc/keepalived, in whose place each node sees its own: make it".to_owned());
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_missing_is_told_at_once() {
+        let none = || Err(io::Error::from(io::ErrorKind::NotFound));
+        assert!(missing(&none()).iter().any(|one| one.starts_with("this program's own file")));
+        let error = LabError::Missing(vec!["a".to_owned(), "b".to_owned()]).to_string();
+        assert_eq!(error, "the lab can't be made here: a; b");
+    }
+}

@@ -1,0 +1,149 @@
+//! What a node tells of itself while a drill runs, and what can be seen in it.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde_json::{Deserializer, Value};
+
+use super::kind::Sign;
+use crate::edge::http::{NodeReport, SetsReport};
+
+/// What a site's command for it should print; drills that move no address do without the second.
+pub const WANTED: &str = "the JSON of GET /sets, and of GET /node behind it";
+
+/// A node at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Its destinations that may get calls: set, URI and address.
+    pub fit: BTreeSet<(u32, String, String)>,
+    /// Its virtual addresses that are here.
+    pub held: BTreeSet<String>,
+    /// The other nodes that it hears.
+    pub heard: BTreeSet<String>,
+    /// Its live sessions.
+    pub sessions: u64,
+    /// Those of them that came by an address of another node's.
+    pub parked: u64,
+}
+
+impl State {
+    /// Reads what the command printed.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let (mut state, mut has_sets) = (State::default(), false);
+        for document in Deserializer::from_str(text).into_iter::<Value>() {
+            let document = document.map_err(|fault| fault.to_string())?;
+            if document.get("listeners").is_some() {
+                state.take_node(&NodeReport::deserialize(&document).map_err(|fault| format!("/node: {fault}"))?);
+            } else if document.get("sets").is_some() {
+                state.take_sets(&SetsReport::deserialize(&document).map_err(|fault| format!("/sets: {fault}"))?);
+                has_sets = true;
+            }
+        }
+        if has_sets { Ok(state) } else { Err("/sets is missing".to_owned()) }
+    }
+
+    fn take_sets(&mut self, report: &SetsReport) {
+        self.sessions = report.sessions.live;
+        self.parked = report.sessions.parked;
+        for set in &report.sets {
+            for one in &set.destinations {
+                self.heard.extend(one.votes.iter().map(|vote| vote.node.clone()));
+                if one.fit {
+                    let address = one.address.map_or_else(String::new, |address| address.to_string());
+                    self.fit.insert((set.set, one.uri.clone(), address));
+                }
+            }
+        }
+    }
+
+    fn take_node(&mut self, report: &NodeReport) {
+        let here = report.listeners.iter().filter(|one| one.role == "vip" && one.held);
+        self.held.extend(here.map(|one| one.listener.clone()));
+    }
+
+    /// Why such a node could never show that; none: it can.
+    pub fn is_blind(&self, sign: Sign) -> Option<&'static str> {
+        match sign {
+            Sign::Unfit | Sign::NoneFit if self.fit.is_empty() => Some("no destination is fit: mend that first"),
+            Sign::Moved if self.held.is_empty() => {
+                Some("no virtual address is here: give nodes that have some, and let `state` print GET /node too")
+            }
+            Sign::Deaf if self.heard.is_empty() => Some("no other node is heard: give it [cluster], or look why"),
+            Sign::Unfit | Sign::NoneFit | Sign::Moved | Sign::Deaf | Sign::Nothing => None,
+        }
+    }
+
+    /// Whether the node, which was so before, shows now that something has gone wrong.
+    pub fn shows(&self, sign: Sign, before: &State) -> bool {
+        match sign {
+            Sign::Unfit => !before.fit.is_subset(&self.fit),
+            Sign::NoneFit => self.fit.is_empty(),
+            Sign::Moved => self.held != before.held,
+            Sign::Deaf => !before.heard.is_subset(&self.heard),
+            Sign::Nothing => false,
+        }
+    }
+
+    /// Whether the node, which was so before, is so again, in what that is about.
+    pub fn is_well(&self, sign: Sign, before: &State) -> bool {
+        match sign {
+            Sign::Unfit | Sign::NoneFit => before.fit.is_subset(&self.fit),
+            // One that was started anew has to know its destinations too.
+            Sign::Moved => before.held == self.held && before.fit.is_subset(&self.fit),
+            Sign::Deaf => before.heard.is_subset(&self.heard),
+            Sign::Nothing => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: &str = r#"{"node":"a","version":"0.1.0","draining":false,"sessions":7,"parked":2,"listeners":[
+        {"listener":"udp:10.0.0.11:8060","advertise":"10.0.0.11:8060","role":"node","held":true},
+        {"listener":"udp:10.0.0.101:8060","advertise":"10.0.0.101:8060","role":"vip","held":true},
+        {"listener":"udp:10.0.0.102:8060","advertise":"10.0.0.102:8060","role":"vip","held":false}]}"#;
+    const SETS: &str = r#"{"node":"a","sets":[],"sessions":{"live":7,"parked":2,"pings":0,"failed_pings":0,"byes":0,
+        "failed_byes":0,"ended":{}}}"#;
+
+    #[test]
+    fn a_state_is_read_of_two_documents_in_a_row() {
+        for text in [format!("{SETS}{NODE}"), format!("{NODE}\n{SETS}\n")] {
+            let state = State::read(&text).expect("a state");
+            assert_eq!(state.held.iter().collect::<Vec<_>>(), ["udp:10.0.0.101:8060"]);
+            assert_eq!((state.sessions, state.parked), (7, 2));
+        }
+        assert!(State::read(SETS).is_ok_and(|state| state.held.is_empty()));
+        for (text, fault) in [
+            ("", "/sets is missing"),
+            (NODE, "/sets is missing"),
+            ("curl: (7) refused", "expected value"),
+            (r#"{"sets":[]}"#, "/sets: missing field"),
+        ] {
+            let told = State::read(text).expect_err(text);
+            assert!(told.contains(fault), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn signs_are_seen_against_what_was_before() {
+        let fit = |uris: &[&str]| uris.iter().map(|uri| (19, (*uri).to_owned(), String::new())).collect();
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let before = State { fit: fit(&["x", "y"]), held: names(&["v"]), heard: names(&["b"]), ..State::default() };
+        let all = [Sign::Unfit, Sign::NoneFit, Sign::Moved, Sign::Deaf, Sign::Nothing];
+        let shown = |now: &State| all.map(|sign| now.shows(sign, &before));
+        assert_eq!(shown(&before), [false; 5]);
+        assert_eq!(shown(&State { fit: fit(&["y"]), ..before.clone() }), [true, false, false, false, false]);
+        assert_eq!(shown(&State { fit: fit(&[]), ..before.clone() }), [true, true, false, false, false]);
+        assert_eq!(shown(&State { held: names(&[]), ..before.clone() }), [false, false, true, false, false]);
+        assert_eq!(shown(&State { heard: names(&[]), ..before.clone() }), [false, false, false, true, false]);
+        assert_eq!(all.map(|sign| before.is_well(sign, &before)), [true; 5]);
+        assert_eq!(all.map(|sign| State::default().is_well(sign, &before)), [false, false, false, false, true]);
+        assert_eq!(all.map(|sign| before.is_blind(sign).is_some()), [false; 5]);
+        assert_eq!(all.map(|sign| State::default().is_blind(sign).is_some()), [true, true, true, true, false]);
+    }
+}

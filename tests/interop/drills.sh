@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# `tandem drill` in its own lab: the pair's shipped files with real keepalived, three servers, callers by UDP to both virtual
+# addresses, one that believes ICMP, one by TCP; 200 calls a second in all with 10 s holds. `drills KIND...` holds those alone,
+# ALL=1 all of them; TIMES=2 each twice.
+#
+# Bounds are the drill's own (src/drill/kind.rs), as: no session lost, 3 new calls lost at most, an address silent for 5 s at most
+# when its node is killed and for 1.5 s when it is moved, views that agree a second after the nodes hear each other again.
+# Beside that:
+# - What nothing can keep makes a drill fail: exit 1, and the line says by how much.
+# - A drill that is interrupted takes its lab down: no namespace is left.
+# Needs root. TANDEM names the program.
+. "$(dirname "$0")/common.sh"
+need ip nft keepalived curl jq
+[ "$(id -u)" -eq 0 ] || fail "needs root, for network namespaces"
+usual=(kill-node move-vip cut-gossip cut-destination)
+others=(kill-destination hang-destination lose-packets all-servers-dead restart-nodes)
+kinds=("$@")
+[ $# -gt 0 ] || kinds=("${usual[@]}")
+[ $# -gt 0 ] || [ -z "${ALL:-}" ] || kinds+=("${others[@]}")
+
+# gone PID: nothing of its lab is left.
+gone() { ! ip netns list | grep -q "^tandem-drill-$1-" && ! ls -d "/etc/netns/tandem-drill-$1-"* "${TMPDIR:-/tmp}/tandem-drill-$1" 2>/dev/null; }
+
+for ((turn = 1; turn <= ${TIMES:-1}; turn++)); do
+    for kind in "${kinds[@]}"; do
+        status=0
+        "$TANDEM" drill "$kind" --lab || status=$?
+        echo
+        [ "$status" = 0 ] || wrong "$kind: exit status $status"
+    done
+done
+
+# A move that may take no time at all, of calls that are short.
+status=0
+short=(--rate 40 --hold 1s --before 2s --during 3s --after 3s)
+"$TANDEM" drill move-vip --lab --json "${short[@]}" --slowest-detection 0ms >"$work/beyond.log" 2>"$work/beyond.err" || status=$?
+expect "a limit that nothing can keep: exit status" 1 "$status"
+grep -q '^beyond its limit: detection: [0-9.]*m\?s, not 0ns at most$' "$work/beyond.err" || wrong "it says $(cat "$work/beyond.err")"
+expect "and what it tells of" move-vip "$(tail -n 1 "$work/beyond.log" | jq -r .drill)"
+
+start "$work/interrupted.log" "$TANDEM" drill move-vip --lab
+drill=$started
+until_true 30 grep -q 'calls begin' "$work/interrupted.log" || fail "no calls begin: $(tail -n 3 "$work/interrupted.log")"
+kill -INT "$drill"
+status=0
+wait "$drill" || status=$?
+expect "an interrupted drill: exit status" 2 "$status"
+gone "$drill" || wrong "the lab of an interrupted drill is still there"
+verdict

@@ -1,0 +1,122 @@
+//! `tandem drill` at a site: a node, real servers, a real caller, and commands that stop and kill.
+
+use std::fs::read_to_string;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tandem::server::Node;
+
+use crate::scratch::{Folder, insert, own_address};
+
+const TANDEM: &str = env!("CARGO_BIN_EXE_tandem");
+
+/// A stand-in server in a process of its own, ended with the test.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start() -> Self {
+        let address = SocketAddr::new(own_address().ip(), 7010);
+        let child = Command::new(TANDEM)
+            .args(["mrcp-server", "--listen", &address.to_string()])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        Server { child, address }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A node whose set has these servers.
+async fn node(folder: &Folder, servers: &[Server]) -> Node {
+    let node = Node::start(&folder.config("")).await.expect("it starts");
+    let addresses: Vec<_> = servers.iter().map(|server| server.address).collect();
+    node.store().execute(&insert(&addresses)).await.expect("rows");
+    node.reload().await.expect("good rows");
+    node
+}
+
+/// A site of that node and one caller; `more` is what can go wrong.
+fn site(folder: &Folder, node: &Node, more: &str) -> String {
+    let (proxy, http) = (node.server().addresses()[0], node.http().expect("it is on"));
+    let text = format!(
+        "[[node]]\nname = \"n\"\nstate = \"{TANDEM} show --json --http {http}\"\n[[caller]]\nname = \"c\"\n\
+         calls = \"{TANDEM} calls --json --timeline --to {proxy} --rate $RATE --hold $HOLD --for $TIME\"\n{more}"
+    );
+    folder.write("site.toml", &text).to_str().expect("text").to_owned()
+}
+
+async fn drill(args: &[&str]) -> Output {
+    let mut command = Command::new(TANDEM);
+    command.arg("drill").args(args);
+    tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("the binary runs")
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+#[test]
+fn a_server_that_hangs_is_noticed_and_a_limit_that_nothing_keeps_is_told() {
+    let folder = Folder::new();
+    let servers = [Server::start(), Server::start()];
+    let hung = servers[0].child.id();
+    let acts = format!("[hang-destination]\nact = \"kill -STOP {hung}\"\nundo = \"kill -CONT {hung}\"\n");
+    let output = runtime().block_on(async {
+        let node = node(&folder, &servers).await;
+        let site = site(&folder, &node, &acts);
+        let args = ["hang-destination", "--site", &site, "--json", "--rate", "40", "--hold", "500ms"];
+        let times = ["--before", "2s", "--during", "4s", "--after", "10s"];
+        let most = ["--slowest-detection", "1ms", "--slowest-recovery", "1h", "--longest-gap", "1h"];
+        drill(&[&args[..], &times, &most].concat()).await
+    });
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{out}{err}");
+    assert!(err.starts_with("beyond its limit: detection: ") && err.lines().count() == 1, "{err}");
+    let outcome: Value = serde_json::from_str(&out).expect("one JSON object");
+    assert!(outcome["calls"].as_u64() > Some(500), "{outcome}");
+    assert_eq!((&outcome["lost"], &outcome["failed"]), (&0.into(), &0.into()), "{outcome}");
+    assert!(outcome["noticed_ms"]["n"].as_u64() > Some(1000), "it takes 2 s: {outcome}");
+    let shares = &outcome["shares"][format!("sip:{}", servers[0].address)];
+    assert!(shares[0].as_f64() > Some(40.0) && shares[1].as_f64() < Some(20.0), "{outcome}");
+    assert_eq!(outcome["left"]["n"], 0, "{outcome}");
+}
+
+#[test]
+fn what_can_not_be_held_exits_2_and_is_undone() {
+    let folder = Folder::new();
+    let servers = [Server::start()];
+    let undone = folder.path().join("undone");
+    let acts = format!(
+        "[move-vip]\nact = \"true\"\nundo = \"true\"\n[lose-packets]\nact = [\"true\", \"echo why >&2; false\"]\n\
+         undo = \"echo yes >>{}\"\n",
+        undone.display()
+    );
+    runtime().block_on(async {
+        let node = node(&folder, &servers).await;
+        let site = site(&folder, &node, &acts);
+        let nothing = "[[node]]\nname = \"n\"\n";
+        let faulty = folder.write("faulty.toml", nothing).to_str().expect("text").to_owned();
+        for (kind, file, word) in [
+            ("lose-packets", &site, "exit status: 1); why: run it by hand"),
+            ("kill-node", &site, "give it [kill-node] with act and undo"),
+            ("move-vip", &site, "node n: no virtual address is here"),
+            ("move-vip", &faulty, "faulty.toml:1: node: it has no state"),
+            ("move-vip", &"nowhere.toml".to_owned(), "nowhere.toml: can't read it"),
+        ] {
+            let output = drill(&[kind, "--site", file, "--before", "100ms"]).await;
+            let err = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!((output.status.code(), err.contains(word)), (Some(2), true), "{kind}: {err}");
+        }
+    });
+    assert_eq!(read_to_string(undone).expect("it was undone"), "yes\n", "and once");
+}
