@@ -284,7 +284,7 @@ impl Keys {
             fault(Table::Probe, &["when"], problem.to_owned());
         }
         match (probing.who, self.probers) {
-            (Who::All, Some(_)) => {
+            (Who::All, Some(2..)) => {
                 let problem = "probers is for who = \"shared\", and all nodes probe: give that, or drop it";
                 fault(Table::Probe, &["probers"], problem.to_owned());
             }
