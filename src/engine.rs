@@ -28,7 +28,7 @@ use self::flow::{Fault, Flow};
 use self::keeper::Keeper;
 use self::probe::{Agents, Prober};
 use self::proxy::{Owner, Proxy, View, World};
-use self::sip::{Cookie, KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
+use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
 use self::snapshot::Totals;
 use self::transaction::{Happened, Transactions};
 
@@ -119,7 +119,7 @@ impl Engine {
             keys,
             proxy,
             transactions: Transactions::new(timing, u64::from_le_bytes(mark)),
-            dispatch: Dispatch::new(sets, choices).of_node(Cookie::mark(&node)),
+            dispatch: Dispatch::new(sets, choices).of_node(&node),
             dialogs: Dialogs::new(limits.sessions, limits.session_lifetime),
             totals: Totals::default(),
             happened: Vec::new(),
@@ -144,7 +144,7 @@ impl Engine {
             }
             Input::Refused { flow, quoted } => refused(&mut world, (prober, keeper), flow, quoted, happened),
             Input::Undelivered { flow: _, bytes, fault } => {
-                undelivered(&mut world, (prober, keeper), bytes, fault, happened);
+                undelivered(&mut world, proxy, (prober, keeper), (bytes, fault), happened);
             }
             Input::Unframed { flow, head, fault } => proxy.unframed(&mut world, flow, head, fault),
             Input::Sets(sets) => {
@@ -278,12 +278,15 @@ type Own<'o> = (&'o mut Prober, &'o mut Keeper);
 /// that there is, and an ACK or CANCEL that is lost is mended by the INVITE's own timers.
 fn undelivered(
     world: &mut World<'_>,
+    proxy: &mut Proxy,
     (prober, keeper): Own<'_>,
-    bytes: &[u8],
-    fault: Fault,
+    (bytes, fault): (&[u8], Fault),
     happened: &mut Vec<Happened<Owner>>,
 ) {
     let Ok(message) = Message::parse(bytes) else { return };
+    if fault == Fault::Ours && proxy.came_too_late(world, &message) {
+        return;
+    }
     if let (Start::Request { method, .. }, Some(text)) = (message.start(), message.via().branch)
         && !matches!(method, Method::Ack | Method::Cancel)
         && !prober.undelivered(&mut probing(world), text, method, fault)

@@ -16,6 +16,7 @@ mod rfc3261;
 mod sessions;
 mod sessions_found;
 mod sessions_own;
+mod shared_probes;
 mod sim;
 mod sim_health;
 mod sim_sessions;

@@ -26,6 +26,7 @@ fn says(node: &str, health: Health, lasted: Duration) -> PeerReport {
         health,
         lasted,
         by_calls: false,
+        probed: false,
         cause: None,
         latency: None,
         sessions: Asked::default(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tandem::engine::dispatch::{Ping, PingLegs, PingMethod};
 use tandem::engine::event::{Ending, Input};
-use tandem::engine::flow::{Listener, ListenerId};
+use tandem::engine::flow::{ConnectionId, Fault, Flow, Listener, ListenerId, Transport};
 use tandem::engine::{Config, Event};
 
 use crate::harness::{Bench, CALLER, SERVERS, Sent, from_destination, in_dialog, invite, lines, seconds, set_19};
@@ -336,6 +336,45 @@ fn the_next_holder_passes_on_an_answer_inside_a_session_that_is_young_and_was_as
         assert_eq!(b.receive(&server, answer).len(), usize::from(passes), "{name}");
     }
     assert_eq!(lines(&node("b").receive("10.9.9.9:7010", ok)), [""; 0], "it must come from a destination");
+}
+
+/// What a node has to say by an address that its machine has not: all of it, until it says nothing more.
+fn nothing_leaves(bench: &mut Bench, mut sent: Vec<Sent>) {
+    while let Some(one) = sent.pop() {
+        let (listener, connection) = (ListenerId(one.by), ConnectionId::default());
+        let flow = Flow { listener, transport: Transport::Udp, peer: one.to, connection };
+        sent.extend(bench.handle(Input::Undelivered { flow, bytes: &one.bytes, fault: Fault::Ours }));
+    }
+}
+
+#[test]
+fn what_had_waited_here_while_the_address_went_is_for_the_next_holder() {
+    let (mut a, mut b) = (node("a"), node("b"));
+    let (_, up) = a.answered_call("up");
+    hold(&mut a, false);
+    // It was in our socket's buffer, and nothing can leave.
+    let bye = in_dialog("BYE", &up, 2);
+    for request in [invite("1"), bye.clone()] {
+        let sent = a.receive(CALLER, &request);
+        assert!(!sent.is_empty());
+        nothing_leaves(&mut a, sent);
+    }
+    assert_eq!((a.snapshot().transactions, a.snapshot().sets[0].exhausted), (0, 0));
+    assert_eq!(seen(&a), 1, "the call that was answered");
+    // An answer that needs nobody's help is none either.
+    a.load(set_19(&[]));
+    let empty = a.receive(CALLER, invite("2"));
+    nothing_leaves(&mut a, empty);
+    a.load(set_19(&SERVERS));
+    // The next holder answers both; when the address is here again, nothing is said to callers who have their answers.
+    let new = b.call("1");
+    assert_eq!(lines(&b.receive(&new.to.to_string(), ok(&new))), ["SIP/2.0 200 OK"]);
+    assert_eq!(first(&b.receive(CALLER, &bye), "BYE").header("Call-ID"), "up");
+    hold(&mut a, true);
+    assert_eq!(lines(&a.pass(seconds(100))), [""; 0]);
+    // What comes by an address that is here before we are told is served as ever.
+    hold(&mut b, false);
+    assert_eq!(lines(&b.receive(CALLER, invite("3"))).len(), 2);
 }
 
 #[test]

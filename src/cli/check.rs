@@ -8,7 +8,7 @@ use super::{Failure, block_on, term};
 use crate::config::Config;
 use crate::edge::records::RecordsConfig;
 use crate::edge::store::Load;
-use crate::engine::dispatch::{Agent, Check, CheckKind, Policy, Probing};
+use crate::engine::dispatch::{Agent, Check, CheckKind, Policy, Probing, Who};
 use crate::engine::flow::Listener;
 use crate::server::check_rows;
 
@@ -67,7 +67,14 @@ fn health(policy: &Policy) {
     let Policy { set, name, probing, probing_instead, agent, agent_instead, judgement, .. } = policy;
     let probes = |probing: &Probing| match probing.checks.as_slice() {
         [] => "not probed".to_owned(),
-        checks => format!("probed by {}", checks.iter().map(probe).collect::<Vec<_>>().join(" and ")),
+        checks => {
+            let who = match probing.who {
+                Who::All => String::new(),
+                Who::Shared { probers: 1 } => ", by one of the nodes".to_owned(),
+                Who::Shared { probers } => format!(", by {probers} of the nodes"),
+            };
+            format!("probed by {}{who}", checks.iter().map(probe).collect::<Vec<_>>().join(" and "))
+        }
     };
     let calls = if judgement.observe.enabled { "calls are watched" } else { "calls are not watched" };
     let name = if name.is_empty() { String::new() } else { format!(" {name:?}") };

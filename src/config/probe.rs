@@ -3,6 +3,7 @@
 //! does; then come the defaults.
 
 mod reach;
+mod times;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,21 +11,21 @@ use std::time::Duration;
 pub(super) use self::reach::strays;
 
 use self::reach::no_way;
+use self::times::Times;
 use super::agent;
-use super::health::DAY;
 use super::listeners::Bound;
 use super::reader::Section;
-use super::values::{self, duration_within, one_of};
+use super::values::{self, one_of};
 use crate::engine::dispatch::{
-    Agent, BadAnswer, Check, CheckKind, Codes, Combine, InitState, Observe, Probing, SipProbe, When,
+    Agent, BadAnswer, Check, CheckKind, Codes, Combine, InitState, Observe, Probing, SipProbe, VerdictRule, When, Who,
 };
 use crate::engine::flow::{Listener, ListenerId, Role};
 use crate::engine::sip::Uri;
 
 /// The shortest time of a probe or an agent.
 pub(super) const SHORTEST: Duration = Duration::from_millis(100);
-/// A SIP probe ends by itself then: 64*T1, RFC 3261 section 17.1.2.2.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(32);
+/// More nodes have no say in a cluster.
+const MOST_PROBERS: i64 = 64;
 /// Headers that a probe has of its own.
 const OURS: &[&str] = &[
     "Via",
@@ -52,10 +53,10 @@ pub(super) struct Asked {
 }
 
 /// Reads `[set.probe]`, `[set.agent]` and every `[[set.destination]]`.
-pub(super) fn read(set: &Section<'_>, observe: &Observe, bound: &Bound) -> Asked {
+pub(super) fn read(set: &Section<'_>, observe: &Observe, verdict: VerdictRule, bound: &Bound) -> Asked {
     let tables = Tables::of(set);
     let keys = tables.read(bound);
-    let context = Context { observe, listeners: &bound.listeners, uri: None };
+    let context = Context { observe, verdict, listeners: &bound.listeners, uri: None };
     let faults = keys.faults(&context);
     tables.tell(&faults);
     tables.finish();
@@ -132,61 +133,6 @@ impl Switch {
     }
 }
 
-/// The times and counts of one kind of probe, as far as they are given.
-#[derive(Clone, Copy, Debug, Default)]
-struct Times {
-    interval: Option<Duration>,
-    fast_interval: Option<Duration>,
-    down_interval: Option<Duration>,
-    timeout: Option<Duration>,
-    jitter_percent: Option<u8>,
-    fall: Option<u32>,
-    rise: Option<u32>,
-}
-
-impl Times {
-    fn read(section: &Section<'_>) -> Self {
-        let time = |key, most| section.text(key, duration_within(SHORTEST..=most));
-        let count = |key, bounds| section.number(key, bounds).and_then(|number| u32::try_from(number).ok());
-        Times {
-            interval: time("interval", DAY),
-            fast_interval: time("fast_interval", DAY),
-            down_interval: time("down_interval", DAY),
-            timeout: time("timeout", LONGEST_TIMEOUT),
-            jitter_percent: count("jitter_percent", 0..=100).and_then(|percent| u8::try_from(percent).ok()),
-            fall: count("fall", 1..=1000),
-            rise: count("rise", 1..=1000),
-        }
-    }
-
-    fn over(self, below: &Self) -> Self {
-        Times {
-            interval: self.interval.or(below.interval),
-            fast_interval: self.fast_interval.or(below.fast_interval),
-            down_interval: self.down_interval.or(below.down_interval),
-            timeout: self.timeout.or(below.timeout),
-            jitter_percent: self.jitter_percent.or(below.jitter_percent),
-            fall: self.fall.or(below.fall),
-            rise: self.rise.or(below.rise),
-        }
-    }
-
-    fn check(self, kind: CheckKind) -> Check {
-        let default = Check::new(kind);
-        let interval = self.interval.unwrap_or(default.interval);
-        Check {
-            interval,
-            fast_interval: self.fast_interval.unwrap_or(default.fast_interval.min(interval)),
-            down_interval: self.down_interval.unwrap_or(default.down_interval),
-            timeout: self.timeout.unwrap_or(default.timeout),
-            jitter_percent: self.jitter_percent.unwrap_or(default.jitter_percent),
-            fall: self.fall.unwrap_or(default.fall),
-            rise: self.rise.unwrap_or(default.rise),
-            kind: default.kind,
-        }
-    }
-}
-
 /// What one `probe` table says, as far as it says anything.
 #[derive(Clone, Debug, Default)]
 struct Keys {
@@ -210,6 +156,15 @@ struct Keys {
     init_state: Option<InitState>,
     when: Option<When>,
     combine: Option<Combine>,
+    who: Option<Everybody>,
+    probers: Option<u32>,
+}
+
+/// What `who` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Everybody {
+    All,
+    Shared,
 }
 
 impl Keys {
@@ -234,6 +189,9 @@ impl Keys {
             init_state: self.init_state.or(below.init_state),
             when: self.when.or(below.when),
             combine: self.combine.or(below.combine),
+            // All of them need no number.
+            probers: if self.who == Some(Everybody::All) { self.probers } else { self.probers.or(below.probers) },
+            who: self.who.or(below.who),
         }
     }
 
@@ -270,6 +228,10 @@ impl Keys {
             combine: self.combine.unwrap_or(default.combine),
             init_state: self.init_state.unwrap_or(default.init_state),
             when: self.when.unwrap_or(default.when),
+            who: match self.who {
+                Some(Everybody::Shared) => Who::Shared { probers: self.probers.unwrap_or(1) },
+                Some(Everybody::All) | None => Who::All,
+            },
         }
     }
 
@@ -321,6 +283,18 @@ impl Keys {
             let problem = "when is down, and nothing sees a fall while observe.enabled is false: give always or idle";
             fault(Table::Probe, &["when"], problem.to_owned());
         }
+        match (probing.who, self.probers) {
+            (Who::All, Some(_)) => {
+                let problem = "probers is for who = \"shared\", and all nodes probe: give that, or drop it";
+                fault(Table::Probe, &["probers"], problem.to_owned());
+            }
+            (Who::Shared { .. }, _) if context.verdict == VerdictRule::Own => {
+                let problem = "who is shared, and verdict = \"own\" heeds no other node, so that a server that others probe \
+                               would be probed by nobody: give all, or another verdict";
+                fault(Table::Probe, &["who"], problem.to_owned());
+            }
+            (Who::All | Who::Shared { .. }, _) => {}
+        }
         if self.asks_sip()
             && let Some(problem) = context.no_way(self.socket)
         {
@@ -334,6 +308,7 @@ impl Keys {
 #[derive(Clone, Copy)]
 struct Context<'c> {
     observe: &'c Observe,
+    verdict: VerdictRule,
     listeners: &'c [Listener],
     /// The destination, if it is for one.
     uri: Option<&'c str>,
@@ -411,6 +386,8 @@ impl<'d> Tables<'d> {
                 one_of(&[("up", InitState::Up), ("unknown", InitState::Unknown), ("down", InitState::Down)]),
             ),
             when: probe.text("when", one_of(&[("always", When::Always), ("down", When::Down), ("idle", When::Idle)])),
+            who: probe.text("who", one_of(&[("all", Everybody::All), ("shared", Everybody::Shared)])),
+            probers: probe.number("probers", 1..=MOST_PROBERS).and_then(|number| u32::try_from(number).ok()),
             combine: probe.number_or(
                 "combine",
                 1..=3,
@@ -510,6 +487,8 @@ mod tests {
             init_state = "down"
             when = "idle"
             combine = 2
+            who = "shared"
+            probers = 2
             tcp = { port = 1544, interval = "7s", fast_interval = "6s", down_interval = "5s", timeout = "4s", fall = 9 }
             [set.probe.http]
             port = 8080
@@ -552,6 +531,7 @@ mod tests {
             combine: Combine::AtLeast(2),
             init_state: InitState::Down,
             when: When::Idle,
+            who: Who::Shared { probers: 2 },
         };
         assert_eq!(*policy.probing, probing);
     }
@@ -693,7 +673,7 @@ probe = { tcp = 1544 }
             "18: set 19.probe.combine is 4: give \"all\", \"any\" or a whole number from 1 to 3",
             "19: set 19.probe.adress is no known key: give one of tcp, http, enabled, sip, method, from, socket, headers, \
              max_forwards, accept, interval, fast_interval, down_interval, timeout, jitter_percent, fall, rise, init_state, when, \
-             combine",
+             who, probers, combine",
             "21: set 19.probe.headers.Via: a probe has its own: leave it out",
             "22: set 19.probe.headers.A b: give a name of letters, digits and -.!%*_+`'~ only",
             "23: set 19.probe.headers.C is \"x\\ny\": give one line without control characters",
@@ -754,6 +734,42 @@ probe = { tcp = 1544 }
             let told = faults(&format!("[[set]]\nid = 19\n{text}"));
             assert_eq!(told, [wanted], "{text}");
         }
+    }
+
+    #[test]
+    fn nodes_share_the_probes_if_the_set_says_so() {
+        let who = |text: &str| policy(&format!("[set.probe]\n{text}")).probing.who;
+        assert_eq!([who(""), who("who = \"all\"")], [Who::All; 2]);
+        assert_eq!(
+            who("who = \"shared\""),
+            Who::Shared { probers: 1 },
+            "also without [cluster]: a node alone probes all"
+        );
+        assert_eq!(who("who = \"shared\"\nprobers = 3"), Who::Shared { probers: 3 });
+        let own = "[set.probe]\nwho = \"shared\"\nprobers = 2\n[[set.destination]]\nuri = \"sip:127.0.0.1:7010\"\n";
+        let instead = |text: &str| policy(&format!("{own}probe = {{ {text} }}\n")).probing_instead[0].1.who;
+        assert_eq!(instead("rise = 1"), Who::Shared { probers: 2 });
+        assert_eq!(instead("who = \"all\""), Who::All);
+        for (text, wanted) in [
+            ("[set.probe]\nwho = \"some\"\n", "4: set 19.probe.who is \"some\": give one of all, shared"),
+            (
+                "[set.probe]\nwho = \"shared\"\nprobers = 0\n",
+                "5: set 19.probe.probers is 0: give a whole number from 1 to 64",
+            ),
+            (
+                "[set.probe]\nprobers = 2\n",
+                "4: set 19.probe: probers is for who = \"shared\", and all nodes probe: give that, or drop it",
+            ),
+            (
+                "verdict = \"own\"\n[set.probe]\nwho = \"shared\"\n",
+                "5: set 19.probe: who is shared, and verdict = \"own\" heeds no other node, so that a server that others probe \
+                 would be probed by nobody: give all, or another verdict",
+            ),
+        ] {
+            assert_eq!(faults(&format!("[[set]]\nid = 19\n{text}")), [wanted], "{text}");
+        }
+        let unprobed = policy("verdict = \"own\"\n[set.probe]\nenabled = false\nwho = \"shared\"\n");
+        assert_eq!(unprobed.probing.checks, [], "what is not done has no fault");
     }
 
     #[test]

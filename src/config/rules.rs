@@ -58,7 +58,9 @@ fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
     };
     let default = Policy::of(set);
     let judgement = health::read_judgement(section);
-    let Asked { probing, probing_instead, agent, agent_instead } = probe::read(section, &judgement.observe, bound);
+    let verdict = section.text("verdict", verdict).unwrap_or_default();
+    let Asked { probing, probing_instead, agent, agent_instead } =
+        probe::read(section, &judgement.observe, verdict, bound);
     Policy {
         set,
         name: section.text("name", |text| Ok(text.to_owned())).unwrap_or_default(),
@@ -75,7 +77,7 @@ fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
         capacity: capacity::read(&section.section("capacity"), set),
         session: session::read(&section.section("session")),
         attrs: capacity::read_attrs(&section.section("attrs")),
-        verdict: section.text("verdict", verdict).unwrap_or_default(),
+        verdict,
         view_ttl: section
             .text("view_ttl", values::duration_within(VIEW_TTL.0..=VIEW_TTL.1))
             .unwrap_or(default.view_ttl),

@@ -19,6 +19,7 @@ mod reference;
 mod reload;
 mod select;
 mod session;
+mod shared;
 mod turn;
 mod view;
 mod votes;
@@ -42,7 +43,7 @@ pub use fitness::Fitness;
 pub use health::{
     Answers, BOUNDS, BadAnswer, Check, CheckKind, Codes, Combine, Damping, Health, InitState, Judgement, KEPT, Kept,
     KeptPenalty, LONGEST_RETRY_AFTER, Latency, Level, Meaning, Observation, Observe, Outcome, Probing, SipProbe,
-    SlowStart, When, Why, Witness,
+    SlowStart, When, Who, Why, Witness,
 };
 pub use order::{AtDeadline, Deadline, Order, Standing};
 pub use panic::{Panic, PanicMode};
@@ -62,7 +63,7 @@ use self::capacity::OneMore;
 use self::select::{Candidate, Turns};
 use self::watch::Draining;
 use crate::engine::clock::Instant;
-use crate::engine::sip::Resources;
+use crate::engine::sip::{Cookie, Resources};
 use crate::engine::wheel::Wheel;
 
 /// The most failovers that a plan names behind its first choice: nobody waits for more.
@@ -138,7 +139,9 @@ pub struct Dispatch {
     draining: Vec<Draining>,
     /// When those are looked at next.
     next_look: Option<Instant>,
-    /// The mark of this node, as in its cookies, and those of the other nodes that are there.
+    /// This node's name.
+    node: String,
+    /// Its mark, as in its cookies, and those of the other nodes that are there.
     mark: u16,
     peers: Vec<u16>,
 }
@@ -180,6 +183,7 @@ impl Dispatch {
             overdue: Vec::new(),
             draining: Vec::new(),
             next_look: None,
+            node: String::new(),
             mark: 0,
             peers: Vec::new(),
         };
@@ -191,9 +195,9 @@ impl Dispatch {
         dispatch
     }
 
-    /// The same as the sets of the node with that mark.
-    pub(crate) fn of_node(self, mark: u16) -> Self {
-        Dispatch { mark, ..self }
+    /// The same as the sets of the node of that name.
+    pub(crate) fn of_node(self, node: &str) -> Self {
+        Dispatch { node: node.to_owned(), mark: Cookie::mark(node), ..self }
     }
 
     /// Puts the fit destinations of the set into `plan` in its algorithm's order, and steps the turn; `asked` are the

@@ -174,6 +174,10 @@ impl Prober {
     /// A probe has ended: what it says is noted, and the next one may be due sooner for it.
     fn conclude(&mut self, scene: &mut Scene<'_>, id: ProbeId, outcome: Outcome) {
         let Some(Probe { destination, check, sent, client }) = self.probes.remove(id) else { return };
+        // What this node does not probe any more, it holds nothing of that a probe has shown.
+        if scene.dispatch.destination(destination).is_none_or(|found| found.condition.is_probed_elsewhere()) {
+            return;
+        }
         // One that did not leave has not been asked: it is as if it had never been due.
         let unsent = client.is_some_and(|client| self.requests.is_unsent(client));
         if unsent && matches!(outcome, Outcome::TimedOut | Outcome::Refused) {
@@ -234,6 +238,7 @@ impl Prober {
     }
 
     fn send_due(&mut self, scene: &mut Scene<'_>, id: DestinationId, check: usize) {
+        scene.dispatch.settle(id, scene.now, scene.out);
         let Prober { schedules, due, chance, .. } = self;
         let Some(found) = scene.dispatch.destination(id) else {
             schedules.remove(id);
@@ -253,13 +258,13 @@ impl Prober {
         let probing = found.condition.probing();
         let in_use = found.standing.order != Order::Maint && found.row.is_resolved();
         let interval = probing.checks.get(check).map_or(Duration::ZERO, |check| check.interval);
+        let in_doubt = || found.condition.told != Health::Up || scene.dispatch.is_doubted(id, scene.now.mono);
         in_use
+            && !found.condition.is_probed_elsewhere()
             && match probing.when {
                 When::Always => true,
-                When::Down => found.condition.told != Health::Up,
-                When::Idle => {
-                    found.condition.told != Health::Up || !found.condition.heard_within(interval, scene.now.mono)
-                }
+                When::Down => in_doubt(),
+                When::Idle => in_doubt() || !found.condition.heard_within(interval, scene.now.mono),
             }
     }
 

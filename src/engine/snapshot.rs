@@ -131,6 +131,8 @@ pub struct VoteView {
     pub lasted: Duration,
     /// How old that node's word is.
     pub age: Duration,
+    /// Whether its own probes have shown it.
+    pub probed: bool,
     /// What the last failure there was, while its view is not `up`.
     pub cause: Option<String>,
     /// How long the destination takes to answer that node's calls; none if it has answered none.

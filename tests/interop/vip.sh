@@ -2,7 +2,8 @@
 # The pair as it is shipped: config/tandem-{a,b}.toml, config/keepalived and config/nftables, unchanged, in network namespaces on
 # one bridge: two nodes, callers, two servers. 200 calls a second with 10 s holds, while keepalived of node a is stopped and
 # started, and then tandem of node a is killed (SIGKILL), started, and told to leave (SIGTERM), so that the first address moves
-# five times. Of every 20 calls the first address gets 6 of ours, 5 of SIPp, 2 of sofia-sip, which gives up on ICMP as UniMRCP
+# five times. Just before, what the servers say is lost for a fifth of a second, so that there is something to lose: BYEs that the
+# servers have answered and the callers have not heard of, and calls that are answered by the other node. Of every 20 calls the first address gets 6 of ours, 5 of SIPp, 2 of sofia-sip, which gives up on ICMP as UniMRCP
 # does, and 1 of ours by TCP; the second address gets 6 of ours.
 #
 # Bounds:
@@ -10,10 +11,11 @@
 # - Calls that were being set up are answered through the other node (`address_lost` of the one that lost the address: there
 #   must be some), whose server sends its 2xx again until it is acknowledged. One may be lost that had our 100 when its
 #   INVITE had not left yet, or whose answer was none that is sent again: at most 3. All others are sent again by their callers.
-# - By TCP what was written to a connection that died is sent by nobody again: 3 INVITEs and 3 BYEs for each of the five moves.
+# - By TCP what was written to a connection that died is sent by nobody again: 5 INVITEs and 5 BYEs for each of the five moves.
 #   What is to leave while the address is nowhere waits for a connection, since nobody refuses one (nftables/tandem-vip.nft).
 # - The longest silence of an address that callers send 60 calls a second to: 1.5 s for a planned move (advertisements are 200
-#   ms apart), 5 s for a killed process (two checks a second apart, then the same), and half a second more for a busy machine.
+#   ms apart), 5 s for a killed process (two checks a second apart, then the same), and more by what a busy machine takes: the
+#   longest silence in that time of a third server, which a caller asks directly.
 # - A node that is told to leave ends before its handover (10 s) is over, since its address has moved, and refuses no call.
 # - Nobody hears ICMP from a virtual address, though node a would have sent some.
 # - /node of both tells at each step which addresses are here, as soon as `ip` does or within a second.
@@ -122,6 +124,9 @@ for server in 21 22; do
     until_true 10 bound "$(ip_of "$server")" 7010 ip netns exec "${host[servers]}" || fail "no server at $(ip_of "$server")"
     servers+=("$started")
 done
+start "$work/direct.log" ip netns exec "${host[servers]}" "$TANDEM" mrcp-server --listen "$(uri_of 21):7011"
+until_true 10 bound "$(ip_of 21)" 7011 ip netns exec "${host[servers]}" || fail "no server at $(ip_of 21), port 7011"
+servers+=("$started")
 for node in a b; do
     # Both keys of both, as tandem-a.toml says.
     if [ "$node" = a ]; then
@@ -138,7 +143,7 @@ done
 moved "at the start" 10 101 102
 
 # On the bridge each packet is seen once.
-start "$work/capture.log" tcpdump -i vipbr -n -U -s 700 --immediate-mode -B 65536 -w "$work/all.pcap" "port 8060 or port 7010 or ($unreachable)"
+start "$work/capture.log" tcpdump -i vipbr -n -U -s 700 --immediate-mode -B 65536 -w "$work/all.pcap" "port 8060 or port 7010 or port 7011 or ($unreachable)"
 capture=$started
 until_true 10 grep -q 'listening on' "$work/capture.log" || fail "tcpdump does not run"
 
@@ -152,6 +157,9 @@ for vip in "${vips[@]}"; do
         --rate $((rate * 6 / 20)) --for "${time}s" --hold "${hold}s"
     callers+=("$started")
 done
+start "$work/ours-direct.log" ip netns exec "${host[caller]}" "$TANDEM" calls --json --to "$(uri_of 21):7011" --from "$(ip_of 30)" \
+    --rate 20 --for "${time}s"
+callers+=("$started")
 first=$(uri_of "${vips[0]}"):8060
 start "$work/tcp.log" ip netns exec "${host[caller]}" "$TANDEM" calls --json --to "$first" --from "$(ip_of 30)" \
     --transport tcp --rate $((rate / 20)) --for "${time}s" --hold "${hold}s"
@@ -169,7 +177,7 @@ began=$(milliseconds)
 at() { sleep "$(awk -v left="$((began + $1 * 1000 - $(milliseconds)))" 'BEGIN { print (left > 0 ? left / 1000 : 0) }')"; }
 # captured FILTER: the packets so far, a line each. The last one may not be whole yet.
 captured() { { tcpdump -n -tt -r "$work/all.pcap" "$1" 2>/dev/null || true; }; }
-# silence VIP FROM TO: the longest time without a packet from it to the callers, between these milliseconds.
+# silence HOST FROM TO: the longest time without a packet from it to the callers, between these milliseconds.
 silence() {
     captured "udp and src host $(ip_of "$1") and dst host $(ip_of 30)" | awk -v from="$2" -v to="$3" '
         function heard(now) { if (now - last > most) most = now - last; last = now }
@@ -178,36 +186,41 @@ silence() {
         END { heard(to); printf "%d\n", most }'
 }
 
+on servers nft -f - <<<'table inet servers { chain output { type filter hook output priority filter; policy accept; }; }'
 # step WHAT AT SECONDS MOST A B: what `act` does then, and where the addresses are within SECONDS; the longest silence of either
 # may be MOST milliseconds.
 step() {
-    local what=$1 since until gap vip
+    local what=$1 since until gap vip busy
     at "$2"
+    on servers nft add rule inet servers output udp sport 7010 counter drop
+    sleep 0.2
     since=$(milliseconds)
     act
+    on servers nft flush chain inet servers output
     moved "$what" "$3" "$5" "$6"
     at $(($2 + 7))
     until=$(milliseconds)
+    busy=$(silence 21 "$since" "$until")
     for vip in "${vips[@]}"; do
         gap=$(silence "$vip" "$since" "$until")
-        echo "$what: longest silence of $vip: $gap ms"
-        [ "$gap" -le "$4" ] || wrong "$what: $vip was silent for $gap ms, more than $4"
+        echo "$what: longest silence of $vip: $gap ms; of the third server: $busy ms"
+        [ "$gap" -le $(($4 + busy)) ] || wrong "$what: $vip was silent for $gap ms, more than $4, and the third server for $busy ms"
     done
 }
 act() { stop "${keepalived[a]}"; }
-step "keepalived of a is stopped" 11 3 2000 "" "101 102"
+step "keepalived of a is stopped" 11 3 1500 "" "101 102"
 act() { start_keepalived a; }
-step "keepalived of a is started" 19 5 2000 101 102
+step "keepalived of a is started" 19 5 1500 101 102
 act() { kill -KILL "${tandem[a]}"; tandem[a]=; }
-step "tandem of a is killed" 27 6 5500 "" "101 102"
+step "tandem of a is killed" 27 6 5000 "" "101 102"
 act() { start_node a; }
-step "tandem of a is started" 35 8 2000 101 102
+step "tandem of a is started" 35 8 1500 101 102
 for what in icmp "tcp flags"; do
     on a nft list table inet tandem_vip | grep "$what" | grep -q 'counter packets [1-9].*drop' ||
         wrong "node a dropped nothing by its rule for $what: nothing was shown of that"
 done
 act() { kill -TERM "${tandem[a]}"; leaving=$(milliseconds); }
-step "tandem of a leaves" 43 6 2000 "" "101 102"
+step "tandem of a leaves" 43 6 1500 "" "101 102"
 ended "${tandem[a]}" 1 || wrong "node a has not left $(($(milliseconds) - leaving)) ms after SIGTERM"
 grep -q 'new calls are refused' "$work/tandem-a.log" || wrong "node a told nothing of its second step"
 
@@ -250,10 +263,10 @@ byes=$(sipp_count 5_BYE_Sent)
 told SIPp "$sent" $((sent - $(sipp_count 2_200_Recv))) $((byes - $(sipp_count 7_200_Recv)))
 [ "$byes" = "$(sipp_count 2_200_Recv)" ] || wrong "SIPp sent $byes BYEs to $(sipp_count 2_200_Recv) sessions"
 echo "ours by TCP to ${vips[0]}: $(report tcp .calls) calls, $(report tcp .failed) failed ($(codes tcp)), $(report tcp .lost) sessions lost"
-[ "$(report tcp .failed)" -le 15 ] || wrong "$(report tcp .failed) calls failed by TCP, more than 15"
-[ "$(report tcp .lost)" -le 15 ] || wrong "$(report tcp .lost) BYEs were not answered by TCP, more than 15"
+[ "$(report tcp .failed)" -le 25 ] || wrong "$(report tcp .failed) calls failed by TCP, more than 25"
+[ "$(report tcp .lost)" -le 25 ] || wrong "$(report tcp .lost) BYEs were not answered by TCP, more than 25"
 echo "$name: $all calls by UDP, $failed failed, $lost sessions lost"
-[ "$all" -ge $((rate * 19 / 20 * time * 95 / 100)) ] || wrong "only $all calls were made"
+[ "$all" -ge $((rate * 19 / 20 * time * 80 / 100)) ] || wrong "only $all calls were made"
 [ "$lost" = 0 ] || { wrong "$lost BYEs were not answered"; "$here/vip/unanswered.py" "$work/all.pcap" "$(ip_of 30)" | head -n 60; }
 [ "$failed" -le 3 ] || wrong "$failed calls failed, more than 3"
 verdict

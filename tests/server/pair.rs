@@ -314,3 +314,51 @@ async fn a_node_is_not_fit_for_a_set_that_only_the_other_reaches() {
     settles("both are fit again", [200, 200], [2, 2]).await;
     pair.stop().await;
 }
+
+/// So often each server is probed.
+const PROBED: Duration = Duration::from_millis(200);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_share_the_probes_send_half_as_many_and_one_that_is_left_goes_on() {
+    let set = format!("[set.probe]\ninterval = \"{}ms\"\nwho = \"shared\"", PROBED.as_millis());
+    let pair = Pair::start(&set, None).await;
+    let by = async |pair: &Pair, node: usize, nth: usize| pair.told(node, &pair.uri(nth)).await["why"].clone();
+    let options = |pair: &Pair| pair.servers.iter().map(|server| server.counts().options).collect::<Vec<_>>();
+    for nth in [0, 1] {
+        let elsewhere = json!("other nodes probe it");
+        until("one of them probes it", async || {
+            let both = [by(&pair, 0, nth).await, by(&pair, 1, nth).await];
+            (both.iter().filter(|why| **why == elsewhere).count() == 1).then_some(())
+        })
+        .await;
+    }
+    // Each of the two servers by one of the two nodes. A machine that stands still makes probes late and nodes strangers for a
+    // while; then another window shows it.
+    let share = until("half of the probes", async || {
+        let (began, before) = (Instant::now(), options(&pair));
+        until("ten of each", async || {
+            options(&pair).iter().zip(&before).all(|(now, before)| *now >= before + 10).then_some(())
+        })
+        .await;
+        let sent: u64 = options(&pair).iter().zip(&before).map(|(now, before)| now - before).sum();
+        let all = 4.0 * began.elapsed().as_secs_f64() / PROBED.as_secs_f64();
+        let share = sent as f64 / all;
+        (0.35..0.65).contains(&share).then_some(share)
+    })
+    .await;
+    println!("{:.0} percent of the probes that all nodes would send", share * 100.0);
+    let Pair { mut nodes, servers, rows, folders, gossip } = pair;
+    nodes.remove(0).stop().await;
+    let stopped = Instant::now();
+    let pair = Pair { nodes, servers, rows, folders, gossip };
+    for nth in [0, 1] {
+        until("the other probes it", async || (by(&pair, 0, nth).await == json!("it answers")).then_some(())).await;
+    }
+    println!("taken over after {:?}", stopped.elapsed());
+    let before = options(&pair);
+    until("they go on", async || {
+        options(&pair).iter().zip(&before).all(|(now, before)| *now >= before + 5).then_some(())
+    })
+    .await;
+    pair.stop().await;
+}

@@ -108,6 +108,9 @@ pub struct DestinationReport {
     /// Whether calls have shown it, and not probes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub by_calls: bool,
+    /// Whether the node's own probes have shown what it is. Who does not say is no prober that others could rely on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub probed: bool,
     /// What the last failure was, while it is not up: `traffic 503`, `options timeout`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
@@ -293,6 +296,7 @@ mod tests {
             cause: Some("486".into()),
             latency: Some(12),
             by_calls: true,
+            probed: true,
             sessions: 3,
             asked: BTreeMap::from([(4, 3)]),
             left: vec![LeftReport { node: "c".into(), started: 7, sessions: 2, ..LeftReport::default() }],

@@ -136,6 +136,9 @@ pub struct VoteReport {
     pub seconds: f64,
     /// How old its word is, in seconds: one that is older than the set's `view_ttl` has no say.
     pub age: f64,
+    /// Whether its own probes have shown it.
+    #[serde(default)]
+    pub probed: bool,
     /// What the last failure there was, while it is not `up`: `traffic 503`, `options timeout`.
     pub cause: Option<String>,
     /// How long the destination takes to answer that node's calls, in seconds.
@@ -146,12 +149,13 @@ pub struct VoteReport {
 
 impl VoteReport {
     fn of(vote: &VoteView) -> Self {
-        let VoteView { node, health, lasted, age, cause, latency, sessions } = vote;
+        let VoteView { node, health, lasted, age, probed, cause, latency, sessions } = vote;
         VoteReport {
             node: node.clone(),
             health: health.name().to_owned(),
             seconds: lasted.as_secs_f64(),
             age: age.as_secs_f64(),
+            probed: *probed,
             cause: cause.clone(),
             latency: latency.map(|latency| latency.as_secs_f64()),
             sessions: *sessions,

@@ -5,9 +5,11 @@ mod answers;
 mod count;
 mod damping;
 mod ejection;
+mod kept;
 mod latency;
 mod observation;
 mod probing;
+mod shared;
 mod why;
 
 use std::sync::Arc;
@@ -19,10 +21,11 @@ pub use answers::{Answers, BadAnswer, Codes, LONGEST_RETRY_AFTER, Meaning};
 pub use count::Level;
 pub use damping::{Damping, KeptPenalty};
 pub use ejection::Observe;
+pub use kept::Kept;
 use latency::Peak;
 pub use latency::{BOUNDS, Latency};
 pub use observation::{KEPT, Observation, Outcome, Witness};
-pub use probing::{Check, CheckKind, Combine, InitState, Probing, SipProbe, When};
+pub use probing::{Check, CheckKind, Combine, InitState, Probing, SipProbe, When, Who};
 pub use why::Why;
 
 pub(super) use self::answers::Verdict;
@@ -31,6 +34,7 @@ use self::damping::Penalty;
 use self::ejection::Record;
 pub(crate) use self::ejection::{Terms, Trust};
 use self::observation::History;
+pub(super) use self::shared::Others;
 use super::votes::Alive;
 use crate::engine::clock::{Instant, Now};
 
@@ -131,6 +135,8 @@ pub(crate) struct Condition {
     heard: Option<Instant>,
     /// When anything did.
     alive: Option<Instant>,
+    /// Whether other nodes probe it and this one does not.
+    elsewhere: bool,
     /// When its health is looked at again.
     pub(crate) scheduled: Option<Instant>,
 }
@@ -142,19 +148,6 @@ struct NoRoom {
     witness: Option<Witness>,
     since: Instant,
     until: Instant,
-}
-
-/// Health that was kept over a restart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
-    /// Whether its probes held it for down.
-    pub probes_down: bool,
-    /// For how long it is still ejected, and how often it has been.
-    pub ejected: Option<(Duration, u32)>,
-    /// For how long it still has no room.
-    pub busy: Option<Duration>,
-    /// The penalty for flapping, unless it has worn off.
-    pub penalty: Option<KeptPenalty>,
 }
 
 impl Condition {
@@ -175,6 +168,7 @@ impl Condition {
             peak: Peak::default(),
             heard: None,
             alive: None,
+            elsewhere: false,
             scheduled: None,
         };
         condition.begin(match condition.probing.init_state {
@@ -241,12 +235,12 @@ impl Condition {
     /// The same, and whether a call tries it.
     pub(crate) fn health_and_trial(&self, judgement: &Judgement, now: Instant) -> (Health, bool) {
         let trust = self.record.trust(now);
-        (self.health_of(trust, judgement, now), matches!(trust, Trust::HalfOpen { trial: Some(_), .. }))
+        (self.health_of(self.probes(), trust, judgement, now), matches!(trust, Trust::HalfOpen { trial: Some(_), .. }))
     }
 
-    fn health_of(&self, trust: Trust, judgement: &Judgement, now: Instant) -> Health {
+    fn health_of(&self, probes: Option<Level>, trust: Trust, judgement: &Judgement, now: Instant) -> Health {
         let damped = || judgement.damping.is_some_and(|damping| self.penalty.is_suppressed(&damping, now));
-        match (self.probes(), trust) {
+        match (probes, trust) {
             (Some(Level::Down), _) | (_, Trust::Ejected { .. }) => Health::Down,
             _ if damped() => Health::Down,
             _ if self.busy.is_some_and(|busy| busy.until > now) => Health::Busy,
@@ -285,6 +279,7 @@ impl Condition {
         match (self.busy, self.record.trust(now)) {
             (Some(NoRoom { until, .. }), _) if until > now => Why::NoRoom { left: until.since(now) },
             (_, Trust::HalfOpen { trial, .. }) => Why::HalfOpen { trial: trial.is_some() },
+            _ if self.elsewhere => Why::ProbedElsewhere,
             _ if self.history.iter().next().is_none() => Why::Started,
             _ => Why::Works,
         }
@@ -391,12 +386,13 @@ impl Condition {
         // A process that starts is no destination that comes back, nor is one that had no room.
         let came_back = matches!(new, Health::Up | Health::Busy)
             && (old == Health::Down || old == Health::Unknown && self.is_returning());
+        let quiet = self.is_taken_over(old, new);
         self.risen = if came_back { Some(now.mono) } else { self.risen.filter(|_| new != Health::Down) };
         new = self.health(judgement, now.mono);
         self.told = new;
         self.since = now.wall;
         self.turned = now.mono;
-        Some((old, new, self.why(judgement, now.mono)))
+        (!quiet).then(|| (old, new, self.why(judgement, now.mono)))
     }
 
     fn is_returning(&self) -> bool {
@@ -426,49 +422,6 @@ impl Condition {
         let busy = self.busy.map(|busy| busy.until).filter(|until| *until > now);
         let record = self.record.deadline().filter(|at| *at > now);
         [damped, busy, record].into_iter().flatten().min()
-    }
-
-    /// The table says that it failed: to begin with it is down, until a probe or a call has shown otherwise.
-    pub(crate) fn begin_down(&mut self, terms: &Terms<'_>, now: Instant) {
-        match self.counts.is_empty() {
-            false => self.begin(Level::Down),
-            // Nobody could find that it has come back, if nobody watches.
-            true if !terms.observe.enabled => {}
-            true => self.record.eject(1, terms, now),
-        }
-    }
-
-    /// What is worth keeping over a restart.
-    pub(crate) fn keep(&self, judgement: &Judgement, now: Instant) -> Kept {
-        Kept {
-            probes_down: self.probes() == Some(Level::Down),
-            ejected: match self.record.trust {
-                Trust::Ejected { until, times, .. } => Some((until.since(now), times)),
-                Trust::HalfOpen { times, .. } => Some((Duration::ZERO, times)),
-                Trust::Trusted { .. } => None,
-            },
-            busy: self.busy.map(|busy| busy.until.since(now)).filter(|left| !left.is_zero()),
-            penalty: judgement.damping.and_then(|damping| self.penalty.keep(&damping, now)),
-        }
-    }
-
-    /// Takes what was kept, as far as the set's policy has a use for it now.
-    pub(crate) fn restore(&mut self, kept: Kept, judgement: &Judgement, now: Instant) {
-        if kept.probes_down {
-            self.begin(Level::Down);
-        }
-        // Nobody could find that it has come back, if nobody watches.
-        if let Some((left, times)) = kept.ejected.filter(|_| judgement.observe.enabled) {
-            let left = left.min(judgement.observe.longest_ejection());
-            self.record.trust = Trust::Ejected { since: now, until: now + left, times };
-        }
-        let busy = |left: Duration| NoRoom { witness: None, since: now, until: now + left.min(LONGEST_RETRY_AFTER) };
-        self.busy = kept.busy.map(busy).or(self.busy);
-        if let (Some(damping), Some(kept)) = (judgement.damping, kept.penalty) {
-            self.penalty = Penalty::restore(kept, &damping, now);
-        }
-        // What it was before the start is no news, and a destination that was down has not fallen again.
-        self.told = self.health(judgement, now);
     }
 
     /// The last observations, oldest first.

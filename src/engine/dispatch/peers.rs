@@ -48,6 +48,8 @@ pub struct PeerDestination {
     pub lasted: Duration,
     /// Whether it is down since calls failed, and not since probes did.
     pub by_calls: bool,
+    /// Whether its own probes have shown what it is.
+    pub probed: bool,
     /// What the last failure was, while it is not up: `traffic 503`, `options timeout`.
     pub cause: Option<String>,
     /// How long it takes to answer a call; none if none was answered.
@@ -131,6 +133,7 @@ impl Dispatch {
         for found in self.destinations.values_mut() {
             let Some(votes) = &mut found.votes else { continue };
             let lasts = self.sets.get(&found.set).and_then(|state| state.policy.session.max_duration);
+            votes.left_down = votes.votes.iter().any(Vote::is_probed_down);
             let until = now.mono + lasts.unwrap_or(LONGEST_INHERITANCE);
             for Vote { node, started, sessions, .. } in votes.votes.drain(..) {
                 if !there.contains(&(&*node, started)) {
@@ -159,6 +162,7 @@ impl Dispatch {
                 }
             }
         }
+        self.settle_all(now, out);
     }
 
     /// An order that another node has. The newest one is obeyed, in whatever order they come.
@@ -195,9 +199,9 @@ impl Destination {
         let Destination { row, condition, standing, votes, .. } = self;
         let judgement = &policy.judgement;
         // Nobody looks at one that is out of service: what was seen of it before is no view.
-        let health = match standing.order {
-            Order::Ready | Order::Drain => condition.health(judgement, now.mono),
-            Order::Maint => Health::Unknown,
+        let (health, probed) = match standing.order {
+            Order::Ready | Order::Drain => (condition.health_to_tell(judgement, now.mono), condition.is_known()),
+            Order::Maint => (Health::Unknown, false),
         };
         let fall = condition.last_fall().filter(|_| health != Health::Up);
         PeerDestination {
@@ -207,6 +211,7 @@ impl Destination {
             health,
             lasted: now.mono.since(condition.turned),
             by_calls: condition.sits_out(now.mono),
+            probed,
             cause: fall.map(|fall| format!("{} {}", fall.witness.name(), fall.outcome.name())),
             latency: Some(condition.call_latency(now.mono)).filter(|latency| *latency > Duration::ZERO),
             sessions: load.asked(id),

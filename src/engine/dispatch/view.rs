@@ -85,12 +85,13 @@ fn view_class(id: DestinationId, class: &ClassLimit, load: &dyn Load) -> ClassVi
 }
 
 fn view_vote(vote: &Vote, now: Now) -> VoteView {
-    let Vote { node, health, since, told, cause, latency, sessions, started: _, by_calls: _ } = vote;
+    let Vote { node, health, since, told, probed, cause, latency, sessions, started: _, by_calls: _ } = vote;
     VoteView {
         node: node.to_string(),
         health: *health,
         lasted: now.mono.since(*since),
         age: now.mono.since(*told),
+        probed: *probed,
         cause: cause.clone(),
         latency: *latency,
         sessions: sessions.total(),

@@ -56,6 +56,8 @@ pub struct Vote {
     pub since: Instant,
     /// Whether calls have shown it, and not probes.
     pub by_calls: bool,
+    /// Whether that node's own probes have shown what it is.
+    pub probed: bool,
     /// What the last failure was, while it is not up: `traffic 503`, `options timeout`.
     pub cause: Option<String>,
     /// How long the destination takes to answer that node's calls.
@@ -74,10 +76,21 @@ impl Vote {
             health: told.health,
             since: ago(told.lasted),
             by_calls: told.by_calls,
+            probed: told.probed,
             cause: told.cause.clone(),
             latency: told.latency,
             sessions: told.sessions.clone(),
         }
+    }
+
+    /// Whether it is not too old to have a say.
+    pub(super) fn is_fresh(&self, ttl: Duration, now: Instant) -> bool {
+        now.since(self.told) <= ttl
+    }
+
+    /// Whether it is of one that probes the destination and holds it for down.
+    pub(super) fn is_probed_down(&self) -> bool {
+        self.probed && self.health == Health::Down
     }
 }
 
@@ -86,6 +99,10 @@ impl Vote {
 pub(super) struct Votes {
     pub(super) votes: Vec<Vote>,
     pub(super) inherited: Inherited,
+    /// Whether one that probed it held it for down when the nodes were heard the time before the last.
+    pub(super) left_down: bool,
+    /// Whether they held it for down when that was settled last, and this node did not probe it.
+    pub(super) down: bool,
     /// When the table last said something new of it: orders that were given before are over.
     pub(super) table_spoke: Option<SystemTime>,
 }
@@ -118,7 +135,7 @@ impl Votes {
         ttl: Duration,
         now: Instant,
     ) -> Option<Outvoted> {
-        let fresh = || self.votes.iter().filter(|vote| now.since(vote.told) <= ttl);
+        let fresh = || self.votes.iter().filter(|vote| vote.is_fresh(ttl, now));
         let count = |health: &[Health]| fresh().filter(|vote| health.contains(&vote.health)).count();
         let up = [Health::Up, Health::Busy];
         match (verdict, own) {
@@ -181,6 +198,7 @@ mod tests {
             since: at(*since),
             told: at(20),
             by_calls: true,
+            probed: false,
             cause: None,
             latency: None,
             sessions: Asked::default(),

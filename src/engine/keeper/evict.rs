@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Keeper, Scene};
 use crate::engine::clock::Instant;
 use crate::engine::dialog::{Dialog, Ending, Leg};
-use crate::engine::dispatch::{DestinationId, Health, NoSuchDestination, OnDown};
+use crate::engine::dispatch::{DestinationId, NoSuchDestination, OnDown};
 use crate::engine::event::{EndOrder, Event, NotEnded, Output, Which};
 use crate::engine::sip::Keys;
 
@@ -103,7 +103,7 @@ impl Keeper {
         let Eviction { destination, ending, since, .. } = *eviction;
         let Some(found) = scene.dispatch.destination(destination) else { return false };
         let still = match ending {
-            Ending::DestinationDown => found.condition.told == Health::Down,
+            Ending::DestinationDown => found.is_down(),
             Ending::Drained => found.standing.ends_sessions_now(scene.now.wall),
             _ => true,
         };

@@ -12,7 +12,7 @@ use crate::engine::dialog::Leg;
 use crate::engine::event::{DropCause, Ending, Output};
 use crate::engine::flow::{Flow, ListenerId};
 use crate::engine::sip::{Branch, Cookie, Keys, Message, Start, Uri};
-use crate::engine::transaction::{ClientId, ServerId};
+use crate::engine::transaction::{Key, ServerId};
 
 impl Proxy {
     /// The address of a listener is this node's now, or another's, and so it is of all others with that address: nothing is to
@@ -22,25 +22,19 @@ impl Proxy {
         if held {
             return;
         }
-        let gone: Vec<_> = changed.iter().map(|listener| world.transactions.let_go(*listener)).collect();
-        let (servers, clients): (Vec<_>, Vec<_>) = gone.into_iter().map(|gone| (gone.servers, gone.clients)).unzip();
-        self.let_go(world, servers.into_iter().flatten(), clients.into_iter().flatten());
+        self.let_go(world, &changed);
         let streams = changed.into_iter().filter(|id| self.us.listener(*id).transport.is_reliable());
         world.out.extend(streams.map(Output::CloseAll));
     }
 
-    /// Whatever was to be answered by the address is another node's to answer; what was asked by it is as if it had not left.
+    /// Whatever was to be answered by an address is another node's to answer; what was asked by it is as if it had not left.
     /// None of it says anything of a destination.
-    fn let_go(
-        &mut self,
-        world: &mut World<'_>,
-        servers: impl Iterator<Item = ServerId>,
-        clients: impl Iterator<Item = (ClientId, Owner)>,
-    ) {
-        for server in servers {
+    fn let_go(&mut self, world: &mut World<'_>, listeners: &[ListenerId]) {
+        let gone = world.transactions.let_go(listeners);
+        for server in gone.servers {
             self.vanish(world, server);
         }
-        for (client, owner) in clients {
+        for (client, owner) in gone.clients {
             let Owner { server, inside, .. } = owner;
             let waited = self.context(server).filter(|context| context.waits_for(client));
             let Some((branch, is_invite)) = waited.map(|context| (context.branch, context.until.is_some())) else {
@@ -55,6 +49,29 @@ impl Proxy {
             Self::free_trial(world, branch);
             self.unanswered(world, server, Failed::Unreachable);
         }
+    }
+
+    /// A message could not leave, for reasons of our own. If it is of a request that came by an address which is elsewhere, that
+    /// proves that it is: the request had waited here while the address went. It is the next holder's to answer, who gets it
+    /// again; an answer of ours would come late, if the address came back. Whether that was so.
+    pub(crate) fn came_too_late(&mut self, world: &mut World<'_>, message: &Message<'_>) -> bool {
+        let server = match message.start() {
+            Start::Response { .. } => {
+                let key = Key::answered(world.keys, message, &message.via());
+                key.and_then(|key| world.transactions.server(key))
+            }
+            Start::Request { method, .. } => {
+                let branch = message.via().branch.and_then(|text| world.keys.read_branch(text));
+                let client = branch.and_then(|branch| world.transactions.client(&branch, method));
+                client.and_then(|client| world.transactions.owner(client)).map(|owner| owner.server)
+            }
+        };
+        let elsewhere =
+            |server: &ServerId| world.transactions.way_back(*server).is_some_and(|flow| !self.us.holds(flow.listener));
+        let Some(server) = server.filter(elsewhere) else { return false };
+        world.transactions.forget(server);
+        self.vanish(world, server);
+        true
     }
 
     /// A request whose transaction is gone is as if it had never come.

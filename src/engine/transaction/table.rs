@@ -193,6 +193,11 @@ impl<O: Copy> Transactions<O> {
         }
     }
 
+    /// The way that the answers of a server transaction go.
+    pub(crate) fn way_back(&self, id: ServerId) -> Option<Flow> {
+        self.servers.get(id).map(|server| server.flow)
+    }
+
     /// Whether the answers of a server transaction go by a stream.
     pub(crate) fn goes_by_stream(&self, id: ServerId) -> bool {
         self.servers.get(id).is_some_and(|server| server.flow.transport.is_reliable())
@@ -317,6 +322,11 @@ impl<O: Copy> Transactions<O> {
             client.send_wanted_cancel(now, &self.timing, out);
             self.schedule_client(id);
         }
+    }
+
+    /// The word of who has sent a request.
+    pub(crate) fn owner(&self, id: ClientId) -> Option<O> {
+        self.clients.get(id).map(|client| client.owner)
     }
 
     /// The way that a client transaction's request went.

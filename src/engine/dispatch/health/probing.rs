@@ -18,12 +18,20 @@ pub struct Probing {
     pub init_state: InitState,
     /// When it is probed at all.
     pub when: When,
+    /// Which of the cluster's nodes probe it.
+    pub who: Who,
 }
 
 impl Default for Probing {
     /// None.
     fn default() -> Self {
-        Probing { checks: Vec::new(), combine: Combine::All, init_state: InitState::Up, when: When::Always }
+        Probing {
+            checks: Vec::new(),
+            combine: Combine::All,
+            init_state: InitState::Up,
+            when: When::Always,
+            who: Who::All,
+        }
     }
 }
 
@@ -183,6 +191,19 @@ pub enum When {
     Down,
     /// Only while it is not up, or if no call has shown for an interval that it works.
     Idle,
+}
+
+/// Which nodes of a cluster probe a destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Who {
+    /// Each of them.
+    #[default]
+    All,
+    /// So many of those that are there; at least 1. The others go by what these tell.
+    Shared {
+        /// How many.
+        probers: u32,
+    },
 }
 
 #[cfg(test)]

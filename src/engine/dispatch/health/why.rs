@@ -12,6 +12,8 @@ pub enum Why {
     Started,
     /// It answers.
     Works,
+    /// Other nodes probe it, and this one goes by what they tell.
+    ProbedElsewhere,
     /// So many probes in a row were bad; the last outcome, if this start has seen it.
     ProbesFailed {
         /// Which probe.
@@ -51,6 +53,7 @@ impl fmt::Display for Why {
         match self {
             Why::Started => write!(f, "nothing seen yet"),
             Why::Works => write!(f, "it answers"),
+            Why::ProbedElsewhere => write!(f, "other nodes probe it"),
             Why::ProbesFailed { witness, failures } => {
                 write!(f, "{failures} probes in a row failed ({})", witness.name())
             }
