@@ -204,8 +204,8 @@ fn print(outcome: &Outcome) {
     let excused = &outcome.excused;
     for (count, what) in [
         (excused.fittingly_refused, "calls refused as they should be, since no server was left"),
-        (excused.failed_by_tcp, "calls by TCP fell into a silence, which nobody sends again"),
-        (excused.lost_by_tcp, "BYEs by TCP fell into a silence, which nobody sends again"),
+        (excused.failed_by_tcp, "by TCP failed: calls that fell into a silence or a move, which nobody sends again"),
+        (excused.lost_by_tcp, "by TCP lost: BYEs that fell into a silence or a move, which nobody sends again"),
         (excused.lost_with_destination, "sessions died with their server"),
     ] {
         if count > 0 {

@@ -14,8 +14,8 @@ use super::site::{Caller, Site};
 use super::state::State;
 use crate::lab::{Report, Timeline};
 
-/// A call that began so long before or after a silence may have fallen into it: its answer was still to come, or its
-/// connection still to be made.
+/// What was sent so long before or after a silence or a move may have fallen into it: its answer was still to come, or its
+/// connection still to be made; in milliseconds.
 const MARGIN: u64 = 500;
 /// Silences that a call may have fallen into, in milliseconds.
 const LEAST_SILENCE: u64 = 150;
@@ -60,9 +60,9 @@ pub struct Outcome {
 pub struct Excused {
     /// Calls that got the answer that they should while no server is left.
     pub fittingly_refused: u64,
-    /// Calls by TCP that fell into a silence: nobody sends them again.
+    /// Calls by TCP that fell into a silence, or the moment in which an address moved: nobody sends them again.
     pub failed_by_tcp: u64,
-    /// Sessions by TCP whose BYE fell into a silence.
+    /// Sessions by TCP whose BYE did.
     pub lost_by_tcp: u64,
     /// Sessions of destinations that died.
     pub lost_with_destination: u64,
@@ -90,6 +90,7 @@ pub fn measure(site: &Site, plan: &Plan, limits: &Limits, course: &Course) -> Ou
     let kind = plan.kind;
     let ends: BTreeSet<&str> = site.acts.get(&kind).into_iter().flat_map(|act| &act.ends).map(String::as_str).collect();
     let recovered = recovered(site, course, kind.sign());
+    let moves = moves(course);
     let well = recovered.values().copied().try_fold(course.undone, |latest, at| at.map(|at| latest.max(at)));
     let mut outcome = Outcome {
         drill: kind.name(),
@@ -110,7 +111,7 @@ pub fn measure(site: &Site, plan: &Plan, limits: &Limits, course: &Course) -> Ou
     };
     for (caller, report) in site.callers.iter().zip(&course.reports) {
         let Some(timeline) = &report.timeline else { continue };
-        let seen = Seen { caller, timeline, course };
+        let seen = Seen { caller, timeline, course, moves: &moves };
         outcome.take(&seen, report, kind.fitting_status(), &ends);
     }
     outcome.limits = bounds(&outcome, limits, kind.who());
@@ -128,7 +129,7 @@ impl Outcome {
         for (at, status) in failed {
             if seen.is_during(*at) && Some(*status) == fitting {
                 self.excused.fittingly_refused += 1;
-            } else if *status == 0 && seen.fell_into_a_silence(*at) {
+            } else if *status == 0 && seen.fell_between(*at) {
                 self.excused.failed_by_tcp += 1;
             } else {
                 self.failed += 1;
@@ -139,7 +140,7 @@ impl Outcome {
             for at in times {
                 if is_over && seen.is_after_act(*at) {
                     self.excused.lost_with_destination += 1;
-                } else if seen.fell_into_a_silence(*at) {
+                } else if seen.fell_between(*at) {
                     self.excused.lost_by_tcp += 1;
                 } else {
                     self.lost += 1;
@@ -169,6 +170,8 @@ struct Seen<'s> {
     caller: &'s Caller,
     timeline: &'s Timeline,
     course: &'s Course,
+    /// When addresses moved.
+    moves: &'s [u64],
 }
 
 impl Seen<'_> {
@@ -197,14 +200,24 @@ impl Seen<'_> {
         self.silences().map(|silence| silence.end - silence.start).max().unwrap_or(0)
     }
 
-    fn fell_into_a_silence(&self, at: u64) -> bool {
+    /// Whether what was sent then fell into a silence or a move, and is sent again by nobody.
+    fn fell_between(&self, at: u64) -> bool {
         let at = self.time(at);
-        let holds = |silence: Range<u64>| {
-            silence.end - silence.start >= LEAST_SILENCE
-                && (silence.start.saturating_sub(MARGIN)..=silence.end + MARGIN).contains(&at)
-        };
-        !self.caller.resends && self.silences().any(holds)
+        let is_near = |time: &Range<u64>| (time.start.saturating_sub(MARGIN)..=time.end + MARGIN).contains(&at);
+        let silences = self.silences().filter(|silence| silence.end - silence.start >= LEAST_SILENCE);
+        let moves = self.moves.iter().map(|at| *at..*at);
+        !self.caller.resends && silences.chain(moves).any(|time| is_near(&time))
     }
+}
+
+/// When nodes told that other addresses are here than before.
+fn moves(course: &Course) -> Vec<u64> {
+    let mut all = Vec::new();
+    for looks in &course.looks {
+        let held: Vec<_> = looks.iter().filter_map(|look| Some((look.at, &look.state.as_ref()?.held))).collect();
+        all.extend(held.windows(2).filter(|two| two[0].1 != two[1].1).map(|two| two[1].0));
+    }
+    all
 }
 
 /// What a node told last before the act.
@@ -292,7 +305,9 @@ fn bounds(outcome: &Outcome, limits: &Limits, who: Who) -> Vec<Bound> {
         all.push(Bound::time("recovery", latest(&outcome.recovered_ms).map(Duration::from_millis), most));
     }
     if let Some(most) = limits.left {
-        all.push(Bound::count("sessions left", outcome.left.values().sum(), most));
+        // Those whose BYE was lost live on at their server.
+        let live = outcome.lost + outcome.excused.lost_by_tcp;
+        all.push(Bound::count("sessions left", outcome.left.values().sum::<u64>().saturating_sub(live), most));
     }
     all
 }
@@ -389,6 +404,23 @@ mod tests {
         let outcome = measured(Kind::KillNode, &course([timeline(), timeline()]));
         assert_eq!((outcome.failed, outcome.lost), (3 + 2, 2 + 1));
         assert_eq!((outcome.excused.failed_by_tcp, outcome.excused.lost_by_tcp), (1, 1));
+    }
+
+    #[test]
+    fn what_fell_into_a_move_is_excused_too_and_lives_on() {
+        let lost = || [("sip:y".to_owned(), vec![15_000, 20_600])].into();
+        let timeline = || Timeline { failed: vec![(15_100, 0), (20_400, 0)], lost: lost(), ..Timeline::default() };
+        let mut course = course([timeline(), timeline()]);
+        let both = ["sip:x", "sip:y"];
+        let left = |sessions| Some(State { sessions, ..state(&both, "v") });
+        let all = [(19_900, left(9)), (30_400, Some(state(&both, "w"))), (36_000, left(9)), (45_000, left(5))];
+        course.looks = vec![looks(&all), looks(&[(45_000, left(0))])];
+        let outcome = measured(Kind::MoveVip, &course);
+        // Of the caller by TCP those of the move at 30,400.
+        assert_eq!((outcome.failed, outcome.lost), (2 + 1, 2 + 1));
+        assert_eq!((outcome.excused.failed_by_tcp, outcome.excused.lost_by_tcp), (1, 1));
+        let left = outcome.limits.iter().find(|bound| bound.what == "sessions left").map(|bound| bound.was.as_str());
+        assert_eq!(left, Some("1"), "of 5 four live on: their BYE was lost");
     }
 
     #[test]

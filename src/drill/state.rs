@@ -6,10 +6,16 @@ use serde::Deserialize;
 use serde_json::{Deserializer, Value};
 
 use super::kind::Sign;
-use crate::edge::http::{NodeReport, SetsReport};
+use crate::edge::http::{ListenerReport, SetsReport};
 
 /// What a site's command for it should print; drills that move no address do without the second.
 pub const WANTED: &str = "the JSON of GET /sets, and of GET /node behind it";
+
+/// What matters of `GET /node`, so that nodes of other versions can be asked too.
+#[derive(Deserialize)]
+struct Listeners {
+    listeners: Vec<ListenerReport>,
+}
 
 /// A node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +42,7 @@ impl State {
         for document in Deserializer::from_str(text).into_iter::<Value>() {
             let document = document.map_err(|fault| fault.to_string())?;
             if document.get("listeners").is_some() {
-                state.take_node(&NodeReport::deserialize(&document).map_err(|fault| format!("/node: {fault}"))?);
+                state.take_node(&Listeners::deserialize(&document).map_err(|fault| format!("/node: {fault}"))?);
             } else if document.get("sets").is_some() {
                 state.take_sets(&SetsReport::deserialize(&document).map_err(|fault| format!("/sets: {fault}"))?);
                 has_sets = true;
@@ -59,7 +65,7 @@ impl State {
         }
     }
 
-    fn take_node(&mut self, report: &NodeReport) {
+    fn take_node(&mut self, report: &Listeners) {
         let here = report.listeners.iter().filter(|one| one.role == "vip" && one.held);
         self.held.extend(here.map(|one| one.listener.clone()));
     }

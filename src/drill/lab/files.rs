@@ -32,15 +32,7 @@ pub(super) async fn write(place: &Place) -> Result<(), LabError> {
     );
     for (node, config, keepalived) in NODES {
         let (folder, keepalived_folder) = (place.folder.join(node), etc(&place.space(node)).join("keepalived"));
-        let other = if node == "a" { ("10.0.0.11", "10.0.0.12") } else { ("10.0.0.12", "10.0.0.11") };
-        let config = match config.contains("[cluster]") {
-            true => config.to_owned(),
-            false => format!(
-                "{config}[cluster]\nbind = \"{}:7946\"\nseeds = [\"{}:7946\"]\nkeys = [\"state/gossip.key\"]\n",
-                other.0, other.1
-            ),
-        };
-        file(&folder.join("tandem.toml"), &config, 0o644)?;
+        file(&folder.join("tandem.toml"), config, 0o644)?;
         file(&keepalived_folder.join("keepalived.conf"), keepalived, 0o644)?;
         file(&keepalived_folder.join("check.sh"), CHECK, 0o755)?;
         file(&keepalived_folder.join("notify.sh"), NOTIFY, 0o755)?;
