@@ -219,13 +219,15 @@ impl Writer {
 
     /// Writes what waits, however long that takes. Returns whether it is written: at the end one try has to do.
     fn insist(&mut self) -> bool {
-        while self.write().is_err() {
-            if self.shared.closing.load(Relaxed) {
-                return false;
+        loop {
+            // Before the try: one that began earlier may have failed of what has been mended since.
+            let last = self.shared.closing.load(Relaxed);
+            match self.write() {
+                Ok(()) => return true,
+                Err(_) if last => return false,
+                Err(_) => thread::park_timeout(RETRY),
             }
-            thread::park_timeout(RETRY);
         }
-        true
     }
 
     fn push(&mut self, record: &Record) {
