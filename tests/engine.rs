@@ -17,6 +17,7 @@ mod sessions;
 mod sessions_found;
 mod sessions_own;
 mod sim;
+mod sim_cluster;
 mod sim_health;
 mod sim_sessions;
 mod torture;
