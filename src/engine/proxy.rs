@@ -324,8 +324,6 @@ fn answer_flow(flow: Flow, message: &Message<'_>) -> Flow {
     Flow { peer, ..flow }
 }
 
-/// A node's name as it stands in a cookie.
-
 /// What a request is told that gets no transaction.
 fn overloaded() -> Refusal {
     Refusal { headers: retry_after(), ..Refusal::new(503, "Overloaded") }
