@@ -138,10 +138,6 @@ impl Gossip {
         };
     }
 
-    pub(super) fn heal(&mut self) {
-        self.cut.clear();
-    }
-
     pub(super) fn is_cut(&self) -> bool {
         !self.cut.is_empty()
     }
@@ -167,9 +163,10 @@ impl Gossip {
         while !edge.is_empty() {
             let end = found.len();
             for at in edge {
-                for other in 0..self.nodes.len() {
-                    if !seen[other] && self.reach(found[at], other) {
-                        seen[other] = true;
+                let from = found[at];
+                for (other, seen) in seen.iter_mut().enumerate() {
+                    if !*seen && self.reach(from, other) {
+                        *seen = true;
                         found.push(other);
                     }
                 }

@@ -102,7 +102,7 @@ pub(super) fn run(seed: u64, nodes: usize) -> Tally {
     let end = BUSY + LONGEST_HOLD + PATIENCE;
     let mut at = seconds(1);
     while at < end {
-        world.plan(at, Deed::Look(0));
+        world.plan(at, Deed::Look);
         at += Duration::from_millis(170);
     }
     let (moved, tally) = (Duration::ZERO, Tally::default());
@@ -122,7 +122,7 @@ impl Sessions {
         while let Some(step) = self.world.step(end) {
             let Step::Deed(deed) = step else { continue };
             match deed {
-                Deed::Look(_) => self.look(),
+                Deed::Look => self.look(),
                 Deed::Kill(node) => {
                     self.moved = self.world.net.now;
                     self.note_death(node);

@@ -48,8 +48,8 @@ pub(super) enum Deed {
     Table(usize, RowState),
     /// A node reads the table.
     Reload(usize),
-    /// Something that the plot knows of.
-    Look(u32),
+    /// It is time to look.
+    Look,
 }
 
 /// What has happened.
@@ -245,7 +245,7 @@ impl World {
             Deed::Order(node, server, order) => self.order(node, server, order),
             Deed::Table(server, state) => self.table[server] = state,
             Deed::Reload(node) => self.load(node),
-            Deed::Start(_) | Deed::Look(_) => {}
+            Deed::Start(_) | Deed::Look => {}
         }
     }
 
