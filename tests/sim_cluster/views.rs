@@ -354,13 +354,13 @@ impl Views {
 
     /// Nobody holds a destination out that is well, however ill it was before.
     fn find_the_well(&self) {
-        let World { policy, servers, nodes, .. } = &self.world;
+        let World { servers, nodes, .. } = &self.world;
         let is_well = |server: usize| servers[server].manner == Manner::Up;
-        let liars = nodes.iter().filter(|node| node.lies).count();
-        if policy.verdict == VerdictRule::Majority && liars * 2 >= nodes.len() {
+        // Where the others know nothing, those who lie are most of those that do.
+        if nodes.iter().any(|node| node.lies) {
             return;
         }
-        for node in (0..nodes.len()).filter(|node| !nodes[*node].lies) {
+        for node in 0..nodes.len() {
             for view in self.world.views(node) {
                 let well = is_well(self.world.server_of(&view));
                 self.world.hold_true(!well || says(&view), || format!("node {node} holds it out: {view:?}"));
