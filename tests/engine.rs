@@ -18,6 +18,7 @@ mod sessions_found;
 mod sessions_own;
 mod shared_probes;
 mod sim;
+mod sim_cluster;
 mod sim_health;
 mod sim_sessions;
 mod torture;

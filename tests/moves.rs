@@ -159,6 +159,25 @@ fn what_is_told_late_takes_nothing_that_has_come_back() {
 }
 
 #[test]
+fn what_comes_back_before_the_others_have_heard_of_it_counts_once() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    let calls = cluster.calls(0, 0..2);
+    cluster.gossip();
+    cluster.hold(1);
+    calls.iter().for_each(|call| cluster.ask(1, "INFO", call, 2));
+    cluster.nodes.iter_mut().for_each(|node| drop(node.pass(seconds(1))));
+    cluster.hold(0);
+    cluster.ask(0, "INFO", &calls[0], 3);
+    cluster.ask(0, "BYE", &calls[1], 3);
+    (0..3).for_each(|_| cluster.gossip());
+    assert_eq!(cluster.counts(), [1, 1]);
+    assert_eq!(cluster.nodes[0].snapshot().sessions, 1, "where it has been heard of last");
+    cluster.ask(0, "BYE", &calls[0], 4);
+    (0..2).for_each(|_| cluster.gossip());
+    assert_eq!(cluster.counts(), [0, 0]);
+}
+
+#[test]
 fn a_2xx_that_passes_brings_the_session() {
     let mut cluster = Cluster::new(&["a", "b"]);
     cluster.gossip();

@@ -136,6 +136,39 @@ fn a_dead_nodes_sessions_count_until_they_come_here_or_end() {
     assert_eq!(elsewhere(&bench), 0, "at the latest at max_duration");
 }
 
+#[test]
+fn what_the_table_says_is_told_and_an_order_that_another_node_has_under_the_new_word_stands() {
+    let start = SystemTime::UNIX_EPOCH + seconds(1_800_000_000);
+    let word = |state: RowState| {
+        let mut sets = set_19(&SERVERS);
+        sets.0[0].rows[0].state = state;
+        sets
+    };
+    let standing = |bench: &Bench| bench.snapshot().sets[0].destinations[0].standing.clone();
+    let [mut one, mut other] = [bench(VerdictRule::AnyDown), bench(VerdictRule::AnyDown)];
+    one.pass(seconds(100));
+    one.load(word(RowState::Probing));
+    let uri = format!("sip:{}", SERVERS[0]);
+    // By a clock that is behind: later than the table's word all the same.
+    one.handle(Input::Order { set: SetId(19), uri: &uri, standing: &drain(start) });
+    assert!(standing(&one).at > start + seconds(100));
+    let told = PeerReport { node: "b".into(), started: 1, ..one.report() };
+    tell(&mut other, std::slice::from_ref(&told));
+    assert_eq!(standing(&other).order, Order::Ready, "it has not read that word yet");
+    other.pass(seconds(200));
+    other.load(word(RowState::Probing));
+    assert_eq!(standing(&other), standing(&one), "though it reads it later than the order was given");
+    // An older order of one that has not read a word ends by it.
+    let [mut one, mut other] = [bench(VerdictRule::AnyDown), bench(VerdictRule::AnyDown)];
+    other.handle(Input::Order { set: SetId(19), uri: &uri, standing: &drain(start) });
+    one.pass(seconds(10));
+    one.load(word(RowState::Inactive));
+    one.load(word(RowState::Active));
+    let told = PeerReport { node: "b".into(), started: 1, ..one.report() };
+    tell(&mut other, &[told]);
+    assert_eq!((standing(&other).order, standing(&other).is_by_hand()), (Order::Ready, false));
+}
+
 fn drain(at: SystemTime) -> Standing {
     let (by, reason) = ("ann".to_owned(), "disk".to_owned());
     Standing { order: Order::Drain, by, reason, at, deadline: None }

@@ -339,13 +339,19 @@ fn number(name: &str) -> Option<u64> {
 
 /// Runs as many seeds as fit into the budget, or those that the environment asks for.
 pub(crate) fn run_seeds(what: &str, run: impl Fn(u64) + Sync) {
+    run_some_seeds(what, BUDGET, run);
+}
+
+/// The same with another budget; how many they were.
+pub(crate) fn run_some_seeds(what: &str, budget: Duration, run: impl Fn(u64) + Sync) -> u64 {
     if let Some(seed) = number("TANDEM_SIM_SEED") {
-        return run(seed);
+        run(seed);
+        return 1;
     }
     let wanted = number("TANDEM_SIM_SEEDS");
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(8)) as u32;
     let (next, done, begun) = (AtomicU64::new(0), AtomicU64::new(0), std::time::Instant::now());
-    let in_time = || wanted.is_some() || begun.elapsed() * threads < BUDGET;
+    let in_time = || wanted.is_some() || begun.elapsed() * threads < budget;
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -360,7 +366,9 @@ pub(crate) fn run_seeds(what: &str, run: impl Fn(u64) + Sync) {
             });
         }
     });
-    println!("{what}: {} seeds in {:?} on {threads} threads", done.into_inner(), begun.elapsed());
+    let done = done.into_inner();
+    println!("{what}: {done} seeds in {:?} on {threads} threads", begun.elapsed());
+    done
 }
 
 #[test]

@@ -73,7 +73,7 @@ impl Shared {
                     let changed = peers.has_changed().unwrap_or(false);
                     if changed || afresh.elapsed() >= AFRESH {
                         afresh = Instant::now();
-                        let reports = told.hear(&peers.borrow_and_update());
+                        let reports = told.hear(&peers.borrow_and_update(), cluster.node());
                         if self.handle.peers(reports).await.is_err() {
                             return;
                         }
@@ -222,17 +222,18 @@ fn moment(millis: u64) -> SystemTime {
 impl Told {
     /// What the engine is told of all nodes that are there. One whose time is not known yet has told nothing that could be
     /// dated.
-    fn hear(&mut self, peers: &Peers) -> Vec<PeerReport> {
+    fn hear(&mut self, peers: &Peers, myself: &str) -> Vec<PeerReport> {
         let known = peers.live.iter().filter(|peer| peer.clock.is_some()).take(MOST_PEERS);
-        known.map(|peer| self.report(peer)).collect()
+        known.map(|peer| self.report(peer, myself)).collect()
     }
 
-    fn report(&mut self, peer: &PeerView) -> PeerReport {
+    fn report(&mut self, peer: &PeerView, myself: &str) -> PeerReport {
         let now = Instant::now();
         let NodeView { report, destinations, taken } = &*peer.view;
         // What a node took over before it was heard the first time, others have counted; or nobody could.
         let last = taken.last_key_value().map_or(0, |(number, _)| number + 1);
         let from = self.heard.insert((peer.node.clone(), report.started), last).unwrap_or(last);
+        let myself = (myself, self.view.report.started);
         PeerReport {
             node: peer.node.to_string(),
             started: report.started,
@@ -240,14 +241,22 @@ impl Told {
                 Some(seen) => peer.age(seen, now).unwrap_or(Duration::MAX),
                 None => now.saturating_duration_since(peer.heard),
             },
-            destinations: destinations.iter().filter_map(|(id, report)| heard(peer, id, report, now)).collect(),
+            destinations: destinations.iter().filter_map(|(id, report)| heard(peer, id, report, myself, now)).collect(),
             fit: report.fit.iter().map(|(set, fit)| (SetId(*set), *fit)).collect(),
             taken: taken.range(from..).flat_map(|(_, taken)| taken_over(peer, taken, now)).collect(),
         }
     }
 }
 
-fn heard(peer: &PeerView, id: &DestinationId, report: &DestinationReport, now: Instant) -> Option<PeerDestination> {
+fn heard(
+    peer: &PeerView,
+    id: &DestinationId,
+    report: &DestinationReport,
+    myself: (&str, u64),
+    now: Instant,
+) -> Option<PeerDestination> {
+    // This start of this node is not gone, whatever one thinks that has not heard of it for a while.
+    let is_gone = |left: &&LeftReport| (&*left.node, left.started) != myself;
     let left = |left: &LeftReport| Left {
         node: left.node.clone(),
         started: left.started,
@@ -265,7 +274,7 @@ fn heard(peer: &PeerView, id: &DestinationId, report: &DestinationReport, now: I
         cause: report.cause.as_deref().map(|cause| cause.chars().take(WORDS).collect()),
         latency: report.latency.map(|latency| Duration::from_millis(latency.into())),
         sessions: asked(report.sessions, &report.asked),
-        left: report.left.iter().map(left).collect(),
+        left: report.left.iter().filter(is_gone).map(left).collect(),
         order: report.order.as_ref().and_then(order),
     })
 }

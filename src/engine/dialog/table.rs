@@ -196,6 +196,7 @@ impl Dialogs {
         let home = confirmed.home;
         dialog.confirm(confirmed, policy, now);
         let lives = !dialog.forks.are_over();
+        self.taken.claim(dialog.key, dialog.seat, now);
         self.come_by(id, home);
         self.schedule(id, policy, now);
         lives
@@ -224,6 +225,9 @@ impl Dialogs {
         if let Some(dialog) = self.dialogs.get_mut(id) {
             dialog.count(leg, fork, cseq);
             dialog.hear(leg, now);
+            if !dialog.is_pending() {
+                self.taken.claim(dialog.key, dialog.seat, now);
+            }
         }
     }
 
@@ -272,7 +276,9 @@ impl Dialogs {
         // One that was adopted, and has failed to prove itself, may still do so.
         if dialog.stage == Stage::Confirmed || dialog.hung_up.is_some() {
             self.lately.insert(dialog.key, now);
+            self.taken.claim(dialog.key, dialog.seat, now);
         }
+        self.taken.concede(dialog.key);
         Some(dialog)
     }
 

@@ -1,7 +1,7 @@
 //! Sessions that come from other nodes, or from a start of this one before, and go to them: each counts at the node that has heard
 //! of it last.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use super::entry::{Dialog, FarEnd, Leg, Seat, Stage};
 use super::forks::Fork;
@@ -32,6 +32,9 @@ pub(super) struct TakenOver {
     untold: VecDeque<(Instant, Taken)>,
     /// How many of the last ones this node itself has not taken note of.
     new: usize,
+    /// Sessions that are here and that another node has taken over too, as two do that have one address at a time; with the
+    /// mark of where they began, and what was heard here when that was last told against it.
+    rivals: HashMap<u128, (u16, Instant)>,
 }
 
 impl TakenOver {
@@ -39,13 +42,41 @@ impl TakenOver {
     pub(super) fn note(&mut self, session: u128, seat: Seat, node: u16, now: Instant) {
         // Its row is gone: it counts for nobody.
         let Some(destination) = seat.key else { return };
+        let Seat { set, resources, .. } = seat;
+        let ago = std::time::Duration::ZERO;
+        self.push(Taken { session, set, destination, resources, node, ago }, now);
+    }
+
+    fn push(&mut self, taken: Taken, now: Instant) {
         if self.untold.len() == MOST {
             self.untold.pop_front();
         }
-        let Seat { set, resources, .. } = seat;
-        let ago = std::time::Duration::ZERO;
-        self.untold.push_back((now, Taken { session, set, destination, resources, node, ago }));
+        self.untold.push_back((now, Taken { ago: std::time::Duration::ZERO, ..taken }));
         self.new = (self.new + 1).min(MOST);
+    }
+
+    /// A session that stays here was taken over elsewhere. Where it has been heard of later, it counts here: that is told once.
+    fn contend(&mut self, taken: &Taken, dialog: &Dialog) {
+        if self.rivals.len() == MOST {
+            return;
+        }
+        let (_, told) = self.rivals.entry(taken.session).or_insert((taken.node, Instant::ZERO));
+        if !dialog.is_pending() && *told < dialog.heard {
+            *told = dialog.heard;
+            self.note(taken.session, dialog.seat, taken.node, dialog.heard);
+        }
+    }
+
+    /// A session that is here was heard of, or has ended. If another node has it too, it does no longer.
+    pub(super) fn claim(&mut self, session: u128, seat: Seat, now: Instant) {
+        if let Some((node, _)) = self.rivals.remove(&session) {
+            self.note(session, seat, node, now);
+        }
+    }
+
+    /// A session that was here is none any more, or one of another node's.
+    pub(super) fn concede(&mut self, session: u128) {
+        self.rivals.remove(&session);
     }
 
     /// The next one that this node itself has not taken note of.
@@ -111,12 +142,20 @@ impl Dialogs {
     /// Another node has taken a session over: it counts there. The session, if it is here and nothing has been heard of it here
     /// since: it may come back.
     pub(crate) fn give_up(&mut self, taken: &Taken, now: Instant) -> GivenUp {
-        let Some(id) = self.by_key.get(taken.session) else { return GivenUp::NotHere };
+        let Some(id) = self.by_key.get(taken.session) else {
+            // It has ended here, which the other did not know.
+            if self.lately.contains(taken.session, now) {
+                self.taken.push(*taken, now);
+            }
+            return GivenUp::NotHere;
+        };
         let stays = |dialog: &Dialog| dialog.is_pending() || now.since(dialog.heard) <= taken.ago;
-        match self.dialogs.get(id).is_none_or(stays) {
-            true => GivenUp::Stays,
-            false => self.take_out(id).map_or(GivenUp::NotHere, |dialog| GivenUp::Gone(Box::new(dialog))),
+        if let Some(dialog) = self.dialogs.get(id).filter(|dialog| stays(dialog)) {
+            self.taken.contend(taken, dialog);
+            return GivenUp::Stays;
         }
+        self.taken.concede(taken.session);
+        self.take_out(id).map_or(GivenUp::NotHere, |dialog| GivenUp::Gone(Box::new(dialog)))
     }
 
     /// A request inside an adopted session was answered as one that is there answers: it has not ended meanwhile. Where its

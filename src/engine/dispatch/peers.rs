@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::health::Health;
 use super::votes::Vote;
@@ -58,16 +58,16 @@ pub struct PeerDestination {
     pub sessions: Asked,
     /// Sessions of nodes that are gone, as far as that node knows.
     pub left: Vec<Left>,
-    /// The order that stands there, if somebody gave it by hand.
+    /// The order that stands there: what somebody has said by hand, or what the table has said since it was read first.
     pub order: Option<PeerOrder>,
 }
 
-/// An order that somebody gave by hand, as another node has it.
+/// An order, as another node has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerOrder {
     /// The order.
     pub standing: Standing,
-    /// What the row's `state` column said there: a table that says something else has ended the order, or will. None if that
+    /// What the row's `state` column says there: a table that says something else has ended the order, or will. None if that
     /// node does not say.
     pub state: Option<RowState>,
 }
@@ -176,6 +176,11 @@ impl Dispatch {
             // It is loaded: this was just asked.
             false => drop(self.obey(told.set, &told.uri, &order.standing, load, out)),
         }
+        if !order.standing.is_by_hand() {
+            for id in self.addresses_of(told.set, &told.uri).collect::<Vec<_>>() {
+                self.destinations[id].votes.get_or_insert_default().table_spoke = Some(order.standing.at);
+            }
+        }
     }
 
     /// A session that this node does not have has been taken over, here or elsewhere: it is none of those that were left behind
@@ -216,18 +221,34 @@ impl Destination {
             latency: Some(condition.call_latency(now.mono)).filter(|latency| *latency > Duration::ZERO),
             sessions: load.asked(id),
             left: votes.iter().flat_map(|votes| votes.inherited.told(now.mono)).collect(),
-            order: standing.is_by_hand().then(|| PeerOrder { standing: standing.clone(), state: Some(row.state) }),
+            order: self.has_been_told().then(|| PeerOrder { standing: standing.clone(), state: Some(row.state) }),
         }
     }
 
-    /// Whether an order of another node's is newer than what stands here. The table's word counts from when it changed, and an
-    /// order that stands beside another word of the table's has been ended by this one.
+    /// Whether what stands here was said: by hand, or by the table since it was read first.
+    pub(super) fn has_been_told(&self) -> bool {
+        self.standing.is_by_hand() || self.votes.as_ref().is_some_and(|votes| votes.table_spoke.is_some())
+    }
+
+    /// Whether an order of another node's is newer than what stands here. One that stands beside another word of the table's has
+    /// been ended by this one, or is newer than what this node has read.
     fn is_overruled_by(&self, order: &PeerOrder) -> bool {
         let PeerOrder { standing, state } = order;
-        let table_spoke = self.votes.as_ref().and_then(|votes| votes.table_spoke);
-        standing.is_by_hand()
+        let is_of_table = *state == Some(self.row.state) && standing.order == self.row.state.order();
+        (standing.is_by_hand() || is_of_table)
             && state.is_none_or(|state| state == self.row.state)
-            && table_spoke.is_none_or(|at| standing.at > at)
-            && (!self.standing.is_by_hand() || standing.rank() > self.standing.rank())
+            && (!self.has_been_told() || standing.rank() > self.standing.rank())
+    }
+
+    /// The table's new word for it, which ends what stands. It is later than that, whatever the clocks say; or what another node
+    /// has made of the same word, if it has read it before.
+    pub(super) fn read(&mut self, now: SystemTime) -> Standing {
+        let told = self.has_been_told().then(|| self.standing.at + Duration::from_millis(1));
+        let at = told.map_or(now, |told| told.max(now));
+        let votes = self.votes.get_or_insert_default();
+        let heard = votes.heard_under(self.row.state).cloned();
+        let standing = heard.unwrap_or_else(|| Standing::of_table(self.row.state.order(), at));
+        votes.table_spoke = Some(at.min(standing.at));
+        standing
     }
 }

@@ -33,9 +33,8 @@ impl Dispatch {
                         if destination.row != row {
                             changes.changed += 1;
                             if destination.reload(row, &policy) {
-                                let state = destination.row.state;
-                                destination.votes.get_or_insert_default().table_spoke = Some(now.wall);
-                                self.set_standing(id, Standing::of_table(state.order(), now.wall));
+                                let (state, standing) = (destination.row.state, destination.read(now.wall));
+                                self.set_standing(id, standing);
                                 if state == RowState::Probing {
                                     self.begin_down(id, now);
                                 }

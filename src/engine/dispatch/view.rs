@@ -85,7 +85,7 @@ fn view_class(id: DestinationId, class: &ClassLimit, load: &dyn Load) -> ClassVi
 }
 
 fn view_vote(vote: &Vote, now: Now) -> VoteView {
-    let Vote { node, health, since, told, probed, cause, latency, sessions, started: _, by_calls: _ } = vote;
+    let Vote { node, health, since, told, probed, cause, latency, sessions, started: _, by_calls: _, order: _ } = vote;
     VoteView {
         node: node.to_string(),
         health: *health,

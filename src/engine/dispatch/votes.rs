@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use super::health::Health;
 use super::inherited::Inherited;
-use super::peers::{PeerDestination, PeerReport};
-use super::{Asked, Destination};
+use super::peers::{PeerDestination, PeerOrder, PeerReport};
+use super::{Asked, Destination, RowState, Standing};
 use crate::engine::clock::Instant;
 use crate::engine::sip::Resources;
 
@@ -64,6 +64,8 @@ pub struct Vote {
     pub latency: Option<Duration>,
     /// Its live sessions there.
     pub sessions: Asked,
+    /// The order that stands there.
+    pub(super) order: Option<Box<PeerOrder>>,
 }
 
 impl Vote {
@@ -80,6 +82,7 @@ impl Vote {
             cause: told.cause.clone(),
             latency: told.latency,
             sessions: told.sessions.clone(),
+            order: told.order.clone().map(Box::new),
         }
     }
 
@@ -103,7 +106,7 @@ pub(super) struct Votes {
     pub(super) left_down: bool,
     /// Whether they held it for down when that was settled last, and this node did not probe it.
     pub(super) down: bool,
-    /// When the table last said something new of it: orders that were given before are over.
+    /// When the table last said something new of it, here or elsewhere: orders that were given before are over.
     pub(super) table_spoke: Option<SystemTime>,
 }
 
@@ -162,6 +165,15 @@ impl Votes {
         }
     }
 
+    /// The newest order that stands where the table's word is this one already, if the word that stood here until now is older.
+    pub(super) fn heard_under(&self, state: RowState) -> Option<&Standing> {
+        let orders = self.votes.iter().filter_map(|vote| vote.order.as_deref());
+        let under = orders.filter(|order| order.state == Some(state)).map(|order| &order.standing);
+        under
+            .filter(|standing| self.table_spoke.is_none_or(|at| standing.at > at))
+            .max_by(|one, other| one.rank().cmp(&other.rank()))
+    }
+
     /// Live sessions by other nodes, by each of them and those that one has left behind.
     fn sessions(&self, now: Instant) -> impl Iterator<Item = &Asked> {
         self.votes.iter().map(|vote| &vote.sessions).chain(self.inherited.sessions(now))
@@ -202,6 +214,7 @@ mod tests {
             cause: None,
             latency: None,
             sessions: Asked::default(),
+            order: None,
         };
         Votes { votes: health.iter().enumerate().map(vote).collect(), ..Votes::default() }
     }

@@ -246,8 +246,8 @@ impl Dispatch {
     ) -> Result<(), NoSuchDestination> {
         let mut standing = standing.clone();
         // Newer than any that stands, whatever the clocks of those who gave them said: the newest wins on every node.
-        let latest = self.addresses_of(set, uri).map(|id| &self.destinations[id].standing);
-        if let Some(latest) = latest.filter(|one| one.is_by_hand()).map(|one| one.at).max() {
+        let latest = self.addresses_of(set, uri).map(|id| &self.destinations[id]);
+        if let Some(latest) = latest.filter(|one| one.has_been_told()).map(|one| one.standing.at).max() {
             standing.at = standing.at.max(latest + Duration::from_millis(1));
         }
         self.obey(set, uri, &standing, load, out)
