@@ -194,7 +194,7 @@ pub(super) fn run(seed: u64, nodes: usize) -> Tally {
     if verdict == VerdictRule::Majority && rng.bool() {
         (0..nodes).filter(|_| rng.u8(..3) == 0).for_each(|node| world.nodes[node].lies = true);
     }
-    let mut views = Views::new(world, BAD + seconds(2));
+    let mut views = Views::new(world, BAD + seconds(2) + dead_after + HOP + INTERVAL * 2);
     views.run(end);
     views.find_the_well();
     // Then every session is over, and whatever waits has its answer.
