@@ -179,7 +179,7 @@ impl Engine {
                 keeper.order_end(&mut keeping(&mut world), keys, order);
             }
             Input::Peers(reports) => {
-                keeper.give_up(&mut keeping(&mut world), reports.iter().flat_map(|report| &report.taken));
+                keeper.give_up(&mut keeping(&mut world), reports);
                 world.dispatch.accept(reports, world.dialogs, now, world.out);
             }
             Input::Held { listener, held } => {
@@ -192,7 +192,7 @@ impl Engine {
         }
         keeper.take_doomed(&mut keeping(&mut world));
         while let Some(taken) = world.dialogs.next_taken() {
-            world.dispatch.wear_off(&taken);
+            world.dispatch.pass(&taken, None, now);
         }
     }
 

@@ -196,3 +196,58 @@ fn a_2xx_that_passes_brings_the_session() {
     assert_eq!(cluster.nodes[1].snapshot().sessions, 1);
     assert!(SERVERS.contains(&again.to.to_string().as_str()));
 }
+
+#[test]
+fn what_is_heard_of_before_its_nodes_death_is_noticed_is_not_left_behind() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    let calls = cluster.calls(0, 0..10);
+    cluster.gossip();
+    assert_eq!(cluster.counts(), [10, 10, 10]);
+    // The address is at b before anybody knows that a is dead; c hears of b's sessions first, too.
+    cluster.hold(1);
+    calls[..4].iter().for_each(|call| cluster.ask(1, "BYE", call, 2));
+    calls[4..6].iter().for_each(|call| cluster.ask(1, "INFO", call, 2));
+    cluster.dead[0] = true;
+    cluster.gossip();
+    cluster.gossip();
+    assert_eq!(cluster.counts(), [6, 6]);
+    calls[4..].iter().for_each(|call| cluster.ask(1, "BYE", call, 3));
+    cluster.gossip();
+    cluster.gossip();
+    assert_eq!(cluster.counts(), [0, 0]);
+}
+
+#[test]
+fn what_a_node_has_adopted_and_left_behind_wears_off_when_it_comes_home() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    let calls = cluster.calls(0, 0..6);
+    cluster.gossip();
+    cluster.hold(1);
+    calls[..4].iter().for_each(|call| cluster.ask(1, "INFO", call, 2));
+    cluster.gossip();
+    cluster.gossip();
+    assert_eq!(cluster.counts(), [6, 6]);
+    cluster.dead[1] = true;
+    cluster.hold(0);
+    cluster.gossip();
+    assert_eq!(cluster.counts(), [6], "four of b's");
+    calls[..2].iter().for_each(|call| cluster.ask(0, "BYE", call, 3));
+    calls[2..4].iter().for_each(|call| cluster.ask(0, "INFO", call, 3));
+    assert_eq!(cluster.counts(), [4]);
+    calls[2..].iter().for_each(|call| cluster.ask(0, "BYE", call, 4));
+    assert_eq!(cluster.counts(), [0]);
+}
+
+#[test]
+fn a_2xx_that_comes_after_the_bye_brings_no_session() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    cluster.gossip();
+    let invite = cluster.nodes[0].call("1");
+    let contact = format!("Contact: <sip:{}>", invite.to);
+    let ok = invite.answer(200, "OK", &[&contact]);
+    let call = cluster.nodes[0].receive(&invite.to.to_string(), &ok)[0].clone();
+    cluster.hold(1);
+    cluster.ask(1, "BYE", &call, 2);
+    cluster.nodes[1].receive(&invite.to.to_string(), &ok);
+    assert_eq!(cluster.nodes[1].snapshot().sessions, 0);
+}

@@ -60,6 +60,7 @@ pub(crate) use health::Terms;
 pub(crate) use health::{Condition, Seen};
 
 use self::capacity::OneMore;
+use self::inherited::Holders;
 use self::select::{Candidate, Turns};
 use self::watch::Draining;
 use crate::engine::clock::Instant;
@@ -108,6 +109,11 @@ pub trait Load {
     /// Live sessions now, pending ones included.
     fn sessions(&self, destination: DestinationId) -> u64;
 
+    /// Those of them that asked for one of these resources.
+    fn sessions_of(&self, destination: DestinationId, resources: Resources) -> u64 {
+        self.asked(destination).sessions_of(resources)
+    }
+
     /// The same by what they asked for.
     fn asked(&self, destination: DestinationId) -> Asked;
 
@@ -144,6 +150,7 @@ pub struct Dispatch {
     /// Its mark, as in its cookies, and those of the other nodes that are there.
     mark: u16,
     peers: Vec<u16>,
+    holders: Holders,
 }
 
 /// What a set has beside its destinations; it outlives reloads.
@@ -186,6 +193,7 @@ impl Dispatch {
             node: String::new(),
             mark: 0,
             peers: Vec::new(),
+            holders: Holders::default(),
         };
         for policy in policies {
             let state = dispatch.set_mut(policy.set);

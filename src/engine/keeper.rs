@@ -13,10 +13,10 @@ use slotmap::{SlotMap, new_key_type};
 use self::evict::Eviction;
 use crate::engine::clock::{Instant, Now};
 use crate::engine::dialog::{Dialog, DialogId, Dialogs, Due, Ending, GivenUp, Leg};
-use crate::engine::dispatch::{AtMaxDuration, Dispatch, Ping, PingLegs, SessionPolicy, Taken};
+use crate::engine::dispatch::{AtMaxDuration, Dispatch, PeerReport, Ping, PingLegs, SessionPolicy};
 use crate::engine::event::{DropCause, Event, NotOurs, Output, write_down};
 use crate::engine::flow::{Fault, Flow, Listener, ListenerId};
-use crate::engine::sip::{Keys, Message, Method};
+use crate::engine::sip::{Cookie, Keys, Message, Method};
 use crate::engine::snapshot::Totals;
 use crate::engine::transaction::timing::Timing;
 use crate::engine::transaction::{Answer, ClientId, Originated, Unanswered};
@@ -320,12 +320,15 @@ impl Keeper {
     }
 
     /// Other nodes have taken sessions over. Those that were left behind by a node which is gone are no more among those.
-    pub(crate) fn give_up<'t>(&mut self, scene: &mut Scene<'_>, taken: impl Iterator<Item = &'t Taken>) {
-        for taken in taken {
-            match scene.dialogs.give_up(taken, scene.now.mono) {
-                GivenUp::NotHere => scene.dispatch.wear_off(taken),
-                GivenUp::Stays => {}
-                GivenUp::Gone(dialog) => self.note_end(scene, &dialog, Ending::Moved),
+    pub(crate) fn give_up(&mut self, scene: &mut Scene<'_>, reports: &[PeerReport]) {
+        for report in reports {
+            for taken in &report.taken {
+                match scene.dialogs.give_up(taken, scene.now.mono) {
+                    GivenUp::NotHere => {}
+                    GivenUp::Stays => continue,
+                    GivenUp::Gone(dialog) => self.note_end(scene, &dialog, Ending::Moved),
+                }
+                scene.dispatch.pass(taken, Some(Cookie::mark(&report.node)), scene.now);
             }
         }
     }

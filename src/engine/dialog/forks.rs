@@ -14,6 +14,11 @@ impl Fork {
     pub(crate) fn of(keys: &Keys, tag: &[u8]) -> Self {
         Fork(keys.table_hash(&[tag]) as u64)
     }
+
+    /// The name of this dialog of the session of that name.
+    pub(super) fn within(self, session: u128) -> u128 {
+        session ^ u128::from(self.0)
+    }
 }
 
 /// More of one INVITE are not told apart; of those that are over the latest are remembered.

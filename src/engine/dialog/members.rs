@@ -8,6 +8,7 @@ use slotmap::SecondaryMap;
 use super::entry::Seat;
 use super::table::DialogId;
 use crate::engine::dispatch::{Asked, DestinationId, Load, SetId};
+use crate::engine::sip::Resources;
 
 /// The sessions of one destination.
 #[derive(Debug, Default)]
@@ -106,6 +107,10 @@ impl Places {
 impl Load for Places {
     fn sessions(&self, destination: DestinationId) -> u64 {
         self.of(destination).len() as u64
+    }
+
+    fn sessions_of(&self, destination: DestinationId, resources: Resources) -> u64 {
+        self.here.get(destination).map_or(0, |members| members.asked.sessions_of(resources))
     }
 
     fn asked(&self, destination: DestinationId) -> Asked {

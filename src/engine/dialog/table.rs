@@ -14,7 +14,7 @@ use super::taken::TakenOver;
 use crate::engine::clock::Instant;
 use crate::engine::dispatch::{Asked, DestinationId, Dispatch, Load, SessionPolicy};
 use crate::engine::flow::{Flow, ListenerId};
-use crate::engine::sip::{Keys, Message};
+use crate::engine::sip::{Keys, Message, Resources};
 use crate::engine::transaction::ServerId;
 use crate::engine::wheel::Wheel;
 
@@ -410,6 +410,10 @@ impl Load for Dialogs {
         self.places.sessions(destination)
     }
 
+    fn sessions_of(&self, destination: DestinationId, resources: Resources) -> u64 {
+        self.places.sessions_of(destination, resources)
+    }
+
     fn asked(&self, destination: DestinationId) -> Asked {
         self.places.asked(destination)
     }
@@ -430,7 +434,6 @@ mod tests {
     use super::*;
     use crate::engine::dispatch::{Ping, SetId};
     use crate::engine::flow::Transport;
-    use crate::engine::sip::Resources;
 
     fn at(seconds: u64) -> Instant {
         Instant::ZERO + Duration::from_secs(seconds)

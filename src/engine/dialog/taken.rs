@@ -2,14 +2,16 @@
 //! of it last.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 
 use super::entry::{Dialog, FarEnd, Leg, Seat, Stage};
 use super::forks::Fork;
+use super::lately::Lately;
 use super::table::{DialogId, Dialogs, Found, by_call_id};
 use crate::engine::clock::Instant;
 use crate::engine::dispatch::{SessionPolicy, Taken};
 use crate::engine::flow::ListenerId;
-use crate::engine::sip::{Keys, Message};
+use crate::engine::sip::{Hashed, Keys, Message};
 
 /// So many wait to be told: whoever tells nobody keeps no more. One that is not told of counts where it was until it must be over.
 const MOST: usize = 65_536;
@@ -34,7 +36,10 @@ pub(super) struct TakenOver {
     new: usize,
     /// Sessions that are here and that another node has taken over too, as two do that have one address at a time; with the
     /// mark of where they began, and what was heard here when that was last told against it.
-    rivals: HashMap<u128, (u16, Instant)>,
+    rivals: HashMap<u128, (u16, Instant), BuildHasherDefault<Hashed>>,
+    /// Dialogs that were not here and whose BYE has come: a 2xx that comes late brings no session. And sessions that had ended here
+    /// when another node told of them, which is told once.
+    over: Lately,
 }
 
 impl TakenOver {
@@ -69,14 +74,15 @@ impl TakenOver {
 
     /// A session that is here was heard of, or has ended. If another node has it too, it does no longer.
     pub(super) fn claim(&mut self, session: u128, seat: Seat, now: Instant) {
-        if let Some((node, _)) = self.rivals.remove(&session) {
+        if let Some((node, _)) = self.concede(session) {
             self.note(session, seat, node, now);
         }
     }
 
     /// A session that was here is none any more, or one of another node's.
-    pub(super) fn concede(&mut self, session: u128) {
-        self.rivals.remove(&session);
+    pub(super) fn concede(&mut self, session: u128) -> Option<(u16, Instant)> {
+        // Mostly there are none, and this is asked of each message.
+        if self.rivals.is_empty() { None } else { self.rivals.remove(&session) }
     }
 
     /// The next one that this node itself has not taken note of.
@@ -118,6 +124,12 @@ impl Dialogs {
         Some(Found { id, leg, fork })
     }
 
+    /// Whether the BYE of a dialog that is not in the table has come lately; `ok` is the 2xx to its INVITE.
+    pub(crate) fn is_over(&self, keys: &Keys, ok: &Message<'_>, now: Instant) -> bool {
+        let dialog = Fork::of(keys, ok.to_tag()).within(keys.session(ok.call_id(), ok.from_tag()));
+        self.taken.over.contains(dialog, now)
+    }
+
     /// A session that is not in the table, begun at the node of that mark, is ended by a BYE that has come here.
     pub(crate) fn end_unseen(
         &mut self,
@@ -126,7 +138,13 @@ impl Dialogs {
         (leg, seat, node): (Leg, Seat, u16),
         now: Instant,
     ) {
-        self.taken.note(keys.session(bye.call_id(), leg.tags(bye).0), seat, node, now);
+        let (caller_tag, tag) = leg.tags(bye);
+        let key = keys.session(bye.call_id(), caller_tag);
+        let dialog = Fork::of(keys, tag).within(key);
+        if !self.lately.contains(key, now) && !self.taken.over.contains(dialog, now) {
+            self.taken.over.insert(dialog, now);
+            self.taken.note(key, seat, node, now);
+        }
     }
 
     /// The sessions that have come to this node since this was asked the last time.
@@ -144,7 +162,8 @@ impl Dialogs {
     pub(crate) fn give_up(&mut self, taken: &Taken, now: Instant) -> GivenUp {
         let Some(id) = self.by_key.get(taken.session) else {
             // It has ended here, which the other did not know.
-            if self.lately.contains(taken.session, now) {
+            if self.lately.contains(taken.session, now) && !self.taken.over.contains(taken.session, now) {
+                self.taken.over.insert(taken.session, now);
                 self.taken.push(*taken, now);
             }
             return GivenUp::NotHere;

@@ -146,7 +146,7 @@ impl Destination {
         let classes = self.classes.iter().filter(move |class| class.resources.meets(asked));
         let of_class = move |class: &ClassLimit| {
             let resources = class.resources;
-            Some((class.sessions?, load.asked(id).sessions_of(resources) + self.elsewhere_of(resources, now)))
+            Some((class.sessions?, load.sessions_of(id, resources) + self.elsewhere_of(resources, now)))
         };
         all.into_iter().chain(classes.filter_map(of_class))
     }

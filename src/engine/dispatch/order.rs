@@ -1,6 +1,6 @@
 //! What an operator wants of a destination: who said so, when and why. Health is another thing.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// What an operator wants of a destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -67,6 +67,12 @@ pub enum AtDeadline {
     End,
 }
 
+/// As exactly as nodes tell each other: an order has one moment on all of them.
+pub(super) fn to_millis(at: SystemTime) -> SystemTime {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::from_millis(since.as_millis().try_into().unwrap_or(u64::MAX >> 10))
+}
+
 /// Who gives the orders of the `state` column.
 const TABLE: &str = "table";
 
@@ -107,6 +113,6 @@ impl Standing {
 
     /// What the table's `state` column says.
     pub(super) fn of_table(order: Order, at: SystemTime) -> Self {
-        Standing { order, by: TABLE.to_owned(), reason: String::new(), at, deadline: None }
+        Standing { order, by: TABLE.to_owned(), reason: String::new(), at: to_millis(at), deadline: None }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::health::Health;
+use super::inherited::Holder;
 use super::votes::Vote;
 use super::{Asked, Destination, DestinationId, Dispatch, Load, OneMore, Order, RowState, SetId, Standing};
 use crate::engine::clock::Now;
@@ -135,22 +136,24 @@ impl Dispatch {
             let lasts = self.sets.get(&found.set).and_then(|state| state.policy.session.max_duration);
             votes.left_down = votes.votes.iter().any(Vote::is_probed_down);
             let until = now.mono + lasts.unwrap_or(LONGEST_INHERITANCE);
-            for Vote { node, started, sessions, .. } in votes.votes.drain(..) {
+            for Vote { node, started, sessions, told, .. } in votes.votes.drain(..) {
                 if !there.contains(&(&*node, started)) {
-                    votes.inherited.leave(node, started, sessions, until);
+                    votes.inherited.leave((node, started), sessions, told, until);
                 }
             }
             // One that was only not heard tells of its sessions itself; one that has started again knows of none.
             votes.inherited.retain(|node, started| there.contains(&(node, started)), now.mono);
         }
         for report in reports {
-            let node: Arc<str> = report.node.as_str().into();
+            let (node, mark): (Arc<str>, _) = (report.node.as_str().into(), Cookie::mark(&report.node));
             for told in &report.destinations {
                 if let Some(id) = self.find_address(told.set, &told.uri, told.address)
                     && let Some(found) = self.destinations.get_mut(id)
                 {
                     let votes = found.votes.get_or_insert_default();
-                    votes.votes.push(Vote::of(report, &node, told, now.mono));
+                    let vote = Vote::of(report, &node, told, now.mono);
+                    votes.inherited.told_again(mark, vote.told);
+                    votes.votes.push(vote);
                     let is_there = |left: &&Left| there.contains(&(&*left.node, left.started));
                     told.left
                         .iter()
@@ -183,13 +186,21 @@ impl Dispatch {
         }
     }
 
-    /// A session that this node does not have has been taken over, here or elsewhere: it is none of those that were left behind
-    /// any more.
-    pub(crate) fn wear_off(&mut self, taken: &Taken) {
-        let Dispatch { destinations, by_key, peers, mark, .. } = self;
-        let id = by_key.get(&(taken.set, taken.destination));
+    /// A session has been taken over by the node of that mark; none: by this one. It is none of those any more that were left
+    /// behind by who had it before.
+    pub(crate) fn pass(&mut self, taken: &Taken, to: Option<u16>, now: Now) {
+        let Dispatch { destinations, by_key, peers, mark, holders, .. } = self;
+        let to = to.unwrap_or(*mark);
+        let before = holders.pass(taken, to);
+        let id = by_key.get(&(taken.set, taken.destination)).filter(|_| before != Some(to));
         if let Some(votes) = id.and_then(|id| destinations.get_mut(*id)).and_then(|found| found.votes.as_mut()) {
-            votes.inherited.wear_off(taken, |mark_of| *mark == mark_of || peers.contains(&mark_of));
+            let from = before.unwrap_or(taken.node);
+            let holder = match from {
+                from if from == *mark => Holder::Here,
+                from if peers.contains(&from) => Holder::Elsewhere,
+                _ => Holder::Gone,
+            };
+            votes.inherited.wear_off(taken, from, holder, now.mono);
         }
     }
 

@@ -81,7 +81,7 @@ pub(super) fn view_destination(
 
 fn view_class(id: DestinationId, class: &ClassLimit, load: &dyn Load) -> ClassView {
     let ClassLimit { name, resources, sessions } = class;
-    ClassView { name: Arc::clone(name), limit: *sessions, sessions: load.asked(id).sessions_of(*resources) }
+    ClassView { name: Arc::clone(name), limit: *sessions, sessions: load.sessions_of(id, *resources) }
 }
 
 fn view_vote(vote: &Vote, now: Now) -> VoteView {

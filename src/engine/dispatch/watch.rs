@@ -7,6 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::health::{Kept, Observation, Probing, Seen, Terms, Verdict};
+use super::order::to_millis;
 use super::{Agent, Deadline, Destination, DestinationId, Dispatch, Health, LATE, Load, Order, SetId, Standing};
 use crate::engine::clock::{Instant, Now};
 use crate::engine::event::{AgentChange, Event, HealthChange, Output};
@@ -244,7 +245,7 @@ impl Dispatch {
         load: &dyn Load,
         out: &mut Vec<Output>,
     ) -> Result<(), NoSuchDestination> {
-        let mut standing = standing.clone();
+        let mut standing = Standing { at: to_millis(standing.at), ..standing.clone() };
         // Newer than any that stands, whatever the clocks of those who gave them said: the newest wins on every node.
         let latest = self.addresses_of(set, uri).map(|id| &self.destinations[id]);
         if let Some(latest) = latest.filter(|one| one.has_been_told()).map(|one| one.standing.at).max() {

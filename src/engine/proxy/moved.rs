@@ -131,6 +131,9 @@ impl Proxy {
         let is_peers = |cookie: &Cookie| cookie.session && cookie.node != self.node;
         let Some(cookie) = self.cookie_of(world.keys, message).filter(is_peers) else { return };
         let Some(seat) = seat_of(world.view(), &cookie) else { return };
+        if world.dialogs.is_over(world.keys, message, world.now.mono) {
+            return;
+        }
         let begun = (Leg::Caller, seat, cookie.node);
         if let Some(found) = world.dialogs.adopt(world.keys, message, begun, came.listener, world.now.mono) {
             Self::is_there(world, found.id, self.far_end(world.keys, message));
