@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub use self::files::SCRIPTS;
 use self::site::Place;
 use super::command::{self, CommandError};
 use super::site::Site;
@@ -63,6 +64,11 @@ pub enum LabError {
     /// The nodes do not become a pair.
     #[error("the lab's nodes are no pair after {TOGETHER:?}: {0}; their logs: {1}")]
     Apart(String, String),
+    /// keepalived would not do what its configuration says.
+    #[error(
+        "the lab's keepalived does without a check: {0}: let the lab write every script that its configuration names"
+    )]
+    Unchecked(String),
 }
 
 /// A lab; dropping it takes it down.
@@ -127,6 +133,9 @@ impl Lab {
                     let State { held, heard, .. } = state;
                     told.push(format!("{} holds {held:?}, not {address} alone, and hears {heard:?}", node.name));
                 }
+            }
+            if let Some(line) = self.place.unchecked() {
+                return Err(LabError::Unchecked(line));
             }
             if told.is_empty() {
                 return Ok(());
