@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tandem::config::Config;
+use tandem::drill::lab::SCRIPTS;
 use tandem::edge::cluster::{ClusterConfig, Seed};
 use tandem::edge::records::RecordsConfig;
 use tandem::engine::dispatch::{
@@ -110,6 +111,20 @@ fn the_pairs_configurations_load_and_agree_with_each_other_and_with_keepalived()
         }
         assert_eq!((has(format!("unicast_src_ip {}", own[node])), has(own[other].clone())), (2, 2));
         assert_eq!((has("priority 150".into()), has("priority 100".into())), (1, 1));
+    }
+}
+
+#[test]
+fn the_drills_lab_has_every_script_that_keepalived_is_to_run() {
+    for node in ["a", "b"] {
+        let path = Path::new(SHIPPED).with_file_name(format!("keepalived/keepalived-{node}.conf"));
+        let text = std::fs::read_to_string(path).expect("it is there");
+        let words = text.lines().flat_map(|line| line.split('#').next().unwrap_or_default().split_whitespace());
+        let named: Vec<_> = words.filter_map(|word| word.strip_prefix("/etc/keepalived/")).collect();
+        assert!(named.len() >= 3, "{named:?}");
+        for script in named {
+            assert!(SCRIPTS.iter().any(|(name, _)| *name == script), "{script} of node {node}");
+        }
     }
 }
 

@@ -41,7 +41,16 @@ const DOORS: &[(&str, &[&str])] = &[
     ("blake3", &["src/engine/sip/token.rs"]),
     ("base64", &["src/engine/sip/token.rs", "src/edge/key.rs"]),
     ("siphasher", &["src/engine/sip/token.rs"]),
-    ("nix", &["src/edge/udp.rs", "src/edge/udp/", "src/edge/interfaces.rs", "src/edge/descriptors.rs"]),
+    (
+        "nix",
+        &[
+            "src/edge/udp.rs",
+            "src/edge/udp/",
+            "src/edge/interfaces.rs",
+            "src/edge/descriptors.rs",
+            "src/drill/command.rs",
+        ],
+    ),
     ("socket2", &["src/edge/udp.rs", "src/edge/udp/", "src/edge/tcp/", "src/lab/wire.rs"]),
     ("sqlx", &["src/edge/store.rs", "src/edge/store/"]),
     ("axum", &["src/edge/http.rs", "src/edge/http/"]),

@@ -120,7 +120,7 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
 async fn hold(args: &Args) -> Result<Outcome, Failure> {
     let told = |text: &str| {
         if !args.json {
-            term::line(text);
+            term::aside(text);
         }
     };
     let making = async {
@@ -135,14 +135,14 @@ async fn hold(args: &Args) -> Result<Outcome, Failure> {
     };
     let (_lab, site) = tokio::select! {
         made = making => made?,
-        stopped = super::run::stopped() => return Err(interrupted(stopped)),
+        stopped = super::run::left() => return Err(interrupted(stopped)),
     };
     let plan = args.plan();
     told(&format!("{} in {}: {} calls a second, {:?} long", args.kind.name(), site.name, args.rate, args.hold));
     let mut drill = Drill::new(&site, plan).map_err(Failure::usage)?;
     let course = tokio::select! {
         course = drill.run(told) => course.map_err(Failure::usage),
-        stopped = super::run::stopped() => Err(interrupted(stopped)),
+        stopped = super::run::left() => Err(interrupted(stopped)),
     };
     match course {
         Ok(course) => Ok(measure(&site, &plan, &args.limits(), &course)),

@@ -106,6 +106,12 @@ pub(super) async fn stopped() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Waits for those, or for the terminal to go.
+pub(super) async fn left() -> Result<(), Failure> {
+    let _ = Signals::new().map_err(no_signals)?.next().await;
+    Ok(())
+}
+
 fn no_signals(error: std::io::Error) -> Failure {
     Failure::new(format!("can't listen for signals: {error}"))
 }

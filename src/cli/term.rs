@@ -8,6 +8,12 @@ pub(super) fn line(text: &str) {
     write(&format!("{text}\n"));
 }
 
+/// Writes one line for whoever still reads: what runs has to come to its end without readers too.
+pub(super) fn aside(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
 /// Writes text as it is, at once.
 pub(super) fn write(text: &str) {
     let mut out = std::io::stdout().lock();

@@ -4,6 +4,8 @@ use std::io;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use thiserror::Error;
 use tokio::process::{Child, Command};
 use tokio::time;
@@ -54,13 +56,33 @@ pub enum CommandError {
     },
 }
 
+/// A command that runs; dropping it ends it and all that it has started.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    group: Group,
+}
+
+/// The process group of a command; none: it has ended by itself, and what it left running is to run.
+#[derive(Debug)]
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Nobody is in it any more: so much the better.
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+    }
+}
+
 /// Starts a command with these variables of its environment. It gets no input, its output is for whoever waits for it, and it
 /// ends with what is returned. A Ctrl-C in the terminal is not for it.
 ///
 /// # Errors
 /// [`CommandError::Run`].
-pub fn start(command: &str, variables: &[(&str, String)]) -> Result<Child, CommandError> {
-    Command::new("sh")
+pub fn start(command: &str, variables: &[(&str, String)]) -> Result<Running, CommandError> {
+    let child = Command::new("sh")
         .args(["-c", command])
         .envs(variables.iter().map(|(name, value)| (*name, value)))
         .stdin(Stdio::null())
@@ -69,16 +91,23 @@ pub fn start(command: &str, variables: &[(&str, String)]) -> Result<Child, Comma
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|source| CommandError::Run { command: command.to_owned(), source })
+        .map_err(|source| CommandError::Run { command: command.to_owned(), source })?;
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+    Ok(Running { child, group: Group(group) })
 }
 
 /// Waits for what `start` has started and returns what it printed.
 ///
 /// # Errors
 /// [`CommandError`] if it fails or does not end within `limit`.
-pub async fn finish(command: &str, child: Child, limit: Duration) -> Result<String, CommandError> {
+pub async fn finish(command: &str, running: Running, limit: Duration) -> Result<String, CommandError> {
     let command = command.to_owned();
-    match time::timeout(limit, child.wait_with_output()).await {
+    let Running { child, mut group } = running;
+    let ended = time::timeout(limit, child.wait_with_output()).await;
+    if ended.is_ok() {
+        group.0 = None;
+    }
+    match ended {
         Err(_) => Err(CommandError::Late { command, limit }),
         Ok(Err(source)) => Err(CommandError::Run { command, source }),
         Ok(Ok(output)) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
@@ -91,8 +120,8 @@ pub async fn finish(command: &str, child: Child, limit: Duration) -> Result<Stri
 /// # Errors
 /// [`CommandError`] if it fails or does not end within `limit`.
 pub async fn run(command: &str, limit: Duration) -> Result<String, CommandError> {
-    let child = start(command, &[])?;
-    finish(command, child, limit).await
+    let running = start(command, &[])?;
+    finish(command, running, limit).await
 }
 
 fn failed(command: String, output: &Output) -> CommandError {
@@ -120,6 +149,19 @@ mod tests {
         assert!(error.contains("exit status: 3); why: run it by hand"), "{error}");
         let error = done("sleep 60", Duration::from_millis(50)).expect_err("it is late");
         assert!(error.contains("has not ended after 50ms"), "{error}");
+    }
+
+    #[test]
+    fn who_is_late_ends_with_all_that_it_has_started() {
+        let file = std::env::temp_dir().join(format!("tandem-late-{}-{:08x}", std::process::id(), fastrand::u32(..)));
+        let command = format!("sleep 600 & echo $! >{}; wait", file.display());
+        let error = done(&command, Duration::from_secs(2)).expect_err("it is late");
+        assert!(error.contains("has not ended after 2s"), "{error}");
+        let child = std::fs::read_to_string(&file).expect("it was started").trim().to_owned();
+        std::fs::remove_file(&file).expect("it is there");
+        // Whoever adopts it buries it when it can.
+        let ended = format!("until ! grep -q '^State:.[^Z]' /proc/{child}/status 2>/dev/null; do sleep 0.05; done");
+        assert_eq!(done(&ended, Duration::from_secs(30)), Ok(String::new()));
     }
 
     #[test]

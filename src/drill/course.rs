@@ -1,10 +1,11 @@
 //! The course of a drill: calls begin, something goes wrong, it is undone, calls end; all the while the nodes are asked.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{self, Instant};
 
 use super::command::{self, CommandError};
@@ -13,6 +14,10 @@ use super::site::{Act, Caller, Node, Site};
 use super::state::{State, WANTED};
 use crate::lab::Report;
 
+/// How long callers make calls beforehand, and how long each of these lasts.
+const FIRST: Duration = Duration::from_millis(500);
+/// Calls a second of each then.
+const FIRST_CALLS: f64 = 4.0;
 /// How often each node is asked.
 const PACE: Duration = Duration::from_millis(100);
 /// How long a node may take to answer; who is slower counts as silent at that moment.
@@ -103,6 +108,11 @@ pub enum DrillError {
         /// Why, and what to do.
         why: &'static str,
     },
+    /// Nothing would be heard of it.
+    #[error(
+        "caller {0}: none of its first calls was answered, and nothing has been done: mend its command, or what it calls"
+    )]
+    Unheard(String),
     /// Its calls came to an end before all was over.
     #[error("caller {0} ended before its time: let its command use $TIME and $HOLD")]
     Early(String),
@@ -125,8 +135,10 @@ pub struct Drill<'s> {
     site: &'s Site,
     act: &'s Act,
     plan: Plan,
-    /// Whether the act may have begun and has not been undone.
-    is_acted: bool,
+    /// What is to be run so that all is as before, since the act may have begun.
+    to_undo: VecDeque<&'s str>,
+    /// The first of these, if it runs: whoever is interrupted meanwhile waits for it instead of running it twice.
+    undoing: Option<JoinHandle<Result<String, CommandError>>>,
 }
 
 impl<'s> Drill<'s> {
@@ -137,7 +149,7 @@ impl<'s> Drill<'s> {
     pub fn new(site: &'s Site, plan: Plan) -> Result<Self, DrillError> {
         let unknown = || DrillError::Unknown { site: site.name.clone(), kind: plan.kind };
         let act = site.acts.get(&plan.kind).ok_or_else(unknown)?;
-        Ok(Drill { site, act, plan, is_acted: false })
+        Ok(Drill { site, act, plan, to_undo: VecDeque::new(), undoing: None })
     }
 
     /// Holds it; `tell` hears how it goes. Whoever drops this, or gets an error, calls [`Drill::undo`] then.
@@ -147,6 +159,7 @@ impl<'s> Drill<'s> {
     pub async fn run(&mut self, tell: impl Fn(&str)) -> Result<Course, DrillError> {
         let Plan { kind, times: Times { before, during, after }, .. } = self.plan;
         self.look_first().await?;
+        self.call_first().await?;
         let watched = Watched::start(&self.site.nodes);
         let (start, began) = (Instant::now(), unix_ms());
         let mut calling = JoinSet::new();
@@ -161,10 +174,11 @@ impl<'s> Drill<'s> {
         self.pause(start + before, &mut calling).await?;
         course.act = unix_ms();
         tell(&format!("{}  {}", elapsed(), kind.name()));
-        self.is_acted = true;
-        commands("the act", &self.act.act).await?;
+        self.to_undo = self.act.undo.iter().map(String::as_str).collect();
+        for one in &self.act.act {
+            command::run(one, ACT).await.map_err(|source| of_command("the act", source))?;
+        }
         if kind.is_planned_work() {
-            self.is_acted = false;
             course.undo = unix_ms();
         } else {
             self.pause(start + before + during, &mut calling).await?;
@@ -192,7 +206,7 @@ impl<'s> Drill<'s> {
         let mut blind = None;
         let mut can_see = false;
         for node in &self.site.nodes {
-            let of_node = |source| DrillError::Command { who: format!("node {}", node.name), source };
+            let of_node = |source| of_command(&format!("node {}", node.name), source);
             match ask(node).await.map_err(of_node)?.is_blind(self.plan.kind.sign()) {
                 Some(why) => blind = blind.or(Some(DrillError::Blind { node: node.name.clone(), why })),
                 None => can_see = true,
@@ -201,21 +215,41 @@ impl<'s> Drill<'s> {
         blind.filter(|_| !can_see).map_or(Ok(()), Err)
     }
 
-    /// Undoes what has been done, if it was; may be called at any time.
+    /// Whether each caller gets an answer. A caller tells of its calls only when all are over, so it makes some beforehand.
+    async fn call_first(&self) -> Result<(), DrillError> {
+        let times = Times { before: FIRST, during: Duration::ZERO, after: Duration::ZERO };
+        let mut calling = JoinSet::new();
+        for (index, caller) in self.site.callers.iter().cloned().enumerate() {
+            let plan = Plan { rate: FIRST_CALLS * 100.0 / caller.share, hold: FIRST, times, ..self.plan };
+            calling.spawn(async move { (index, call(&caller, &plan).await) });
+        }
+        let reports = self.reports(calling).await?;
+        let unheard = self.site.callers.iter().zip(&reports).find(|(_, report)| report.answered == 0);
+        unheard.map_or(Ok(()), |(caller, _)| Err(DrillError::Unheard(caller.name.clone())))
+    }
+
+    /// Undoes what has been done, if it was; may be called at any time, also after it was dropped midway.
     ///
     /// # Errors
     /// [`DrillError::Command`]: it has to be undone by hand.
     pub async fn undo(&mut self) -> Result<(), DrillError> {
-        if self.is_acted {
-            // What one command can't undo, the others do all the same.
-            let mut done = Ok(());
-            for one in &self.act.undo {
-                done = done.and(commands("the undoing", std::slice::from_ref(one)).await);
+        // What one command can't undo, the others do all the same; it is left for another time.
+        let mut done = Ok(());
+        for _ in 0..self.to_undo.len() {
+            let Some(one) = self.to_undo.front().map(|one| (*one).to_owned()) else { break };
+            let running =
+                self.undoing.get_or_insert_with(|| tokio::spawn(async move { command::run(&one, ACT).await }));
+            let ended = running.await;
+            self.undoing = None;
+            match ended? {
+                Ok(_) => drop(self.to_undo.pop_front()),
+                Err(source) => {
+                    self.to_undo.rotate_left(1);
+                    done = done.and(Err(of_command("the undoing", source)));
+                }
             }
-            done?;
-            self.is_acted = false;
         }
-        Ok(())
+        done
     }
 
     /// Waits until then; a caller that ends is too early.
@@ -240,18 +274,15 @@ impl<'s> Drill<'s> {
     }
 
     fn of_caller(&self, index: usize, source: CommandError) -> DrillError {
-        DrillError::Command { who: format!("caller {}", self.site.callers[index].name), source }
+        of_command(&format!("caller {}", self.site.callers[index].name), source)
     }
 }
 
 /// The callers, each with its index.
 type Calling = JoinSet<(usize, Result<Report, CommandError>)>;
 
-async fn commands(who: &str, all: &[String]) -> Result<(), DrillError> {
-    for one in all {
-        command::run(one, ACT).await.map_err(|source| DrillError::Command { who: who.to_owned(), source })?;
-    }
-    Ok(())
+fn of_command(who: &str, source: CommandError) -> DrillError {
+    DrillError::Command { who: who.to_owned(), source }
 }
 
 async fn call(caller: &Caller, plan: &Plan) -> Result<Report, CommandError> {

@@ -6,13 +6,14 @@ mod site;
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use thiserror::Error;
 
+pub use self::files::SCRIPTS;
 use self::site::Place;
 use super::command::{self, CommandError};
 use super::site::Site;
@@ -51,6 +52,14 @@ pub enum LabError {
         /// What the system said.
         source: io::Error,
     },
+    /// Its folder can't be made.
+    #[error("{}: can't make this folder: {source}: give a new one with --keep", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A command of it fails.
     #[error("the lab: {0}")]
     Command(#[from] CommandError),
@@ -63,6 +72,11 @@ pub enum LabError {
     /// The nodes do not become a pair.
     #[error("the lab's nodes are no pair after {TOGETHER:?}: {0}; their logs: {1}")]
     Apart(String, String),
+    /// keepalived would not do what its configuration says.
+    #[error(
+        "the lab's keepalived does without a check: {0}: let the lab write every script that its configuration names"
+    )]
+    Unchecked(String),
 }
 
 /// A lab; dropping it takes it down.
@@ -75,20 +89,18 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Makes one; with `keep` its folder, with all logs, is there and stays.
+    /// Makes one; with `keep` its folder, with all logs, is made there and stays.
     ///
     /// # Errors
     /// [`LabError`]; what has been made of it is gone then.
     pub async fn make(keep: Option<&Path>) -> Result<Self, LabError> {
         let program = std::env::current_exe().and_then(fs::canonicalize);
-        let mut missing = missing(&program);
-        if keep.and_then(|folder| fs::read_dir(folder).ok()).is_some_and(|mut files| files.next().is_some()) {
-            missing.push("the folder to keep is not empty: give a new one with --keep".to_owned());
-        }
+        let missing = missing(&program);
         let (Ok(program), true) = (program, missing.is_empty()) else { return Err(LabError::Missing(missing)) };
-        let name = format!("tandem-drill-{}", std::process::id());
+        let name = format!("tandem-drill-{}-{:08x}", std::process::id(), fastrand::u32(..));
         let folder = keep.map_or_else(|| std::env::temp_dir().join(&name), Path::to_owned);
         let folder = std::path::absolute(&folder).unwrap_or(folder);
+        make_folder(&folder)?;
         let place = Place { name, folder, program };
         let lab = Lab { site: place.site(), place, keep: keep.is_some() };
         lab.build().await?;
@@ -128,6 +140,9 @@ impl Lab {
                     told.push(format!("{} holds {held:?}, not {address} alone, and hears {heard:?}", node.name));
                 }
             }
+            if let Some(line) = self.place.unchecked() {
+                return Err(LabError::Unchecked(line));
+            }
             if told.is_empty() {
                 return Ok(());
             }
@@ -151,6 +166,12 @@ impl Drop for Lab {
             let _ = fs::remove_dir_all(&self.place.folder);
         }
     }
+}
+
+/// Makes a folder for nobody else: keys lie in it. One that is there may be somebody else's.
+fn make_folder(path: &Path) -> Result<(), LabError> {
+    let made = fs::DirBuilder::new().mode(0o700).create(path);
+    made.map_err(|source| LabError::Folder { path: path.to_owned(), source })
 }
 
 /// What a namespace sees as /etc.
@@ -189,5 +210,16 @@ mod tests {
         assert!(missing(&none()).iter().any(|one| one.starts_with("this program's own file")));
         let error = LabError::Missing(vec!["a".to_owned(), "b".to_owned()]).to_string();
         assert_eq!(error, "the lab can't be made here: a; b");
+    }
+
+    #[test]
+    fn its_folder_is_new_and_nobody_else_s() {
+        let folder = std::env::temp_dir().join(format!("tandem-lab-{}-{:08x}", std::process::id(), fastrand::u32(..)));
+        make_folder(&folder).expect("it is new");
+        let mode = fs::metadata(&folder).expect("it is there").mode();
+        let again = make_folder(&folder).expect_err("it is there").to_string();
+        fs::remove_dir(&folder).expect("it is empty");
+        assert_eq!(mode & 0o777, 0o700);
+        assert!(again.contains("exists") && again.ends_with("give a new one with --keep"), "{again}");
     }
 }

@@ -40,7 +40,7 @@ pub struct Caller {
     /// Makes calls and prints what `tandem calls --json --timeline` prints. In its environment stand RATE (calls a second), HOLD
     /// and TIME (how long a call lasts and calls are begun, as 10000ms).
     pub calls: String,
-    /// Its part of the drill's rate, in percent.
+    /// Its part of the drill's rate, in percent; those of all callers are 100 together.
     pub share: f64,
     /// Whether it sends again what is not answered. By TCP nobody does: what was on its way by a connection that dies is lost.
     pub resends: bool,
@@ -99,7 +99,7 @@ impl Site {
 
 fn read(file: &str, root: &Section<'_>) -> Site {
     let nodes = root.sections("node");
-    let callers = root.sections("caller");
+    let caller_sections = root.sections("caller");
     let mut names = Vec::new();
     let mut unique = |section: &Section<'_>| {
         let name = required(section, "name", "give it a name of its own").unwrap_or_default();
@@ -110,7 +110,14 @@ fn read(file: &str, root: &Section<'_>) -> Site {
         name
     };
     let nodes: Vec<_> = nodes.iter().map(|section| read_node(unique(section), section)).collect();
-    let callers: Vec<_> = callers.iter().map(|section| read_caller(unique(section), section)).collect();
+    let callers: Vec<_> = caller_sections.iter().map(|section| read_caller(unique(section), section)).collect();
+    let shares: f64 = callers.iter().map(|caller| caller.share).sum();
+    if let (Some(last), true) = (caller_sections.last(), (shares - 100.0).abs() > 0.01) {
+        last.fault_at(
+            "share",
+            &format!("the shares of all callers are {shares} together: make them 100 (one without has 100)"),
+        );
+    }
     if nodes.is_empty() {
         root.fault("there is no [[node]]: give the nodes, each with its name and state");
     }
@@ -139,7 +146,8 @@ fn read_caller(name: String, section: &Section<'_>) -> Caller {
     let caller = Caller {
         name,
         calls: calls.unwrap_or_default(),
-        share: section.real("share", 0.1..=100.0).unwrap_or(100.0),
+        // One that is wrong is no part of any sum.
+        share: section.real("share", 0.1..=100.0).unwrap_or(if section.has("share") { f64::NAN } else { 100.0 }),
         resends: section.flag("resends").unwrap_or(true),
     };
     section.finish();
@@ -237,6 +245,15 @@ undo = "true"
             assert!(told.iter().any(|one| one.starts_with(fault)), "{fault}: {told:#?}");
         }
         assert_eq!(told.len(), 11, "{told:#?}");
+        let caller = |name: &str| format!("[[caller]]\nname = \"{name}\"\ncalls = \"true\"\n");
+        let node = "[[node]]\nname = \"n\"\nstate = \"true\"\n";
+        assert_eq!(
+            faults(&format!("{node}{}share = 60\n{}share = 30.5\n", caller("a"), caller("b"))),
+            [
+                "s.toml:11: caller.share: the shares of all callers are 90.5 together: make them 100 (one without has 100)"
+            ]
+        );
+        assert!(faults(&format!("{node}{}{}", caller("a"), caller("b")))[0].starts_with("s.toml:7: caller.share: "));
         let none = faults("");
         assert!(none[0].contains("there is no [[node]]") && none[1].contains("there is no [[caller]]"), "{none:?}");
     }

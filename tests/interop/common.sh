@@ -13,6 +13,7 @@ name=$(basename "$0" .sh)
 work=$(mktemp -d "${TMPDIR:-/tmp}/tandem-$name.XXXXXX")
 pids=()
 namespaces=()
+grace=5     # Seconds that what `start` started has to end after SIGTERM.
 inside=()   # What a command of the proxy's host is run with: `ip netns exec NAME`, or nothing.
 
 finish() {
@@ -20,7 +21,7 @@ finish() {
     trap - EXIT
     local pid namespace file
     for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
-    for pid in "${pids[@]}"; do ended "$pid" 5 || kill -KILL "$pid" 2>/dev/null || true; done
+    for pid in "${pids[@]}"; do ended "$pid" "$grace" || kill -KILL "$pid" 2>/dev/null || true; done
     for namespace in "${namespaces[@]}"; do ip netns del "$namespace" 2>/dev/null || true; rm -rf "/etc/netns/$namespace"; done
     if [ "$status" -eq 0 ]; then
         rm -rf "$work"

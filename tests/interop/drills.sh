@@ -18,8 +18,14 @@ kinds=("$@")
 [ $# -gt 0 ] || kinds=("${usual[@]}")
 [ $# -gt 0 ] || [ -z "${ALL:-}" ] || kinds+=("${others[@]}")
 
+# An interrupted drill undoes what it did and takes its lab down, however this script ends.
+grace=60
+
 # gone PID: nothing of its lab is left.
-gone() { ! ip netns list | grep -q "^tandem-drill-$1-" && ! ls -d "/etc/netns/tandem-drill-$1-"* "${TMPDIR:-/tmp}/tandem-drill-$1" 2>/dev/null; }
+gone() {
+    ! ip netns list | grep -q "^tandem-drill-$1-" && ! compgen -G "/etc/netns/tandem-drill-$1-*" &&
+        ! compgen -G "${TMPDIR:-/tmp}/tandem-drill-$1-*"
+}
 
 for ((turn = 1; turn <= ${TIMES:-1}; turn++)); do
     for kind in "${kinds[@]}"; do
@@ -42,6 +48,7 @@ start "$work/interrupted.log" "$TANDEM" drill move-vip --lab
 drill=$started
 until_true 30 grep -q 'calls begin' "$work/interrupted.log" || fail "no calls begin: $(tail -n 3 "$work/interrupted.log")"
 kill -INT "$drill"
+ended "$drill" "$grace" || fail "an interrupted drill still runs after $grace s"
 status=0
 wait "$drill" || status=$?
 expect "an interrupted drill: exit status" 2 "$status"

@@ -1,8 +1,11 @@
 //! `tandem drill` at a site: a node, real servers, a real caller, and commands that stop and kill.
 
-use std::fs::read_to_string;
+use std::fs::{self, read_to_string};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tandem::server::Node;
@@ -119,4 +122,91 @@ fn what_can_not_be_held_exits_2_and_is_undone() {
         }
     });
     assert_eq!(read_to_string(undone).expect("it was undone"), "yes\n", "and once");
+}
+
+/// Starts a drill and reads what it prints up to the act.
+fn acted(args: &[&str]) -> (Child, BufReader<ChildStdout>) {
+    let mut command = Command::new(TANDEM);
+    command.arg("drill").args(args).args(["--rate", "20", "--hold", "200ms", "--before", "500ms"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.ends_with(&format!("  {}\n", args[0])) {
+        line.clear();
+        assert!(out.read_line(&mut line).expect("text") > 0, "it goes wrong, and that is told");
+    }
+    (child, out)
+}
+
+#[test]
+fn who_stops_reading_does_not_stop_the_undoing() {
+    let folder = Folder::new();
+    let servers = [Server::start()];
+    let undone = folder.path().join("undone");
+    let acts = format!("[lose-packets]\nact = \"true\"\nundo = \"echo yes >>{}\"\n", undone.display());
+    runtime().block_on(async {
+        let node = node(&folder, &servers).await;
+        let site = site(&folder, &node, &acts);
+        let (child, out) = acted(&["lose-packets", "--site", &site, "--during", "1s", "--after", "1s"]);
+        drop(out);
+        child.wait_with_output().expect("it ends");
+    });
+    assert_eq!(read_to_string(undone).expect("it was undone"), "yes\n");
+}
+
+#[test]
+fn a_terminal_that_goes_amid_the_undoing_lets_it_end_and_repeats_nothing() {
+    let folder = Folder::new();
+    let servers = [Server::start()];
+    let [undone, go] = ["undone", "go"].map(|name| folder.path().join(name));
+    let file = undone.display();
+    let acts = format!(
+        "[lose-packets]\nact = \"true\"\nundo = [\"echo first >>{file}\", \"echo begun >>{file}; \
+         until [ -e {} ]; do sleep 0.05; done; echo ended >>{file}\"]\n",
+        go.display()
+    );
+    let output = runtime().block_on(async {
+        let node = node(&folder, &servers).await;
+        let site = site(&folder, &node, &acts);
+        let (child, _out) = acted(&["lose-packets", "--site", &site, "--during", "500ms", "--after", "60s"]);
+        wait_for(&undone, "begun");
+        let hung_up = Command::new("kill").args(["-HUP", &child.id().to_string()]).status();
+        assert!(hung_up.expect("kill runs").success());
+        fs::write(&go, "").expect("a file");
+        child.wait_with_output().expect("it ends")
+    });
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), err.contains("interrupted")), (Some(2), true), "{err}");
+    assert_eq!(read_to_string(undone).expect("it was undone"), "first\nbegun\nended\n");
+}
+
+fn wait_for(file: &Path, word: &str) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !read_to_string(file).is_ok_and(|text| text.contains(word)) {
+        assert!(Instant::now() < until, "{} has no {word}", file.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn nothing_is_done_while_a_caller_gets_no_answer() {
+    let folder = Folder::new();
+    let servers = [Server::start()];
+    let done = folder.path().join("done");
+    let nobody = own_address();
+    let acts = format!(
+        "share = 50\n[[caller]]\nname = \"d\"\ncalls = \"{TANDEM} calls --json --timeline --give-up-on-icmp \
+         --to {nobody} --rate $RATE --hold $HOLD --for $TIME\"\nshare = 50\n\
+         [lose-packets]\nact = \"echo yes >>{}\"\nundo = \"true\"\n",
+        done.display()
+    );
+    let output = runtime().block_on(async {
+        let node = node(&folder, &servers).await;
+        let site = site(&folder, &node, &acts);
+        drill(&["lose-packets", "--site", &site]).await
+    });
+    let err = String::from_utf8_lossy(&output.stderr);
+    let told = err.starts_with("caller d: none of its first calls was answered");
+    assert_eq!((output.status.code(), told), (Some(2), true), "{err}");
+    assert!(!done.exists());
 }

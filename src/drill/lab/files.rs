@@ -14,8 +14,12 @@ const NODES: [(&str, &str, &str); 2] = [
     ("a", include_str!("../../../config/tandem-a.toml"), include_str!("../../../config/keepalived/keepalived-a.conf")),
     ("b", include_str!("../../../config/tandem-b.toml"), include_str!("../../../config/keepalived/keepalived-b.conf")),
 ];
-const CHECK: &str = include_str!("../../../config/keepalived/check.sh");
-const NOTIFY: &str = include_str!("../../../config/keepalived/notify.sh");
+/// The scripts that keepalived runs, which a node sees in /etc/keepalived.
+pub const SCRIPTS: [(&str, &str); 3] = [
+    ("check.sh", include_str!("../../../config/keepalived/check.sh")),
+    ("fit.sh", include_str!("../../../config/keepalived/fit.sh")),
+    ("notify.sh", include_str!("../../../config/keepalived/notify.sh")),
+];
 const RULES: &str = include_str!("../../../config/nftables/tandem-vip.nft");
 
 /// Writes them all.
@@ -34,8 +38,9 @@ pub(super) async fn write(place: &Place) -> Result<(), LabError> {
         let (folder, keepalived_folder) = (place.folder.join(node), etc(&place.space(node)).join("keepalived"));
         file(&folder.join("tandem.toml"), config, 0o644)?;
         file(&keepalived_folder.join("keepalived.conf"), keepalived, 0o644)?;
-        file(&keepalived_folder.join("check.sh"), CHECK, 0o755)?;
-        file(&keepalived_folder.join("notify.sh"), NOTIFY, 0o755)?;
+        for (name, script) in SCRIPTS {
+            file(&keepalived_folder.join(name), script, 0o755)?;
+        }
         for name in keys {
             let to = folder.join("state").join(name);
             let text = fs::read_to_string(place.folder.join(name)).unwrap_or_default();

@@ -199,12 +199,20 @@ impl Place {
         }
     }
 
+    fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap_or_default()
+    }
+
+    /// What a keepalived says of a script that it will not run.
+    pub(super) fn unchecked(&self) -> Option<String> {
+        let said =
+            |name| self.log(name).lines().find(|line| line.contains("Disabling track script")).map(str::to_owned);
+        ["keepalived-a", "keepalived-b"].into_iter().find_map(said)
+    }
+
     /// The last line of each node's log.
     pub(super) fn last_words(&self) -> String {
-        let last = |name: &str| {
-            let text = fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap_or_default();
-            format!("{name}: {}", text.lines().last().unwrap_or("nothing"))
-        };
+        let last = |name: &str| format!("{name}: {}", self.log(name).lines().last().unwrap_or("nothing"));
         ["tandem-a", "tandem-b", "keepalived-a", "keepalived-b"].map(last).join("; ")
     }
 }
