@@ -190,7 +190,7 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
     let name = root.text("node_id", node_id).unwrap_or_else(host_name);
     let config = Config {
         base: base.to_owned(),
-        cluster: cluster::read(&root.section("cluster"), &name, base),
+        cluster: cluster::read(&root.section("cluster"), &name, base, &sets),
         node_id: name,
         state_dir: base.join(root.text("state_dir", |text| Ok(text.to_owned())).unwrap_or_else(|| ".".into())),
         listeners: bound.listeners,

@@ -9,6 +9,7 @@ use super::values::{self, duration_within};
 use crate::edge::cluster::{ClusterConfig, Seed};
 use crate::edge::key;
 use crate::edge::seal::Key;
+use crate::engine::dispatch::Policy;
 
 /// What the gossip's times may be: faster is a load, slower is no news.
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
@@ -17,8 +18,8 @@ const CLOCK_LIMIT: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 /// So many letters and digits in a row, and no file of that name, are a key: 32 octets are 44 of them in base64.
 const LIKE_A_KEY: usize = 40;
 
-/// Reads `[cluster]`, for the node of that id; the files of keys stand in `base`.
-pub(super) fn read(section: &Section<'_>, node: &str, base: &Path) -> Option<ClusterConfig> {
+/// Reads `[cluster]`, for the node of that id and these sets; the files of keys stand in `base`.
+pub(super) fn read(section: &Section<'_>, node: &str, base: &Path, sets: &[Policy]) -> Option<ClusterConfig> {
     if !section.is_present() {
         return None;
     }
@@ -60,8 +61,23 @@ pub(super) fn read(section: &Section<'_>, node: &str, base: &Path) -> Option<Clu
             _ => section.fault_at(key, &fault),
         }
     }
+    for (set, least) in sets.iter().map(|set| (set, least_view_ttl(cluster.interval))) {
+        if set.view_ttl < least {
+            let fault = format!(
+                "it is {:?}, and view_ttl of set {} is {:?}, so that nodes which are well would be held for hanging: give a shorter \
+                 interval, or a view_ttl of {least:?} or more",
+                cluster.interval, set.set.0, set.view_ttl
+            );
+            section.fault_at("interval", &fault);
+        }
+    }
     section.finish();
     Some(cluster)
+}
+
+/// A node says once a second that it lives; three rounds later all have heard it, and three quarters of the time are not over.
+fn least_view_ttl(interval: Duration) -> Duration {
+    (Duration::from_secs(1) + 3 * interval) * 4 / 3
 }
 
 /// Whether a text that should name a file is a key, whole or with a slip: then no fault may show it.
@@ -174,6 +190,26 @@ peers = 1"#,
         let told = faults("[cluster]\ninterval = \"1s\"\ndead_after = \"4s\"");
         assert!(told[0].starts_with("3: cluster.dead_after") && told[0].contains("5s or more"), "{told:?}");
         assert_eq!(told.len(), 1);
+    }
+
+    #[test]
+    fn a_view_lasts_until_the_next_can_have_come() {
+        let with = |interval, ttl| {
+            format!(
+                "[cluster]\ninterval = \"{interval}\"\ndead_after = \"10s\"\n[[set]]\nid = 19\nview_ttl = \"{ttl}\""
+            )
+        };
+        let told = faults(&with("1s", "5s"));
+        assert_eq!(told.len(), 1, "{told:?}");
+        for part in ["2: cluster.interval: it is 1s", "view_ttl of set 19 is 5s", "view_ttl of 5.333"] {
+            assert!(told[0].contains(part), "{told:?}");
+        }
+        for (interval, ttl) in [("1s", "6s"), ("900ms", "5s"), ("100ms", "2s")] {
+            assert!(parse(&format!("{LISTENER}{}", with(interval, ttl))).is_ok(), "{interval}, {ttl}");
+        }
+        // Without [cluster], or without a set, nothing hangs on it.
+        assert!(parse(&format!("{LISTENER}[[set]]\nid = 19\nview_ttl = \"2s\"")).is_ok());
+        assert!(parse(&format!("{LISTENER}[cluster]\ninterval = \"1s\"\ndead_after = \"5s\"")).is_ok());
     }
 
     #[test]

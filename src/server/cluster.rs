@@ -1,11 +1,13 @@
 //! A node among others: what it has seen goes into the gossip, and what the others have seen into the engine.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
+use tracing::warn;
 
 use super::node::Shared;
 use crate::edge::cluster::report::{
@@ -49,6 +51,8 @@ struct Told {
     next: u64,
     /// Up to which number those of each start of each node have been taken note of.
     heard: HashMap<(Arc<str>, u64), u64>,
+    /// Those that tell in a format of a later version.
+    later: HashSet<Arc<str>>,
 }
 
 impl Shared {
@@ -89,7 +93,8 @@ impl Shared {
         let listeners = self.handle.listeners();
         let node = NodeReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            // 0 is what nobody has told yet.
+            started: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().max(1),
             listeners: listeners.iter().map(name).collect(),
             vips: held_vips(listeners, &self.addresses.held()),
             seen: before.report.seen.filter(|seen| moment.0 - seen.0 < millis(AFRESH)).or(Some(moment)),
@@ -106,10 +111,9 @@ impl Shared {
             destinations: report.destinations.into_iter().map(told_of).collect(),
             taken: before.taken.clone(),
         };
-        for some in report.taken.chunks(TAKEN_AT_ONCE) {
-            let sessions = some.iter().map(session).collect();
-            let ago = some.first().map_or(0, |first| millis(first.ago));
-            view.taken.insert(told.next, Arc::new(TakenReport { at: Moment(moment.0 - ago), sessions }));
+        for (ago, sessions) in together(report.taken) {
+            let at = Moment(moment.0 - millis(ago));
+            view.taken.insert(told.next, Arc::new(TakenReport { at, sessions }));
             told.next += 1;
         }
         let old = |taken: &TakenReport| moment.0 - taken.at.0 > millis(TAKEN_TOLD);
@@ -174,6 +178,19 @@ fn asked(sessions: u32, asked: &BTreeMap<u8, u32>) -> Asked {
     some().chain([(Resources::NONE, others)]).collect()
 }
 
+/// Those that were taken over at about one time, with how long ago the first of them was; the oldest first.
+fn together(mut taken: Vec<Taken>) -> Vec<(Duration, Vec<TakenSession>)> {
+    taken.sort_by_key(|one| Reverse(one.ago));
+    let (mut all, mut rest) = (Vec::new(), &taken[..]);
+    while let Some(first) = rest.first() {
+        let count = rest.partition_point(|one| first.ago - one.ago <= ROUND).min(TAKEN_AT_ONCE);
+        let (some, others) = rest.split_at(count);
+        all.push((first.ago, some.iter().map(session).collect()));
+        rest = others;
+    }
+    all
+}
+
 fn session(taken: &Taken) -> TakenSession {
     let Taken { session, set, destination, resources, node, ago: _ } = taken;
     TakenSession(format!("{session:032x}"), set.0, *destination, resources.bits(), *node)
@@ -220,11 +237,25 @@ fn moment(millis: u64) -> SystemTime {
 }
 
 impl Told {
-    /// What the engine is told of all nodes that are there. One whose time is not known yet has told nothing that could be
-    /// dated.
+    /// What the engine is told of all nodes that are there. What one tells comes in pieces: while its time or its start is not
+    /// known nothing of it could be dated, or told from what an earlier start has left behind.
     fn hear(&mut self, peers: &Peers, myself: &str) -> Vec<PeerReport> {
-        let known = peers.live.iter().filter(|peer| peer.clock.is_some()).take(MOST_PEERS);
-        known.map(|peer| self.report(peer, myself)).collect()
+        let has_told = |peer: &&PeerView| peer.clock.is_some() && peer.view.report.started != 0;
+        let told = peers.live.iter().filter(has_told);
+        let (later, known): (Vec<_>, Vec<_>) = told.partition(|peer| peer.view.report.unknown_format().is_some());
+        self.note(&later);
+        known.into_iter().take(MOST_PEERS).map(|peer| self.report(peer, myself)).collect()
+    }
+
+    /// Tells once of each node that nobody here understands.
+    fn note(&mut self, later: &[&PeerView]) {
+        self.later.retain(|node| later.iter().any(|peer| peer.node == *node));
+        for PeerView { node, view, .. } in later {
+            if self.later.insert(node.clone()) {
+                let (format, version) = (view.report.format, &view.report.version);
+                warn!(%node, format, version, "what that node tells is of a later version, and has no say here: update this node");
+            }
+        }
     }
 
     fn report(&mut self, peer: &PeerView, myself: &str) -> PeerReport {
@@ -291,6 +322,7 @@ fn taken_over(peer: &PeerView, taken: &TakenReport, now: Instant) -> impl Iterat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::cluster::report::FORMAT;
 
     #[test]
     fn a_latency_is_told_to_one_digit() {
@@ -307,5 +339,85 @@ mod tests {
         assert_eq!(asked(total, &told), sessions);
         // One of another version tells only how many there are.
         assert_eq!(asked(5, &BTreeMap::new()).total(), 5);
+    }
+
+    /// A node that tells so.
+    fn peer(node: &str, report: NodeReport, left: Vec<LeftReport>) -> PeerView {
+        let address = "127.0.0.1:7946".parse().expect("an address");
+        let id = DestinationId { set: SetId(19), address: Some(address), uri: "sip:x".into() };
+        let destination = DestinationReport { sessions: 5, left, ..DestinationReport::default() };
+        let taken = TakenReport { at: Moment(0), sessions: vec![TakenSession("0f".into(), 19, 7, 0, 97)] };
+        let (destinations, taken) = (BTreeMap::from([(id, destination)]), BTreeMap::from([(0, Arc::new(taken))]));
+        let view = Arc::new(NodeView { report, destinations, taken });
+        let now = Instant::now();
+        PeerView { node: node.into(), boot: 1, address, heard: now, view, clock: Some((Moment(0), now)) }
+    }
+
+    fn started(started: u64) -> NodeReport {
+        NodeReport { started, ..NodeReport::default() }
+    }
+
+    fn hear(told: &mut Told, live: Vec<PeerView>) -> Vec<PeerReport> {
+        told.hear(&Peers { live, duplicates: Vec::new() }, "a")
+    }
+
+    #[test]
+    fn a_node_is_heard_once_its_time_and_its_start_have_come() {
+        let mut told = Told::default();
+        let timeless = PeerView { clock: None, ..peer("b", started(7), Vec::new()) };
+        assert_eq!(hear(&mut told, vec![timeless, peer("c", started(0), Vec::new())]), []);
+        let heard = hear(&mut told, vec![peer("b", started(7), Vec::new()), peer("c", started(8), Vec::new())]);
+        let heard: Vec<_> =
+            heard.iter().map(|one| (one.node.as_str(), one.started, one.destinations[0].sessions.total())).collect();
+        assert_eq!(heard, [("b", 7, 5), ("c", 8, 5)]);
+        assert!(!told.heard.keys().any(|(_, started)| *started == 0));
+    }
+
+    #[test]
+    fn this_start_of_this_node_leaves_nothing_behind() {
+        let mut told = Told { view: NodeView { report: started(7), ..NodeView::default() }, ..Told::default() };
+        let left = [("a", 7), ("a", 6), ("c", 7)].map(|(node, started)| LeftReport {
+            node: node.into(),
+            started,
+            sessions: 3,
+            ..LeftReport::default()
+        });
+        let heard = hear(&mut told, vec![peer("b", started(9), left.into())]);
+        let left: Vec<_> =
+            heard[0].destinations[0].left.iter().map(|left| (left.node.as_str(), left.started)).collect();
+        assert_eq!(left, [("a", 6), ("c", 7)]);
+    }
+
+    #[test]
+    fn what_is_told_in_a_later_format_has_no_say() {
+        let mut told = Told::default();
+        let later = || peer("b", NodeReport { format: FORMAT + 1, ..started(7) }, Vec::new());
+        for _ in 0..2 {
+            let heard = hear(&mut told, vec![later(), peer("c", started(8), Vec::new())]);
+            assert_eq!(heard.iter().map(|one| one.node.as_str()).collect::<Vec<_>>(), ["c"]);
+            assert_eq!(told.later.iter().map(|node| &**node).collect::<Vec<_>>(), ["b"]);
+        }
+        // It may come back as a node that is understood, and is told of again if it does not.
+        assert_eq!(hear(&mut told, vec![peer("b", started(9), Vec::new())]).len(), 1);
+        assert!(told.later.is_empty());
+    }
+
+    #[test]
+    fn sessions_that_were_taken_over_at_other_times_are_told_apart() {
+        let ago = |millis: u64| Taken {
+            session: millis.into(),
+            set: SetId(19),
+            destination: 7,
+            resources: Resources::NONE,
+            node: 97,
+            ago: Duration::from_millis(millis),
+        };
+        let told = together([40, 5000, 130, 4901, 0, 4899, 140].map(ago).into());
+        let told: Vec<_> = told.iter().map(|(ago, some)| (ago.as_millis(), some.len())).collect();
+        assert_eq!(told, [(5000, 2), (4899, 1), (140, 3), (0, 1)]);
+        // As many as fit into a packet.
+        let many = together(vec![ago(3); TAKEN_AT_ONCE + 1]);
+        assert_eq!(many.iter().map(|(_, some)| some.len()).collect::<Vec<_>>(), [TAKEN_AT_ONCE, 1]);
+        assert_eq!(together(Vec::new()), []);
     }
 }

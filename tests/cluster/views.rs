@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tandem::edge::cluster::report::{Moment, NodeReport, NodeView, OrderReport};
+use tandem::edge::cluster::report::{FORMAT, Moment, NodeReport, NodeView, OrderReport};
 use tandem::engine::dispatch::Health;
 
 use super::relay::start_behind;
@@ -49,6 +49,26 @@ async fn a_change_is_seen_and_so_is_what_is_gone() {
     for told in [view(3, 1), view(3, 2), view(1, 2), NodeView::default(), view(2, 7)] {
         a.publish(told.clone());
         until(&mut peers, |peers| view_of(peers, "a") == Some(&told)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_of_two_formats_gossip_on() {
+    let [a, b] = nodes().await;
+    for round in 1..=3 {
+        let now = view(3, round);
+        let report = NodeReport { format: FORMAT + 1, ..NodeReport::default() };
+        let later = NodeView { report, ..view(4, round) };
+        a.publish(now.clone());
+        b.publish(later.clone());
+        let peers = until(&mut a.peers(), |peers| view_of(peers, "b") == Some(&later)).await;
+        assert_eq!(peers.live[0].view.report.unknown_format(), Some(FORMAT + 1));
+        let peers = until(&mut b.peers(), |peers| view_of(peers, "a") == Some(&now)).await;
+        assert_eq!(peers.live[0].view.report.unknown_format(), None);
+    }
+    for node in [&a, &b] {
+        let counters = node.counters();
+        assert_eq!((counters.unreadable_values, counters.restarts, counters.refused), (0, 0, [0; 9]));
     }
 }
 

@@ -13,7 +13,7 @@
 # - killed: SIGKILL, and a new start; mute: SIGSTOP, and SIGCONT; both-killed, both-mute: both servers;
 # - offline (503), busy (486): from the start on, to the 8th second of 26, which is longer than a first ejection.
 #
-# Bounds, by DESIGN and with what a busy machine needs:
+# Bounds, by what is configured and with what a busy machine needs:
 # - With a good server every call is answered: 0 lost.
 # - probes: the dead one gets no new INVITE after 4.5 s, and answers the first one within 12 s of its return.
 # - traffic: a closed port is out after 3 failures: what else it gets was on its way within 250 ms of the third ICMP error.

@@ -229,7 +229,8 @@ for pid in "$capture" "${servers[@]}"; do stop "$pid"; done
 
 for node in b; do
     inside=(ip netns exec "${host[$node]}")
-    echo "node $node: $(http /node | jq -c '{sessions, parked}'), adopted and answered elsewhere are not told of yet;" \
+    echo "node $node: $(http /node | jq -c '{sessions, parked}');" \
+        "moved $(metric 'tandem_sessions_ended_total{ending="moved"}')," \
         "address_lost $(metric 'tandem_sessions_ended_total{ending="address_lost"}')," \
         "late 2xx $(metric tandem_late_2xx_total), dropped $(metric tandem_dropped_total)"
     expect "health changes of node $node" 0 "$(grep -c 'destination is\|destination down' "$work/tandem-$node.log" || true)"

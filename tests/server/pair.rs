@@ -8,8 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use tandem::config::Config;
-use tandem::edge::cluster::{ClusterConfig, Seed};
-use tandem::engine::dispatch::{Order, SetId, Standing};
+use tandem::edge::cluster::report::{DestinationId, DestinationReport, FORMAT, NodeReport, NodeView};
+use tandem::edge::cluster::{Cluster, ClusterConfig, Seed};
+use tandem::edge::resolve::{DnsConfig, Resolver};
+use tandem::engine::dispatch::{Health, Order, SetId, Standing};
 use tandem::lab::caller::run;
 use tandem::lab::{Caller, CallerConfig, MrcpServer};
 use tandem::server::Node;
@@ -220,6 +222,45 @@ async fn each_node_shows_the_other_with_the_virtual_addresses_that_it_holds() {
     let line = text.lines().find(|line| line.starts_with("b ")).unwrap_or_else(|| panic!("{text}"));
     assert!(line.contains(&pair.gossip[1].to_string()) && line.contains(" 127.0.0.1 "), "{text}");
     assert!(text.lines().any(|line| line.contains("this node")), "{text}");
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_a_later_format_is_shown_and_has_no_say() {
+    let pair = Pair::start("", None).await;
+    let config = ClusterConfig {
+        bind: free_port(),
+        seeds: vec![Seed::parse(&pair.gossip[0].to_string()).expect("a seed")],
+        ..ClusterConfig::default()
+    };
+    let resolver = Arc::new(Resolver::new(&DnsConfig::default()));
+    let later = Cluster::start(config, "c", resolver).await.expect("a node");
+    let tell = |format| {
+        let id = DestinationId { set: SetId(19), address: Some(pair.rows[0]), uri: pair.uri(0) };
+        let down = DestinationReport { health: Health::Down, ..DestinationReport::default() };
+        let report = NodeReport { format, started: 7, ..NodeReport::default() };
+        later.publish(NodeView { report, destinations: [(id, down)].into(), ..NodeView::default() });
+    };
+    let shown = async |format: Value| {
+        until("c is shown", async || {
+            let (_, told) = pair.get(0, "/node").await;
+            let peers = told["peers"].as_array().cloned().unwrap_or_default();
+            peers.iter().any(|peer| peer["node"] == "c" && peer["unknown_format"] == format).then_some(())
+        })
+        .await;
+    };
+    let voters = |told: &Value| told["votes"].as_array().map_or(0, Vec::len);
+    tell(FORMAT + 1);
+    shown(json!(FORMAT + 1)).await;
+    assert_eq!(voters(&pair.told(0, &pair.uri(0)).await), 1, "b alone");
+    // What it tells would count if it were understood.
+    tell(FORMAT);
+    shown(Value::Null).await;
+    pair.until(0, "c has a say", |told| voters(told) == 2 && told["fit"] == json!(false)).await;
+    tell(FORMAT + 1);
+    shown(json!(FORMAT + 1)).await;
+    pair.until(0, "c has none", |told| voters(told) == 1 && told["fit"] == json!(true)).await;
+    later.stop().await;
     pair.stop().await;
 }
 

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::dispatch::{Health, Order, SetId};
 
-/// The version of what is written here: greater by one when an old field means something else.
+/// The version of what is written here: greater by one when an old field means something else. Who is told in a greater one
+/// than its own goes by nothing of it.
 pub const FORMAT: u32 = 1;
 
 /// The key of the node itself.
@@ -82,6 +83,13 @@ impl Default for NodeReport {
             seen: None,
             fit: BTreeMap::new(),
         }
+    }
+}
+
+impl NodeReport {
+    /// The format of what the node tells, if it is of a later version than ours: then nothing of it counts.
+    pub fn unknown_format(&self) -> Option<u32> {
+        (self.format > FORMAT).then_some(self.format)
     }
 }
 
@@ -322,7 +330,8 @@ mod tests {
         assert_eq!((report.health, report.since, report.sessions), (Health::Unknown, Moment(4), 2));
         assert_eq!(report.order.expect("an order").order(), None);
         let Some(Told::Node(node)) = read(NODE, r#"{"format":2,"wings":2}"#) else { panic!("not read") };
-        assert_eq!(node.format, 2);
+        assert_eq!((node.format, node.unknown_format()), (2, Some(2)));
+        assert_eq!(NodeReport::default().unknown_format(), None);
     }
 
     #[test]

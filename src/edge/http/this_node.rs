@@ -48,6 +48,9 @@ pub struct PeerReport {
     pub version: String,
     /// When it started, by its own clock.
     pub started: Moment,
+    /// The format of what it tells, if this node does not know it: then nothing of it counts here.
+    #[serde(default)]
+    pub unknown_format: Option<u32>,
     /// Where it listens.
     pub listeners: Vec<String>,
     /// The virtual addresses that it holds.
@@ -64,6 +67,7 @@ impl PeerReport {
             version: told.version.clone(),
             // What it tells may be anything; no year that anybody writes is beyond.
             started: Moment(UNIX_EPOCH + Duration::from_secs(told.started.min(1 << 40))),
+            unknown_format: told.unknown_format(),
             listeners: told.listeners.clone(),
             vips: told.vips.clone(),
         }
