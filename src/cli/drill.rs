@@ -99,6 +99,7 @@ impl Args {
             detection: most.slowest_detection.or(usual.detection),
             recovery: most.slowest_recovery.or(usual.recovery),
             left: most.most_left.or(usual.left),
+            count: usual.count,
         }
     }
 }
@@ -224,6 +225,9 @@ fn print(outcome: &Outcome) {
     }
     let left: Vec<_> = outcome.left.iter().map(|(node, count)| format!("{node} {count}")).collect();
     rows.push(fact("sessions left", left.join(", ")));
+    let counted: Vec<_> =
+        outcome.counted.iter().map(|(node, [told, live])| format!("{node} {told} of {live}")).collect();
+    rows.push(fact("counted", counted.join(", ")));
     table::print("", &rows);
 
     term::line("");

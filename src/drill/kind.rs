@@ -134,14 +134,15 @@ impl Kind {
             detection: Some(Duration::from_secs(1)),
             recovery: Some(Duration::from_secs(15)),
             left: Some(0),
+            count: Some(Duration::from_millis(750)),
         };
         let seconds = |number| Some(Duration::from_secs(number));
         match self {
-            Kind::KillDestination => limits,
+            // Sessions of a server that has died live on where nobody hangs up.
+            Kind::KillDestination => Limits { count: None, ..limits },
             // A call waits 2 s for its first answer. Of several that die on one host ICMP tells little, since hosts send one a second.
-            Kind::HangDestination | Kind::CutDestination | Kind::AllServersDead => {
-                Limits { detection: seconds(3), ..limits }
-            }
+            Kind::CutDestination => Limits { detection: seconds(3), ..limits },
+            Kind::HangDestination | Kind::AllServersDead => Limits { detection: seconds(3), count: None, ..limits },
             // keepalived asks twice, a second apart.
             Kind::KillNode => Limits {
                 failed: 3,

@@ -19,6 +19,9 @@ pub struct Limits {
     pub recovery: Option<Duration>,
     /// Sessions that the nodes still count when all calls are over.
     pub left: Option<u64>,
+    /// What each node counts in the cluster may differ from the sessions that there are, when all is well again, by the calls of so
+    /// long: nodes hear of each other's with a delay.
+    pub count: Option<Duration>,
 }
 
 /// One limit and what became of it.

@@ -51,6 +51,8 @@ pub struct Outcome {
     pub shares: BTreeMap<String, [Option<f64>; 3]>,
     /// Sessions that each node still counts at the end.
     pub left: BTreeMap<String, u64>,
+    /// Sessions of the cluster as each node counted them while calls were still made, and how many there were then.
+    pub counted: BTreeMap<String, [u64; 2]>,
     /// The limits and what became of them.
     pub limits: Vec<Bound>,
 }
@@ -107,6 +109,7 @@ pub fn measure(site: &Site, plan: &Plan, limits: &Limits, course: &Course) -> Ou
         shares: shares(course, well.unwrap_or(course.undone)),
         recovered_ms: recovered.into_iter().map(|(node, at)| (node, at.map(|at| at - course.undone))).collect(),
         left: left(site, course),
+        counted: counted(site, plan, course),
         limits: Vec::new(),
     };
     for (caller, report) in site.callers.iter().zip(&course.reports) {
@@ -114,7 +117,7 @@ pub fn measure(site: &Site, plan: &Plan, limits: &Limits, course: &Course) -> Ou
         let seen = Seen { caller, timeline, course, moves: &moves };
         outcome.take(&seen, report, kind.fitting_status(), &ends);
     }
-    outcome.limits = bounds(&outcome, limits, kind.who());
+    outcome.limits = bounds(&outcome, limits, plan);
     outcome
 }
 
@@ -285,7 +288,25 @@ fn left(site: &Site, course: &Course) -> BTreeMap<String, u64> {
     site.nodes.iter().zip(&course.looks).filter_map(|(node, looks)| Some((node.name.clone(), last(looks)?))).collect()
 }
 
-fn bounds(outcome: &Outcome, limits: &Limits, who: Who) -> Vec<Bound> {
+/// What each node told last while calls were still made, against the callers' own.
+fn counted(site: &Site, plan: &Plan, course: &Course) -> BTreeMap<String, [u64; 2]> {
+    let hold = plan.hold.as_millis() as u64;
+    let live = |now: u64| {
+        let timelines = course.reports.iter().filter_map(|report| report.timeline.as_ref());
+        let of = |timeline: &Timeline| {
+            let times = timeline.answered.values().flatten().map(|at| timeline.began_ms.saturating_add(*at));
+            times.filter(|at| (*at..at + hold).contains(&now)).count() as u64
+        };
+        timelines.map(of).sum::<u64>()
+    };
+    let last = |looks: &[Look]| {
+        let told = looks.iter().rfind(|look| look.at <= course.ended && look.state.is_some())?;
+        Some([told.state.as_ref()?.cluster, live(told.at)])
+    };
+    site.nodes.iter().zip(&course.looks).filter_map(|(node, looks)| Some((node.name.clone(), last(looks)?))).collect()
+}
+
+fn bounds(outcome: &Outcome, limits: &Limits, plan: &Plan) -> Vec<Bound> {
     let mut all = vec![
         Bound::count("sessions lost", outcome.lost, limits.lost),
         Bound::count("calls failed", outcome.failed, limits.failed),
@@ -294,7 +315,7 @@ fn bounds(outcome: &Outcome, limits: &Limits, who: Who) -> Vec<Bound> {
     let latest = |times: &BTreeMap<String, Option<u64>>| {
         times.values().copied().try_fold(None, |most, at| at.map(|at| most.max(Some(at)))).flatten()
     };
-    let noticed = match who {
+    let noticed = match plan.kind.who() {
         Who::All => latest(&outcome.noticed_ms),
         Who::Any => outcome.noticed_ms.values().copied().flatten().min(),
     };
@@ -303,6 +324,12 @@ fn bounds(outcome: &Outcome, limits: &Limits, who: Who) -> Vec<Bound> {
     }
     if let Some(most) = limits.recovery {
         all.push(Bound::time("recovery", latest(&outcome.recovered_ms).map(Duration::from_millis), most));
+    }
+    if let Some(delay) = limits.count {
+        // Those whose BYE was lost live on too.
+        let most = (plan.rate * delay.as_secs_f64()).ceil() as u64 + outcome.lost + outcome.excused.lost_by_tcp;
+        let off = outcome.counted.values().map(|[told, live]| told.abs_diff(*live)).max().unwrap_or(0);
+        all.push(Bound::count("sessions miscounted", off, most));
     }
     if let Some(most) = limits.left {
         // Those whose BYE was lost live on at their server.
@@ -391,6 +418,21 @@ mod tests {
         // Of the second the part after the act, of the last that before the end: 400, 700, 200 ms.
         assert_eq!(outcome.longest_gap_ms, 700);
         assert_eq!(outcome.callers.iter().map(|one| one.longest_gap_ms).collect::<Vec<_>>(), [700, 0]);
+    }
+
+    #[test]
+    fn what_nodes_count_is_held_against_the_callers_own() {
+        // Calls last a second: at 39,500 two of the first caller's are there and one of the second's.
+        let calls =
+            |times: &[u64]| Timeline { answered: [("sip:x".to_owned(), times.to_vec())].into(), ..Timeline::default() };
+        let mut course = course([calls(&[28_400, 28_600, 29_400]), calls(&[29_000, 29_700])]);
+        let told = |cluster| Some(State { cluster, ..state(&["sip:x", "sip:y"], "v") });
+        course.looks =
+            vec![looks(&[(15_000, told(9)), (39_500, told(3)), (45_000, told(0))]), looks(&[(39_500, told(5))])];
+        let outcome = measured(Kind::MoveVip, &course);
+        assert_eq!(outcome.counted, [("a".to_owned(), [3, 3]), ("b".to_owned(), [5, 3])].into());
+        let bound = outcome.limits.iter().find(|bound| bound.what == "sessions miscounted").expect("a limit");
+        assert_eq!((bound.was.as_str(), bound.most.as_str(), bound.holds), ("2", "1", false));
     }
 
     #[test]

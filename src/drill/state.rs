@@ -28,6 +28,8 @@ pub struct State {
     pub heard: BTreeSet<String>,
     /// Its live sessions.
     pub sessions: u64,
+    /// Those of the whole cluster, as it counts them.
+    pub cluster: u64,
     /// Those of them that came by an address of another node's.
     pub parked: u64,
 }
@@ -56,6 +58,7 @@ impl State {
         self.parked = report.sessions.parked;
         for set in &report.sets {
             for one in &set.destinations {
+                self.cluster += one.sessions + one.sessions_elsewhere;
                 self.heard.extend(one.votes.iter().map(|vote| vote.node.clone()));
                 if one.fit {
                     let address = one.address.map_or_else(String::new, |address| address.to_string());
