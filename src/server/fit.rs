@@ -36,7 +36,10 @@ fn named(rules: &[Rule]) -> BTreeSet<SetId> {
 fn worse_here(sets: &[SetView], named: &BTreeSet<SetId>, peers: &[PeerView]) -> Vec<String> {
     let empty = sets.iter().filter(|set| named.contains(&set.id) && !set.destinations.is_empty() && fit(set) == 0);
     let better = |set: &SetView| {
-        let there = |peer: &PeerView| peer.view.report.fit.get(&set.id.0).copied().filter(|fit| *fit > 0);
+        // What a later version tells may mean something else.
+        let known = |peer: &PeerView| peer.view.report.unknown_format().is_none();
+        let fit = |peer: &PeerView| peer.view.report.fit.get(&set.id.0).copied();
+        let there = |peer: &PeerView| fit(peer).filter(|fit| *fit > 0 && known(peer));
         let peer = peers.iter().find_map(|peer| Some((&peer.node, there(peer)?)));
         peer.map(|(node, fit)| format!("set {} has no fit destination here, and {fit} at node {node}", set.id.0))
     };

@@ -4,7 +4,8 @@
 # ALL=1 all of them; TIMES=2 each twice.
 #
 # Bounds are the drill's own (src/drill/kind.rs), as: no session lost, 3 new calls lost at most, an address silent for 5 s at most
-# when its node is killed and for 1.5 s when it is moved, views that agree a second after the nodes hear each other again.
+# when its node is killed and for 1.5 s when it is moved, views that agree a second after the nodes hear each other again; and what
+# each node counts in the cluster is what there is, after it all.
 # Beside that:
 # - What nothing can keep makes a drill fail: exit 1, and the line says by how much.
 # - A drill that is interrupted takes its lab down: no namespace is left.
@@ -12,8 +13,8 @@
 . "$(dirname "$0")/common.sh"
 need ip nft keepalived curl jq
 [ "$(id -u)" -eq 0 ] || fail "needs root, for network namespaces"
-usual=(kill-node move-vip cut-gossip cut-destination)
-others=(kill-destination hang-destination lose-packets all-servers-dead restart-nodes)
+usual=(kill-node move-vip cut-gossip cut-destination restart-nodes all-servers-dead)
+others=(kill-destination hang-destination lose-packets)
 kinds=("$@")
 [ $# -gt 0 ] || kinds=("${usual[@]}")
 [ $# -gt 0 ] || [ -z "${ALL:-}" ] || kinds+=("${others[@]}")
