@@ -57,6 +57,13 @@ impl Cluster {
         live.map(|(node, _)| count(node)).collect()
     }
 
+    /// After two rounds each node that lives counts so many: one tells what has moved, the next what that one made of it.
+    fn settles<const NODES: usize>(&mut self, counts: [u64; NODES], what: &str) {
+        self.gossip();
+        self.gossip();
+        assert_eq!(self.counts(), counts, "{what}");
+    }
+
     fn calls(&mut self, at: usize, ids: std::ops::Range<u32>) -> Vec<Sent> {
         ids.map(|id| self.nodes[at].answered_call(&id.to_string()).1).collect()
     }
@@ -88,9 +95,7 @@ fn there_and_back_each_session_counts_once() {
     // Some end at b, some are heard of there, of others nothing is heard.
     calls[..3].iter().for_each(|call| cluster.ask(1, "BYE", call, 2));
     calls[3..6].iter().for_each(|call| cluster.ask(1, "INFO", call, 2));
-    cluster.gossip();
-    cluster.gossip();
-    assert_eq!(cluster.counts(), [7, 7]);
+    cluster.settles([7, 7], "");
     assert_eq!((cluster.nodes[0].snapshot().sessions, cluster.nodes[1].snapshot().sessions), (4, 3));
     assert_eq!(cluster.endings(0, Ending::Moved), 6);
     cluster.hold(0);
@@ -99,13 +104,9 @@ fn there_and_back_each_session_counts_once() {
     calls[3..5].iter().for_each(|call| cluster.ask(0, "BYE", call, 3));
     cluster.ask(0, "INFO", &calls[5], 3);
     calls[6..10].iter().for_each(|call| cluster.ask(0, "BYE", call, 2));
-    cluster.gossip();
-    cluster.gossip();
-    assert_eq!(cluster.counts(), [1, 1]);
+    cluster.settles([1, 1], "");
     cluster.ask(0, "BYE", &calls[5], 4);
-    cluster.gossip();
-    cluster.gossip();
-    assert_eq!(cluster.counts(), [0, 0]);
+    cluster.settles([0, 0], "");
 }
 
 #[test]
@@ -119,25 +120,17 @@ fn what_a_dead_node_has_left_wears_off_at_every_node_and_at_one_that_starts_late
     assert_eq!(cluster.counts(), [10, 10]);
     calls[..4].iter().for_each(|call| cluster.ask(1, "BYE", call, 2));
     cluster.ask(1, "INFO", &calls[4], 2);
-    cluster.gossip();
-    cluster.gossip();
-    assert_eq!(cluster.counts(), [6, 6], "five of the dead one's, one of b's");
+    cluster.settles([6, 6], "five of the dead one's, one of b's");
     // What has moved on wears off once.
     cluster.hold(2);
     cluster.ask(2, "INFO", &calls[4], 3);
-    cluster.gossip();
-    cluster.gossip();
-    assert_eq!(cluster.counts(), [6, 6]);
+    cluster.settles([6, 6], "");
     // A node that starts hears of them; the one that ends has told it.
     cluster.nodes[1] = Cluster::new(&["b"]).nodes.remove(0);
     cluster.hold(1);
-    cluster.gossip();
-    cluster.gossip();
-    assert_eq!(cluster.counts(), [6, 6]);
+    cluster.settles([6, 6], "");
     calls[4..].iter().for_each(|call| cluster.ask(1, "BYE", call, 4));
-    cluster.gossip();
-    cluster.gossip();
-    assert_eq!(cluster.counts(), [0, 0]);
+    cluster.settles([0, 0], "");
 }
 
 #[test]
@@ -186,9 +179,7 @@ fn a_2xx_that_passes_brings_the_session() {
     let contact = format!("Contact: <sip:{}>", invite.to);
     let passed = cluster.nodes[1].receive(&invite.to.to_string(), invite.answer(200, "OK", &[&contact]));
     assert_eq!(lines(&passed), ["SIP/2.0 200 OK"]);
-    cluster.gossip();
-    cluster.gossip();
-    assert_eq!(cluster.counts(), [1, 1]);
+    cluster.settles([1, 1], "");
     // Its caller has not had the 2xx, and sends the INVITE again: b tries too, and the next 2xx decides.
     let again = cluster.nodes[1].call("1");
     let sent = cluster.nodes[1].receive(&invite.to.to_string(), invite.answer(200, "OK", &[&contact]));
@@ -208,13 +199,9 @@ fn what_is_heard_of_before_its_nodes_death_is_noticed_is_not_left_behind() {
     calls[..4].iter().for_each(|call| cluster.ask(1, "BYE", call, 2));
     calls[4..6].iter().for_each(|call| cluster.ask(1, "INFO", call, 2));
     cluster.dead[0] = true;
-    cluster.gossip();
-    cluster.gossip();
-    assert_eq!(cluster.counts(), [6, 6]);
+    cluster.settles([6, 6], "");
     calls[4..].iter().for_each(|call| cluster.ask(1, "BYE", call, 3));
-    cluster.gossip();
-    cluster.gossip();
-    assert_eq!(cluster.counts(), [0, 0]);
+    cluster.settles([0, 0], "");
 }
 
 #[test]
@@ -224,9 +211,7 @@ fn what_a_node_has_adopted_and_left_behind_wears_off_when_it_comes_home() {
     cluster.gossip();
     cluster.hold(1);
     calls[..4].iter().for_each(|call| cluster.ask(1, "INFO", call, 2));
-    cluster.gossip();
-    cluster.gossip();
-    assert_eq!(cluster.counts(), [6, 6]);
+    cluster.settles([6, 6], "");
     cluster.dead[1] = true;
     cluster.hold(0);
     cluster.gossip();
