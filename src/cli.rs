@@ -11,6 +11,7 @@ mod run;
 mod sessions;
 mod set;
 mod show;
+mod store;
 mod surface;
 mod table;
 mod term;
@@ -49,6 +50,12 @@ enum Command {
     Explain(explain::Args),
     /// Put a destination in service, let it drain, or take it out.
     Set(set::Args),
+    /// What a reload of the sets would change, and whether it would be refused; exit 1 if it would.
+    Plan(store::PlanArgs),
+    /// Read the sets anew, on every node.
+    Reload(store::ReloadArgs),
+    /// Serve a former version of the sets instead of the rows, until these change; or show which there are.
+    Rollback(store::RollbackArgs),
     /// The live sessions of a set or of one of its destinations.
     Sessions(sessions::Args),
     /// End a session, or all of a destination, by BYE to both ends.
@@ -71,6 +78,9 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Set(args) => set::main(&args),
+        Command::Plan(args) => store::plan(&args),
+        Command::Reload(args) => store::reload(&args),
+        Command::Rollback(args) => store::rollback(&args),
         Command::Sessions(args) => sessions::main(&args),
         Command::End(args) => end::main(&args),
         Command::Demo(args) => demo::main(&args),

@@ -50,6 +50,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Where the sets are.
     pub database: Database,
+    /// stub
+    pub partitions: Vec<Partition>,
     /// The sets' policies.
     pub sets: Vec<Policy>,
     /// What holds for the health of all sets.
@@ -97,6 +99,25 @@ pub struct Database {
     pub table: TableOptions,
     /// What bad rows do to a load.
     pub strictness: Strictness,
+    /// stub
+    pub poll_interval: Option<Duration>,
+    /// stub
+    pub allow_empty: bool,
+    /// stub
+    pub max_removed_percent: u8,
+    /// stub
+    pub keep_versions: usize,
+}
+
+/// stub
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// stub
+    pub name: String,
+    /// stub
+    pub set_offset: u32,
+    /// stub
+    pub database: Database,
 }
 
 /// Why there is no configuration.
@@ -194,6 +215,7 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
         node_id: name,
         state_dir: base.join(root.text("state_dir", |text| Ok(text.to_owned())).unwrap_or_else(|| ".".into())),
         listeners: bound.listeners,
+        partitions: Vec::new(),
         database: read_database(&root.section("database"), base),
         sets,
         health: health::read(&root.section("health")),
@@ -216,7 +238,7 @@ fn read_database(section: &Section<'_>, base: &Path) -> Database {
     if url.strip_prefix("sqlite:").is_none_or(|path| path.trim_start_matches('/').is_empty()) {
         // The URL of another kind of database may hold a password: it is not shown.
         section.fault_at("url", "it names no SQLite file: give sqlite: and a file's path, as sqlite:tandem.db");
-    } else if let Err(StoreError::Url { problem, .. }) = Store::new(&url, base, TableOptions::default()) {
+    } else if let Err(StoreError::Url { problem, .. }) = Store::old(&url, base, TableOptions::default()) {
         let remedy = "give sqlite: and a file's path, as sqlite:tandem.db";
         section.fault_at("url", &format!("it is {url:?}, {problem}: {remedy}"));
     }
@@ -231,6 +253,10 @@ fn read_database(section: &Section<'_>, base: &Path) -> Database {
             Some(true) => Strictness::Lenient,
             Some(false) | None => Strictness::Strict,
         },
+        poll_interval: Some(Duration::from_secs(5)),
+        allow_empty: false,
+        max_removed_percent: 50,
+        keep_versions: 20,
     };
     section.finish();
     database

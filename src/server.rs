@@ -185,7 +185,7 @@ impl Handle {
     }
 
     /// The engine's state now; nobody else is served it.
-    async fn fresh_snapshot(&self) -> Result<Arc<Snapshot>, Gone> {
+    pub async fn fresh_snapshot(&self) -> Result<Arc<Snapshot>, Gone> {
         self.order(Order::Snapshot).await
     }
 

@@ -29,6 +29,8 @@ mod scratch;
 mod sessions;
 #[path = "server/siege.rs"]
 mod siege;
+#[path = "server/store.rs"]
+mod store;
 #[path = "server/told.rs"]
 mod told;
 

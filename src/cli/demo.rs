@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{Failure, block_on, calls, duration, rate, term};
 use crate::config::Config;
+use crate::edge::http::ReloadOrder;
 use crate::engine::Snapshot;
 use crate::engine::flow::Transport;
 use crate::lab::caller::run;
@@ -116,7 +117,7 @@ fn rows(servers: &[MrcpServer]) -> String {
 }
 
 async fn reload(node: &Node) -> Result<(), Failure> {
-    node.reload().await.map(drop).map_err(|failed| Failure::new(failed.error))
+    node.reload(ReloadOrder::of("demo")).await.map(drop).map_err(|failed| Failure::new(failed.error))
 }
 
 /// What happens to the second server.

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::{Failure, block_on};
 use crate::config::{Config, node_id};
+use crate::edge::http::ReloadOrder;
 use crate::edge::{interfaces, log};
 use crate::engine::flow::{Listener, Role};
 use crate::server::Node;
@@ -49,7 +50,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         false => Failure::new(error),
     })?;
     if let Some(address) = node.http() {
-        info!(%address, "HTTP surface: /live /ready /metrics /node /sets, POST /explain /reload /drain");
+        info!(%address, "HTTP surface: /live /ready /metrics /node /sets /store /plan, POST /explain /reload /rollback /drain");
         if !address.ip().is_loopback() {
             warn!(%address, "{OPEN}");
         }
@@ -58,7 +59,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         tokio::select! {
             told = signals.next() => match told {
                 // Either way the node has told its log.
-                Told::Reload => drop(node.reload().await),
+                Told::Reload => drop(node.reload(ReloadOrder::of("SIGHUP")).await),
                 Told::Stop => break true,
             },
             () = node.drain_ordered() => break false,

@@ -47,6 +47,8 @@ pub(super) struct Told<T> {
 #[derive(Deserialize)]
 struct Refusal {
     error: String,
+    #[serde(default)]
+    faults: Vec<String>,
 }
 
 impl Where {
@@ -115,7 +117,9 @@ impl Surface {
             };
         }
         match serde_json::from_str::<Refusal>(&json) {
-            Ok(refusal) => Err(Failure::new(refusal.error)),
+            Ok(Refusal { error, faults }) => {
+                Err(Failure::new(std::iter::once(error).chain(faults).collect::<Vec<_>>().join("\n  ")))
+            }
             Err(_) => Err(self.is_no_node(&format!("status {}", answer.status))),
         }
     }

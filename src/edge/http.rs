@@ -1,5 +1,5 @@
-//! The local HTTP surface: `/live`, `/ready`, `/fit`, `/metrics`, `/node`, `/sets`, `/sessions/end`, `/explain`, `/reload` and
-//! `/drain`.
+//! The local HTTP surface: `/live`, `/ready`, `/fit`, `/metrics`, `/node`, `/sets`, `/sessions/end`, `/explain`, `/store`,
+//! `/plan`, `/reload`, `/rollback` and `/drain`.
 //!
 //! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
 
@@ -8,6 +8,7 @@ mod idle;
 mod report;
 mod sessions;
 mod sets;
+mod store;
 mod this_node;
 
 use std::future::Future;
@@ -49,6 +50,10 @@ pub use report::{
     ObservationReport, OrderReport, SetReport, SetsReport, VoteReport,
 };
 pub use sessions::{BeingEnded, SessionReport, SessionsReport};
+pub use store::{
+    ChangedField, PartitionPlan, PartitionReport, PinReport, PlanReport, PlannedChange, ReloadFailed, ReloadOrder,
+    Reloaded, RollbackOrder, StoreReport, VersionReport,
+};
 pub use this_node::{ListenerReport, NodeReport, PeerReport};
 
 /// How long an answer may take before 503 is given instead; a reload may take longer.
@@ -101,7 +106,13 @@ pub trait Node: Send + Sync + 'static {
     /// The metrics as text ([`crate::edge::metrics::render`]).
     fn metrics(&self) -> impl Future<Output = Result<String, String>> + Send;
     /// Reads the sets anew and puts them in place; never called while it runs.
-    fn reload(&self) -> impl Future<Output = Result<Reloaded, ReloadFailed>> + Send;
+    fn reload(&self, order: ReloadOrder) -> impl Future<Output = Result<Reloaded, ReloadFailed>> + Send;
+    /// Puts a former version in place, or ends that; never called while [`Node::reload`] runs.
+    fn rollback(&self, order: RollbackOrder) -> impl Future<Output = Result<Reloaded, ReloadFailed>> + Send;
+    /// What a reload would do: of all partitions, or of one.
+    fn plan(&self, partition: Option<&str>) -> impl Future<Output = Result<PlanReport, ReloadFailed>> + Send;
+    /// What of the rows is in place, and what was.
+    fn store(&self) -> impl Future<Output = StoreReport> + Send;
     /// Makes the node leave, as SIGTERM does.
     fn drain(&self);
 }
@@ -124,28 +135,6 @@ pub enum Given {
     Unkept(String),
     /// The set has no such destination.
     InVain,
-}
-
-/// A reload that took effect.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Reloaded {
-    /// Destinations that are new.
-    pub added: usize,
-    /// Destinations that are gone.
-    pub removed: usize,
-    /// Destinations that differ.
-    pub changed: usize,
-    /// Rows that were skipped (`lenient`), each with what to do.
-    pub faults: Vec<String>,
-}
-
-/// A reload that left the sets as they were.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct ReloadFailed {
-    /// What happened.
-    pub error: String,
-    /// Every row at fault, each with what to do.
-    pub faults: Vec<String>,
 }
 
 /// Why the surface can't be served.
@@ -224,16 +213,17 @@ fn router<N: Node>(node: Arc<N>) -> Router {
         .route("/fit", get(fit::<N>))
         .route("/metrics", get(metrics::<N>))
         .route("/node", get(this_node::<N>))
-        .route("/reload", post(reload::<N>))
         .route("/drain", post(drain::<N>))
         .merge(sets::routes())
         .merge(sessions::routes())
         .merge(explain::routes())
+        .merge(store::routes())
         .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "no such method here"))
         .fallback(async || {
             error(
                 StatusCode::NOT_FOUND,
-                "no such path: /live, /ready, /fit, /metrics, /node, /sets, /sessions/end, /explain, /reload, /drain",
+                "no such path: /live, /ready, /fit, /metrics, /node, /sets, /sessions/end, /explain, /store, /plan, /reload, \
+                 /rollback, /drain",
             )
         })
         .layer(DefaultBodyLimit::max(BODY))
@@ -274,23 +264,6 @@ async fn this_node<N: Node>(State(shared): State<Shared<N>>) -> Response {
     match time::timeout(ANSWER, shared.node.snapshot()).await {
         Ok(Ok(snapshot)) => Json(NodeReport::new(&*shared.node, &snapshot)).into_response(),
         Ok(Err(cause)) => error(StatusCode::SERVICE_UNAVAILABLE, &cause),
-        Err(_) => too_late(),
-    }
-}
-
-async fn reload<N: Node>(State(shared): State<Shared<N>>, headers: HeaderMap) -> Response {
-    if is_from_a_page(&headers) {
-        return error(StatusCode::FORBIDDEN, NOT_FROM_PAGES);
-    }
-    // In a task of its own, so that a client that hangs up does not leave it half done.
-    let task = tokio::spawn(async move {
-        let _one_at_a_time = shared.reload.lock().await;
-        shared.node.reload().await
-    });
-    match time::timeout(RELOAD, task).await {
-        Ok(Ok(Ok(reloaded))) => Json(reloaded).into_response(),
-        Ok(Ok(Err(failed))) => (StatusCode::UNPROCESSABLE_ENTITY, Json(failed)).into_response(),
-        Ok(Err(_)) => error(StatusCode::INTERNAL_SERVER_ERROR, "the reload broke off; the log tells why"),
         Err(_) => too_late(),
     }
 }
@@ -431,7 +404,19 @@ mod tests {
             if self.broken.load(SeqCst) { Err("no engine".to_owned()) } else { Ok("tandem_draining 0\n".to_owned()) }
         }
 
-        async fn reload(&self) -> Result<Reloaded, ReloadFailed> {
+        async fn rollback(&self, _: RollbackOrder) -> Result<Reloaded, ReloadFailed> {
+            panic!("nothing here is to go back")
+        }
+
+        async fn plan(&self, _: Option<&str>) -> Result<PlanReport, ReloadFailed> {
+            Ok(PlanReport::default())
+        }
+
+        async fn store(&self) -> StoreReport {
+            StoreReport::default()
+        }
+
+        async fn reload(&self, _: ReloadOrder) -> Result<Reloaded, ReloadFailed> {
             assert_eq!(self.inside.fetch_add(1, SeqCst), 0, "one reload at a time");
             self.entered.notify_one();
             if self.held.load(SeqCst) {

@@ -20,17 +20,27 @@ use crate::engine::flow::Listener;
 /// The content type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// How the loads of the sets went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How the loads of a partition's sets went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStatus {
-    /// Whether the last read of the store succeeded.
+    /// The partition; `[database]` is the one that is called `default`.
+    pub partition: String,
+    /// Whether the last read of the store succeeded and its rows could be used.
     pub ok: bool,
     /// Loads that took effect.
     pub loads: u64,
     /// Loads that failed and left the sets as they were.
     pub failed_loads: u64,
+    /// Changes that were not put in place, since they would have taken out too much.
+    pub refused_loads: u64,
     /// When the last load took effect.
     pub last_load: Option<SystemTime>,
+    /// When the rows were read last.
+    pub last_read: Option<SystemTime>,
+    /// Whether a change waits that is not put in place.
+    pub refused: bool,
+    /// Whether a former version is served instead of the rows.
+    pub pinned: bool,
 }
 
 /// All that the metrics are computed from.
@@ -40,8 +50,8 @@ pub struct View<'a> {
     pub snapshot: &'a Snapshot,
     /// The edge's counters.
     pub edge: &'a EdgeCounters,
-    /// How the loads went.
-    pub store: &'a StoreStatus,
+    /// How the loads went, partition by partition.
+    pub stores: &'a [StoreStatus],
     /// The gossip; none if the node stands alone.
     pub cluster: Option<ClusterView>,
     /// The listeners.
@@ -288,7 +298,12 @@ mod tests {
 
     fn text(snapshot: &Snapshot) -> String {
         let at = UNIX_EPOCH + Duration::from_millis(1_700_000_000_500);
-        let store = StoreStatus { ok: true, loads: 2, failed_loads: 1, last_load: Some(at) };
+        let (loads, failed_loads, refused_loads) = (2, 1, 4);
+        let (last_load, last_read) = (Some(at), Some(at + Duration::from_secs(1)));
+        let partition = "default".to_owned();
+        let (ok, refused, pinned) = (true, true, false);
+        let store =
+            StoreStatus { partition, ok, loads, failed_loads, refused_loads, last_load, last_read, refused, pinned };
         let mut edge = EdgeCounters { received: 1 << 40, ..EdgeCounters::default() };
         edge.send_faults[SendFault::NoRoute as usize] = 7;
         edge.records_written = 4;
@@ -305,7 +320,7 @@ mod tests {
         };
         let listeners = [listener(0, Role::Node), listener(1, Role::Vip)];
         let listeners = Listeners { listeners: &listeners, held: &[true, false] };
-        render(&View { snapshot, edge: &edge, store: &store, cluster: Some(cluster), listeners, started: at })
+        render(&View { snapshot, edge: &edge, stores: &[store], cluster: Some(cluster), listeners, started: at })
     }
 
     #[test]
@@ -440,12 +455,15 @@ mod tests {
     #[test]
     fn without_sets_and_loads_the_rest_is_still_written() {
         let edge = EdgeCounters::default();
-        let store = StoreStatus::default();
+        let stores = [StoreStatus { partition: "default".to_owned(), ..StoreStatus::default() }];
         let (snapshot, listeners) = (Snapshot::default(), Listeners::default());
-        let (edge, store, snapshot, started) = (&edge, &store, &snapshot, UNIX_EPOCH);
-        let view = View { snapshot, edge, store, cluster: None, listeners, started };
+        let (edge, stores, snapshot, started) = (&edge, &stores[..], &snapshot, UNIX_EPOCH);
+        let view = View { snapshot, edge, stores, cluster: None, listeners, started };
         let text = render(&view);
-        assert!(text.contains("tandem_store_ok 0\n") && text.contains("tandem_requests_total 0\n"), "{text}");
+        assert!(
+            text.contains("tandem_store_ok{partition=\"default\"} 0\n") && text.contains("tandem_requests_total 0\n"),
+            "{text}"
+        );
         assert!(!text.contains("tandem_sessions{") && !text.contains("last_reload"), "{text}");
     }
 }

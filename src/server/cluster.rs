@@ -77,7 +77,9 @@ impl Shared {
                     let changed = peers.has_changed().unwrap_or(false);
                     if changed || afresh.elapsed() >= AFRESH {
                         afresh = Instant::now();
-                        let reports = told.hear(&peers.borrow_and_update(), cluster.node());
+                        let heard = peers.borrow_and_update().clone();
+                        self.hear_orders(&heard);
+                        let reports = told.hear(&heard, cluster.node());
                         if self.handle.peers(reports).await.is_err() {
                             return;
                         }
@@ -99,6 +101,7 @@ impl Shared {
             vips: held_vips(listeners, &self.addresses.held()),
             seen: before.report.seen.filter(|seen| moment.0 - seen.0 < millis(AFRESH)).or(Some(moment)),
             fit: report.fit.iter().map(|(set, fit)| (set.0, *fit)).collect(),
+            sources: self.sources.iter().map(|source| (source.name.clone(), source.told())).collect(),
             ..NodeReport::default()
         };
         let told_of = |one: PeerDestination| {

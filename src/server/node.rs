@@ -17,17 +17,20 @@ use tracing::{error, info, warn};
 use super::addresses::Addresses;
 use super::memory::{Keeper, Stirrer};
 use super::names::Names;
-use super::sets::{Current, First, Status, first_sets};
+use super::sets::{Ask, Current, First, Source, Status, first_sets};
 use super::{Gone, Handle, History, Server, ServerConfig, ServerError};
 use crate::config::{Config, Drained};
 use crate::edge::cluster::{Cluster, ClusterError, Peers};
-use crate::edge::http::{self, Given, HttpError, Readiness, ReloadFailed, Reloaded, Surface};
+use crate::edge::http::{
+    self, Given, HttpError, PlanReport, Readiness, ReloadFailed, ReloadOrder, Reloaded, RollbackOrder, StoreReport,
+    Surface,
+};
 use crate::edge::interfaces::Changes;
 use crate::edge::key::{self, KeyError};
 use crate::edge::log;
 use crate::edge::metrics;
 use crate::edge::records::Records;
-use crate::edge::store::snapshot::{LastGood, SnapshotError};
+use crate::edge::store::snapshot::SnapshotError;
 use crate::edge::store::{Store, StoreError};
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{NoSuchDestination, SetId, Standing};
@@ -122,7 +125,8 @@ pub struct Node {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) handle: Handle,
-    pub(super) store: Store,
+    /// `[database]`, then the partitions.
+    pub(super) sources: Vec<Source>,
     pub(super) config: Config,
     pub(super) status: Mutex<Status>,
     pub(super) started: SystemTime,
@@ -149,10 +153,11 @@ impl Node {
         let key = key::load_or_make(&state_dir.join(KEY_FILE))?;
         let seed = key::seed().map_err(NodeError::Seed)?;
         let names = Names::new(&config.dns, &config.listeners);
-        let First { store, known, result } = first_sets(config).await?;
-        names.keep(known);
+        let first = first_sets(config).await?;
         // Before anybody can call: a name that is being looked up has no destinations.
-        let sets = result.as_ref().map_or_else(|(sets, _)| sets, |load| &load.sets).clone();
+        let sets = first.sets();
+        let First { sources, known, placed, next } = first;
+        names.keep(known);
         let resolved = names.resolve(&sets).await;
         let surface = match config.http {
             Some(listen) => Some(Surface::bind(listen).await?),
@@ -186,7 +191,7 @@ impl Node {
         let shared = Arc::new(Shared {
             addresses: Addresses::new(handle.listeners()),
             handle,
-            store,
+            sources,
             config: config.clone(),
             status: Mutex::default(),
             started: SystemTime::now(),
@@ -201,20 +206,13 @@ impl Node {
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(Arc::clone(&shared).follow_addresses(changes, stopped.clone()));
         let mut current = shared.current.lock().await;
-        match result {
-            Ok(load) => {
-                shared.put_in_place(&mut current, load, resolved).await?;
-            }
-            Err((sets, error)) => {
-                let names = resolved.names.clone();
-                shared.replace(&mut current, resolved).await?;
-                current.last_good = LastGood { sets, names };
-                error!(cause = %error, "the store can't be read: started with the last good sets");
-                shared.failed(&error);
-                tokio::spawn(Arc::clone(&shared).retry(stopped.clone()));
-            }
-        }
+        current.placed = placed;
+        let next = next.into_iter().enumerate().filter_map(|(nth, next)| Some((nth, next?))).collect();
+        shared.put_in_place(&mut current, next, &Ask::Start).await?;
         drop(current);
+        for nth in 0..shared.sources.len() {
+            tokio::spawn(Arc::clone(&shared).watch_source(nth, stopped.clone()));
+        }
         tokio::spawn(Arc::clone(&shared).renew_names(stopped.clone()));
         tokio::spawn(Arc::clone(&shared).look_up(asked, stopped.clone()));
         tokio::spawn(Arc::clone(&shared).check(to_check, stopped.clone()));
@@ -239,9 +237,9 @@ impl Node {
         &self.shared.handle
     }
 
-    /// Where the sets are.
+    /// Where the sets of `[database]` are.
     pub fn store(&self) -> &Store {
-        &self.shared.store
+        &self.shared.sources[0].store
     }
 
     /// Where the HTTP surface listens; none if it is off.
@@ -249,12 +247,12 @@ impl Node {
         self.http
     }
 
-    /// Reads the sets anew; a failure leaves the running ones in place.
+    /// Reads the sets anew, here and on the other nodes; a failure leaves the running ones in place.
     ///
     /// # Errors
     /// [`ReloadFailed`] with every fault.
-    pub async fn reload(&self) -> Result<Reloaded, ReloadFailed> {
-        self.shared.load().await
+    pub async fn reload(&self, order: ReloadOrder) -> Result<Reloaded, ReloadFailed> {
+        self.shared.reload_by(order).await
     }
 
     /// Waits until somebody has asked for the drain over HTTP.
@@ -367,7 +365,11 @@ impl http::Node for Shared {
     }
 
     async fn readiness(&self) -> Readiness {
-        let mut readiness = Readiness { reasons: Vec::new(), degraded: self.status().degraded() };
+        let current = self.current.lock().await;
+        let of_sources = self.sources.iter().zip(&current.placed).flat_map(|(source, placed)| source.degraded(placed));
+        let degraded = of_sources.chain(self.status().degraded()).collect();
+        drop(current);
+        let mut readiness = Readiness { reasons: Vec::new(), degraded };
         match self.handle.snapshot().await {
             Ok(snapshot) => {
                 if snapshot.drain > Drain::No {
@@ -398,19 +400,31 @@ impl http::Node for Shared {
 
     async fn metrics(&self) -> Result<String, String> {
         let snapshot = http::Node::snapshot(self).await?;
-        let (edge, store) = (self.handle.edge_counters(), self.status().counts);
+        let (edge, stores) = (self.handle.edge_counters(), self.store_statuses().await);
         let cluster = self.cluster.as_ref().map(|cluster| metrics::ClusterView {
             peers: cluster.peers().borrow().live.len(),
             counters: cluster.counters(),
         });
         let (listeners, held) = (self.handle.listeners(), self.addresses.held());
         let listeners = metrics::Listeners { listeners, held: &held };
-        let (snapshot, edge, store, started) = (&snapshot, &edge, &store, self.started);
-        Ok(metrics::render(&metrics::View { snapshot, edge, store, cluster, listeners, started }))
+        let (snapshot, edge, stores, started) = (&snapshot, &edge, &stores, self.started);
+        Ok(metrics::render(&metrics::View { snapshot, edge, stores, cluster, listeners, started }))
     }
 
-    async fn reload(&self) -> Result<Reloaded, ReloadFailed> {
-        self.load().await
+    async fn reload(&self, order: ReloadOrder) -> Result<Reloaded, ReloadFailed> {
+        self.reload_by(order).await
+    }
+
+    async fn rollback(&self, order: RollbackOrder) -> Result<Reloaded, ReloadFailed> {
+        self.rollback_by(order).await
+    }
+
+    async fn plan(&self, partition: Option<&str>) -> Result<PlanReport, ReloadFailed> {
+        self.plan_of(partition).await
+    }
+
+    async fn store(&self) -> StoreReport {
+        self.store_report().await
     }
 
     fn drain(&self) {

@@ -1,30 +1,39 @@
-//! A node's sets: from the store or the disk, with their names resolved, into the engine; and again when they change.
+//! A node's sets: from their sources or the disk, with their names resolved, into the engine; and again when they change.
 
+mod change;
+mod judge;
+mod source;
+mod watch;
+
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch as channel};
 use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::names::Resolved;
 use super::node::{NodeError, Shared};
 use super::{Gone, Lookup};
 use crate::config::Config;
-use crate::edge::http::{ReloadFailed, Reloaded};
+use crate::edge::http::{PartitionPlan, PlanReport, ReloadFailed, ReloadOrder, Reloaded, RollbackOrder, StoreReport};
 use crate::edge::metrics::StoreStatus;
 use crate::edge::resolve::{Address, Question};
-use crate::edge::retry::Retry;
-use crate::edge::store::snapshot::{self, LastGood, SnapshotError};
-use crate::edge::store::{Load, RowContext, Store, StoreError};
-use crate::engine::dispatch::Sets;
+use crate::edge::store::order::{SourceOrder, SourceWord};
+use crate::edge::store::snapshot::SnapshotError;
+use crate::edge::store::versions::Version;
+use crate::edge::store::{Load, StoreError};
+use crate::engine::dispatch::{SetId, Sets};
 use crate::engine::event::Changes;
+use crate::engine::snapshot::Snapshot;
 
-/// The last good sets, in the state folder.
-const SETS_FILE: &str = "sets.json";
-/// The pauses between tries after a start without the store.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+use judge::{Next, Unplaced};
+
+pub(super) use judge::Ask;
+pub(super) use source::{Placed, Source};
+
 /// Names of messages that are looked up at once.
 const LOOKUPS_AT_ONCE: usize = 64;
 /// How long one waits for its turn: as long as the engine waits for the answer.
@@ -33,22 +42,23 @@ const WAIT_FOR_TURN: Duration = Duration::from_secs(2);
 /// What is in place.
 #[derive(Debug, Default)]
 pub(super) struct Current {
-    /// As it is on disk.
-    pub(super) last_good: LastGood,
-    /// The same with its names resolved: what the engine has.
+    /// Of each source, as it is on disk.
+    pub(super) placed: Vec<Placed>,
+    /// Where the names in them led last.
+    pub(super) names: Vec<(Question, Vec<Address>)>,
+    /// All of them with their names resolved: what the engine has.
     pub(super) sets: Sets,
     /// When the first name has to be looked up again.
     pub(super) due: Option<Instant>,
 }
 
-/// How the loads went.
+/// What is wrong beside the sources.
 #[derive(Debug, Default)]
 pub(super) struct Status {
-    pub(super) counts: StoreStatus,
-    /// What is wrong with the store or its rows; empty if nothing is.
-    pub(super) faults: Vec<String>,
     /// What is wrong with names.
     pub(super) names: Vec<String>,
+    /// What does not go together with the configuration, or could not be kept.
+    pub(super) strays: Vec<String>,
     /// Why orders and health can't be kept.
     pub(super) memory: Option<String>,
 }
@@ -56,105 +66,313 @@ pub(super) struct Status {
 impl Status {
     /// What is wrong although calls are served.
     pub(super) fn degraded(&self) -> Vec<String> {
-        self.faults.iter().chain(&self.names).chain(&self.memory).cloned().collect()
+        self.names.iter().chain(&self.strays).chain(&self.memory).cloned().collect()
     }
 }
 
 /// What a start found.
 pub(super) struct First {
-    pub(super) store: Store,
+    pub(super) sources: Vec<Source>,
     /// Where names led last, as far as the disk knows.
     pub(super) known: Vec<(Question, Vec<Address>)>,
-    pub(super) result: Result<Load, (Sets, StoreError)>,
+    /// Of each source, what the disk had.
+    pub(super) placed: Vec<Placed>,
+    /// Of each source, what is to be in place; none: what the disk had, and the source is to be asked again.
+    pub(super) next: Vec<Option<Next>>,
 }
 
-/// The store's sets, else the last good ones.
+impl First {
+    /// What is to be in place.
+    pub(super) fn sets(&self) -> Sets {
+        let each = self.placed.iter().zip(&self.next);
+        union(each.map(|(placed, next)| next.as_ref().map_or(placed, |next| &next.placed)))
+    }
+}
+
+/// The sources' sets, else the last good ones.
 pub(super) async fn first_sets(config: &Config) -> Result<First, NodeError> {
-    let last_good = config.state_dir.join(SETS_FILE);
-    let read = snapshot::read(&last_good, &config.listeners);
-    let known = read.as_ref().map(|last_good| last_good.names.clone()).unwrap_or_default();
-    let store = match Store::new(&config.database.url, &config.base, config.database.table.clone()) {
-        Ok(store) => store,
-        Err(store) => {
-            let missing = SnapshotError::Read { path: last_good, source: io::ErrorKind::NotFound.into() };
-            return Err(no_sets(store, missing));
+    let listeners = &config.listeners;
+    let missing =
+        || SnapshotError::Read { path: config.state_dir.join("sets.json"), source: io::ErrorKind::NotFound.into() };
+    let sources = Source::all(config).map_err(|store| no_sets(store, missing()))?;
+    let mut first = First { sources: Vec::new(), known: Vec::new(), placed: Vec::new(), next: Vec::new() };
+    for source in sources {
+        let last_good = source.last_good(listeners);
+        let made = match source.has_snapshot() {
+            // A node that had sets had a source: one that is gone must not come back empty.
+            true => Ok(()),
+            false => source.store.make().await,
+        };
+        let read = match made {
+            Ok(()) => source.read(listeners).await,
+            Err(error) => Err(error),
+        };
+        let placed = last_good.as_ref().map(Placed::of).unwrap_or_default();
+        let next = match source.judge(&placed, read, &Ask::Start, source.order().as_ref(), listeners) {
+            Ok(next) => Some(next),
+            Err(unplaced) => {
+                match last_good.as_ref().err() {
+                    None => {
+                        error!(cause = %unplaced, "the store's rows can't be used: started with the last good sets")
+                    }
+                    Some(_) => {}
+                }
+                if let (Err(snapshot), Unplaced::Store(store)) = (last_good, unplaced) {
+                    return Err(no_sets(store, snapshot));
+                }
+                None
+            }
+        };
+        if let Ok(last_good) = source.last_good(listeners) {
+            first.known.extend(last_good.names);
         }
-    };
-    let made = match last_good.exists() {
-        // A node that had sets had a database: one that is gone must not come back empty.
-        true => Ok(()),
-        false => store.make().await,
-    };
-    let context = RowContext { listeners: &config.listeners, strictness: config.database.strictness };
-    let result = match made {
-        Ok(()) => store.load(&context).await,
-        Err(error) => Err(error),
-    };
-    let result = match result {
-        Ok(load) => Ok(load),
-        Err(error) => match read {
-            Ok(last_good) => Err((last_good.sets, error)),
-            Err(snapshot) => return Err(no_sets(error, snapshot)),
-        },
-    };
-    Ok(First { store, known, result })
+        first.sources.push(source);
+        first.placed.push(placed);
+        first.next.push(next);
+    }
+    Ok(first)
 }
 
 fn no_sets(store: StoreError, snapshot: SnapshotError) -> NodeError {
     NodeError::NoSets { store: Box::new(store), snapshot: Box::new(snapshot) }
 }
 
-impl Shared {
-    pub(super) async fn load(&self) -> Result<Reloaded, ReloadFailed> {
-        let mut current = self.current.lock().await;
-        let listeners = self.handle.listeners();
-        let context = RowContext { listeners, strictness: self.config.database.strictness };
+fn union<'a>(placed: impl Iterator<Item = &'a Placed>) -> Sets {
+    Sets(placed.flat_map(|placed| placed.sets.0.iter().cloned()).collect())
+}
 
-        match self.store.load(&context).await {
-            Ok(load) => {
-                let resolved = self.names.resolve(&load.sets).await;
-                let placed = self.put_in_place(&mut current, load, resolved).await;
-                placed.map_err(|gone| ReloadFailed { error: gone.to_string(), faults: vec![] })
-            }
-            Err(error) => {
-                self.failed(&error);
-                warn!(cause = %error, "reload failed: the sets stay as they are");
-                Err(ReloadFailed { error: error.summary(), faults: faults_of(&error) })
+impl Shared {
+    /// Reads the rows of those sources, all others staying as they are, and puts all in place, or nothing.
+    pub(super) async fn load(&self, which: &[usize], ask: &Ask) -> Result<Reloaded, ReloadFailed> {
+        let listeners = self.handle.listeners();
+        let mut held = Vec::new();
+        let mut reads = Vec::new();
+        for source in which.iter().map(|&nth| &self.sources[nth]) {
+            held.push(source.loading.lock().await);
+        }
+        for &nth in which {
+            reads.push((nth, self.sources[nth].read(listeners).await));
+        }
+        let mut current = self.current.lock().await;
+        let (mut nexts, mut unplaced) = (Vec::new(), Vec::new());
+        for (nth, read) in reads {
+            let (source, order) = (&self.sources[nth], self.sources[nth].order());
+            let order = ask.order().or(order.as_ref());
+            match source.judge(&current.placed[nth], read, ask, order, listeners) {
+                Ok(next) => nexts.push((nth, next)),
+                Err(cause) => unplaced.push((source.name.as_str(), cause)),
             }
         }
+        if let [(first, _), ..] = &unplaced[..] {
+            let of = if self.sources.len() == 1 { String::new() } else { format!("partition {first}: ") };
+            return Err(judge::failed(&of, unplaced.into_iter().map(|(_, cause)| cause)));
+        }
+        if let Some(error) = self.twice(&current, &nexts) {
+            return Err(ReloadFailed { error, ..ReloadFailed::default() });
+        }
+        let is_new = |(nth, next): &(usize, Next)| current.placed[*nth] != next.placed;
+        if !ask.is_by_hand() && !nexts.iter().any(is_new) {
+            return Ok(Reloaded::default());
+        }
+        let reloaded = self.put_in_place(&mut current, nexts, ask).await;
+        reloaded.map_err(|gone| ReloadFailed { error: gone.to_string(), ..ReloadFailed::default() })
+    }
+
+    /// A set that two sources have.
+    fn twice(&self, current: &Current, nexts: &[(usize, Next)]) -> Option<String> {
+        let mut of: BTreeMap<SetId, &str> = BTreeMap::new();
+        for (nth, source) in self.sources.iter().enumerate() {
+            let next = nexts.iter().find(|(of, _)| *of == nth).map(|(_, next)| &next.placed);
+            for set in &next.unwrap_or(&current.placed[nth]).sets.0 {
+                if let Some(other) = of.insert(set.id, &source.name) {
+                    let (number, name) = (set.id.0, &source.name);
+                    return Some(format!(
+                        "set {number} is in the partitions {other} and {name}: give one of them another set_offset"
+                    ));
+                }
+            }
+        }
+        None
     }
 
     pub(super) async fn put_in_place(
         &self,
         current: &mut Current,
-        load: Load,
-        resolved: Resolved,
+        nexts: Vec<(usize, Next)>,
+        ask: &Ask,
     ) -> Result<Reloaded, Gone> {
-        let Load { sets, faults, rows: _ } = load;
-        current.last_good = LastGood { sets, names: resolved.names.clone() };
-        let saved = self.save(&current.last_good);
-        let unresolved = resolved.faults.clone();
+        let listeners = self.handle.listeners();
+        let (mut faults, mut unkept) = (Vec::new(), Vec::new());
+        let mut versions = Vec::new();
+        for (nth, Next { placed, faults: left_out, ends_order }) in nexts {
+            left_out.iter().for_each(|fault| warn!(%fault, "row left out"));
+            faults.extend(left_out);
+            versions.push((nth, ends_order, current.placed[nth] != placed));
+            current.placed[nth] = placed;
+        }
+        let resolved = self.names.resolve(&union(current.placed.iter())).await;
+        current.names.clone_from(&resolved.names);
+        for (nth, ends_order, is_new) in versions {
+            let (source, placed) = (&self.sources[nth], &current.placed[nth]);
+            source.is_placed(placed);
+            let saved = source.save(&placed.last_good(&current.names), listeners);
+            let kept = match placed.instead_of {
+                // It is one already.
+                Some(_) => Ok(()),
+                None => source.keep_version(self.version(source, placed, ask), &placed.sets, listeners),
+            };
+            unkept.extend(saved.and(kept).err().map(|error| error.to_string()));
+            if let Some(order) = self.order_of(source, placed, ask, ends_order) {
+                source.take(&order);
+            }
+            if is_new || ask.is_by_hand() {
+                source.was_placed();
+            }
+        }
+        unkept.iter().for_each(|cause| warn!(cause, "the last good sets can't be kept"));
         let strays = self.config.strays(&resolved.sets);
+        strays.iter().for_each(|cause| warn!(cause, "a destination is not probed as configured"));
+        let unresolved = resolved.faults.clone();
         let changes = self.replace(current, resolved).await?;
-        let mut faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-        for fault in &faults {
-            warn!(%fault, "row left out");
+        let told: Vec<_> = strays.into_iter().chain(unkept).collect();
+        self.status().strays.clone_from(&told);
+        faults.extend(told.into_iter().chain(unresolved));
+        let Changes { added, removed, changed, .. } = changes;
+        Ok(Reloaded { added, removed, changed, faults, partitions: self.in_place(current) })
+    }
+
+    /// What takes effect, for those who may want it back.
+    fn version(&self, source: &Source, placed: &Placed, ask: &Ask) -> Version {
+        let digest = placed.digest.expect("what was read has one");
+        let told = source.order().filter(|order| order.rows() == digest);
+        let (by, reason) = match (ask.giver(), told) {
+            (Some((by, reason)), _) => (by.to_owned(), reason.to_owned()),
+            (None, Some(order)) => (order.by, order.reason),
+            (None, None) => (self.config.node_id.clone(), "the rows have changed".to_owned()),
+        };
+        Version { number: 0, digest, at: SystemTime::now(), by, reason, destinations: 0 }
+    }
+
+    /// What is said of the source from now on, here and on the other nodes.
+    fn order_of(&self, source: &Source, placed: &Placed, ask: &Ask, ends_order: bool) -> Option<SourceOrder> {
+        let rows = placed.digest?;
+        let (by, reason, word) = match ask {
+            Ask::Pin { order, .. } => return Some(order.clone()),
+            Ask::Reload { by, reason, force, .. } => {
+                (by.clone(), reason.clone(), SourceWord::Load { rows, force: *force })
+            }
+            Ask::Start | Ask::Found | Ask::Told if ends_order => {
+                let reason = "the rows have changed".to_owned();
+                (self.config.node_id.clone(), reason, SourceWord::Load { rows, force: false })
+            }
+            Ask::Start | Ask::Found | Ask::Told => return None,
+        };
+        Some(SourceOrder { stamp: source.next_stamp(), node: self.config.node_id.clone(), by, reason, word })
+    }
+
+    /// The sources that are meant: all, or that partition.
+    fn which(&self, partition: Option<&str>) -> Result<Vec<usize>, ReloadFailed> {
+        let meant = |source: &Source| partition.is_none_or(|wanted| wanted == source.name);
+        let which: Vec<_> = (0..self.sources.len()).filter(|&nth| meant(&self.sources[nth])).collect();
+        match which.is_empty() {
+            false => Ok(which),
+            true => {
+                let there: Vec<_> = self.sources.iter().map(|source| source.name.as_str()).collect();
+                let error = format!("no partition {}: there are {}", partition.unwrap_or_default(), there.join(", "));
+                Err(ReloadFailed { error, ..ReloadFailed::default() })
+            }
         }
-        for stray in strays {
-            warn!(cause = %stray, "a destination is not probed as configured");
-            faults.push(stray);
+    }
+
+    /// An operator's reload.
+    pub(super) async fn reload_by(&self, order: ReloadOrder) -> Result<Reloaded, ReloadFailed> {
+        let ReloadOrder { by, reason, force, partition } = order;
+        let which = self.which(partition.as_deref())?;
+        let ask = Ask::Reload { by, reason, force, unpin: false };
+        self.done(&ask, self.load(&which, &ask).await)
+    }
+
+    /// An operator's rollback, or the end of one.
+    pub(super) async fn rollback_by(&self, order: RollbackOrder) -> Result<Reloaded, ReloadFailed> {
+        let RollbackOrder { by, reason, force, partition, version } = order;
+        let which = self.which(Some(partition.as_deref().unwrap_or(source::DEFAULT)))?;
+        let source = &self.sources[which[0]];
+        let ask = match version {
+            None => Ask::Reload { by, reason, force, unpin: true },
+            Some(wanted) => {
+                let refused = |error| ReloadFailed { error, ..ReloadFailed::default() };
+                let version = source.find_version(&wanted).ok_or_else(|| {
+                    refused(format!("no version {wanted} is kept of partition {}: see `tandem rollback`", source.name))
+                })?;
+                let placed = self.current.lock().await.placed[which[0]].clone();
+                let instead_of = source.reads().rows.or(placed.digest).unwrap_or(version.digest);
+                if instead_of == version.digest {
+                    return Err(refused(format!(
+                        "version {} is what the rows are: nothing to go back from",
+                        version.number
+                    )));
+                }
+                let word = SourceWord::Pin { version: version.digest, instead_of };
+                let (stamp, node) = (source.next_stamp(), self.config.node_id.clone());
+                Ask::Pin { order: SourceOrder { stamp, node, by, reason, word }, force }
+            }
+        };
+        self.done(&ask, self.load(&which, &ask).await)
+    }
+
+    /// Tells the log what an operator's word has come to.
+    fn done(&self, ask: &Ask, result: Result<Reloaded, ReloadFailed>) -> Result<Reloaded, ReloadFailed> {
+        let (by, reason) = ask.giver().unwrap_or_default();
+        match &result {
+            Ok(Reloaded { added, removed, changed, .. }) => info!(by, reason, added, removed, changed, "sets reloaded"),
+            Err(ReloadFailed { error, .. }) => warn!(by, reason, cause = error, "the sets stay as they are"),
         }
-        if let Err(error) = saved {
-            warn!(cause = %error, "the last good sets can't be kept");
-            faults.push(error.to_string());
+        result
+    }
+
+    /// What a reload would do.
+    pub(super) async fn plan_of(&self, partition: Option<&str>) -> Result<PlanReport, ReloadFailed> {
+        let listeners = self.handle.listeners();
+        let snapshot = self.handle.fresh_snapshot().await;
+        let snapshot = snapshot.map_err(|gone| ReloadFailed { error: gone.to_string(), ..ReloadFailed::default() })?;
+        let mut partitions = Vec::new();
+        for nth in self.which(partition)? {
+            let source = &self.sources[nth];
+            let read = source.read(listeners).await;
+            let placed = self.current.lock().await.placed[nth].clone();
+            let mut plan = PartitionPlan::from(source.report(&placed));
+            match read {
+                Ok(Load { sets, faults, digest, .. }) => {
+                    plan.rows = Some(digest.to_string());
+                    plan.faults = faults.iter().map(ToString::to_string).collect();
+                    plan.changes = change::changes(&placed.sets, &sets, listeners);
+                    plan.changes.iter_mut().for_each(|one| one.sessions = sessions_of(&snapshot, one.set, &one.uri));
+                    plan.refused = change::too_much(&placed.sets, &sets, source.guard());
+                }
+                Err(error) => {
+                    plan.error = Some(error.summary());
+                    plan.faults = error.rows().iter().map(ToString::to_string).collect();
+                }
+            }
+            partitions.push(plan);
         }
-        let mut status = self.status();
-        status.counts.ok = true;
-        status.counts.loads += 1;
-        status.counts.last_load = Some(SystemTime::now());
-        status.faults.clone_from(&faults);
-        faults.extend(unresolved);
-        Ok(Reloaded { added: changes.added, removed: changes.removed, changed: changes.changed, faults })
+        Ok(PlanReport { node: self.config.node_id.clone(), partitions })
+    }
+
+    /// What is in place, and what was.
+    pub(super) async fn store_report(&self) -> StoreReport {
+        let current = self.current.lock().await;
+        StoreReport { node: self.config.node_id.clone(), partitions: self.in_place(&current) }
+    }
+
+    /// How the loads went, for the metrics.
+    pub(super) async fn store_statuses(&self) -> Vec<StoreStatus> {
+        let current = self.current.lock().await;
+        self.sources.iter().zip(&current.placed).map(|(source, placed)| source.status(placed)).collect()
+    }
+
+    fn in_place(&self, current: &Current) -> Vec<crate::edge::http::PartitionReport> {
+        self.sources.iter().zip(&current.placed).map(|(source, placed)| source.report(placed)).collect()
     }
 
     /// Gives the engine what was resolved.
@@ -180,12 +398,8 @@ impl Shared {
         status.names = faults;
     }
 
-    pub(super) fn save(&self, last_good: &LastGood) -> Result<(), SnapshotError> {
-        snapshot::save(&self.config.state_dir.join(SETS_FILE), last_good, self.handle.listeners())
-    }
-
     /// Looks names up again whenever an answer expires; what changed is put in place.
-    pub(super) async fn renew_names(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+    pub(super) async fn renew_names(self: Arc<Self>, mut stopped: channel::Receiver<bool>) {
         loop {
             let due = self.current.lock().await.due;
             let wait = async {
@@ -211,11 +425,13 @@ impl Shared {
 
     pub(super) async fn renew(&self) -> Result<(), Gone> {
         let mut current = self.current.lock().await;
-        let resolved = self.names.resolve(&current.last_good.sets).await;
-        if current.last_good.names != resolved.names {
-            current.last_good.names.clone_from(&resolved.names);
-            if let Err(error) = self.save(&current.last_good) {
-                warn!(cause = %error, "the last good addresses can't be kept");
+        let resolved = self.names.resolve(&union(current.placed.iter())).await;
+        if current.names != resolved.names {
+            current.names.clone_from(&resolved.names);
+            for (source, placed) in self.sources.iter().zip(&current.placed) {
+                if let Err(error) = source.save(&placed.last_good(&current.names), self.handle.listeners()) {
+                    warn!(cause = %error, "the last good addresses can't be kept");
+                }
             }
         }
         if current.sets != resolved.sets {
@@ -232,7 +448,7 @@ impl Shared {
     pub(super) async fn look_up(
         self: Arc<Self>,
         mut asked: mpsc::Receiver<Lookup>,
-        mut stopped: watch::Receiver<bool>,
+        mut stopped: channel::Receiver<bool>,
     ) {
         let turns = Arc::new(Semaphore::new(LOOKUPS_AT_ONCE));
         loop {
@@ -251,48 +467,36 @@ impl Shared {
         }
     }
 
-    pub(super) fn failed(&self, error: &StoreError) {
-        let mut status = self.status();
-        status.counts.ok = false;
-        status.counts.failed_loads += 1;
-        status.faults = std::iter::once(error.summary()).chain(faults_of(error)).collect();
-    }
-
     pub(super) fn status(&self) -> std::sync::MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Tries until the store answers, or somebody else's reload has worked.
-    pub(super) async fn retry(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
-        let mut retry = Retry::new(RETRY.0, RETRY.1);
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(retry.next_pause()) => {}
-                _ = stopped.changed() => return,
-            }
-            if self.status().counts.ok || self.load().await.is_ok() {
-                return info!("the store answers again");
-            }
-        }
-    }
 }
 
-/// Every row's fault.
-fn faults_of(error: &StoreError) -> Vec<String> {
-    error.rows().iter().map(ToString::to_string).collect()
+/// The live sessions of a destination, all its addresses together.
+fn sessions_of(snapshot: &Snapshot, set: u32, uri: &str) -> u64 {
+    let sets = snapshot.sets.iter().filter(|view| view.id.0 == set);
+    let destinations = sets.flat_map(|view| &view.destinations).filter(|one| one.uri == uri);
+    let mut seen = HashSet::new();
+    destinations.filter(|one| seen.insert(one.address)).map(|one| one.sessions).sum()
 }
 
-/// Whether the rows of the store can be loaded: what `check` asks beyond the configuration. A database that the first start
+/// Whether the rows of the sources can be loaded: what `check` asks beyond the configuration. A database that the first start
 /// will make is no fault.
 ///
 /// # Errors
-/// [`StoreError`] with every fault.
+/// [`StoreError`] with every fault of the first source that has any.
 pub async fn check_rows(config: &Config) -> Result<Option<Load>, StoreError> {
-    let store = Store::new(&config.database.url, &config.base, config.database.table.clone())?;
-    // A node that had sets had a database: one that is gone is not made again.
-    if !store.is_there() && store.has_folder() && !config.state_dir.join(SETS_FILE).exists() {
-        return Ok(None);
+    let mut all: Option<Load> = None;
+    for source in Source::all(config)? {
+        // A node that had sets had a source: one that is gone is not made again.
+        if !source.store.is_there() && source.store.has_folder() && !source.has_snapshot() {
+            continue;
+        }
+        let load = source.read(&config.listeners).await?;
+        let all = all.get_or_insert_default();
+        all.sets.0.extend(load.sets.0);
+        all.faults.extend(load.faults);
+        all.rows += load.rows;
     }
-    let context = RowContext { listeners: &config.listeners, strictness: config.database.strictness };
-    store.load(&context).await.map(Some)
+    Ok(all)
 }

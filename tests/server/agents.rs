@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::node::{addresses, calls};
-use crate::scratch::{Folder, http, insert, own_address, until};
+use crate::scratch::{Folder, anew, http, insert, own_address, until};
 
 /// An agent that answers with what stands there, status and body; its address.
 async fn agent(at: SocketAddr, says: Arc<Mutex<(u16, String)>>) -> SocketAddr {
@@ -66,7 +66,7 @@ async fn calls_follow_what_a_servers_agent_says_over_http() {
     .await
     .expect("it starts");
     node.store().execute(&insert(&all)).await.expect("rows");
-    node.reload().await.expect("good rows");
+    node.reload(anew()).await.expect("good rows");
     let proxy = node.server().addresses()[0];
     let say = |status, body: &str| *says.lock().expect("no panic") = (status, body.to_owned());
 

@@ -10,7 +10,7 @@ use tandem::server::Node;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::scratch::{Folder, insert, own_address, until};
+use crate::scratch::{Folder, anew, insert, own_address, until};
 
 /// A node with one destination there that is asked so, ten times a second.
 async fn node(folder: &Folder, address: SocketAddr, kind: CheckKind) -> (Node, String) {
@@ -20,7 +20,7 @@ async fn node(folder: &Folder, address: SocketAddr, kind: CheckKind) -> (Node, S
     config.sets[0].probing = Arc::new(Probing { checks: vec![check], ..Probing::default() });
     let node = Node::start(&config).await.expect("it starts");
     node.store().execute(&insert(&[address])).await.expect("a row");
-    node.reload().await.expect("good rows");
+    node.reload(anew()).await.expect("good rows");
     (node, format!("sip:{address}"))
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tandem::server::Node;
 
-use crate::scratch::{Folder, insert, own_address};
+use crate::scratch::{Folder, anew, insert, own_address};
 
 const TANDEM: &str = env!("CARGO_BIN_EXE_tandem");
 
@@ -44,7 +44,7 @@ async fn node(folder: &Folder, servers: &[Server]) -> Node {
     let node = Node::start(&folder.config("")).await.expect("it starts");
     let addresses: Vec<_> = servers.iter().map(|server| server.address).collect();
     node.store().execute(&insert(&addresses)).await.expect("rows");
-    node.reload().await.expect("good rows");
+    node.reload(anew()).await.expect("good rows");
     node
 }
 

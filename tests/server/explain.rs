@@ -12,7 +12,7 @@ use tandem::server::Node;
 use tokio::task::spawn_blocking;
 
 use crate::node::{addresses, calls, servers};
-use crate::scratch::{Folder, config_text, http, http_with, insert};
+use crate::scratch::{Folder, anew, config_text, http, http_with, insert};
 
 struct Bench {
     node: Node,
@@ -28,7 +28,7 @@ impl Bench {
         let node = Node::start(&config).await.expect("it starts");
         let servers = servers(2).await;
         node.store().execute(&insert(&addresses(&servers))).await.expect("rows");
-        node.reload().await.expect("good rows");
+        node.reload(anew()).await.expect("good rows");
         let http = node.http().expect("it is on");
         Bench { node, servers, http, folder }
     }

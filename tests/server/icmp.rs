@@ -8,7 +8,7 @@ use tandem::lab::caller::run;
 use tandem::lab::{Behaviour, Caller, CallerConfig, MrcpServer};
 use tandem::server::Node;
 
-use crate::scratch::{Folder, config_text, insert};
+use crate::scratch::{Folder, anew, config_text, insert};
 
 /// Where nobody listens: the socket that had this port is closed again.
 fn closed_port(host: IpAddr) -> SocketAddr {
@@ -27,7 +27,7 @@ async fn calls_to_a_closed_port_go_on_to_the_next_destination_at_once() {
         let node = Node::start(&config).await.expect("it starts");
         let server = MrcpServer::start((host, 0).into(), Behaviour::default()).await.expect("a free port");
         node.store().execute(&insert(&[closed_port(host), server.address()])).await.expect("rows");
-        node.reload().await.expect("good rows");
+        node.reload(anew()).await.expect("good rows");
 
         let config = CallerConfig {
             proxy: node.server().addresses()[listener],

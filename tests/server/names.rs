@@ -12,7 +12,7 @@ use tandem::lab::{Behaviour, Caller, CallerConfig, MrcpServer, Report};
 use tandem::server::Node;
 
 use crate::dns::{Dns, Mood};
-use crate::scratch::{Folder, http};
+use crate::scratch::{Folder, anew, http};
 
 /// A TTL of 5 s, lookups of 2 s, and a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,7 +53,7 @@ async fn table(node: &Node, uris: &[&str]) {
     let rows: Vec<_> = uris.iter().map(|uri| format!("(19, '{uri}')")).collect();
     let sql = format!("INSERT INTO dispatcher (setid, destination) VALUES {}", rows.join(", "));
     node.store().execute(&sql).await.expect("rows");
-    node.reload().await.expect("good rows");
+    node.reload(anew()).await.expect("good rows");
 }
 
 /// Waits until a snapshot is as wanted.
@@ -149,7 +149,7 @@ async fn while_dns_is_dead_the_last_good_answers_serve_and_a_start_takes_them_fr
     };
     tokio::time::timeout(PATIENCE, told).await.expect("the node tells that DNS fails");
     assert_eq!(calls(&node, 2, Duration::ZERO).await.answered, 2);
-    node.reload().await.expect("a reload is no reason to lose them");
+    node.reload(anew()).await.expect("a reload is no reason to lose them");
     assert_eq!(calls(&node, 2, Duration::ZERO).await.answered, 2);
     node.stop().await;
 

@@ -8,7 +8,7 @@ use tandem::lab::caller::run;
 use tandem::lab::{Behaviour, Caller, CallerConfig, MrcpServer, Report};
 use tandem::server::{Node, NodeError};
 
-use crate::scratch::{Folder, http, insert};
+use crate::scratch::{Folder, anew, http, insert};
 
 const LOCALHOST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -44,7 +44,7 @@ async fn calls_are_split_evenly_and_the_metrics_say_so() {
     let node = Node::start(&folder.config("")).await.expect("it starts");
     let servers = servers(2).await;
     node.store().execute(&insert(&addresses(&servers))).await.expect("the article's statement");
-    assert_eq!(node.reload().await.expect("good rows").added, 2);
+    assert_eq!(node.reload(anew()).await.expect("good rows").added, 2);
     let report = calls(node.server().addresses()[0], 100, 400.0).await;
     assert_eq!((report.answered, report.failed, report.lost), (100, 0, 0), "{report}");
     assert!(report.destinations.values().all(|&sessions| sessions == 50), "{report}");
@@ -71,7 +71,7 @@ async fn a_reload_loses_no_call() {
     let servers = servers(3).await;
     let all = addresses(&servers);
     node.store().execute(&insert(&all)).await.expect("rows");
-    node.reload().await.expect("good rows");
+    node.reload(anew()).await.expect("good rows");
     let proxy = node.server().addresses()[0];
     let running = tokio::spawn(calls(proxy, 400, 400.0));
     for turn in 0..20 {
@@ -80,7 +80,7 @@ async fn a_reload_loses_no_call() {
             _ => insert(&all[2..]),
         };
         node.store().execute(&sql).await.expect("rows");
-        node.reload().await.expect("good rows");
+        node.reload(anew()).await.expect("good rows");
     }
     let report = running.await.expect("no panic");
     assert_eq!((report.answered, report.failed, report.lost), (400, 0, 0), "{report}");
@@ -94,7 +94,7 @@ async fn bad_rows_leave_the_sets_and_a_start_falls_back_on_the_last_good_ones() 
     let node = Node::start(&config).await.expect("it starts");
     let servers = servers(1).await;
     node.store().execute(&insert(&addresses(&servers))).await.expect("rows");
-    node.reload().await.expect("good rows");
+    node.reload(anew()).await.expect("good rows");
     node.store()
         .execute("INSERT INTO dispatcher (setid, destination) VALUES (19, 'tel:nowhere')")
         .await
@@ -118,7 +118,7 @@ async fn bad_rows_leave_the_sets_and_a_start_falls_back_on_the_last_good_ones() 
 
     // A lenient node leaves the bad row out.
     let node = Node::start(&folder.config("[database]\nlenient = true")).await.expect("it starts");
-    let reloaded = node.reload().await.expect("lenient");
+    let reloaded = node.reload(anew()).await.expect("lenient");
     assert_eq!(reloaded.faults.len(), 1, "{reloaded:?}");
     node.stop().await;
 
@@ -139,9 +139,9 @@ async fn a_database_that_is_gone_does_not_come_back_empty() {
     let node = Node::start(&config).await.expect("it starts");
     let servers = servers(1).await;
     node.store().execute(&insert(&addresses(&servers))).await.expect("rows");
-    node.reload().await.expect("good rows");
+    node.reload(anew()).await.expect("good rows");
     std::fs::remove_file(folder.path().join("tandem.db")).expect("it was there");
-    assert!(node.reload().await.is_err());
+    assert!(node.reload(anew()).await.is_err());
     node.stop().await;
     let node = Node::start(&config).await.expect("the last good sets are on disk");
     assert_eq!(calls(node.server().addresses()[0], 1, 100.0).await.answered, 1);
@@ -165,7 +165,7 @@ async fn a_server_that_ends_a_call_itself_is_heard() {
     let hang_up = Behaviour { hang_up_after: Some(Duration::ZERO), ..Behaviour::default() };
     let server = MrcpServer::start(LOCALHOST, hang_up).await.expect("a free port");
     node.store().execute(&insert(&[server.address()])).await.expect("rows");
-    node.reload().await.expect("good rows");
+    node.reload(anew()).await.expect("good rows");
     let report = calls(node.server().addresses()[0], 20, 200.0).await;
     assert_eq!((report.answered, report.lost), (20, 0), "{report}");
     let counts = server.counts();

@@ -13,7 +13,7 @@ use tandem::server::Node;
 use tokio::task::spawn_blocking;
 
 use crate::node::{addresses, calls, servers};
-use crate::scratch::{Folder, http, http_with, insert, until};
+use crate::scratch::{Folder, anew, http, http_with, insert, until};
 
 /// A node with two servers in set 19.
 pub(crate) struct Bench {
@@ -31,7 +31,7 @@ impl Bench {
         let node = Node::start(&config).await.expect("it starts");
         let servers = servers(2).await;
         node.store().execute(&insert(&addresses(&servers))).await.expect("rows");
-        node.reload().await.expect("good rows");
+        node.reload(anew()).await.expect("good rows");
         let http = node.http().expect("it is on");
         Bench { node, servers, http, folder }
     }

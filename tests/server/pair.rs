@@ -18,7 +18,7 @@ use tandem::server::Node;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
 use crate::node::{addresses, calls, servers};
-use crate::scratch::{Folder, PATIENCE, http, insert, until};
+use crate::scratch::{Folder, PATIENCE, anew, http, insert, until};
 
 pub(crate) struct Pair {
     pub(crate) nodes: Vec<Node>,
@@ -60,7 +60,7 @@ impl Pair {
             let config = Config { node_id: name.to_owned(), cluster: Some(cluster), ..folder.config(sets[nth]) };
             let node = Node::start(&config).await.expect("it starts");
             node.store().execute(&insert(&rows)).await.expect("rows");
-            node.reload().await.expect("good rows");
+            node.reload(anew()).await.expect("good rows");
             nodes.push(node);
             folders.push(folder);
         }

@@ -7,7 +7,7 @@ use std::process::Command;
 use tandem::server::Node;
 
 use crate::node::{addresses, calls, servers};
-use crate::scratch::{Folder, http, insert, until};
+use crate::scratch::{Folder, anew, http, insert, until};
 
 async fn get(address: SocketAddr, path: &'static str) -> (u16, String) {
     tokio::task::spawn_blocking(move || http(address, "GET", path)).await.expect("no panic")
@@ -47,7 +47,7 @@ async fn each_session_and_each_failed_call_is_one_line_of_the_file_when_the_node
     assert_eq!(calls(proxy, 1, 100.0).await.outcomes.get(&480), Some(&1));
     let servers = servers(2).await;
     node.store().execute(&insert(&addresses(&servers))).await.expect("rows");
-    node.reload().await.expect("good rows");
+    node.reload(anew()).await.expect("good rows");
     assert_eq!(calls(proxy, 50, 400.0).await.answered, 50);
     let metrics = get(node.http().expect("it is on"), "/metrics").await.1;
     for line in [
@@ -79,7 +79,7 @@ async fn a_disk_that_hangs_holds_up_no_call_and_not_the_end() {
     let node = Node::start(&folder.config("[records]\nfile = \"pipe\"")).await.expect("it starts");
     let servers = servers(1).await;
     node.store().execute(&insert(&addresses(&servers))).await.expect("rows");
-    node.reload().await.expect("good rows");
+    node.reload(anew()).await.expect("good rows");
     let report = calls(node.server().addresses()[0], 1000, 1000.0).await;
     assert_eq!((report.answered, report.lost), (1000, 0), "{report}");
     node.stop().await;

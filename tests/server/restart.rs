@@ -13,7 +13,7 @@ use tandem::lab::caller::run;
 use tandem::lab::{Behaviour, Caller, CallerConfig, MrcpServer, Report};
 use tandem::server::Node;
 
-use crate::scratch::{Folder, PATIENCE, http, http_with, insert, own_address, until};
+use crate::scratch::{Folder, PATIENCE, anew, http, http_with, insert, own_address, until};
 
 async fn servers(count: usize) -> Vec<MrcpServer> {
     let mut servers = Vec::new();
@@ -43,7 +43,7 @@ async fn calls(node: &Node, calls: u64) -> Report {
 async fn node_with(config: &Config, addresses: &[SocketAddr]) -> Node {
     let node = Node::start(config).await.expect("it starts");
     node.store().execute(&insert(addresses)).await.expect("rows");
-    node.reload().await.expect("good rows");
+    node.reload(anew()).await.expect("good rows");
     node
 }
 
@@ -117,7 +117,7 @@ async fn a_drained_destination_is_still_drained_after_a_restart() {
     assert_eq!((servers[0].counts().invites, servers[1].counts().invites), (0, 10));
     // Ready again by hand is an order too, and a reload leaves it.
     give(&node, first, Standing { order: Order::Ready, by: "bob".to_owned(), ..drained() }).await;
-    node.reload().await.expect("good rows");
+    node.reload(anew()).await.expect("good rows");
     node.stop().await;
 
     let node = Node::start(&config).await.expect("it starts");

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tandem::config::Config;
+use tandem::edge::http::ReloadOrder;
 
 /// A folder that goes away with the test.
 pub(crate) struct Folder(PathBuf);
@@ -43,8 +44,11 @@ impl Folder {
     }
 
     /// A node's configuration: free ports, set 19, the article's rule; `more` is added.
+    /// Nobody reads the rows but who is told to.
     pub(crate) fn config(&self, more: &str) -> Config {
-        Config::parse("test.toml", &config_text(more), &self.0).expect("valid")
+        let mut config = Config::parse("test.toml", &config_text(more), &self.0).expect("valid");
+        config.database.poll_interval = None;
+        config
     }
 }
 
@@ -93,6 +97,11 @@ pub(crate) fn own_address() -> SocketAddr {
     static COUNT: AtomicU32 = AtomicU32::new(1);
     let [.., high, low] = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     SocketAddr::from(([127, 19, high, low], 0))
+}
+
+/// An order to read the rows, of nobody in particular.
+pub(crate) fn anew() -> ReloadOrder {
+    ReloadOrder::of("test")
 }
 
 /// The article's statement, with these destinations.

@@ -11,7 +11,7 @@ use tandem::lab::caller::run;
 use tandem::lab::{Behaviour, Caller, CallerConfig, MrcpServer, Report};
 use tandem::server::Node;
 
-use crate::scratch::Folder;
+use crate::scratch::{Folder, anew};
 
 const LOCALHOST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -39,7 +39,7 @@ async fn row(node: &Node, transport: Transport, address: SocketAddr) {
     let name = transport.name();
     let sql = format!("INSERT INTO dispatcher (setid, destination) VALUES (19, 'sip:{address};transport={name}')");
     node.store().execute(&sql).await.expect("a row");
-    node.reload().await.expect("good rows");
+    node.reload(anew()).await.expect("good rows");
 }
 
 fn calls(proxy: SocketAddr, transport: Transport, calls: u64, rate: f64) -> CallerConfig {

@@ -46,7 +46,7 @@ pub(super) async fn write(place: &Place) -> Result<(), LabError> {
             let text = fs::read_to_string(place.folder.join(name)).unwrap_or_default();
             file(&to, &text, 0o600)?;
         }
-        let store = Store::new("sqlite:tandem.db", &folder, TableOptions::default())?;
+        let store = Store::old("sqlite:tandem.db", &folder, TableOptions::default())?;
         store.make().await?;
         store.execute(&rows).await?;
     }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::edge::store::Digest;
+use crate::edge::store::order::SourceOrder;
 use crate::engine::dispatch::{Health, Order, SetId};
 
 /// The version of what is written here: greater by one when an old field means something else. Who is told in a greater one
@@ -70,6 +72,21 @@ pub struct NodeReport {
     pub seen: Option<Moment>,
     /// For each of its sets how many destinations a call may go to.
     pub fit: BTreeMap<u32, u32>,
+    /// What of each of its partitions is in place.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, SourceReport>,
+}
+
+/// What is in place of a partition, and what operators have said of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceReport {
+    /// What the rows say that are in place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// The newest order that the node knows of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<SourceOrder>,
 }
 
 impl Default for NodeReport {
@@ -82,6 +99,7 @@ impl Default for NodeReport {
             vips: Vec::new(),
             seen: None,
             fit: BTreeMap::new(),
+            sources: BTreeMap::new(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `/node`: what this node is, what it carries, which of its addresses are here, and the others of its cluster.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -55,6 +56,9 @@ pub struct PeerReport {
     pub listeners: Vec<String>,
     /// The virtual addresses that it holds.
     pub vips: Vec<String>,
+    /// What of each partition it has in place, as a digest of the rows.
+    #[serde(default)]
+    pub rows: BTreeMap<String, String>,
 }
 
 impl PeerReport {
@@ -70,6 +74,7 @@ impl PeerReport {
             unknown_format: told.unknown_format(),
             listeners: told.listeners.clone(),
             vips: told.vips.clone(),
+            rows: told.sources.iter().filter_map(|(name, one)| Some((name.clone(), one.digest?.to_string()))).collect(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Kind, Row};
+use super::{Kind, Row, StoreStatus, Values, View};
 use crate::edge::counters::RecordFault;
 use crate::engine::event::{Drain, DropCause, Ending};
 
@@ -128,27 +128,54 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "tandem_reloads_total",
-        help: "Loads of the sets by result: ok took effect, failed left the sets as they were.",
+        help: "Loads of the sets by result: ok took effect, failed and refused (would have taken out too much) left them as they were.",
         kind: Kind::Counter,
-        labels: &["result"],
+        labels: &["partition", "result"],
         values: |view, values| {
-            values.push((vec!["ok".to_owned()], view.store.loads as f64));
-            values.push((vec!["failed".to_owned()], view.store.failed_loads as f64));
+            for store in view.stores {
+                let mut push = |result: &str, count: u64| {
+                    values.push((vec![store.partition.clone(), result.to_owned()], count as f64));
+                };
+                push("ok", store.loads);
+                push("failed", store.failed_loads);
+                push("refused", store.refused_loads);
+            }
         },
     },
     Row {
         name: "tandem_last_reload_success_timestamp_seconds",
         help: "When the last load of the sets took effect, in seconds since 1970; absent if none did.",
         kind: Kind::Gauge,
-        labels: &[],
-        values: |view, values| values.extend(view.store.last_load.map(|at| (Vec::new(), seconds(at)))),
+        labels: &["partition"],
+        values: |view, values| of_stores(view, values, |store| store.last_load.map(seconds)),
+    },
+    Row {
+        name: "tandem_store_last_read_timestamp_seconds",
+        help: "When the rows of the store were read last, changed or not, in seconds since 1970; absent if they never were.",
+        kind: Kind::Gauge,
+        labels: &["partition"],
+        values: |view, values| of_stores(view, values, |store| store.last_read.map(seconds)),
     },
     Row {
         name: "tandem_store_ok",
-        help: "Whether the last read of the store succeeded.",
+        help: "Whether the last read of the store succeeded and its rows could be used.",
         kind: Kind::Gauge,
-        labels: &[],
-        values: |view, values| values.one(f64::from(view.store.ok)),
+        labels: &["partition"],
+        values: |view, values| of_stores(view, values, |store| Some(f64::from(store.ok))),
+    },
+    Row {
+        name: "tandem_store_change_refused",
+        help: "Whether the rows have changed and are not put in place, since that would take out too much.",
+        kind: Kind::Gauge,
+        labels: &["partition"],
+        values: |view, values| of_stores(view, values, |store| Some(f64::from(store.refused))),
+    },
+    Row {
+        name: "tandem_store_pinned",
+        help: "Whether a former version is served instead of the rows.",
+        kind: Kind::Gauge,
+        labels: &["partition"],
+        values: |view, values| of_stores(view, values, |store| Some(f64::from(store.pinned))),
     },
     Row {
         name: "tandem_events_dropped_total",
@@ -189,6 +216,12 @@ pub(super) const ROWS: &[Row] = &[
         values: |view, values| values.one(view.edge.state_faults as f64),
     },
 ];
+
+/// One value for each partition that has one.
+fn of_stores(view: &View<'_>, values: &mut Values, value: impl Fn(&StoreStatus) -> Option<f64>) {
+    let found = view.stores.iter().filter_map(|store| Some((vec![store.partition.clone()], value(store)?)));
+    found.for_each(|one| values.push(one));
+}
 
 fn seconds(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()

@@ -1,5 +1,6 @@
 //! Files of JSON that a node keeps for its next start: written whole or not at all, with their format's number in them.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,16 @@ pub(super) enum ReadFault {
     Content(serde_json::Error),
     /// Another version wrote it, in the format of this number.
     Format(u32),
+}
+
+impl fmt::Display for ReadFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadFault::Read(fault) => fault.fmt(f),
+            ReadFault::Content(fault) => write!(f, "not one of ours: {fault}"),
+            ReadFault::Format(found) => write!(f, "its format is {found}, which this version does not read"),
+        }
+    }
 }
 
 /// Writes `content` to `path`, whatever happens meanwhile: a former file is whole until the new one is.

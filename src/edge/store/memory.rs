@@ -215,11 +215,13 @@ fn aside(path: PathBuf) -> PathBuf {
     path
 }
 
-fn millis(time: SystemTime) -> u64 {
+/// Milliseconds since 1970.
+pub fn millis(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn from_millis(millis: u64) -> SystemTime {
+/// The time that many milliseconds after 1970.
+pub fn from_millis(millis: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(millis)
 }
 

@@ -34,6 +34,8 @@ pub struct RowContext<'a> {
     pub listeners: &'a [Listener],
     /// What bad rows do to the load.
     pub strictness: Strictness,
+    /// stub
+    pub set_offset: u32,
 }
 
 /// What a load gave.
@@ -46,6 +48,8 @@ pub struct Load {
     pub faults: Vec<RowFault>,
     /// Rows read, good and bad.
     pub rows: usize,
+    /// stub
+    pub digest: super::Digest,
 }
 
 /// One fault of one row.
@@ -160,7 +164,7 @@ pub(super) fn judge(table: &str, rows: &[RawRow], context: &RowContext<'_>) -> R
         rows.sort_by_key(|row| (std::cmp::Reverse(row.priority), row.row));
         Set { id, rows }
     });
-    Ok(Load { sets: Sets(sets.collect()), faults, rows: rows.len() })
+    Ok(Load { sets: Sets(sets.collect()), faults, rows: rows.len(), digest: Default::default() })
 }
 
 /// Where a row's URI leads.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::Digest;
 use super::file::{self, ReadFault};
 use super::row::socket_name;
 use crate::edge::resolve::{Address, Question};
@@ -77,7 +78,7 @@ fn unread(error: &io::Error) -> String {
 }
 
 impl SnapshotError {
-    fn of(path: &Path, fault: ReadFault) -> Self {
+    pub(super) fn of(path: &Path, fault: ReadFault) -> Self {
         let path = path.to_owned();
         match fault {
             ReadFault::Read(source) => SnapshotError::Read { path, source },
@@ -92,6 +93,8 @@ impl SnapshotError {
 pub struct LastGood {
     /// The sets as the table had them: rows with names are not resolved.
     pub sets: Sets,
+    /// What their rows say; none of what a former version of Tandem has kept.
+    pub digest: Option<Digest>,
     /// The names in them, and where they led last.
     pub names: Vec<(Question, Vec<Address>)>,
 }
@@ -101,9 +104,10 @@ pub struct LastGood {
 /// # Errors
 /// [`SnapshotError::Write`]; a former file is then as it was.
 pub fn save(path: &Path, last_good: &LastGood, listeners: &[Listener]) -> Result<(), SnapshotError> {
-    let LastGood { sets, names } = last_good;
+    let LastGood { sets, digest, names } = last_good;
     let stored = StoredSets {
         format: FORMAT,
+        digest: *digest,
         sets: sets.0.iter().map(|set| StoredSet::of(set, listeners)).collect(),
         names: names.iter().map(StoredName::of).collect(),
     };
@@ -117,12 +121,15 @@ pub fn save(path: &Path, last_good: &LastGood, listeners: &[Listener]) -> Result
 pub fn read(path: &Path, listeners: &[Listener]) -> Result<LastGood, SnapshotError> {
     let stored: StoredSets = file::read(path, FORMAT).map_err(|fault| SnapshotError::of(path, fault))?;
     let sets = stored.sets.into_iter().map(|set| set.into_set(path, listeners)).collect::<Result<_, _>>()?;
-    Ok(LastGood { sets: Sets(sets), names: stored.names.into_iter().map(StoredName::into_name).collect() })
+    let digest = stored.digest;
+    Ok(LastGood { sets: Sets(sets), digest, names: stored.names.into_iter().map(StoredName::into_name).collect() })
 }
 
 #[derive(Serialize, Deserialize)]
 struct StoredSets {
     format: u32,
+    #[serde(default)]
+    digest: Option<Digest>,
     sets: Vec<StoredSet>,
     #[serde(default)]
     names: Vec<StoredName>,
@@ -144,7 +151,7 @@ struct StoredAddress {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredSet {
+pub(super) struct StoredSet {
     id: u32,
     rows: Vec<StoredRow>,
 }
@@ -237,11 +244,15 @@ impl StoredName {
 }
 
 impl StoredSet {
-    fn of(set: &Set, listeners: &[Listener]) -> Self {
+    pub(super) fn of(set: &Set, listeners: &[Listener]) -> Self {
         StoredSet { id: set.id.0, rows: set.rows.iter().map(|row| StoredRow::of(row, listeners)).collect() }
     }
 
-    fn into_set(self, path: &Path, listeners: &[Listener]) -> Result<Set, SnapshotError> {
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn into_set(self, path: &Path, listeners: &[Listener]) -> Result<Set, SnapshotError> {
         let rows = self.rows.into_iter().map(|row| row.into_row(path, listeners)).collect::<Result<_, _>>()?;
         Ok(Set { id: SetId(self.id), rows })
     }
