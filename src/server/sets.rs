@@ -73,7 +73,7 @@ pub(super) async fn first_sets(config: &Config) -> Result<First, NodeError> {
     let last_good = config.state_dir.join(SETS_FILE);
     let read = snapshot::read(&last_good, &config.listeners);
     let known = read.as_ref().map(|last_good| last_good.names.clone()).unwrap_or_default();
-    let store = match Store::new(&config.database.url, &config.base, config.database.table.clone()) {
+    let store = match Store::new(&config.database, &config.base) {
         Ok(store) => store,
         Err(store) => {
             let missing = SnapshotError::Read { path: last_good, source: io::ErrorKind::NotFound.into() };
@@ -85,7 +85,7 @@ pub(super) async fn first_sets(config: &Config) -> Result<First, NodeError> {
         true => Ok(()),
         false => store.make().await,
     };
-    let context = RowContext { listeners: &config.listeners, strictness: config.database.strictness };
+    let context = RowContext { listeners: &config.listeners, strictness: config.database.strictness, set_offset: 0 };
     let result = match made {
         Ok(()) => store.load(&context).await,
         Err(error) => Err(error),
@@ -108,7 +108,7 @@ impl Shared {
     pub(super) async fn load(&self) -> Result<Reloaded, ReloadFailed> {
         let mut current = self.current.lock().await;
         let listeners = self.handle.listeners();
-        let context = RowContext { listeners, strictness: self.config.database.strictness };
+        let context = RowContext { listeners, strictness: self.config.database.strictness, set_offset: 0 };
 
         match self.store.load(&context).await {
             Ok(load) => {
@@ -130,7 +130,7 @@ impl Shared {
         load: Load,
         resolved: Resolved,
     ) -> Result<Reloaded, Gone> {
-        let Load { sets, faults, rows: _ } = load;
+        let Load { sets, faults, .. } = load;
         current.last_good = LastGood { sets, names: resolved.names.clone() };
         let saved = self.save(&current.last_good);
         let unresolved = resolved.faults.clone();
@@ -288,11 +288,11 @@ fn faults_of(error: &StoreError) -> Vec<String> {
 /// # Errors
 /// [`StoreError`] with every fault.
 pub async fn check_rows(config: &Config) -> Result<Option<Load>, StoreError> {
-    let store = Store::new(&config.database.url, &config.base, config.database.table.clone())?;
+    let store = Store::new(&config.database, &config.base)?;
     // A node that had sets had a database: one that is gone is not made again.
     if !store.is_there() && store.has_folder() && !config.state_dir.join(SETS_FILE).exists() {
         return Ok(None);
     }
-    let context = RowContext { listeners: &config.listeners, strictness: config.database.strictness };
+    let context = RowContext { listeners: &config.listeners, strictness: config.database.strictness, set_offset: 0 };
     store.load(&context).await.map(Some)
 }
