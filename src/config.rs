@@ -4,6 +4,7 @@
 mod agent;
 mod capacity;
 mod cluster;
+mod database;
 mod health;
 mod listeners;
 mod probe;
@@ -25,7 +26,7 @@ use crate::edge::cluster::ClusterConfig;
 use crate::edge::log::{self, LogConfig, LogFormat};
 use crate::edge::records::RecordsConfig;
 use crate::edge::resolve::DnsConfig;
-use crate::edge::store::{Store, StoreError, Strictness, TableOptions};
+use crate::edge::store::AskedProbe;
 use crate::edge::tcp::StreamLimits;
 use crate::engine::dispatch::{Policy, Sets};
 use crate::engine::flow::Listener;
@@ -33,6 +34,7 @@ use crate::engine::sip::FrameLimits;
 use crate::engine::transaction::timing::Timing;
 use crate::engine::{self, Limits, route};
 
+pub use self::database::{Database, Partition};
 pub use self::health::HealthConfig;
 pub use self::reader::Fault;
 pub use self::values::duration;
@@ -50,7 +52,7 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Where the sets are.
     pub database: Database,
-    /// stub
+    /// Where more of them are.
     pub partitions: Vec<Partition>,
     /// The sets' policies.
     pub sets: Vec<Policy>,
@@ -88,36 +90,6 @@ pub struct Drained {
     pub handover: Duration,
     /// How long it may take in all.
     pub limit: Duration,
-}
-
-/// Where the sets are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Database {
-    /// `sqlite:path`.
-    pub url: String,
-    /// Which table.
-    pub table: TableOptions,
-    /// What bad rows do to a load.
-    pub strictness: Strictness,
-    /// stub
-    pub poll_interval: Option<Duration>,
-    /// stub
-    pub allow_empty: bool,
-    /// stub
-    pub max_removed_percent: u8,
-    /// stub
-    pub keep_versions: usize,
-}
-
-/// stub
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Partition {
-    /// stub
-    pub name: String,
-    /// stub
-    pub set_offset: u32,
-    /// stub
-    pub database: Database,
 }
 
 /// Why there is no configuration.
@@ -176,8 +148,10 @@ impl Config {
 
     /// What these sets and the configuration say of probes that does not go together, for people; calls are served all the
     /// same.
-    pub fn strays(&self, sets: &Sets) -> Vec<String> {
-        probe::strays(&self.sets, &self.listeners, sets)
+    pub fn strays(&self, sets: &Sets, asked: &[AskedProbe]) -> Vec<String> {
+        let mut strays = probe::strays(&self.sets, &self.listeners, sets);
+        strays.extend(probe::unheard(&self.sets, asked));
+        strays
     }
 
     /// The engine's part. `key` is the cluster's.
@@ -215,8 +189,8 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
         node_id: name,
         state_dir: base.join(root.text("state_dir", |text| Ok(text.to_owned())).unwrap_or_else(|| ".".into())),
         listeners: bound.listeners,
-        partitions: Vec::new(),
-        database: read_database(&root.section("database"), base),
+        database: database::read(&root.section("database"), base),
+        partitions: database::read_partitions(root, base),
         sets,
         health: health::read(&root.section("health")),
         route,
@@ -231,35 +205,6 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
     };
     root.finish();
     config
-}
-
-fn read_database(section: &Section<'_>, base: &Path) -> Database {
-    let url = section.text("url", |text| Ok(text.to_owned())).unwrap_or_else(|| "sqlite:tandem.db".into());
-    if url.strip_prefix("sqlite:").is_none_or(|path| path.trim_start_matches('/').is_empty()) {
-        // The URL of another kind of database may hold a password: it is not shown.
-        section.fault_at("url", "it names no SQLite file: give sqlite: and a file's path, as sqlite:tandem.db");
-    } else if let Err(StoreError::Url { problem, .. }) = Store::old(&url, base, TableOptions::default()) {
-        let remedy = "give sqlite: and a file's path, as sqlite:tandem.db";
-        section.fault_at("url", &format!("it is {url:?}, {problem}: {remedy}"));
-    }
-    let table = |text: &str| match text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !text.is_empty() {
-        true => Ok(text.to_owned()),
-        false => Err("give a name of letters, digits and _, as dispatcher".to_owned()),
-    };
-    let database = Database {
-        url,
-        table: section.text("table", table).map_or_else(TableOptions::default, |table| TableOptions { table }),
-        strictness: match section.flag("lenient") {
-            Some(true) => Strictness::Lenient,
-            Some(false) | None => Strictness::Strict,
-        },
-        poll_interval: Some(Duration::from_secs(5)),
-        allow_empty: false,
-        max_removed_percent: 50,
-        keep_versions: 20,
-    };
-    section.finish();
-    database
 }
 
 /// What bounds the engine, and what bounds connections.
@@ -407,6 +352,7 @@ fn host_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::store::Strictness;
     use crate::engine::dispatch::{Algorithm, PriorityOrder, SetId};
     use crate::engine::flow::Role;
     use crate::engine::route::{Action, Condition, Rewrite};
@@ -594,20 +540,6 @@ transactions = "many"
     fn what_is_no_toml_is_told_with_its_line() {
         assert_eq!(faults("[http\n").len(), 1);
         assert!(faults("[http\n")[0].starts_with("1: not TOML"), "{:?}", faults("[http\n"));
-    }
-
-    #[test]
-    fn a_database_url_with_a_password_is_not_shown() {
-        let faults = faults("[database]\nurl = \"mysql://u:secret@h/db\"\n");
-        assert!(faults[0].starts_with("2: database.url") && !faults[0].contains("secret"), "{faults:?}");
-    }
-
-    #[test]
-    fn a_database_that_could_not_be_kept_is_told_with_its_line() {
-        for bad in ["sqlite::memory:", "sqlite:a.db?mode=ro"] {
-            let faults = faults(&format!("[database]\nurl = \"{bad}\"\n"));
-            assert!(faults[0].starts_with("2: database.url") && faults[0].contains(bad), "{faults:?}");
-        }
     }
 
     #[test]

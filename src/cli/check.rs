@@ -28,7 +28,7 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
         config.database.url.clone_from(url);
     }
     let load = block_on(async { check_rows(&config).await.map_err(Failure::configuration) })?;
-    let strays = load.as_ref().map_or_else(Vec::new, |load| config.strays(&load.sets));
+    let strays = load.as_ref().map_or_else(Vec::new, |load| config.strays(&load.sets, &load.probes));
     if !strays.is_empty() {
         return Err(Failure::configuration(strays.join("\n")));
     }

@@ -8,7 +8,7 @@ mod times;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use self::reach::strays;
+pub(super) use self::reach::{strays, unheard};
 
 use self::reach::no_way;
 use self::times::Times;

@@ -425,9 +425,10 @@ mod tests {
             self.inside.fetch_sub(1, SeqCst);
             let count = self.reloads.fetch_add(1, SeqCst) + 1;
             if self.broken.load(SeqCst) {
-                return Err(ReloadFailed { error: "two rows".to_owned(), faults: vec!["row 7: bad URI".to_owned()] });
+                let (error, faults) = ("two rows".to_owned(), vec!["row 7: bad URI".to_owned()]);
+                return Err(ReloadFailed { error, faults, refused: Vec::new() });
             }
-            Ok(Reloaded { added: count, removed: 1, changed: 0, faults: Vec::new() })
+            Ok(Reloaded { added: count, removed: 1, ..Reloaded::default() })
         }
     }
 
@@ -519,10 +520,16 @@ mod tests {
     async fn a_reload_tells_what_changed_or_what_is_at_fault() {
         let running = run().await;
         let (status, _, body) = ask(running.address, "POST /reload").await;
-        assert_eq!((status, value(&body)), (200, json!({ "added": 1, "removed": 1, "changed": 0, "faults": [] })));
+        assert_eq!(
+            (status, value(&body)),
+            (200, json!({ "added": 1, "removed": 1, "changed": 0, "faults": [], "partitions": [] }))
+        );
         running.node.broken.store(true, SeqCst);
         let (status, _, body) = ask(running.address, "POST /reload").await;
-        assert_eq!((status, value(&body)), (422, json!({ "error": "two rows", "faults": ["row 7: bad URI"] })));
+        assert_eq!(
+            (status, value(&body)),
+            (422, json!({ "error": "two rows", "faults": ["row 7: bad URI"], "refused": [] }))
+        );
     }
 
     #[tokio::test]

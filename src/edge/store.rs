@@ -1,217 +1,112 @@
-//! The store of destination sets: OpenSIPS's `dispatcher` table, versions 7 to 9, in a database named by a URL.
+//! The store of destination sets: a dispatcher's table in a database, or a file, named by a URL.
 //!
-//! Here is what every database has in common; [`sqlite`] speaks to one kind, [`row`] judges what any of them gave, and
-//! [`snapshot`] keeps the last good load on disk, [`memory`] what is no row's: orders and health.
+//! Here is what every source has in common. [`address`] reads the URL, [`connection`] speaks to databases, [`sql`] says what
+//! to ask them, [`toml`] and [`list`] read files; [`row`] judges what any of them gave and [`digest`] tells whether it is
+//! still the same. [`snapshot`] keeps the last good load on disk, [`memory`] what is no row's: orders and health.
 
+mod address;
+mod connection;
 mod digest;
+mod error;
 mod file;
+mod list;
+mod listen;
 pub mod memory;
+mod options;
 pub mod order;
 mod row;
 pub mod snapshot;
+mod sql;
 mod sqlite;
+mod toml;
 pub mod versions;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use thiserror::Error;
+use sqlx::postgres::PgConnectOptions;
 
-pub use digest::Digest;
-pub use row::{Load, RowContext, RowFault, Strictness};
-pub use snapshot::SnapshotError;
+use self::address::Address;
+pub use self::address::{Kind, faults};
+use self::connection::{Connection, Kept};
+pub use self::digest::Digest;
+pub use self::error::StoreError;
+use self::listen::Listening;
+pub use self::options::{Database, Schema, TableOptions};
+pub use self::row::{AskedProbe, Load, ProbeWish, RowContext, RowFault, Strictness};
+use self::row::{Form, Names, RawRow, judge};
+pub use self::snapshot::SnapshotError;
+use self::sql::Table;
+use crate::engine::dispatch::RowState;
 
-/// The versions of the table that we read: 7 (weight is a number), 8 (weight is text), 9 (with `probe_mode`).
-const VERSIONS: [&str; 3] = ["7", "8", "9"];
+/// A database's table, or a file, with the rows of sets. Clones share their connections.
+#[derive(Clone)]
+pub struct Store(Arc<Source>);
 
-/// Which table to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableOptions {
-    /// The table's name; also its name in OpenSIPS's `version` table. Letters, digits and `_`.
-    pub table: String,
-}
-
-impl Default for TableOptions {
-    fn default() -> Self {
-        TableOptions { table: "dispatcher".to_owned() }
-    }
-}
-
-/// A database with a dispatcher table.
-#[derive(Clone, Debug)]
-pub struct Store {
-    backend: Backend,
-    table: String,
-}
-
-/// One kind of database each, by the URL's scheme.
-#[derive(Clone, Debug)]
-enum Backend {
-    Sqlite(sqlite::Sqlite),
-}
-
-/// Why the sets could not be read.
-#[derive(Debug, Error)]
-pub enum StoreError {
-    /// The URL names no database that we speak to. The rest of it is not shown: it may hold a password.
-    #[error("database URL begins with {scheme:?}: this version reads sqlite:PATH only")]
-    Scheme {
-        /// What stands before the first colon.
-        scheme: String,
-    },
-    /// The URL is right in its scheme and wrong after it.
-    #[error("database URL is {url:?}, {problem}: give sqlite: and a file's path, e.g. sqlite:tandem.db")]
-    Url {
-        /// The URL.
-        url: String,
-        /// What is wrong.
-        problem: &'static str,
-    },
-    /// The table's name can't be one.
-    #[error("table is {table:?}: give a name of letters, digits and _, e.g. dispatcher")]
-    TableName {
-        /// What was given.
-        table: String,
-    },
-    /// The database can't be opened.
-    #[error(
-        "{database}: can't open it: {source}: check that the file, or its folder at the first start, is there and yours"
-    )]
-    Open {
-        /// The database.
-        database: String,
-        /// What it said.
-        source: sqlx::Error,
-    },
-    /// The database can't be read, or its tables can't be made.
-    #[error("{database}: can't {doing}: {source}: {}", sqlite::remedy(source))]
-    Query {
-        /// The database.
-        database: String,
-        /// What was tried.
-        doing: &'static str,
-        /// What it said.
-        source: sqlx::Error,
-    },
-    /// There are tables, but not the one that we need.
-    #[error(
-        "{database}: it has no table {table}: create OpenSIPS's tables in it, or name a new file to have them made"
-    )]
-    NoTable {
-        /// The database.
-        database: String,
-        /// The table that is missing.
-        table: String,
-    },
-    /// The table is there, its version is not.
-    #[error(
-        "{database}: table version has no row for {table}: insert its version, e.g. \
-         INSERT INTO version (table_name, table_version) VALUES ('{table}', 8)"
-    )]
-    NoVersion {
-        /// The database.
-        database: String,
-        /// The dispatcher table.
-        table: String,
-    },
-    /// The table is of a version that we do not know.
-    #[error(
-        "{database}: table {table} has version {found}: give version 7, 8 or 9 (OpenSIPS 2.4 to 4.0), or migrate it"
-    )]
-    Version {
-        /// The database.
-        database: String,
-        /// The dispatcher table.
-        table: String,
-        /// What the `version` table says.
-        found: String,
-    },
-    /// The table is of the right version and lacks columns all the same.
-    #[error(
-        "{database}: table {table} lacks the columns {}: add them as in OpenSIPS's schema",
-        missing.join(", ")
-    )]
-    Columns {
-        /// The database.
-        database: String,
-        /// The dispatcher table.
-        table: String,
-        /// The missing columns.
-        missing: Vec<String>,
-    },
-    /// Some rows can't be used, and the strictness says that then none is.
-    #[error("{}:{}", refused(.0), listed(.0))]
-    BadRows(
-        /// Every fault of every row.
-        Vec<RowFault>,
-    ),
-}
-
-impl StoreError {
-    /// The error without the rows at fault.
-    pub fn summary(&self) -> String {
-        match self {
-            StoreError::BadRows(faults) => refused(faults),
-            _ => self.to_string(),
-        }
-    }
-
-    /// The rows at fault.
-    pub fn rows(&self) -> &[RowFault] {
-        match self {
-            StoreError::BadRows(faults) => faults,
-            _ => &[],
-        }
-    }
+struct Source {
+    address: Address,
+    /// The address for people.
+    name: String,
+    password_file: Option<PathBuf>,
+    table: Table,
+    timeout: Duration,
+    kept: Kept,
+    listening: Option<Listening>,
 }
 
 impl Store {
-    /// The database that `url` names: `sqlite:PATH` or `sqlite://PATH`, a relative path counting from `base`. It is not
-    /// touched before it is made or read.
+    /// The source that the options name; relative paths count from `base`. It is not touched before it is made or read.
     ///
     /// # Errors
-    /// [`StoreError`] if the URL names no database that we speak to, or the table's name is none.
-    pub fn new(database: &crate::config::Database, base: &Path) -> Result<Self, StoreError> {
-        Self::old(&database.url, base, database.table.clone())
-    }
-
-    /// stub
-    pub async fn changed(&self) {
-        std::future::pending().await
-    }
-
-    /// stub
-    pub fn old(url: &str, base: &Path, options: TableOptions) -> Result<Self, StoreError> {
-        let TableOptions { table } = options;
-        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if table.is_empty() || !table.chars().all(word) {
-            return Err(StoreError::TableName { table });
+    /// [`StoreError`] if the URL names nothing that we speak to, or a name can't be one.
+    pub fn new(database: &Database, base: &Path) -> Result<Self, StoreError> {
+        let address = Address::parse(&database.url, base).map_err(StoreError::Url)?;
+        let table = Table::new(database.schema, &database.table)?;
+        if let Some(name) = database.listen.as_ref().filter(|name| !sql::is_name(name)) {
+            return Err(StoreError::Name { what: "listen".to_owned(), name: name.clone() });
         }
-        Ok(Store { backend: Backend::of(url, base)?, table })
+        let listening = database.listen.as_deref().filter(|_| matches!(address, Address::Postgres(_)));
+        Ok(Store(Arc::new(Source {
+            name: address.to_string(),
+            address,
+            password_file: database.password_file.as_ref().map(|file| base.join(file)),
+            table,
+            timeout: database.timeout,
+            kept: Kept::default(),
+            listening: listening.map(Listening::new),
+        })))
     }
 
-    /// Makes a SQLite file that is not there or is empty, with OpenSIPS's schema (version 8) and no rows: for a node's
-    /// first start. A file with tables is left as it is.
+    /// Makes a SQLite file that is not there or is empty, with the schema's table and no rows: for a node's first start. A
+    /// file with tables is left as it is, and so is every other source.
     ///
     /// # Errors
-    /// [`StoreError`] if it can't be opened or made, or it holds no dispatcher table that we can read.
+    /// [`StoreError`] if it can't be opened or made, or it holds no table that we can read.
     pub async fn make(&self) -> Result<(), StoreError> {
-        match &self.backend {
-            Backend::Sqlite(sqlite) => sqlite.prepare(&self.table).await,
-        }
+        let Source { address: Address::Sqlite(_), name, table, .. } = &*self.0 else { return Ok(()) };
+        let mut connection = self.0.connect(true).await?;
+        let result = sqlite::prepare(&mut connection, table, name).await;
+        connection.close().await;
+        result
     }
 
-    /// Whether there is a database to be read: a SQLite file may not have been made yet.
+    /// Whether there is something to be read. A SQLite file may not have been made yet; nothing else is made.
     pub fn is_there(&self) -> bool {
-        match &self.backend {
-            Backend::Sqlite(sqlite) => sqlite.is_there(),
+        match &self.0.address {
+            Address::Sqlite(path) => path.exists(),
+            Address::MySql(_) | Address::Postgres(_) | Address::Toml(_) | Address::List(_) => true,
         }
     }
 
-    /// Whether there is a place to make the database in.
+    /// Whether there is a place to make a SQLite file in.
     pub fn has_folder(&self) -> bool {
-        match &self.backend {
-            Backend::Sqlite(sqlite) => sqlite.has_folder(),
+        match &self.0.address {
+            Address::Sqlite(path) => {
+                path.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder.is_dir())
+            }
+            Address::MySql(_) | Address::Postgres(_) | Address::Toml(_) | Address::List(_) => false,
         }
     }
 
@@ -220,75 +115,186 @@ impl Store {
     /// # Errors
     /// [`StoreError`] with what the database says.
     pub async fn execute(&self, sql: &str) -> Result<(), StoreError> {
-        match &self.backend {
-            Backend::Sqlite(sqlite) => sqlite.execute(sql).await,
+        let source = &*self.0;
+        if let Address::Toml(_) | Address::List(_) = source.address {
+            return Err(StoreError::ReadOnly { database: source.name.clone() });
         }
+        let mut connection = source.take().await?;
+        let result = connection.run(sql).await;
+        source.put_back(connection).await;
+        result.map_err(|error| source.failed("run a statement")(error))
     }
 
-    /// Reads and judges all rows. A file that is not there is an error, not an empty load.
+    /// Reads and judges all rows. A file that is not there is an error, not an empty load; so is a server that does not
+    /// answer in time.
     ///
     /// # Errors
-    /// [`StoreError::BadRows`] with every fault, if strict; the others if the database can't be read.
+    /// [`StoreError::BadRows`] with every fault, if strict; the others if the source can't be read.
     pub async fn load(&self, context: &RowContext<'_>) -> Result<Load, StoreError> {
-        let rows = match &self.backend {
-            Backend::Sqlite(sqlite) => sqlite.rows(&self.table).await?,
-        };
-        {
-            let mut load = row::judge(&self.table, &rows, context).map_err(StoreError::BadRows)?;
-            let mut h = blake3::Hasher::new();
-            for r in &rows {
-                for (n, c) in r.cells.iter().enumerate() {
-                    if n != 3 {
-                        h.update(c.as_deref().unwrap_or_default());
-                        h.update(b"|");
-                    }
-                }
+        let source = &*self.0;
+        let (names, rows) = source.within(source.rows()).await?;
+        judge(&names, &rows, context).map_err(StoreError::BadRows)
+    }
+
+    /// Waits until the source says by itself that something may have changed: a notification of PostgreSQL, or a (new)
+    /// connection on which the next one will be heard. Other sources never say it. May be dropped at any time; what comes
+    /// between two calls is told by the second.
+    pub async fn changed(&self) {
+        let source = &*self.0;
+        match (&source.listening, &source.address) {
+            (Some(listening), Address::Postgres(options)) => {
+                listening.changed(|| source.with_password(options), source.timeout, &source.name).await;
             }
-            load.digest.0.copy_from_slice(&h.finalize().as_bytes()[..16]);
-            Ok(load)
+            _ => std::future::pending().await,
         }
+    }
+
+    /// Writes the `state` column of rows, named by `setid` as the table has it and by destination: all of them or none.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadOnly`] if the source has no such column; else what the database says.
+    pub async fn write_states(&self, states: &[(i64, String, RowState)]) -> Result<(), StoreError> {
+        let source = &*self.0;
+        let is_file = matches!(source.address, Address::Toml(_) | Address::List(_));
+        if is_file || source.table.schema != Schema::OpenSips {
+            return Err(StoreError::ReadOnly { database: source.name.clone() });
+        }
+        source.within(source.write(states)).await
     }
 }
 
-/// The database and the table, without any password.
+/// The source without any password.
 impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.backend {
-            Backend::Sqlite(sqlite) => write!(f, "{sqlite} table {}", self.table),
+        let Source { address, name, table, .. } = &*self.0;
+        match address {
+            Address::Toml(_) | Address::List(_) => f.write_str(name),
+            Address::Sqlite(_) | Address::MySql(_) | Address::Postgres(_) => {
+                write!(f, "{name} table {}", table.options.table)
+            }
         }
     }
 }
 
-impl Backend {
-    fn of(url: &str, base: &Path) -> Result<Self, StoreError> {
-        let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
-        if !scheme.eq_ignore_ascii_case("sqlite") {
-            return Err(StoreError::Scheme { scheme: scheme.to_owned() });
-        }
-        let path = rest.strip_prefix("//").unwrap_or(rest);
-        let problem = match path {
-            "" => Some("without a path"),
-            ":memory:" => Some("a database that would be gone after the first load"),
-            _ if path.contains('?') => Some("with parameters, which are not read"),
-            _ => None,
-        };
-        match problem {
-            Some(problem) => Err(StoreError::Url { url: url.to_owned(), problem }),
-            None => Ok(Backend::Sqlite(sqlite::Sqlite::new(PathBuf::from(base).join(path)))),
-        }
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({self})")
     }
 }
 
-fn refused(faults: &[RowFault]) -> String {
-    let mut rows: Vec<_> = faults.iter().map(|fault| fault.row).collect();
-    rows.sort_unstable();
-    rows.dedup();
-    let rows = if rows.len() == 1 { "1 row".to_owned() } else { format!("{} rows", rows.len()) };
-    format!("{rows} of the table can't be used, nothing is loaded")
+impl Source {
+    /// What the source gives, and how faults in it are named.
+    async fn rows(&self) -> Result<(Names, Vec<RawRow>), StoreError> {
+        match &self.address {
+            Address::Toml(path) => {
+                let names = Names::new(Form::Toml, &path.display().to_string(), |_| None);
+                let text = String::from_utf8_lossy(&read(path).await?).into_owned();
+                let content = |(line, problem)| StoreError::Content { path: path.clone(), line, problem };
+                let rows = toml::rows(&text, &names).map_err(content)?;
+                Ok((names, rows))
+            }
+            Address::List(path) => {
+                let names = Names::new(Form::Kamailio, &path.display().to_string(), |_| None);
+                let rows = list::rows(&read(path).await?, &names);
+                Ok((names, rows))
+            }
+            Address::Sqlite(_) | Address::MySql(_) | Address::Postgres(_) => {
+                let mut connection = self.take().await?;
+                let rows = self.table.rows(&mut connection, &self.name).await;
+                // What has failed may be in the midst of a transaction.
+                match rows {
+                    Ok(_) => self.put_back(connection).await,
+                    Err(_) => connection.close().await,
+                }
+                Ok((self.table.names.clone(), rows?))
+            }
+        }
+    }
+
+    async fn write(&self, states: &[(i64, String, RowState)]) -> Result<(), StoreError> {
+        let mut connection = self.take().await?;
+        let result = self.write_all(&mut connection, states).await;
+        match result {
+            Ok(()) => self.put_back(connection).await,
+            Err(_) => connection.close().await,
+        }
+        result.map_err(|error| self.failed("write states")(error))
+    }
+
+    async fn write_all(
+        &self,
+        connection: &mut Connection,
+        states: &[(i64, String, RowState)],
+    ) -> Result<(), sqlx::Error> {
+        connection.run("BEGIN").await?;
+        for (set, destination, state) in states {
+            let update = self.table.update(connection.dialect(), *set, *state);
+            connection.run_with(update, destination).await?;
+        }
+        connection.run("COMMIT").await
+    }
+
+    /// A connection that nobody else uses. SQLite's are always new: loads are rare, and a file that was put in the old one's
+    /// place is seen.
+    async fn take(&self) -> Result<Connection, StoreError> {
+        match self.kept.take().await {
+            Some(connection) => Ok(connection),
+            None => self.connect(false).await,
+        }
+    }
+
+    async fn put_back(&self, connection: Connection) {
+        match connection {
+            Connection::Sqlite(_) => connection.close().await,
+            Connection::MySql(_) | Connection::Postgres(_) => self.kept.put(connection).await,
+        }
+    }
+
+    async fn connect(&self, create: bool) -> Result<Connection, StoreError> {
+        let password = self.password()?;
+        // Shorter than a load, so that it is told who has locked the file.
+        let busy = self.timeout.mul_f64(0.8);
+        Connection::to(&self.address, password.as_deref(), create, busy)
+            .await
+            .map_err(|source| StoreError::Open { database: self.name.clone(), source })
+    }
+
+    /// What the password's file holds, without white space around it.
+    fn password(&self) -> Result<Option<String>, StoreError> {
+        let Some(path) = &self.password_file else { return Ok(None) };
+        let wrong = |problem| StoreError::Password { path: path.clone(), problem };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| wrong(format!("can't read it: {error}: give it to the user that runs this")))?;
+        match text.trim() {
+            "" => Err(wrong("it is empty: write the password into it".to_owned())),
+            password => Ok(Some(password.to_owned())),
+        }
+    }
+
+    fn with_password(&self, options: &PgConnectOptions) -> Result<PgConnectOptions, StoreError> {
+        let options = options.clone();
+        Ok(match self.password()? {
+            Some(password) => options.password(&password),
+            None => options,
+        })
+    }
+
+    async fn within<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let late = |_| StoreError::Timeout { database: self.name.clone(), after: self.timeout };
+        tokio::time::timeout(self.timeout, work).await.map_err(late)?
+    }
+
+    fn failed(&self, doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError + '_ {
+        move |source| StoreError::Query { database: self.name.clone(), doing, source }
+    }
 }
 
-fn listed(faults: &[RowFault]) -> String {
-    faults.iter().map(|fault| format!("\n  {fault}")).collect()
+/// Reads a file where it disturbs nobody: its disk may hang.
+async fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
+    let owned = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || std::fs::read(owned)).await;
+    let read = read.unwrap_or_else(|gone| Err(std::io::Error::other(gone)));
+    read.map_err(|source| StoreError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -330,8 +336,8 @@ mod tests {
         connection.close().await.expect("closed");
     }
 
-    async fn make(url: &str, base: &Path, options: TableOptions) -> Result<Store, StoreError> {
-        let store = Store::old(url, base, options)?;
+    async fn make(url: &str, base: &Path, table: TableOptions) -> Result<Store, StoreError> {
+        let store = Store::new(&Database { table, ..Database::of(url) }, base)?;
         store.make().await.map(|()| store)
     }
 
@@ -359,7 +365,7 @@ mod tests {
         let folder = Folder::new();
         let store = open(&folder).await.expect("made");
         let empty = load(&store, Strictness::Strict).await.expect("no rows");
-        assert_eq!(empty, Load::default());
+        assert_eq!((empty.sets, empty.rows, empty.faults, empty.probes), Default::default());
         run(&folder, ARTICLE).await;
         let full = load(&store, Strictness::Strict).await.expect("two rows");
         assert_eq!(uris(&full), [(19, vec!["sip:10.129.39.88:7010", "sip:10.129.39.88:7011"])]);
@@ -444,10 +450,7 @@ mod tests {
         )
         .await;
         let fault = load(&store, Strictness::Strict).await.expect_err("bad rows").to_string();
-        assert!(
-            fault.starts_with("2 rows of the table can't be used, nothing is loaded:\n  dispatcher row 3: "),
-            "{fault}"
-        );
+        assert!(fault.starts_with("2 rows can't be used, nothing is loaded:\n  dispatcher row 3: "), "{fault}");
         assert_eq!(fault.lines().count(), 5, "{fault}");
         let load = load(&store, Strictness::Lenient).await.expect("the good ones");
         assert_eq!((load.rows, load.faults.len(), load.sets.0[0].rows.len()), (4, 4, 2));
@@ -456,8 +459,12 @@ mod tests {
     #[tokio::test]
     async fn a_database_that_is_not_ours_is_refused_with_a_remedy() {
         for (sql, words) in [
-            ("CREATE TABLE other (x);", "it has no table dispatcher: create"),
+            ("CREATE TABLE other (x);", "it has no table dispatcher, or none that this user may read: create"),
             ("CREATE TABLE dispatcher (id INTEGER);", "it has no table version"),
+            (
+                "CREATE TABLE dispatcher (id, setid, destination, flags, priority, attrs, description);",
+                "has the columns of Kamailio's dispatcher: set schema = \"kamailio\"",
+            ),
             (&format!("{VERSION} CREATE TABLE dispatcher (id);"), "VALUES ('dispatcher', 8)"),
             (
                 &format!("{VERSION} CREATE TABLE dispatcher (id); INSERT INTO version VALUES ('dispatcher', 4);"),
@@ -510,28 +517,21 @@ mod tests {
 
     #[tokio::test]
     async fn other_urls_and_names_are_refused_without_their_password() {
-        for (url, words) in [
-            ("mysql://user:secret@db/opensips", "begins with \"mysql\""),
-            ("tandem.db", "begins with \"tandem.db\""),
-            ("", "begins with \"\""),
-            ("sqlite:", "without a path"),
-            ("sqlite::memory:", "gone after the first load"),
-            ("sqlite:a.db?mode=ro", "with parameters"),
-        ] {
+        for url in ["oracle://user:secret@db/opensips", "mysql://user:secret@db", "", "sqlite:a.db?mode=ro"] {
             let fault = make(url, Path::new("."), TableOptions::default()).await.expect_err(url).to_string();
-            assert!(fault.contains(words) && !fault.contains("secret"), "{fault}");
+            assert!(fault.starts_with("database url: ") && !fault.contains("secret"), "{fault}");
         }
         for table in ["", "a b", "x\"; DROP TABLE y; --", "ü"] {
-            let options = TableOptions { table: table.to_owned() };
+            let options = TableOptions { table: table.to_owned(), ..TableOptions::default() };
             let fault = make("sqlite:a.db", Path::new("."), options).await.expect_err(table);
-            assert!(matches!(fault, StoreError::TableName { .. }), "{fault}");
+            assert!(matches!(fault, StoreError::Name { .. }), "{fault}");
         }
     }
 
     #[tokio::test]
     async fn a_table_of_another_name_is_made_and_read() {
         let folder = Folder::new();
-        let options = TableOptions { table: "select".to_owned() };
+        let options = TableOptions { table: "select".to_owned(), ..TableOptions::default() };
         let store = make("sqlite:t.db", folder.path(), options).await.expect("made");
         run(&folder, "INSERT INTO \"select\" (setid, destination, state) VALUES (1, 'sip:10.0.0.1', 7);").await;
         let fault = load(&store, Strictness::Strict).await.expect_err("a bad row").to_string();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use tandem::edge::seal::{Key, Refusal, Sealer, Sender};
-use tandem::edge::store::{Store, TableOptions};
+use tandem::edge::store::{Database, Store};
 use tandem::lab::MrcpServer;
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -223,7 +223,7 @@ async fn pair(folder: &Folder, servers: &[MrcpServer]) -> [Node; 2] {
     let mut nodes = Vec::new();
     for ((nth, name), relay) in ["a", "b"].into_iter().enumerate().zip(relays) {
         folder.write_secret(&format!("{name}/cluster.key"), &"a5".repeat(32));
-        let store = Store::old(&format!("sqlite:{name}.db"), folder.path(), TableOptions::default()).expect("a URL");
+        let store = Store::new(&Database::of(format!("sqlite:{name}.db")), folder.path()).expect("a URL");
         store.make().await.expect("a database");
         store.execute(&insert(&addresses(servers))).await.expect("rows");
         let (proxy, http) =

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::site::{Place, SERVERS};
 use super::{LabError, etc};
 use crate::edge::key;
-use crate::edge::store::{Store, TableOptions};
+use crate::edge::store::{Database, Store};
 
 /// Each node's configuration, and that of its keepalived.
 const NODES: [(&str, &str, &str); 2] = [
@@ -46,7 +46,7 @@ pub(super) async fn write(place: &Place) -> Result<(), LabError> {
             let text = fs::read_to_string(place.folder.join(name)).unwrap_or_default();
             file(&to, &text, 0o600)?;
         }
-        let store = Store::old("sqlite:tandem.db", &folder, TableOptions::default())?;
+        let store = Store::new(&Database::of("sqlite:tandem.db"), &folder)?;
         store.make().await?;
         store.execute(&rows).await?;
     }

@@ -1,4 +1,9 @@
-//! One row of the dispatcher table: from a database's columns to the engine's [`Row`], with every fault named.
+//! One row: from the columns of its source to the engine's [`Row`], with every fault named.
+
+mod columns;
+mod kamailio;
+mod probe;
+mod socket;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -6,9 +11,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+pub(super) use self::columns::{Column, Form, Names, RawRow};
+pub use self::probe::{AskedProbe, ProbeWish};
+use self::socket::Socket;
+pub(super) use self::socket::socket_name;
+use super::digest::{Digest, digest};
 use crate::engine::dispatch::{Row, RowState, Set, SetId, Sets};
-use crate::engine::flow::{HostPort, Listener, ListenerId, Transport};
-use crate::engine::sip::{BadUri, Host, Scheme, Uri};
+use crate::engine::flow::{Listener, ListenerId, Transport};
+use crate::engine::sip::{BadUri, Scheme, Uri};
 
 /// The largest weight: OpenSIPS keeps it in 16 bits.
 const MAX_WEIGHT: u32 = 65_535;
@@ -34,7 +44,7 @@ pub struct RowContext<'a> {
     pub listeners: &'a [Listener],
     /// What bad rows do to the load.
     pub strictness: Strictness,
-    /// stub
+    /// What is added to each set's number: those of a partition have numbers of their own.
     pub set_offset: u32,
 }
 
@@ -48,19 +58,21 @@ pub struct Load {
     pub faults: Vec<RowFault>,
     /// Rows read, good and bad.
     pub rows: usize,
-    /// stub
-    pub digest: super::Digest,
+    /// Of the rows as their source gave them.
+    pub digest: Digest,
+    /// Good rows that say themselves when they are to be probed, which our probes do not follow.
+    pub probes: Vec<AskedProbe>,
 }
 
 /// One fault of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowFault {
-    /// The table.
-    pub table: String,
-    /// The row's `id` column.
+    /// `file:line`, or the table and the row's `id` column: `dispatcher row 7`.
+    pub place: String,
+    /// The row's `id` column, or its first line.
     pub row: i64,
-    /// The column.
-    pub column: &'static str,
+    /// The column, as it is called there.
+    pub column: String,
     /// What stands there.
     pub value: String,
     /// What is wrong with it.
@@ -71,88 +83,48 @@ pub struct RowFault {
 
 impl fmt::Display for RowFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RowFault { table, row, column, value, problem, remedy } = self;
+        let RowFault { place, row: _, column, value, problem, remedy } = self;
         let shown: String = value.chars().take(SHOWN).collect();
-        write!(f, "{table} row {row}: {column} is {shown:?}, {problem}: {remedy}")
+        write!(f, "{place}: {column} is {shown:?}, {problem}: {remedy}")
     }
-}
-
-/// The columns that are read, beside `id`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Column {
-    SetId,
-    Destination,
-    Socket,
-    State,
-    Weight,
-    Priority,
-    Attrs,
-    Description,
-}
-
-impl Column {
-    /// In the order of `RawRow::cells`.
-    pub(super) const ALL: [Column; 8] = [
-        Column::SetId,
-        Column::Destination,
-        Column::Socket,
-        Column::State,
-        Column::Weight,
-        Column::Priority,
-        Column::Attrs,
-        Column::Description,
-    ];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Column::SetId => "setid",
-            Column::Destination => "destination",
-            Column::Socket => "socket",
-            Column::State => "state",
-            Column::Weight => "weight",
-            Column::Priority => "priority",
-            Column::Attrs => "attrs",
-            Column::Description => "description",
-        }
-    }
-}
-
-/// A row as a database gave it: every column as text, none for NULL.
-#[derive(Clone, Debug, Default)]
-pub(super) struct RawRow {
-    pub(super) id: i64,
-    /// In the order of `Column::ALL`.
-    pub(super) cells: [Option<Vec<u8>>; Column::ALL.len()],
 }
 
 /// Judges rows that are given by `id`. All faults are found at once.
 ///
 /// # Errors
 /// The faults, if there are any and the context is strict.
-pub(super) fn judge(table: &str, rows: &[RawRow], context: &RowContext<'_>) -> Result<Load, Vec<RowFault>> {
+pub(super) fn judge(names: &Names, rows: &[RawRow], context: &RowContext<'_>) -> Result<Load, Vec<RowFault>> {
     let strict = context.strictness == Strictness::Strict;
     let mut faults = Vec::new();
+    let mut probes = Vec::new();
     let mut sets: BTreeMap<SetId, Vec<Row>> = BTreeMap::new();
     // The first row of each set and URI. What is left out is nobody's double; but who repairs a table wants to hear of
     // all doubles at once.
-    let mut seen: HashMap<(SetId, String), i64> = HashMap::new();
+    let mut seen: HashMap<(SetId, String), String> = HashMap::new();
     for raw in rows {
         let before = faults.len();
-        let mut judge = Judge { table, raw, context, faults: &mut faults };
+        faults.extend_from_slice(&raw.faults);
+        // What a file has in the place of a row.
+        if before < faults.len() && raw.cells.iter().all(Option::is_none) {
+            continue;
+        }
+        let mut judge = Judge { names, raw, context, faults: &mut faults };
         let (set, row) = judge.row();
+        let wish = judge.probe_mode();
         let Some(set) = set.filter(|_| !row.uri.is_empty()) else { continue };
         if strict || judge.faults.len() == before {
             if let Some(first) = seen.get(&(set, row.uri.clone())) {
                 judge.fault(
                     Column::Destination,
-                    format!("which row {first} of set {} has too", set.0),
+                    format!("which {first} of set {} has too", set.0),
                     "delete one of the two; for a larger share give the other a larger weight",
                 );
             } else {
-                seen.insert((set, row.uri.clone()), raw.id);
+                seen.insert((set, row.uri.clone()), raw.short());
             }
         }
         if faults.len() == before {
+            probes.extend(wish.map(|wish| AskedProbe { set, uri: row.uri.clone(), wish }));
             sets.entry(set).or_default().push(row);
         }
     }
@@ -164,7 +136,7 @@ pub(super) fn judge(table: &str, rows: &[RawRow], context: &RowContext<'_>) -> R
         rows.sort_by_key(|row| (std::cmp::Reverse(row.priority), row.row));
         Set { id, rows }
     });
-    Ok(Load { sets: Sets(sets.collect()), faults, rows: rows.len(), digest: Default::default() })
+    Ok(Load { sets: Sets(sets.collect()), faults, rows: rows.len(), digest: digest(names.form, rows), probes })
 }
 
 /// Where a row's URI leads.
@@ -177,7 +149,7 @@ struct Target {
 
 /// One row being judged.
 struct Judge<'a> {
-    table: &'a str,
+    names: &'a Names,
     raw: &'a RawRow,
     context: &'a RowContext<'a>,
     faults: &'a mut Vec<RowFault>,
@@ -186,23 +158,55 @@ struct Judge<'a> {
 impl Judge<'_> {
     /// The set and the row; a column with a fault holds any value.
     fn row(&mut self) -> (Option<SetId>, Row) {
-        let set = self.number(Column::SetId, 0, 0..=MAX_SET, "19").map(SetId);
+        let set = self.set();
         let uri = self.text(Column::Destination);
         let target = self.destination(&uri);
         let (transport, address) = target.map_or((Transport::Udp, None), |target| (target.transport, target.address));
+        let kamailio = self.names.form == Form::Kamailio;
         let row = Row {
             row: self.raw.id,
             uri,
             address: address.unwrap_or(Row::UNRESOLVED),
             transport,
-            socket: self.socket(target),
-            weight: self.weight(),
+            socket: if kamailio { self.kamailio_socket(target) } else { self.socket(target) },
+            weight: if kamailio { self.kamailio_weight() } else { self.weight() },
             priority: self.number(Column::Priority, 0, i32::MIN..=i32::MAX, "0").unwrap_or_default(),
-            state: self.state(),
-            attrs: self.text(Column::Attrs),
+            state: if kamailio { self.flags() } else { self.state() },
+            attrs: self.attrs(),
             description: self.text(Column::Description),
         };
         (set, row)
+    }
+
+    fn set(&mut self) -> Option<SetId> {
+        let offset = self.context.set_offset;
+        let number = self.number(Column::SetId, 0, 0..=MAX_SET, "19")?;
+        let sum = number.checked_add(offset).filter(|sum| *sum <= MAX_SET);
+        if sum.is_none() {
+            let remedy =
+                format!("give {} or less, or the partition a smaller set_offset", MAX_SET.saturating_sub(offset));
+            self.fault(Column::SetId, format!("too much with the partition's set_offset of {offset}"), remedy);
+        }
+        sum.map(SetId)
+    }
+
+    /// The `attrs` column; what `load_balancer` has in `resources` stands before it, where [set.capacity] reads it.
+    fn attrs(&mut self) -> String {
+        let attrs = self.text(Column::Attrs);
+        let resources = self.text(Column::Resources);
+        let resources = resources.trim().trim_end_matches(';');
+        if let Some(at) = resources.find("fs://") {
+            // What follows holds FreeSWITCH's password.
+            let value = format!("{}fs://...", &resources[..at]);
+            let problem = "a resource that follows a FreeSWITCH's load, which is not supported";
+            let fault = self.described(Column::Resources, problem, "give a whole number, e.g. pstn=100");
+            self.faults.push(RowFault { value, ..fault });
+        }
+        match (resources, attrs.is_empty()) {
+            ("", _) => attrs,
+            (_, true) => resources.to_owned(),
+            (_, false) => format!("{resources};{attrs}"),
+        }
     }
 
     fn destination(&mut self, uri: &str) -> Option<Target> {
@@ -210,7 +214,7 @@ impl Judge<'_> {
         let example = "give a URI, e.g. sip:10.0.0.1:7010";
         if uri.is_empty() {
             // What is not UTF-8 has its fault already.
-            if self.raw.cells[column as usize].as_ref().is_none_or(Vec::is_empty) {
+            if self.raw.cell(column).is_empty() {
                 self.fault(column, "empty", example);
             }
             return None;
@@ -269,7 +273,11 @@ impl Judge<'_> {
     /// The listener that the row names, if any. Without a good destination only the name is looked up.
     fn socket(&mut self, target: Option<Target>) -> Option<ListenerId> {
         let text = self.text(Column::Socket);
-        let text = text.trim();
+        self.listener_of(Column::Socket, text.trim(), target)
+    }
+
+    /// The listener of that name, which stands in that column.
+    fn listener_of(&mut self, column: Column, text: &str, target: Option<Target>) -> Option<ListenerId> {
         if text.is_empty() {
             return None;
         }
@@ -284,36 +292,16 @@ impl Judge<'_> {
             (Some(listener), _) => Some(listener.id),
             (None, Some(other)) => {
                 let problem = format!("which is the listener {}, that can't reach the destination", socket_name(other));
-                self.fault(
-                    Column::Socket,
-                    problem,
-                    "name a listener of its transport and kind of address, or leave it empty",
-                );
+                self.fault(column, problem, "name a listener of its transport and kind of address, or leave it empty");
                 None
             }
             (None, None) => {
                 let names: Vec<_> = self.context.listeners.iter().map(socket_name).collect();
                 let remedy = format!("give one of {}, or leave it empty", names.join(", "));
-                self.fault(Column::Socket, "not one of our listeners", remedy);
+                self.fault(column, "not one of our listeners", remedy);
                 None
             }
         }
-    }
-
-    /// The listeners of that name: those that bind it before those that advertise it.
-    fn matching(&self, socket: &Socket<'_>) -> Vec<&Listener> {
-        let named = |host: Host<'_>, port: u16, listener: &Listener| {
-            socket.host.is(&host)
-                && socket.port.is_none_or(|wanted| wanted == port)
-                && socket.transport.is_none_or(|wanted| wanted == listener.transport)
-        };
-        let binds = |listener: &&Listener| named(Host::Ip(listener.bind.ip()), listener.bind.port(), listener);
-        let advertises = |listener: &&Listener| {
-            let HostPort { host, port } = &listener.advertise;
-            Host::parse(host.as_bytes()).is_some_and(|host| named(host, *port, listener))
-        };
-        let listeners = self.context.listeners;
-        listeners.iter().filter(binds).chain(listeners.iter().filter(advertises)).collect()
     }
 
     fn weight(&mut self) -> u32 {
@@ -368,8 +356,7 @@ impl Judge<'_> {
 
     /// The column's text; "" for NULL, and for what is not UTF-8.
     fn text(&mut self, column: Column) -> String {
-        let bytes = self.raw.cells[column as usize].as_deref().unwrap_or_default();
-        if let Ok(text) = std::str::from_utf8(bytes) {
+        if let Ok(text) = std::str::from_utf8(self.raw.cell(column)) {
             return text.to_owned();
         }
         // A column may be looked at twice.
@@ -386,43 +373,15 @@ impl Judge<'_> {
     }
 
     fn described(&self, column: Column, problem: impl Into<String>, remedy: impl Into<String>) -> RowFault {
-        let value = self.raw.cells[column as usize].as_deref().unwrap_or_default();
         RowFault {
-            table: self.table.to_owned(),
+            place: self.raw.place(self.names, column),
             row: self.raw.id,
-            column: column.name(),
-            value: String::from_utf8_lossy(value).into_owned(),
+            column: self.names.column(column).to_owned(),
+            value: String::from_utf8_lossy(self.raw.cell(column)).into_owned(),
             problem: problem.into(),
             remedy: remedy.into(),
         }
     }
-}
-
-/// What the `socket` column says: `[transport:]host[:port]`.
-struct Socket<'a> {
-    transport: Option<Transport>,
-    host: Host<'a>,
-    port: Option<u16>,
-}
-
-impl<'a> Socket<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let (transport, rest) =
-            match text.split_once(':').map(|(name, rest)| (Transport::from_name(name.as_bytes()), rest)) {
-                Some((Some(transport), rest)) => (Some(transport), rest),
-                Some((None, _)) | None => (None, text),
-            };
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().ok()?)),
-            Some(_) | None => (rest, None),
-        };
-        Some(Socket { transport, host: Host::parse(host.as_bytes())?, port })
-    }
-}
-
-/// A listener as the `socket` column names it.
-pub(super) fn socket_name(listener: &Listener) -> String {
-    format!("{}:{}", listener.transport.name(), listener.bind)
 }
 
 fn leads_to_a_host(address: SocketAddr) -> bool {
@@ -434,7 +393,8 @@ fn leads_to_a_host(address: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::flow::Role;
+    use crate::edge::store::Schema;
+    use crate::engine::flow::{HostPort, Role};
 
     fn listener(id: u16, transport: Transport, bind: &str, advertise: &str) -> Listener {
         let bind: SocketAddr = bind.parse().expect("an address");
@@ -454,11 +414,15 @@ mod tests {
 
     /// setid, destination, socket, state, weight, priority, attrs, description
     fn raw(id: i64, cells: [&str; 8]) -> RawRow {
-        RawRow { id, cells: cells.map(|cell| Some(cell.as_bytes().to_vec())) }
+        let columns = Form::OpenSips.columns().map(|(column, _)| column);
+        let mut row = RawRow { id, ..RawRow::default() };
+        columns.zip(cells).for_each(|(column, cell)| row.put(column, cell));
+        row
     }
 
     fn load(rows: &[RawRow], strictness: Strictness) -> Result<Load, Vec<String>> {
-        judge("dispatcher", rows, &RowContext { listeners: &listeners(), strictness })
+        let names = Names::new(Schema::OpenSips.into(), "dispatcher", |_| None);
+        judge(&names, rows, &RowContext { listeners: &listeners(), strictness, set_offset: 0 })
             .map_err(|faults| faults.iter().map(ToString::to_string).collect())
     }
 
@@ -482,6 +446,23 @@ mod tests {
         assert_eq!((row.transport, row.socket, row.weight), (Transport::Udp, None, 1));
         assert_eq!((row.priority, row.state), (100, RowState::Active));
         assert_eq!((row.attrs.as_str(), row.description.as_str(), row.row), ("pstn=100", "TTS", 7));
+    }
+
+    #[test]
+    fn a_partition_s_sets_have_numbers_of_their_own() {
+        let names = Names::new(Form::OpenSips, "dispatcher", |_| None);
+        let numbered = |set, set_offset| {
+            let rows = [raw(7, [set, "sip:10.0.0.9", "", "0", "1", "0", "", ""])];
+            judge(&names, &rows, &RowContext { listeners: &listeners(), strictness: Strictness::Strict, set_offset })
+        };
+        assert_eq!(numbered("19", 1000).expect("good").sets.0[0].id, SetId(1019));
+        assert_eq!(numbered("647", 2_147_483_000).expect("the last one").sets.0[0].id, SetId(MAX_SET));
+        let faults = numbered("648", 2_147_483_000).expect_err("too much");
+        assert_eq!(
+            faults[0].to_string(),
+            "dispatcher row 7: setid is \"648\", too much with the partition's set_offset of 2147483000: give 647 or \
+             less, or the partition a smaller set_offset"
+        );
     }
 
     #[test]
@@ -617,8 +598,8 @@ mod tests {
         let order: Vec<_> =
             load.sets.0.iter().map(|set| (set.id.0, set.rows.iter().map(|row| row.row).collect::<Vec<_>>())).collect();
         assert_eq!(order, [(2, vec![5]), (19, vec![4, 2, 6])]);
-        let faults: Vec<_> = load.faults.iter().map(|fault| (fault.row, fault.column)).collect();
-        assert_eq!(faults, [(1, "weight"), (3, "destination")]);
+        let faults: Vec<_> = load.faults.iter().map(|fault| (fault.place.as_str(), fault.column.as_str())).collect();
+        assert_eq!(faults, [("dispatcher row 1", "weight"), ("dispatcher row 3", "destination")]);
         assert_eq!(load.rows, 6);
     }
 
@@ -626,7 +607,7 @@ mod tests {
     fn bytes_that_are_not_text_are_one_fault() {
         let mut row = raw(7, ["19", "sip:10.0.0.9", "", "0", "1", "0", "", ""]);
         for column in [Column::Destination, Column::Attrs] {
-            row.cells[column as usize] = Some(vec![b's', 0xff]);
+            row.put(column, [b's', 0xff]);
         }
         let faults = load(&[row], Strictness::Strict).expect_err("bad");
         assert_eq!(faults.len(), 2, "{faults:?}");

@@ -352,7 +352,12 @@ mod tests {
             vec![Set { id: SetId(2), rows: Vec::new() }, Set { id: SetId(19), rows: vec![row, other, off, named] }];
         let address = Address { address: "[::2]:5060".parse().expect("an address"), priority: 3, weight: 7 };
         let question = |port| Question { host: name.to_owned(), port, transport: Transport::Udp };
-        LastGood { sets: Sets(sets), names: vec![(question(None), vec![address]), (question(Some(1)), Vec::new())] }
+        let digest = Some(Digest([7; 16]));
+        LastGood {
+            sets: Sets(sets),
+            digest,
+            names: vec![(question(None), vec![address]), (question(Some(1)), Vec::new())],
+        }
     }
 
     #[test]

@@ -85,10 +85,12 @@ pub(in crate::server) enum Unplaced {
     Store(StoreError),
     /// They take out too much.
     Refused(Vec<String>),
-    /// A version is pinned.
-    Pinned(SourceOrder),
-    /// The version that is pinned is not here, or its file can't be read.
-    NoVersion(SourceOrder, Option<SnapshotError>),
+    /// A version is pinned, by whom and why.
+    Pinned(String, String),
+    /// The version that is pinned, by whom, was never here.
+    NoVersion(String),
+    /// Its file can't be read.
+    LostVersion(Box<SnapshotError>),
 }
 
 impl fmt::Display for Unplaced {
@@ -96,18 +98,18 @@ impl fmt::Display for Unplaced {
         match self {
             Unplaced::Store(error) => error.fmt(f),
             Unplaced::Refused(reasons) => write!(f, "{}: give --force if it is meant", reasons.join("; ")),
-            Unplaced::Pinned(SourceOrder { by, reason, .. }) => write!(
+            Unplaced::Pinned(by, reason) => write!(
                 f,
                 "a former version is pinned by {by} ({reason}), and the rows have not changed since: change them, or end it \
                  with `tandem rollback --unpin`"
             ),
-            Unplaced::NoVersion(SourceOrder { by, .. }, None) => {
+            Unplaced::NoVersion(by) => {
                 write!(
                     f,
                     "the version that {by} has gone back to was never in place on this node: what is in place stays"
                 )
             }
-            Unplaced::NoVersion(_, Some(error)) => error.fmt(f),
+            Unplaced::LostVersion(error) => error.fmt(f),
         }
     }
 }
@@ -126,8 +128,8 @@ pub(super) fn failed(of: &str, all: impl Iterator<Item = Unplaced>) -> ReloadFai
         match unplaced {
             Unplaced::Store(error) => told.faults.extend(error.rows().iter().map(ToString::to_string)),
             Unplaced::Refused(reasons) => told.refused.extend(reasons),
-            Unplaced::Pinned(_) => told.refused.push("a version is pinned".to_owned()),
-            Unplaced::NoVersion(..) => {}
+            Unplaced::Pinned(..) => told.refused.push("a version is pinned".to_owned()),
+            Unplaced::NoVersion(_) | Unplaced::LostVersion(_) => {}
         }
     }
     told
@@ -135,7 +137,7 @@ pub(super) fn failed(of: &str, all: impl Iterator<Item = Unplaced>) -> ReloadFai
 
 impl Placed {
     pub(super) fn of(last_good: &LastGood) -> Self {
-        Placed { sets: last_good.sets.clone(), digest: last_good.digest, instead_of: None }
+        Placed { sets: last_good.sets.clone(), digest: last_good.digest, ..Placed::default() }
     }
 
     pub(super) fn last_good(&self, names: &[(Question, Vec<Address>)]) -> LastGood {
@@ -175,15 +177,17 @@ impl Source {
         let rows = load.digest;
         let unpin = matches!(ask, Ask::Reload { unpin: true, .. });
         let next = match pin.filter(|(.., instead_of)| *instead_of == rows && !unpin) {
-            Some((order, ..)) if matches!(ask, Ask::Reload { .. }) => return Err(Unplaced::Pinned(order.clone())),
-            Some((order, version, instead_of)) => {
-                let number = self.version_of(version).ok_or_else(|| Unplaced::NoVersion(order.clone(), None))?;
-                let sets = self.version_sets(number, listeners);
-                let sets = sets.map_err(|error| Unplaced::NoVersion(order.clone(), Some(error)))?;
-                let sets = with_states(&sets, &load.sets);
-                Placed { sets, digest: Some(version), instead_of: Some(instead_of) }
+            Some((order, ..)) if matches!(ask, Ask::Reload { .. }) => {
+                return Err(Unplaced::Pinned(order.by.clone(), order.reason.clone()));
             }
-            None => Placed { sets: load.sets, digest: Some(rows), instead_of: None },
+            Some((order, version, instead_of)) => {
+                let number = self.version_of(version).ok_or_else(|| Unplaced::NoVersion(order.by.clone()))?;
+                let sets = self.version_sets(number, listeners);
+                let sets = sets.map_err(|error| Unplaced::LostVersion(Box::new(error)))?;
+                let sets = with_states(&sets, &load.sets);
+                Placed { sets, digest: Some(version), instead_of: Some(instead_of), probes: Vec::new() }
+            }
+            None => Placed { sets: load.sets, digest: Some(rows), instead_of: None, probes: load.probes },
         };
         // What one node was forced to do the others do too, and what it was not refused neither.
         let is_told = order.is_some_and(|order| match order.word {

@@ -17,7 +17,7 @@ use crate::edge::moment::Moment;
 use crate::edge::store::order::{self, SourceOrder, SourceWord};
 use crate::edge::store::snapshot::{self, LastGood, SnapshotError};
 use crate::edge::store::versions::{Version, Versions};
-use crate::edge::store::{Digest, Load, RowContext, Store, StoreError};
+use crate::edge::store::{AskedProbe, Digest, Load, RowContext, Store, StoreError};
 use crate::engine::dispatch::Sets;
 use crate::engine::flow::Listener;
 
@@ -89,6 +89,8 @@ pub(in crate::server) struct Placed {
     pub(super) digest: Option<Digest>,
     /// They are served instead of those rows.
     pub(super) instead_of: Option<Digest>,
+    /// What the rows say of their probes.
+    pub(super) probes: Vec<AskedProbe>,
 }
 
 impl Source {
