@@ -1,8 +1,9 @@
-//! The local HTTP surface: `/live`, `/ready`, `/fit`, `/metrics`, `/node`, `/sets`, `/sessions/end`, `/explain`, `/reload` and
-//! `/drain`.
+//! The local HTTP surface: `/live`, `/ready`, `/fit`, `/metrics`, `/node`, `/sets`, `/sessions/end`, `/explain`, `/reload`,
+//! `/drain`, and `/mi` and `/RPC` as the peers have them.
 //!
 //! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
 
+mod compat;
 mod explain;
 mod idle;
 mod report;
@@ -229,11 +230,12 @@ fn router<N: Node>(node: Arc<N>) -> Router {
         .merge(sets::routes())
         .merge(sessions::routes())
         .merge(explain::routes())
+        .merge(compat::routes())
         .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "no such method here"))
         .fallback(async || {
             error(
                 StatusCode::NOT_FOUND,
-                "no such path: /live, /ready, /fit, /metrics, /node, /sets, /sessions/end, /explain, /reload, /drain",
+                "no such path: /live, /ready, /fit, /metrics, /node, /sets, /sessions/end, /explain, /reload, /drain, /mi, /RPC",
             )
         })
         .layer(DefaultBodyLimit::max(BODY))

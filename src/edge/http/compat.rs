@@ -1,0 +1,158 @@
+//! What tools for the peers ask, in the peers' own words: OpenSIPS's management interface at `POST /mi` (mi_http, for
+//! opensips-cli), Kamailio's RPC at `POST /RPC` (xhttp and jsonrpcs).
+
+mod kamailio;
+mod opensips;
+mod rpc;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::routing::post;
+use tokio::time;
+use tracing::info;
+
+use super::sets::{Refusal, body_of, give, in_time};
+use super::{Given, Node, RELOAD, Shared, TOO_LATE};
+use crate::engine::Snapshot;
+use crate::engine::dispatch::{AgentWord, Fitness, Order, SetId, Standing};
+use crate::engine::snapshot::{DestinationView, SetView};
+
+pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
+    Router::new().route("/mi", post(opensips::<N>)).route("/RPC", post(kamailio::<N>))
+}
+
+async fn opensips<N: Node>(
+    State(shared): State<Shared<N>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refusal> {
+    let body = body_of(&headers, body)?;
+    Ok(rpc::answer(&opensips::Mi(shared), &body).await)
+}
+
+async fn kamailio<N: Node>(
+    State(shared): State<Shared<N>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refusal> {
+    let body = body_of(&headers, body)?;
+    Ok(rpc::answer(&kamailio::Rpc(shared), &body).await)
+}
+
+/// OpenSIPS's partitions, each with its sets.
+const PARTITIONS: [&str; 1] = ["default"];
+
+/// A set's partition, and its number there.
+fn place(set: SetId) -> (&'static str, u32) {
+    (PARTITIONS[0], set.0)
+}
+
+/// The sets that have rows: the peers know of no others.
+fn sets(snapshot: &Snapshot) -> impl Iterator<Item = &SetView> {
+    snapshot.sets.iter().filter(|set| !set.destinations.is_empty())
+}
+
+/// The rows of a set: a name is one, with all its addresses.
+fn rows(set: &SetView) -> impl Iterator<Item = &[DestinationView]> {
+    set.destinations.chunk_by(|one, next| (one.row, &one.uri) == (next.row, &next.uri))
+}
+
+/// The set's destination of that URI, as the table writes it; the peers do not look at its letters' case.
+fn destination<'s>(set: &'s SetView, uri: &str) -> Option<&'s str> {
+    let mut all = set.destinations.iter().map(|one| one.uri.as_str());
+    all.clone().find(|one| *one == uri).or_else(|| all.find(|one| one.eq_ignore_ascii_case(uri)))
+}
+
+/// Whether calls go to a destination, as coarsely as the peers tell it; the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Service {
+    /// They may.
+    In,
+    /// One call tries it.
+    OnTrial,
+    /// It does not work, or has no room.
+    Failed,
+    /// Somebody wants none to go there.
+    Off,
+}
+
+impl Service {
+    /// Of a row: the best of its addresses.
+    fn of(row: &[DestinationView]) -> Self {
+        let one = |one: &DestinationView| match one.fitness {
+            // It works, whatever it carries.
+            Fitness::Fit | Fitness::Full => Service::In,
+            Fitness::OnTrial => Service::OnTrial,
+            Fitness::Ordered(_) | Fitness::Agent(AgentWord::Drain | AgentWord::Maint | AgentWord::Stopped) => {
+                Service::Off
+            }
+            Fitness::Unwell(_)
+            | Fitness::Outvoted
+            | Fitness::Unresolved
+            | Fitness::Agent(AgentWord::Down | AgentWord::Fail) => Service::Failed,
+        };
+        row.iter().map(one).min().unwrap_or(Service::Failed)
+    }
+}
+
+/// Who asks, as the log and the order say; the peers' interfaces do not tell more.
+#[derive(Clone, Copy, Debug)]
+struct Giver {
+    by: &'static str,
+    reason: &'static str,
+}
+
+/// Why something was not done.
+#[derive(Debug)]
+enum NotDone {
+    /// The set has no such destination.
+    Unknown,
+    /// What went wrong.
+    Failed(String),
+}
+
+impl From<Refusal> for NotDone {
+    fn from(Refusal(_, cause): Refusal) -> Self {
+        NotDone::Failed(cause)
+    }
+}
+
+impl<N: Node> Shared<N> {
+    /// Orders a destination to be in service or out of it.
+    async fn order(&self, set: SetId, uri: &str, order: Order, giver: Giver) -> Result<(), NotDone> {
+        let Giver { by, reason } = giver;
+        let (by, reason, at) = (by.to_owned(), reason.to_owned(), SystemTime::now());
+        match in_time(give(self, set, uri, Standing { order, by, reason, at, deadline: None })).await? {
+            // What a restart would forget stands in the log and in `/ready`.
+            Given::Kept | Given::Unkept(_) => Ok(()),
+            Given::InVain => Err(NotDone::Unknown),
+        }
+    }
+
+    /// Reads the sets anew.
+    async fn reload(&self, giver: Giver) -> Result<(), String> {
+        let Giver { by, reason } = giver;
+        info!(by, reason, "reload ordered");
+        let (node, one_at_a_time) = (Arc::clone(&self.node), Arc::clone(&self.reload));
+        // In a task of its own, so that a client that hangs up does not leave it half done.
+        let task = tokio::spawn(async move {
+            let _one_at_a_time = one_at_a_time.lock().await;
+            node.reload().await
+        });
+        match time::timeout(RELOAD, task).await {
+            Ok(Ok(Ok(_))) => Ok(()),
+            Ok(Ok(Err(failed))) => {
+                Err(std::iter::once(failed.error).chain(failed.faults).collect::<Vec<_>>().join("; "))
+            }
+            Ok(Err(_)) => Err("the reload broke off; the log tells why".to_owned()),
+            Err(_) => Err(TOO_LATE.to_owned()),
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Kamailio's RPC: the dispatcher's commands, their answers and faults as its modules dispatcher (6.1) and jsonrpcs write
+//! them. What it has and Tandem has not, as overload control, stands there as Kamailio writes it when it is off.
+
+use axum::http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::rpc::{Dialect, Fault, Params};
+use super::{Giver, NotDone, Service, destination, rows, sets};
+use crate::edge::http::sets::in_time;
+use crate::edge::http::{Node, Shared};
+use crate::engine::Snapshot;
+use crate::engine::dispatch::{Order, SetId, Why};
+use crate::engine::flow::{Listener, Transport};
+use crate::engine::sip::{Host, Uri};
+use crate::engine::snapshot::{DestinationView, SetView};
+
+const SET_STATE: Giver = Giver { by: "rpc", reason: "dispatcher.set_state" };
+const RELOAD: Giver = Giver { by: "rpc", reason: "dispatcher.reload" };
+
+/// The RPC.
+pub(super) struct Rpc<N>(pub(super) Shared<N>);
+
+impl<N: Node> Dialect for Rpc<N> {
+    type Result = Answer;
+
+    /// A fault's code is the status too.
+    fn status(fault: &Fault) -> StatusCode {
+        let code = u16::try_from(fault.code).ok().and_then(|code| StatusCode::from_u16(code).ok());
+        code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    async fn call(&self, method: &str, params: Params) -> Result<Answer, Fault> {
+        match method {
+            "dispatcher.list" => self.list(params).await,
+            "dispatcher.reload" => self.reload().await,
+            "dispatcher.set_state" => self.set_state(params).await,
+            _ => Err(fault("Method Not Found")),
+        }
+    }
+}
+
+/// All its faults have this code.
+fn fault(text: &str) -> Fault {
+    Fault::new(500, text)
+}
+
+/// What a command says.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Answer {
+    Words(&'static str),
+    List(List),
+}
+
+impl<N: Node> Rpc<N> {
+    async fn list(&self, params: Params) -> Result<Answer, Fault> {
+        let Some([mode]) = params.named(["mode"]) else { return Err(fault("Invalid Parameters")) };
+        let mode = Mode::of(mode.as_ref().and_then(Value::as_str).unwrap_or_default());
+        let snapshot = in_time(self.0.node.snapshot()).await?;
+        List::of(&snapshot, self.0.node.listeners(), mode).map(Answer::List).ok_or_else(|| fault("No Destination Sets"))
+    }
+
+    async fn reload(&self) -> Result<Answer, Fault> {
+        self.0.reload(RELOAD).await.map_err(|cause| fault("Reload Failed").with(cause))?;
+        Ok(Answer::Words("Ok. Dispatcher successfully reloaded."))
+    }
+
+    async fn set_state(&self, params: Params) -> Result<Answer, Fault> {
+        let Some([Some(state), Some(group), Some(address)]) = params.named(["state", "group", "address"]) else {
+            return Err(fault("Invalid Parameters"));
+        };
+        let (Some(state), Some(group), Some(address)) = (word(&state), number(&group), address.as_str()) else {
+            return Err(fault("Invalid Parameters"));
+        };
+        let order = match State::of(&state)? {
+            State::Active => Order::Ready,
+            State::Disabled => Order::Maint,
+            State::Inactive | State::Trying => {
+                let remedy = "only probes and calls hold a destination for failed: give a, or d to take it out";
+                return Err(fault("Unknown State Value").with(remedy));
+            }
+        };
+        let snapshot = in_time(self.0.node.snapshot()).await?;
+        let set = sets(&snapshot).find(|set| set.id == group).ok_or_else(not_updated)?;
+        let uris: Vec<_> = match address {
+            "all" => rows(set).map(|row| row[0].uri.as_str()).collect(),
+            address => destination(set, address).into_iter().collect(),
+        };
+        if uris.is_empty() {
+            return Err(not_updated());
+        }
+        for uri in uris {
+            self.0.order(set.id, uri, order, SET_STATE).await.map_err(|fault| match fault {
+                NotDone::Unknown => not_updated(),
+                NotDone::Failed(cause) => not_updated().with(cause),
+            })?;
+        }
+        Ok(Answer::Words("Ok. Dispatcher state updated."))
+    }
+}
+
+fn not_updated() -> Fault {
+    fault("State Update Failed")
+}
+
+/// A text, or the number that a state may be.
+fn word(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned).or_else(|| value.as_u64().map(|number| number.to_string()))
+}
+
+fn number(value: &Value) -> Option<SetId> {
+    word(value)?.parse().ok().map(SetId)
+}
+
+/// A state as the command says it; the letter `p` behind it, to probe the destination, says nothing here: what is probed is
+/// the configuration's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Active,
+    Inactive,
+    Disabled,
+    Trying,
+}
+
+impl State {
+    fn of(text: &str) -> Result<Self, Fault> {
+        match text.chars().next().ok_or_else(|| fault("Invalid State Parameter"))? {
+            '0' | 'i' | 'I' => Ok(State::Inactive),
+            '1' | 'a' | 'A' => Ok(State::Active),
+            '2' | 'd' | 'D' => Ok(State::Disabled),
+            '3' | 't' | 'T' => Ok(State::Trying),
+            _ => Err(fault("Unknown State Value")),
+        }
+    }
+}
+
+/// How much a list tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Short,
+    Normal,
+    Full,
+}
+
+impl Mode {
+    fn of(text: &str) -> Self {
+        match text.to_ascii_lowercase().as_str() {
+            "short" => Mode::Short,
+            "full" => Mode::Full,
+            _ => Mode::Normal,
+        }
+    }
+}
+
+/// `dispatcher.list`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) struct List {
+    nrsets: usize,
+    records: Vec<Record>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+struct Record {
+    set: Set,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+struct Set {
+    id: u32,
+    targets: Vec<Target>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+struct Target {
+    dest: Destination,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+struct Destination {
+    idx: usize,
+    uri: String,
+    flags: String,
+    priority: i32,
+    /// The set and the row's `id`.
+    iuid: String,
+    #[serde(flatten)]
+    full: Option<Full>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attrs: Option<Attrs>,
+    runtime: Runtime,
+}
+
+/// What only `full` tells.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+struct Full {
+    host: String,
+    ipaddr: String,
+    port: u16,
+    protoid: u8,
+    dnstime_sec: u64,
+    dnstime_usec: u64,
+    ocrate: u32,
+    ocidx: u64,
+    ocseq: u64,
+    octime_sec: u64,
+    octime_usec: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+struct Attrs {
+    body: Option<String>,
+    duid: Option<String>,
+    /// Failures in a row.
+    probing_count: u32,
+    maxload: u32,
+    weight: u32,
+    rweight: u32,
+    socket: Option<String>,
+    sockname: Option<String>,
+    ping_socket: Option<String>,
+    obproxy: Option<String>,
+    ocmin: u64,
+    ocmax: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+struct Runtime {
+    /// Live sessions, those of other nodes too.
+    dlgload: u64,
+}
+
+impl List {
+    /// None if no set has rows.
+    fn of(snapshot: &Snapshot, listeners: &[Listener], mode: Mode) -> Option<Self> {
+        let records: Vec<_> = sets(snapshot).map(|set| Record { set: Set::of(set, listeners, mode) }).collect();
+        (!records.is_empty()).then_some(List { nrsets: records.len(), records })
+    }
+}
+
+impl Set {
+    fn of(set: &SetView, listeners: &[Listener], mode: Mode) -> Self {
+        let target = |(idx, row)| Target { dest: Destination::of(set.id, idx, row, listeners, mode) };
+        Set { id: set.id.0, targets: rows(set).enumerate().map(target).collect() }
+    }
+}
+
+impl Destination {
+    fn of(set: SetId, idx: usize, row: &[DestinationView], listeners: &[Listener], mode: Mode) -> Self {
+        let one = &row[0];
+        let attrs = match mode {
+            Mode::Short => false,
+            Mode::Normal => !one.attrs.is_empty(),
+            Mode::Full => true,
+        };
+        Destination {
+            idx,
+            uri: one.uri.clone(),
+            flags: flags(row),
+            priority: one.priority,
+            iuid: format!("{}-{}", set.0, one.row),
+            full: (mode == Mode::Full).then(|| Full::of(one)),
+            attrs: attrs.then(|| Attrs::of(one, listeners)),
+            runtime: Runtime { dlgload: row.iter().map(|one| one.sessions + one.elsewhere).sum() },
+        }
+    }
+}
+
+/// Whether calls go there, and whether it is probed: `P` it is, `X` not now, `N` never.
+fn flags(row: &[DestinationView]) -> String {
+    let service = match Service::of(row) {
+        Service::In => 'A',
+        Service::OnTrial => 'T',
+        Service::Failed => 'I',
+        Service::Off => 'D',
+    };
+    let probed = match (row[0].probed, row[0].standing.order) {
+        (false, _) => 'N',
+        (true, Order::Maint) => 'X',
+        (true, Order::Ready | Order::Drain) => 'P',
+    };
+    [service, probed].into_iter().collect()
+}
+
+impl Full {
+    fn of(one: &DestinationView) -> Self {
+        let host = Uri::parse(one.uri.as_bytes()).ok().map(|uri| match uri.host {
+            Host::Ip(ip) if ip.is_ipv6() => format!("[{ip}]"),
+            Host::Ip(ip) => ip.to_string(),
+            Host::Name(name) => String::from_utf8_lossy(name).into_owned(),
+        });
+        Full {
+            host: host.unwrap_or_default(),
+            ipaddr: one.address.map(|address| address.ip().to_string()).unwrap_or_default(),
+            port: one.address.map(|address| address.port()).unwrap_or_default(),
+            protoid: match one.transport {
+                Transport::Udp => 1,
+                Transport::Tcp => 2,
+                Transport::Tls => 3,
+            },
+            dnstime_sec: 0,
+            dnstime_usec: 0,
+            ocrate: 0,
+            ocidx: 0,
+            ocseq: 0,
+            octime_sec: 0,
+            octime_usec: 0,
+        }
+    }
+}
+
+impl Attrs {
+    fn of(one: &DestinationView, listeners: &[Listener]) -> Self {
+        let value = |name: &str| {
+            let parts = one.attrs.split(';').filter_map(|part| part.split_once('='));
+            parts.map(|(key, value)| (key.trim(), value.trim())).find(|(key, _)| *key == name).map(|(_, value)| value)
+        };
+        let text = |name: &str| value(name).map(str::to_owned);
+        let number = |name: &str| value(name).and_then(|value| value.parse().ok()).unwrap_or_default();
+        let socket = one.socket.and_then(|id| listeners.get(usize::from(id.0))).map(Listener::name);
+        Attrs {
+            body: (!one.attrs.is_empty()).then(|| one.attrs.clone()),
+            duid: text("duid"),
+            probing_count: match one.why {
+                Why::ProbesFailed { failures, .. } => failures,
+                Why::Started
+                | Why::Works
+                | Why::ProbedElsewhere
+                | Why::Ejected { .. }
+                | Why::HalfOpen { .. }
+                | Why::Flapping { .. }
+                | Why::NoRoom { .. } => 0,
+            },
+            maxload: number("maxload"),
+            weight: number("weight"),
+            rweight: number("rweight"),
+            socket: socket.or_else(|| text("socket")),
+            sockname: text("sockname"),
+            ping_socket: text("ping_socket"),
+            obproxy: text("obproxy"),
+            ocmin: 0,
+            ocmax: 0,
+        }
+    }
+}
