@@ -33,7 +33,7 @@ use tokio::time;
 use crate::edge::cluster::Peers;
 use crate::edge::metrics::CONTENT_TYPE;
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{NoSuchDestination, Observation, SetId, Standing};
+use crate::engine::dispatch::{DistrustOrder, NoSuchDestination, NotDistrusted, Observation, SetId, Standing};
 use crate::engine::event::{EndOrder, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::Listener;
@@ -86,6 +86,8 @@ pub trait Node: Send + Sync + 'static {
     fn explain(&self, message: Vec<u8>, came: Came) -> impl Future<Output = Result<Explained, String>> + Send;
     /// Gives an operator's order to a destination, and puts it on disk.
     fn give(&self, set: SetId, uri: &str, standing: Standing) -> impl Future<Output = Result<Given, String>> + Send;
+    /// Holds a destination for failed, until a probe or a call has shown otherwise.
+    fn distrust(&self, order: DistrustOrder) -> impl Future<Output = Result<Result<(), NotDistrusted>, String>> + Send;
     /// Some of the live sessions of a set, or of one of its destinations: so many from there on.
     fn sessions(
         &self,
@@ -398,6 +400,10 @@ mod tests {
         }
 
         async fn give(&self, _: SetId, _: &str, _: Standing) -> Result<Given, String> {
+            panic!("nothing here is to be ordered")
+        }
+
+        async fn distrust(&self, _: DistrustOrder) -> Result<Result<(), NotDistrusted>, String> {
             panic!("nothing here is to be ordered")
         }
 

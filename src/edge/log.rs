@@ -13,7 +13,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::edge::moment::Moment;
 use crate::engine::Event;
-use crate::engine::dispatch::{AgentWord, AtDeadline, Health};
+use crate::engine::dispatch::{AgentWord, AtDeadline, Distrust, DistrustOrder, Health, NotDistrusted};
 use crate::engine::event::{AgentChange, EndOrder, HealthChange, NotEnded, Record, Which};
 
 /// Lines that may wait for standard error before further ones are dropped: a few seconds of calls.
@@ -141,6 +141,7 @@ pub fn report(event: &Event) {
         }
         Event::SetEmpty { set, call_id } => warn!(set = set.0, call_id, "set has no fit destination"),
         Event::Session(record) => report_session(record),
+        Event::Distrusted { order, done } => report_distrust(order, done),
         Event::EndOrdered { order, ended } => report_end(order, ended),
         Event::SetsReplaced(changes) => {
             info!(added = changes.added, removed = changes.removed, changed = changes.changed, "sets replaced");
@@ -219,6 +220,16 @@ fn report_health(change: &HealthChange) {
         Health::Unknown => {
             info!(set, destination = uri, address, why, cause, witness, was, lasted, "destination unknown");
         }
+    }
+}
+
+fn report_distrust(order: &DistrustOrder, done: &Result<(), NotDistrusted>) {
+    let DistrustOrder { set, uri, distrust, by, reason } = order;
+    let (set, destination) = (set.0, uri);
+    match (done, distrust) {
+        (Ok(()), Distrust::Down) => info!(set, destination, by, reason, "held for down by order"),
+        (Ok(()), Distrust::OnTrial) => info!(set, destination, by, reason, "put on trial by order"),
+        (Err(cause), _) => warn!(set, destination, by, reason, %cause, "to be held for failed in vain"),
     }
 }
 

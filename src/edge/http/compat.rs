@@ -21,7 +21,7 @@ use tracing::info;
 use super::sets::{Refusal, body_of, give, in_time};
 use super::{Given, Node, RELOAD, Shared, TOO_LATE};
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{AgentWord, Fitness, Order, SetId, Standing};
+use crate::engine::dispatch::{AgentWord, Distrust, DistrustOrder, Fitness, NotDistrusted, Order, SetId, Standing};
 use crate::engine::snapshot::{DestinationView, SetView};
 
 pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
@@ -109,11 +109,22 @@ struct Giver {
     reason: &'static str,
 }
 
+/// What is wanted of a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    In,
+    OnTrial,
+    Failed,
+    Off,
+}
+
 /// Why something was not done.
 #[derive(Debug)]
 enum NotDone {
     /// The set has no such destination.
     Unknown,
+    /// Nothing would ever find that it works again: what to do.
+    Unwatched(String),
     /// What went wrong.
     Failed(String),
 }
@@ -125,7 +136,33 @@ impl From<Refusal> for NotDone {
 }
 
 impl<N: Node> Shared<N> {
-    /// Orders a destination to be in service or out of it.
+    /// Makes a destination what is wanted. One that is held for failed is so before it is ready, so that no call goes there in
+    /// between, and is no longer ordered out of service.
+    async fn make(&self, set: &SetView, uri: &str, wanted: Wanted, giver: Giver) -> Result<(), NotDone> {
+        let distrust = match wanted {
+            Wanted::In => return self.order(set.id, uri, Order::Ready, giver).await,
+            Wanted::Off => return self.order(set.id, uri, Order::Maint, giver).await,
+            Wanted::Failed => Distrust::Down,
+            Wanted::OnTrial => Distrust::OnTrial,
+        };
+        self.distrust(set.id, uri, distrust, giver).await?;
+        match set.destinations.iter().any(|one| one.uri == uri && one.standing.order != Order::Ready) {
+            true => self.order(set.id, uri, Order::Ready, giver).await,
+            false => Ok(()),
+        }
+    }
+
+    async fn distrust(&self, set: SetId, uri: &str, distrust: Distrust, giver: Giver) -> Result<(), NotDone> {
+        let Giver { by, reason } = giver;
+        let (by, reason) = (by.to_owned(), reason.to_owned());
+        let order = DistrustOrder { set, uri: uri.to_owned(), distrust, by, reason };
+        in_time(self.node.distrust(order)).await?.map_err(|fault| match fault {
+            NotDistrusted::NoSuchDestination(_) => NotDone::Unknown,
+            NotDistrusted::Unwatched { .. } => NotDone::Unwatched(fault.to_string()),
+        })
+    }
+
+    /// Gives an order to a destination.
     async fn order(&self, set: SetId, uri: &str, order: Order, giver: Giver) -> Result<(), NotDone> {
         let Giver { by, reason } = giver;
         let (by, reason, at) = (by.to_owned(), reason.to_owned(), SystemTime::now());

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::rpc::{Dialect, Fault, Params};
-use super::{Giver, NotDone, Service, destination, rows, sets};
+use super::{Giver, NotDone, Service, Wanted, destination, rows, sets};
 use crate::edge::http::sets::in_time;
 use crate::edge::http::{Node, Shared};
 use crate::engine::Snapshot;
@@ -73,14 +73,7 @@ impl<N: Node> Rpc<N> {
         let (Some(state), Some(group), Some(address)) = (word(&state), number(&group), address.as_str()) else {
             return Err(fault("Invalid Parameters"));
         };
-        let order = match State::of(&state)? {
-            State::Active => Order::Ready,
-            State::Disabled => Order::Maint,
-            State::Inactive | State::Trying => {
-                let remedy = "only probes and calls hold a destination for failed: give a, or d to take it out";
-                return Err(fault("Unknown State Value").with(remedy));
-            }
-        };
+        let wanted = wanted(&state)?;
         let snapshot = in_time(self.0.node.snapshot()).await?;
         let set = sets(&snapshot).find(|set| set.id == group).ok_or_else(not_updated)?;
         let uris: Vec<_> = match address {
@@ -91,9 +84,9 @@ impl<N: Node> Rpc<N> {
             return Err(not_updated());
         }
         for uri in uris {
-            self.0.order(set.id, uri, order, SET_STATE).await.map_err(|fault| match fault {
+            self.0.make(set, uri, wanted, SET_STATE).await.map_err(|fault| match fault {
                 NotDone::Unknown => not_updated(),
-                NotDone::Failed(cause) => not_updated().with(cause),
+                NotDone::Unwatched(cause) | NotDone::Failed(cause) => not_updated().with(cause),
             })?;
         }
         Ok(Answer::Words("Ok. Dispatcher state updated."))
@@ -115,23 +108,13 @@ fn number(value: &Value) -> Option<SetId> {
 
 /// A state as the command says it; the letter `p` behind it, to probe the destination, says nothing here: what is probed is
 /// the configuration's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Active,
-    Inactive,
-    Disabled,
-    Trying,
-}
-
-impl State {
-    fn of(text: &str) -> Result<Self, Fault> {
-        match text.chars().next().ok_or_else(|| fault("Invalid State Parameter"))? {
-            '0' | 'i' | 'I' => Ok(State::Inactive),
-            '1' | 'a' | 'A' => Ok(State::Active),
-            '2' | 'd' | 'D' => Ok(State::Disabled),
-            '3' | 't' | 'T' => Ok(State::Trying),
-            _ => Err(fault("Unknown State Value")),
-        }
+fn wanted(state: &str) -> Result<Wanted, Fault> {
+    match state.chars().next().ok_or_else(|| fault("Invalid State Parameter"))? {
+        '0' | 'i' | 'I' => Ok(Wanted::Failed),
+        '1' | 'a' | 'A' => Ok(Wanted::In),
+        '2' | 'd' | 'D' => Ok(Wanted::Off),
+        '3' | 't' | 'T' => Ok(Wanted::OnTrial),
+        _ => Err(fault("Unknown State Value")),
     }
 }
 

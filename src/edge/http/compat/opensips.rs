@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::rpc::{Dialect, Fault, Params};
-use super::{Giver, NotDone, PARTITIONS, Service, destination, place, rows, sets};
+use super::{Giver, NotDone, PARTITIONS, Service, Wanted, destination, place, rows, sets};
 use crate::edge::http::sets::{Refusal, in_time};
 use crate::edge::http::{Node, Shared};
 use crate::engine::Snapshot;
@@ -186,19 +186,20 @@ impl<N: Node> Mi<N> {
         Ok(OK)
     }
 
-    /// Orders that were given by hand end: what the `state` column says holds.
+    /// What was ordered by hand ends: the `state` column holds again.
     async fn take_states(&self) -> Result<(), Fault> {
         for set in &self.snapshot().await?.sets {
             for row in rows(set) {
-                let order = match row[0].state {
-                    RowState::Active | RowState::Probing => Order::Ready,
-                    RowState::Inactive => Order::Maint,
+                let wanted = match (row[0].state, row[0].standing.order) {
+                    (RowState::Active, Order::Ready) | (RowState::Inactive, Order::Maint) => continue,
+                    (RowState::Active, Order::Drain | Order::Maint) => Wanted::In,
+                    (RowState::Inactive, Order::Ready | Order::Drain) => Wanted::Off,
+                    (RowState::Probing, _) => Wanted::Failed,
                 };
-                if row[0].standing.order != order {
-                    match self.0.order(set.id, &row[0].uri, order, RELOAD).await {
-                        Ok(()) | Err(NotDone::Unknown) => {}
-                        Err(NotDone::Failed(cause)) => return Err(server_error(cause)),
-                    }
+                match self.0.make(set, &row[0].uri, wanted, RELOAD).await {
+                    // As where the table is read: what nobody watches is not held for failed.
+                    Ok(()) | Err(NotDone::Unknown | NotDone::Unwatched(_)) => {}
+                    Err(NotDone::Failed(cause)) => return Err(server_error(cause)),
                 }
             }
         }
@@ -207,7 +208,7 @@ impl<N: Node> Mi<N> {
 
     async fn set_state(&self, arguments: &Arguments) -> Result<Answer, Fault> {
         let bad_state = || Fault::new(500, "Bad state value");
-        let state = State::of(&arguments.needed("state")?).ok_or_else(bad_state)?;
+        let wanted = wanted(&arguments.needed("state")?).ok_or_else(bad_state)?;
         let group = arguments.needed("group")?;
         let (partition, number) = group.split_once(':').unwrap_or((PARTITIONS[0], &group));
         let partition = known(partition.trim()).ok_or_else(|| Fault::new(404, "ERROR Unknown partition"))?;
@@ -215,42 +216,25 @@ impl<N: Node> Mi<N> {
         let address = arguments.needed("address")?;
         let snapshot = self.snapshot().await?;
         let set = snapshot.sets.iter().find(|set| place(set.id) == (partition, number));
-        let found = set.and_then(|set| Some((set.id, destination(set, &address)?)));
+        let found = set.and_then(|set| Some((set, destination(set, &address)?)));
         let not_found = || Fault::new(404, "destination not found");
         let (set, uri) = found.ok_or_else(not_found)?;
-        let order = match state {
-            State::Active => Order::Ready,
-            State::Inactive => Order::Maint,
-            State::Probing => {
-                let remedy = "only probes and calls hold a destination for failed: give a, or i to take it out";
-                return Err(Fault::new(500, "Bad state value").with(remedy));
-            }
-        };
-        self.0.order(set, uri, order, SET_STATE).await.map_err(|fault| match fault {
+        self.0.make(set, uri, wanted, SET_STATE).await.map_err(|fault| match fault {
             NotDone::Unknown => not_found(),
+            NotDone::Unwatched(remedy) => bad_state().with(remedy),
             NotDone::Failed(cause) => server_error(cause),
         })?;
         Ok(OK)
     }
 }
 
-/// A state as the command says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Inactive,
-    Active,
-    Probing,
-}
-
-impl State {
-    /// Its first letter, or its number here, decides.
-    fn of(text: &str) -> Option<Self> {
-        match text.chars().next()? {
-            '0' | 'i' | 'I' => Some(State::Inactive),
-            '1' | 'a' | 'A' => Some(State::Active),
-            '2' | 'p' | 'P' => Some(State::Probing),
-            _ => None,
-        }
+/// A state as the command says it: its first letter, or its number here, decides.
+fn wanted(state: &str) -> Option<Wanted> {
+    match state.chars().next()? {
+        '0' | 'i' | 'I' => Some(Wanted::Off),
+        '1' | 'a' | 'A' => Some(Wanted::In),
+        '2' | 'p' | 'P' => Some(Wanted::Failed),
+        _ => None,
     }
 }
 
