@@ -549,6 +549,34 @@ mod tests {
     }
 
     #[test]
+    fn whoever_holds_a_destination_for_failed_is_told_with_the_reason() {
+        let (set, uri) = (SetId(19), "sip:10.129.39.88:7010".to_owned());
+        let order = |distrust| {
+            let (by, reason) = ("mi".to_owned(), "ds_set_state".to_owned());
+            DistrustOrder { set, uri: uri.clone(), distrust, by, reason }
+        };
+        let unwatched = NotDistrusted::Unwatched { set, uri: uri.clone() };
+        let events = [
+            Event::Distrusted { order: order(Distrust::Down), done: Ok(()) },
+            Event::Distrusted { order: order(Distrust::OnTrial), done: Ok(()) },
+            Event::Distrusted { order: order(Distrust::Down), done: Err(unwatched) },
+        ];
+        let lines = lines(&LogConfig::default(), &events);
+        let who = "set=19 destination=\"sip:10.129.39.88:7010\" by=\"mi\" reason=\"ds_set_state\"";
+        for (line, words) in lines.iter().zip([
+            format!("INFO held for down by order {who}\n"),
+            format!("INFO put on trial by order {who}\n"),
+            format!(
+                "WARN to be held for failed in vain {who} cause=nothing would find that sip:10.129.39.88:7010 of set 19 works: \
+                 probe the set, let it observe its calls, or give maint\n"
+            ),
+        ]) {
+            assert!(line.ends_with(&words), "{line}{words}");
+        }
+        assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
     fn whoever_ends_sessions_is_told_with_the_reason_and_what_came_of_it() {
         let order = |which| EndOrder { which, by: "alice".to_owned(), reason: "stuck".to_owned() };
         let (set, uri) = (SetId(19), "sip:10.129.39.88:7010".to_owned());

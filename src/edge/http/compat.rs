@@ -193,3 +193,111 @@ impl<N: Node> Shared<N> {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::engine::Now;
+    use crate::engine::clock::Instant;
+    use crate::engine::dispatch::{Asked, DestinationId, Dispatch, Load, Policy, Row, RowState, Set, Sets};
+    use crate::engine::flow::{HostPort, Listener, ListenerId, Role, Sources, Transport};
+
+    /// Two sessions everywhere.
+    struct Two;
+
+    impl Load for Two {
+        fn sessions(&self, _: DestinationId) -> u64 {
+            2
+        }
+
+        fn asked(&self, _: DestinationId) -> Asked {
+            Asked::default()
+        }
+
+        fn sessions_peak(&self, _: DestinationId) -> u64 {
+            2
+        }
+    }
+
+    const NOW: Now = Now { mono: Instant::ZERO, wall: SystemTime::UNIX_EPOCH };
+
+    fn row(row: i64, uri: &str, address: &str) -> Row {
+        Row {
+            row,
+            uri: uri.to_owned(),
+            address: address.parse().expect("an address"),
+            transport: Transport::Udp,
+            socket: None,
+            weight: 50,
+            priority: 0,
+            state: RowState::Active,
+            attrs: String::new(),
+            description: String::new(),
+        }
+    }
+
+    /// Set 19: a server by a socket of its own with all columns; a name with two addresses, by TCP; one that is ordered out of
+    /// service; one that is down. Set 20 has no rows.
+    pub(in crate::edge::http::compat) fn snapshot() -> Snapshot {
+        let mut sets = Dispatch::new(vec![Policy::of(SetId(19)), Policy::of(SetId(20))], 1);
+        let attrs = "duid=srv1;weight=50;maxload=100".to_owned();
+        let name = "sip:tts.example:7010;transport=tcp";
+        let by_name = |address| Row { transport: Transport::Tcp, priority: -1, ..row(8, name, address) };
+        let rows = vec![
+            Row {
+                socket: Some(ListenerId(0)),
+                attrs,
+                description: "TTS \"one\"".to_owned(),
+                ..row(7, "sip:10.0.0.1:8060", "10.0.0.1:8060")
+            },
+            by_name("10.0.0.2:7010"),
+            by_name("10.0.0.3:7010"),
+            Row { state: RowState::Inactive, ..row(9, "sip:10.0.0.4:7010", "10.0.0.4:7010") },
+            Row { state: RowState::Probing, ..row(10, "sip:[2001:db8::5]:7010", "[2001:db8::5]:7010") },
+        ];
+        sets.replace(Sets(vec![Set { id: SetId(19), rows }]), NOW);
+        Snapshot { sets: sets.view(&Two, NOW), ..Snapshot::default() }
+    }
+
+    pub(in crate::edge::http::compat) fn listeners() -> Vec<Listener> {
+        let bind = ([10, 0, 0, 9], 5060).into();
+        vec![Listener {
+            id: ListenerId(0),
+            transport: Transport::Udp,
+            bind,
+            advertise: HostPort::from(bind),
+            role: Role::Node,
+            sources: Sources::default(),
+        }]
+    }
+
+    #[test]
+    fn a_row_is_as_well_as_the_best_of_its_addresses() {
+        let Snapshot { mut sets, .. } = snapshot();
+        let services = |set: &SetView| rows(set).map(Service::of).collect::<Vec<_>>();
+        let other_rows = [Service::Off, Service::Failed];
+        assert_eq!(services(&sets[0]), [[Service::In; 2], other_rows].concat());
+        let set = |set: &mut SetView, fitness: [Fitness; 2]| {
+            (set.destinations[1].fitness, set.destinations[2].fitness) = (fitness[0], fitness[1]);
+        };
+        for (fitness, service) in [
+            ([Fitness::Outvoted, Fitness::Full], Service::In),
+            ([Fitness::OnTrial, Fitness::Unresolved], Service::OnTrial),
+            ([Fitness::Agent(AgentWord::Down), Fitness::Agent(AgentWord::Drain)], Service::Failed),
+            ([Fitness::Ordered(Order::Drain), Fitness::Agent(AgentWord::Stopped)], Service::Off),
+        ] {
+            set(&mut sets[0], fitness);
+            assert_eq!(services(&sets[0])[1], service, "{fitness:?}");
+        }
+    }
+
+    #[test]
+    fn a_destination_is_found_whatever_the_case_of_its_letters() {
+        let Snapshot { sets, .. } = snapshot();
+        assert_eq!(
+            destination(&sets[0], "SIP:TTS.example:7010;transport=TCP"),
+            Some("sip:tts.example:7010;transport=tcp")
+        );
+        assert_eq!(destination(&sets[0], "sip:tts.example:7010"), None);
+    }
+}

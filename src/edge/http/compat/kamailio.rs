@@ -26,8 +26,7 @@ impl<N: Node> Dialect for Rpc<N> {
 
     /// A fault's code is the status too.
     fn status(fault: &Fault) -> StatusCode {
-        let code = u16::try_from(fault.code).ok().and_then(|code| StatusCode::from_u16(code).ok());
-        code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        status(fault.code)
     }
 
     async fn call(&self, method: &str, params: Params) -> Result<Answer, Fault> {
@@ -38,6 +37,11 @@ impl<N: Node> Dialect for Rpc<N> {
             _ => Err(fault("Method Not Found")),
         }
     }
+}
+
+fn status(code: i32) -> StatusCode {
+    let code = u16::try_from(code).ok().and_then(|code| StatusCode::from_u16(code).ok());
+    code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// All its faults have this code.
@@ -331,6 +335,95 @@ impl Attrs {
             obproxy: text("obproxy"),
             ocmin: 0,
             ocmax: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{listeners, snapshot};
+    use super::*;
+
+    /// The destinations as they are written.
+    fn list(mode: Mode) -> Vec<String> {
+        let list = List::of(&snapshot(), &listeners(), mode).expect("there are some");
+        assert_eq!((list.nrsets, list.records[0].set.id), (1, 19));
+        list.records[0].set.targets.iter().map(|one| serde_json::to_string(one).expect("JSON")).collect()
+    }
+
+    #[test]
+    fn a_list_is_as_kamailio_writes_it() {
+        let written = concat!(
+            r#"{"DEST":{"IDX":0,"URI":"sip:10.0.0.1:8060","FLAGS":"AN","PRIORITY":0,"IUID":"19-7","#,
+            r#""ATTRS":{"BODY":"duid=srv1;weight=50;maxload=100","DUID":"srv1","PROBING_COUNT":0,"MAXLOAD":100,"WEIGHT":50,"#,
+            r#""RWEIGHT":0,"SOCKET":"udp:10.0.0.9:5060","SOCKNAME":null,"PING_SOCKET":null,"OBPROXY":null,"OCMIN":0,"OCMAX":0},"#,
+            r#""RUNTIME":{"DLGLOAD":2}}}"#,
+        );
+        let all = list(Mode::Normal);
+        assert_eq!(all[0], written);
+        // A name is one, with the sessions of all its addresses.
+        let named = r#"{"DEST":{"IDX":1,"URI":"sip:tts.example:7010;transport=tcp","FLAGS":"AN","PRIORITY":-1,"IUID":"19-8","RUNTIME":{"DLGLOAD":4}}}"#;
+        assert_eq!(all[1], named);
+        assert!(all[2].contains(r#""FLAGS":"DN""#) && all[3].contains(r#""FLAGS":"IN""#), "{all:?}");
+    }
+
+    #[test]
+    fn a_short_list_has_no_attrs_and_a_full_one_always() {
+        assert!(list(Mode::Short).iter().all(|one| !one.contains("ATTRS")));
+        let all = list(Mode::Full);
+        let written = concat!(
+            r#""IUID":"19-8","HOST":"tts.example","IPADDR":"10.0.0.2","PORT":7010,"PROTOID":2,"DNSTIME_SEC":0,"DNSTIME_USEC":0,"#,
+            r#""OCRATE":0,"OCIDX":0,"OCSEQ":0,"OCTIME_SEC":0,"OCTIME_USEC":0,"ATTRS":{"BODY":null,"DUID":null,"#,
+        );
+        assert!(all[1].contains(written), "{}", all[1]);
+        assert!(
+            all[3].contains(r#""HOST":"[2001:db8::5]","IPADDR":"2001:db8::5","PORT":7010,"PROTOID":1"#),
+            "{}",
+            all[3]
+        );
+        for (text, mode) in [("short", Mode::Short), ("FULL", Mode::Full), ("", Mode::Normal), ("long", Mode::Normal)] {
+            assert_eq!(Mode::of(text), mode);
+        }
+    }
+
+    #[test]
+    fn nobody_is_a_fault() {
+        assert!(List::of(&Snapshot::default(), &[], Mode::Normal).is_none());
+    }
+
+    #[test]
+    fn flags_tell_service_and_probes() {
+        let mut sets = snapshot().sets;
+        let one = &mut sets[0].destinations[..1];
+        assert_eq!(flags(one), "AN");
+        one[0].probed = true;
+        assert_eq!(flags(one), "AP");
+        one[0].standing.order = Order::Maint;
+        one[0].fitness = crate::engine::dispatch::Fitness::Ordered(Order::Maint);
+        assert_eq!(flags(one), "DX");
+        one[0].standing.order = Order::Ready;
+        one[0].fitness = crate::engine::dispatch::Fitness::OnTrial;
+        assert_eq!(flags(one), "TP");
+    }
+
+    #[test]
+    fn states_are_told_by_their_first_letter_or_number() {
+        for (states, told) in [
+            (["0", "i", "IP"], Wanted::Failed),
+            (["1", "a", "ap"], Wanted::In),
+            (["2", "D", "d"], Wanted::Off),
+            (["3", "t", "tp"], Wanted::OnTrial),
+        ] {
+            assert_eq!(states.map(wanted), [Ok(told), Ok(told), Ok(told)], "{states:?}");
+        }
+        assert_eq!(wanted(""), Err(fault("Invalid State Parameter")));
+        assert_eq!(wanted("ready"), Err(fault("Unknown State Value")));
+    }
+
+    #[test]
+    fn the_status_of_a_fault_is_its_code() {
+        for (code, expected) in [(500, 500), (404, 404), (-32600, 500), (7, 500)] {
+            assert_eq!(status(code).as_u16(), expected);
         }
     }
 }

@@ -349,3 +349,119 @@ impl Destination {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::{listeners, snapshot};
+    use super::*;
+
+    fn list(partition: Option<&str>, full: bool) -> String {
+        serde_json::to_string(&List::of(&snapshot(), &listeners(), partition, full)).expect("JSON")
+    }
+
+    #[test]
+    fn a_list_is_as_opensips_writes_it() {
+        let written = concat!(
+            r#"{"PARTITIONS":[{"name":"default","SETS":[{"id":19,"Destinations":["#,
+            r#"{"URI":"sip:10.0.0.1:8060","state":"Active","first_hit_counter":0,"socket":"udp:10.0.0.9:5060","#,
+            r#""attr":"duid=srv1;weight=50;maxload=100","resolved_addresses":["10.0.0.1:8060"]},"#,
+            r#"{"URI":"sip:tts.example:7010;transport=tcp","state":"Active","first_hit_counter":0,"#,
+            r#""resolved_addresses":["10.0.0.2:7010","10.0.0.3:7010"]},"#,
+            r#"{"URI":"sip:10.0.0.4:7010","state":"Inactive","first_hit_counter":0,"resolved_addresses":["10.0.0.4:7010"]},"#,
+            r#"{"URI":"sip:[2001:db8::5]:7010","state":"Probing","first_hit_counter":0,"#,
+            r#""resolved_addresses":["[2001:db8::5]:7010"]}]}]}]}"#,
+        );
+        assert_eq!(list(None, false), written);
+        assert_eq!(list(Some("default"), false), written);
+    }
+
+    #[test]
+    fn a_full_list_has_weight_priority_and_description_too() {
+        let written = concat!(
+            r#"{"URI":"sip:10.0.0.1:8060","state":"Active","first_hit_counter":0,"socket":"udp:10.0.0.9:5060","#,
+            r#""attr":"duid=srv1;weight=50;maxload=100","weight":50,"priority":0,"description":"TTS \"one\"","#,
+            r#""resolved_addresses":["10.0.0.1:8060"]},"#,
+            r#"{"URI":"sip:tts.example:7010;transport=tcp","state":"Active","first_hit_counter":0,"weight":50,"priority":-1,"#,
+            r#""resolved_addresses":["10.0.0.2:7010","10.0.0.3:7010"]},"#,
+        );
+        assert!(list(None, true).contains(written), "{}", list(None, true));
+    }
+
+    #[test]
+    fn a_partition_without_rows_has_no_sets() {
+        let list = List::of(&Snapshot::default(), &[], None, false);
+        assert_eq!(serde_json::to_string(&list).expect("JSON"), r#"{"PARTITIONS":[{"name":"default"}]}"#);
+    }
+
+    #[test]
+    fn parameters_fit_one_list_or_are_refused_as_opensips_does() {
+        let arguments = |command: &str, params: Value| {
+            let params = match params {
+                Value::Array(values) => Params::ByPosition(values),
+                Value::Object(values) => Params::ByName(values),
+                _ => Params::None,
+            };
+            let command = Command::named(command).expect("it is one");
+            command.arguments(params).map(|Arguments(all)| all).map_err(|fault| fault.data.unwrap_or_default())
+        };
+        for name in ["ds_set_state", "dispatcher:set_state"] {
+            let all = vec![("state", json!("i")), ("group", json!(19)), ("address", json!("sip:a"))];
+            assert_eq!(arguments(name, json!(["i", 19, "sip:a"])), Ok(all.clone()));
+            assert_eq!(arguments(name, json!({ "address": "sip:a", "group": 19, "state": "i" })), Ok(all));
+        }
+        assert_eq!(arguments("ds_list", Value::Null), Ok(vec![]));
+        assert_eq!(arguments("ds_list", json!({ "full": "1" })), Ok(vec![("full", json!("1"))]));
+        assert_eq!(arguments("ds_list", json!([1, "default"])).map(|all| all.len()), Ok(2));
+        for (command, params, data) in [
+            ("ds_list", json!(["1"]), "Ambiguous call, use named parameters instead"),
+            ("ds_list", json!({ "all": 1 }), "Named parameters do not match"),
+            ("ds_list", json!([1, 2, 3]), "Too few or too many parameters"),
+            ("ds_list", json!({ "full": 1, "partition": "default", "x": 1 }), "Too few or too many parameters"),
+            ("ds_set_state", Value::Null, "Too few or too many parameters"),
+            ("ds_set_state", json!({ "state": "i", "group": 19, "uri": "sip:a" }), "Named parameters do not match"),
+            ("ds_reload", json!(["default"]), "Ambiguous call, use named parameters instead"),
+        ] {
+            assert_eq!(arguments(command, params), Err(data.to_owned()), "{command}");
+        }
+    }
+
+    #[test]
+    fn a_number_may_be_text_and_text_a_number_and_nothing_else() {
+        let of = |value: Value| Arguments(vec![("full", value)]);
+        assert_eq!((of(json!("1")).number("full"), of(json!(0)).number("full")), (Ok(Some(1)), Ok(Some(0))));
+        assert_eq!((of(json!(19)).text("full"), of(json!(19)).text("other")), (Ok(Some("19".to_owned())), Ok(None)));
+        let bad = || invalid("Bad type for parameter 'full'");
+        assert_eq!((of(json!("x")).number("full"), of(json!([1])).number("full")), (Err(bad()), Err(bad())));
+        assert_eq!((of(Value::Null).text("full"), of(json!(1.5)).text("full")), (Err(bad()), Err(bad())));
+    }
+
+    #[test]
+    fn states_are_told_by_their_first_letter_or_the_interfaces_own_number() {
+        for (states, told) in [
+            (["0", "i", "Inactive"], Some(Wanted::Off)),
+            (["1", "A", "active"], Some(Wanted::In)),
+            (["2", "p", "Probing"], Some(Wanted::Failed)),
+            (["", "3", "ready"], None),
+        ] {
+            assert_eq!(states.map(wanted), [told; 3], "{states:?}");
+        }
+    }
+
+    #[test]
+    fn which_names_the_commands_and_their_parameters() {
+        let which = |command| match which(command) {
+            Ok(answer) => serde_json::to_string(&answer).expect("JSON"),
+            Err(fault) => format!("{} {}", fault.code, fault.message),
+        };
+        let names = r#"["dispatcher:list","ds_list","dispatcher:reload","ds_reload","dispatcher:set_state","ds_set_state","which"]"#;
+        assert_eq!(which(None), names);
+        assert_eq!(which(Some("dispatcher:")), r#"["dispatcher:list","dispatcher:reload","dispatcher:set_state"]"#);
+        assert_eq!(which(Some("ds_list")), r#"[[],["partition"],["full"],["full","partition"]]"#);
+        assert_eq!(
+            (which(Some("dlg_list")), which(Some("dialog:"))),
+            ("404 unknown MI command".to_owned(), "404 unknown MI command".to_owned())
+        );
+    }
+}
