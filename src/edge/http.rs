@@ -566,7 +566,7 @@ mod tests {
     #[tokio::test]
     async fn a_web_page_can_neither_reload_nor_drain_nor_order() {
         let running = run().await;
-        for line in ["POST /reload", "POST /drain", "POST /explain"] {
+        for line in ["POST /reload", "POST /drain", "POST /explain", "POST /mi", "POST /RPC"] {
             let (status, ..) = answer(send(running.address, line, "Origin: http://evil.example\r\n").await).await;
             assert_eq!((status, running.node.reloads.load(SeqCst), running.node.drained.load(SeqCst)), (403, 0, false));
         }
@@ -619,6 +619,31 @@ mod tests {
             let (status, _, body) = ask(running.address, &format!("GET {path}")).await;
             assert_eq!((status, value(&body)), (503, json!({ "error": "no engine" })), "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_peers_tools_are_told_of_no_engine_and_must_speak_json() {
+        let running = run().await;
+        let ask = async |path: &str, method: &str, kind: &str| {
+            let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}"}}"#);
+            let length = body.len();
+            let more = format!("Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}");
+            let (status, _, body) = answer(send(running.address, &format!("POST {path}"), &more).await).await;
+            (status, value(&body))
+        };
+        let json = "application/json";
+        let error = json!({ "code": -32000, "message": "Server error", "data": "no engine" });
+        assert_eq!(ask("/mi", "ds_list", json).await, (200, json!({ "jsonrpc": "2.0", "error": error, "id": 1 })));
+        let error = json!({ "code": 500, "message": "no engine" });
+        let told = json!({ "jsonrpc": "2.0", "error": error, "id": 1 });
+        assert_eq!(ask("/RPC", "dispatcher.list", json).await, (500, told));
+        for (path, method) in [("/mi", "ds_reload"), ("/RPC", "dispatcher.reload")] {
+            assert_eq!(ask(path, method, "text/plain").await.0, 415);
+            assert_eq!(running.node.reloads.load(SeqCst), 0);
+        }
+        assert_eq!(ask("/mi", "ds_reload", json).await.1["result"], "OK");
+        assert_eq!(ask("/RPC", "dispatcher.reload", json).await.1["result"], "Ok. Dispatcher successfully reloaded.");
+        assert_eq!(running.node.reloads.load(SeqCst), 2);
     }
 
     #[tokio::test]

@@ -107,11 +107,14 @@ states() {
 
 both() { printf '%s\n%s' "$1" "$1"; }
 
+attrs='duid=b;maxload=9;weight=50;rweight=20;socket=udp:127.0.0.2:5070'
+sqlite3 "$work/tandem.db" ".timeout 5000" "UPDATE dispatcher SET attrs = '$attrs' WHERE destination LIKE '%7011'"
+http /reload -X POST >/dev/null || fail "the rows are not taken: $(tail -n 3 "$work/tandem.log")"
 folder=$work/kamailio
 mkdir -p "$folder"
 {
     # The last of one priority stands first in the list.
-    echo "19 sip:127.0.0.3:7011 0 100 pstn=100"
+    echo "19 sip:127.0.0.3:7011 0 100 $attrs"
     echo "19 $one 0 100 pstn=100"
 } >"$folder/dispatcher.list"
 sed "s|FOLDER|$folder|" "$here/compat/kamailio.cfg" >"$folder/kamailio.cfg"
@@ -121,6 +124,8 @@ until_true 20 ask "$them" theirs.json dispatcher.list '[]' || fail "no Kamailio:
 asked=0
 cli ds_set_state a 19 "$one" >/dev/null || fail "$(cat "$work/cli.log")"
 for mode in '[]' '["short"]' '["full"]' '["other"]'; do alike dispatcher.list "$mode"; done
+said_of='[.result.RECORDS[0].SET.TARGETS[].DEST | { URI, PRIORITY, ATTRS: (.ATTRS | del(.PROBING_COUNT, .PING_SOCKET, .OCMIN, .OCMAX)) }]'
+expect 'the rows' "$(jq -c "$said_of" "$work/theirs.json")" "$(jq -c "$said_of" "$work/ours.json")"
 same dispatcher.set_state "[\"d\", 19, \"$one\"]"
 expect 'the states after d' "$(both DA)" "$(states)"
 for state in d dp i ip 0 t tp a ap; do same dispatcher.set_state "[\"$state\", 19, \"$one\"]"; done

@@ -5,6 +5,7 @@ mod kamailio;
 mod opensips;
 mod rpc;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,7 +13,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::post;
 use tokio::time;
@@ -34,7 +35,7 @@ async fn opensips<N: Node>(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let body = body_of(&headers, body)?;
-    Ok(rpc::answer(&opensips::Mi(shared), &body).await)
+    whole(async move { rpc::answer(&opensips::Mi(shared), &body).await }).await
 }
 
 async fn kamailio<N: Node>(
@@ -43,7 +44,13 @@ async fn kamailio<N: Node>(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let body = body_of(&headers, body)?;
-    Ok(rpc::answer(&kamailio::Rpc(shared), &body).await)
+    whole(async move { rpc::answer(&kamailio::Rpc(shared), &body).await }).await
+}
+
+/// In a task of its own, so that a client that hangs up does not leave half of its orders undone.
+async fn whole(answer: impl Future<Output = Response> + Send + 'static) -> Result<Response, Refusal> {
+    let broke_off = |_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "it broke off; the log tells why".to_owned());
+    tokio::spawn(answer).await.map_err(broke_off)
 }
 
 /// OpenSIPS's partitions, each with its sets.
@@ -178,7 +185,7 @@ impl<N: Node> Shared<N> {
         let Giver { by, reason } = giver;
         info!(by, reason, "reload ordered");
         let (node, one_at_a_time) = (Arc::clone(&self.node), Arc::clone(&self.reload));
-        // In a task of its own, so that a client that hangs up does not leave it half done.
+        // In a task of its own, so that one that takes too long is not left half done.
         let task = tokio::spawn(async move {
             let _one_at_a_time = one_at_a_time.lock().await;
             node.reload().await

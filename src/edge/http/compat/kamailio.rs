@@ -1,13 +1,15 @@
 //! Kamailio's RPC: the dispatcher's commands, their answers and faults as its modules dispatcher (6.1) and jsonrpcs write
 //! them. What it has and Tandem has not, as overload control, stands there as Kamailio writes it when it is off.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::rpc::{Dialect, Fault, Params};
 use super::{Giver, NotDone, Service, Wanted, destination, rows, sets};
-use crate::edge::http::sets::in_time;
+use crate::edge::http::sets::{Refusal, in_time};
 use crate::edge::http::{Node, Shared};
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{Order, SetId, Why};
@@ -58,10 +60,14 @@ pub(super) enum Answer {
 }
 
 impl<N: Node> Rpc<N> {
+    async fn snapshot(&self) -> Result<Arc<Snapshot>, Fault> {
+        in_time(self.0.node.snapshot()).await.map_err(|Refusal(_, cause)| fault(&cause))
+    }
+
     async fn list(&self, params: Params) -> Result<Answer, Fault> {
         let Some([mode]) = params.named(["mode"]) else { return Err(fault("Invalid Parameters")) };
         let mode = Mode::of(mode.as_ref().and_then(Value::as_str).unwrap_or_default());
-        let snapshot = in_time(self.0.node.snapshot()).await?;
+        let snapshot = self.snapshot().await?;
         List::of(&snapshot, self.0.node.listeners(), mode).map(Answer::List).ok_or_else(|| fault("No Destination Sets"))
     }
 
@@ -78,7 +84,7 @@ impl<N: Node> Rpc<N> {
             return Err(fault("Invalid Parameters"));
         };
         let wanted = wanted(&state)?;
-        let snapshot = in_time(self.0.node.snapshot()).await?;
+        let snapshot = self.snapshot().await?;
         let set = sets(&snapshot).find(|set| set.id == group).ok_or_else(not_updated)?;
         let uris: Vec<_> = match address {
             "all" => rows(set).map(|row| row[0].uri.as_str()).collect(),

@@ -123,12 +123,6 @@ fn server_error(cause: String) -> Fault {
     Fault::new(-32000, "Server error").with(cause)
 }
 
-impl From<Refusal> for Fault {
-    fn from(Refusal(_, cause): Refusal) -> Self {
-        server_error(cause)
-    }
-}
-
 /// The management interface.
 pub(super) struct Mi<N>(pub(super) Shared<N>);
 
@@ -166,7 +160,7 @@ const OK: Answer = Answer::Word("OK");
 
 impl<N: Node> Mi<N> {
     async fn snapshot(&self) -> Result<Arc<Snapshot>, Fault> {
-        Ok(in_time(self.0.node.snapshot()).await?)
+        in_time(self.0.node.snapshot()).await.map_err(|Refusal(_, cause)| server_error(cause))
     }
 
     async fn list(&self, arguments: &Arguments) -> Result<Answer, Fault> {
