@@ -170,6 +170,10 @@ impl Engine {
                     world.out.push(Output::Event(Event::OrderedInVain(unknown)));
                 }
             }
+            Input::Distrust(order) => {
+                let done = world.dispatch.distrust(order, now, world.out);
+                world.out.push(Output::Event(Event::Distrusted { order: order.clone(), done }));
+            }
             Input::Remembered(all) => world.dispatch.remember(all, now, world.out),
             Input::Checked { id, outcome } => prober.checked(&mut probing(&mut world), id, outcome),
             Input::Unchecked(id) => prober.unchecked(id),

@@ -25,7 +25,9 @@ use crate::edge::records::{Records, RecordsConfig};
 use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
 use crate::edge::udp::{BindError, Sockets, Waker};
-use crate::engine::dispatch::{NoSuchDestination, Outcome, PeerReport, Remembered, SetId, Sets, Standing};
+use crate::engine::dispatch::{
+    DistrustOrder, NoSuchDestination, NotDistrusted, Outcome, PeerReport, Remembered, SetId, Sets, Standing,
+};
 use crate::engine::event::{AgentId, Changes, CheckId, Drain, EndOrder, Event, Input, LookupId, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{HostPort, Listener, ListenerId, Transport};
@@ -226,6 +228,16 @@ impl Handle {
         self.forget_snapshot().await;
         self.0.given.notify_one();
         Ok(given)
+    }
+
+    /// Holds a destination for failed, until a probe or a call has shown otherwise.
+    ///
+    /// # Errors
+    /// [`NotDistrusted`] inside; [`Gone`] outside.
+    pub async fn distrust(&self, order: DistrustOrder) -> Result<Result<(), NotDistrusted>, Gone> {
+        let done = self.order(|done| Order::Distrust(order, done)).await?;
+        self.forget_snapshot().await;
+        Ok(done)
     }
 
     /// Waits until an order has been given to a destination; for one who waits.

@@ -3,6 +3,7 @@
 mod agents;
 mod answers;
 mod checks;
+mod distrust;
 mod evidence;
 mod guards;
 mod memory;

@@ -6,6 +6,8 @@ mod agents;
 mod checks;
 #[path = "server/commands.rs"]
 mod commands;
+#[path = "server/compat.rs"]
+mod compat;
 mod contract;
 #[path = "server/drill.rs"]
 mod drill;

@@ -1,8 +1,9 @@
 //! The local HTTP surface: `/live`, `/ready`, `/fit`, `/metrics`, `/node`, `/sets`, `/sessions/end`, `/explain`, `/store`,
-//! `/plan`, `/reload`, `/rollback` and `/drain`.
+//! `/plan`, `/reload`, `/rollback`, `/drain`, and `/mi` and `/RPC` as the peers have them.
 //!
 //! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
 
+mod compat;
 mod explain;
 mod idle;
 mod report;
@@ -33,7 +34,7 @@ use tokio::time;
 use crate::edge::cluster::Peers;
 use crate::edge::metrics::CONTENT_TYPE;
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{NoSuchDestination, Observation, SetId, Standing};
+use crate::engine::dispatch::{DistrustOrder, NoSuchDestination, NotDistrusted, Observation, SetId, Standing};
 use crate::engine::event::{EndOrder, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::Listener;
@@ -90,6 +91,8 @@ pub trait Node: Send + Sync + 'static {
     fn explain(&self, message: Vec<u8>, came: Came) -> impl Future<Output = Result<Explained, String>> + Send;
     /// Gives an operator's order to a destination, and puts it on disk.
     fn give(&self, set: SetId, uri: &str, standing: Standing) -> impl Future<Output = Result<Given, String>> + Send;
+    /// Holds a destination for failed, until a probe or a call has shown otherwise.
+    fn distrust(&self, order: DistrustOrder) -> impl Future<Output = Result<Result<(), NotDistrusted>, String>> + Send;
     /// Some of the live sessions of a set, or of one of its destinations: so many from there on.
     fn sessions(
         &self,
@@ -218,12 +221,13 @@ fn router<N: Node>(node: Arc<N>) -> Router {
         .merge(sessions::routes())
         .merge(explain::routes())
         .merge(store::routes())
+        .merge(compat::routes())
         .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "no such method here"))
         .fallback(async || {
             error(
                 StatusCode::NOT_FOUND,
                 "no such path: /live, /ready, /fit, /metrics, /node, /sets, /sessions/end, /explain, /store, /plan, /reload, \
-                 /rollback, /drain",
+                 /rollback, /drain, /mi, /RPC",
             )
         })
         .layer(DefaultBodyLimit::max(BODY))
@@ -369,6 +373,10 @@ mod tests {
         }
 
         async fn give(&self, _: SetId, _: &str, _: Standing) -> Result<Given, String> {
+            panic!("nothing here is to be ordered")
+        }
+
+        async fn distrust(&self, _: DistrustOrder) -> Result<Result<(), NotDistrusted>, String> {
             panic!("nothing here is to be ordered")
         }
 
@@ -550,7 +558,7 @@ mod tests {
     #[tokio::test]
     async fn a_web_page_can_neither_reload_nor_drain_nor_order() {
         let running = run().await;
-        for line in ["POST /reload", "POST /drain", "POST /explain"] {
+        for line in ["POST /reload", "POST /drain", "POST /explain", "POST /mi", "POST /RPC"] {
             let (status, ..) = answer(send(running.address, line, "Origin: http://evil.example\r\n").await).await;
             assert_eq!((status, running.node.reloads.load(SeqCst), running.node.drained.load(SeqCst)), (403, 0, false));
         }
@@ -603,6 +611,31 @@ mod tests {
             let (status, _, body) = ask(running.address, &format!("GET {path}")).await;
             assert_eq!((status, value(&body)), (503, json!({ "error": "no engine" })), "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_peers_tools_are_told_of_no_engine_and_must_speak_json() {
+        let running = run().await;
+        let ask = async |path: &str, method: &str, kind: &str| {
+            let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}"}}"#);
+            let length = body.len();
+            let more = format!("Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}");
+            let (status, _, body) = answer(send(running.address, &format!("POST {path}"), &more).await).await;
+            (status, value(&body))
+        };
+        let json = "application/json";
+        let error = json!({ "code": -32000, "message": "Server error", "data": "no engine" });
+        assert_eq!(ask("/mi", "ds_list", json).await, (200, json!({ "jsonrpc": "2.0", "error": error, "id": 1 })));
+        let error = json!({ "code": 500, "message": "no engine" });
+        let told = json!({ "jsonrpc": "2.0", "error": error, "id": 1 });
+        assert_eq!(ask("/RPC", "dispatcher.list", json).await, (500, told));
+        for (path, method) in [("/mi", "ds_reload"), ("/RPC", "dispatcher.reload")] {
+            assert_eq!(ask(path, method, "text/plain").await.0, 415);
+            assert_eq!(running.node.reloads.load(SeqCst), 0);
+        }
+        assert_eq!(ask("/mi", "ds_reload", json).await.1["result"], "OK");
+        assert_eq!(ask("/RPC", "dispatcher.reload", json).await.1["result"], "Ok. Dispatcher successfully reloaded.");
+        assert_eq!(running.node.reloads.load(SeqCst), 2);
     }
 
     #[tokio::test]

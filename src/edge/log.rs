@@ -13,7 +13,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::edge::moment::Moment;
 use crate::engine::Event;
-use crate::engine::dispatch::{AgentWord, AtDeadline, Health};
+use crate::engine::dispatch::{AgentWord, AtDeadline, Distrust, DistrustOrder, Health, NotDistrusted};
 use crate::engine::event::{AgentChange, EndOrder, HealthChange, NotEnded, Record, Which};
 
 /// Lines that may wait for standard error before further ones are dropped: a few seconds of calls.
@@ -141,6 +141,7 @@ pub fn report(event: &Event) {
         }
         Event::SetEmpty { set, call_id } => warn!(set = set.0, call_id, "set has no fit destination"),
         Event::Session(record) => report_session(record),
+        Event::Distrusted { order, done } => report_distrust(order, done),
         Event::EndOrdered { order, ended } => report_end(order, ended),
         Event::SetsReplaced(changes) => {
             info!(added = changes.added, removed = changes.removed, changed = changes.changed, "sets replaced");
@@ -219,6 +220,16 @@ fn report_health(change: &HealthChange) {
         Health::Unknown => {
             info!(set, destination = uri, address, why, cause, witness, was, lasted, "destination unknown");
         }
+    }
+}
+
+fn report_distrust(order: &DistrustOrder, done: &Result<(), NotDistrusted>) {
+    let DistrustOrder { set, uri, distrust, by, reason } = order;
+    let (set, destination) = (set.0, uri);
+    match (done, distrust) {
+        (Ok(()), Distrust::Down) => info!(set, destination, by, reason, "held for down by order"),
+        (Ok(()), Distrust::OnTrial) => info!(set, destination, by, reason, "put on trial by order"),
+        (Err(cause), _) => warn!(set, destination, by, reason, %cause, "to be held for failed in vain"),
     }
 }
 
@@ -535,6 +546,34 @@ mod tests {
             assert!(line.ends_with(words), "{line}{words}");
         }
         assert_eq!(lines.len(), 6);
+    }
+
+    #[test]
+    fn whoever_holds_a_destination_for_failed_is_told_with_the_reason() {
+        let (set, uri) = (SetId(19), "sip:10.129.39.88:7010".to_owned());
+        let order = |distrust| {
+            let (by, reason) = ("mi".to_owned(), "ds_set_state".to_owned());
+            DistrustOrder { set, uri: uri.clone(), distrust, by, reason }
+        };
+        let unwatched = NotDistrusted::Unwatched { set, uri: uri.clone() };
+        let events = [
+            Event::Distrusted { order: order(Distrust::Down), done: Ok(()) },
+            Event::Distrusted { order: order(Distrust::OnTrial), done: Ok(()) },
+            Event::Distrusted { order: order(Distrust::Down), done: Err(unwatched) },
+        ];
+        let lines = lines(&LogConfig::default(), &events);
+        let who = "set=19 destination=\"sip:10.129.39.88:7010\" by=\"mi\" reason=\"ds_set_state\"";
+        for (line, words) in lines.iter().zip([
+            format!("INFO held for down by order {who}\n"),
+            format!("INFO put on trial by order {who}\n"),
+            format!(
+                "WARN to be held for failed in vain {who} cause=nothing would find that sip:10.129.39.88:7010 of set 19 works: \
+                 probe the set, let it observe its calls, or give maint\n"
+            ),
+        ]) {
+            assert!(line.ends_with(&words), "{line}{words}");
+        }
+        assert_eq!(lines.len(), 3);
     }
 
     #[test]

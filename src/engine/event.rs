@@ -13,8 +13,8 @@ pub use self::record::Record;
 pub(crate) use self::record::write_down;
 pub use crate::engine::dialog::Ending;
 use crate::engine::dispatch::{
-    AtDeadline, Health, NoSuchDestination, Observation, Order, Outcome, PeerReport, Remembered, SetId, Sets, Standing,
-    Why, Wish,
+    AtDeadline, DistrustOrder, Health, NoSuchDestination, NotDistrusted, Observation, Order, Outcome, PeerReport,
+    Remembered, SetId, Sets, Standing, Why, Wish,
 };
 use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
 use crate::engine::sip::FrameFault;
@@ -74,6 +74,8 @@ pub enum Input<'a> {
         /// The order, with who gives it and why.
         standing: &'a Standing,
     },
+    /// An operator holds a destination for failed.
+    Distrust(&'a DistrustOrder),
     /// What was known of the destinations before a restart; after the first load.
     Remembered(&'a [Remembered]),
     /// A check of [`Output::Check`] has ended.
@@ -241,6 +243,13 @@ pub enum Event {
     },
     /// An order was for nobody.
     OrderedInVain(NoSuchDestination),
+    /// An operator holds a destination for failed.
+    Distrusted {
+        /// The order.
+        order: DistrustOrder,
+        /// Whether it is obeyed.
+        done: Result<(), NotDistrusted>,
+    },
     /// An operator ends sessions.
     EndOrdered {
         /// The order.

@@ -8,6 +8,7 @@ use crate::engine::dispatch::{
     AgentView, DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why, Witness,
 };
 use crate::engine::event::{Drain, DropCause, Ending, NotOurs};
+use crate::engine::flow::{ListenerId, Transport};
 
 /// The engine's state and counters at one moment.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +63,12 @@ pub struct DestinationView {
     pub uri: String,
     /// Where it is; none if its name is not resolved.
     pub address: Option<SocketAddr>,
+    /// The transport that the URI asks for.
+    pub transport: Transport,
+    /// The `socket` column: the listener that it leaves from; none: by route.
+    pub socket: Option<ListenerId>,
+    /// The `attrs` column.
+    pub attrs: String,
     /// The `description` column.
     pub description: String,
     /// The weight that counts.

@@ -33,7 +33,7 @@ use crate::edge::records::Records;
 use crate::edge::store::snapshot::SnapshotError;
 use crate::edge::store::{Store, StoreError};
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{NoSuchDestination, SetId, Standing};
+use crate::engine::dispatch::{DistrustOrder, NoSuchDestination, NotDistrusted, SetId, Standing};
 use crate::engine::event::{Drain, EndOrder, Event, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{Listener, Role};
@@ -349,6 +349,10 @@ impl http::Node for Shared {
             Ok(()) => Given::Kept,
             Err(fault) => Given::Unkept(fault.to_string()),
         })
+    }
+
+    async fn distrust(&self, order: DistrustOrder) -> Result<Result<(), NotDistrusted>, String> {
+        self.handle.distrust(order).await.map_err(|gone| gone.to_string())
     }
 
     async fn sessions(

@@ -16,7 +16,9 @@ use crate::edge::counters::{Counters, SendFault};
 use crate::edge::resolve::Question;
 use crate::edge::tcp::{Heard, Streams};
 use crate::edge::udp::{Batch, Sockets};
-use crate::engine::dispatch::{NoSuchDestination, Observation, Outcome, PeerReport, SetId, Sets, Standing};
+use crate::engine::dispatch::{
+    DistrustOrder, NoSuchDestination, NotDistrusted, Observation, Outcome, PeerReport, SetId, Sets, Standing,
+};
 use crate::engine::event::{
     AgentId, Changes, CheckId, CheckTarget, Drain, EndOrder, Event, Input, LookupId, NotEnded, Output,
 };
@@ -37,6 +39,8 @@ pub(super) enum Order {
     Resolved(LookupId, Vec<SocketAddr>),
     /// An operator's order to a destination.
     Give(SetId, String, Standing, oneshot::Sender<Result<(), NoSuchDestination>>),
+    /// An operator holds a destination for failed.
+    Distrust(DistrustOrder, oneshot::Sender<Result<(), NotDistrusted>>),
     /// The last observations of a destination by address.
     History(SetId, String, oneshot::Sender<History>),
     /// What would become of a message.
@@ -291,6 +295,15 @@ impl Turns {
                     });
                     self.flush(now);
                     let _ = answer.send(unknown.map_or(Ok(()), Err));
+                }
+                Ok(Order::Distrust(order, answer)) => {
+                    self.engine.handle(Input::Distrust(&order), now, &mut self.out);
+                    let done = self.out.iter().find_map(|output| match output {
+                        Output::Event(Event::Distrusted { done, .. }) => Some(done.clone()),
+                        _ => None,
+                    });
+                    self.flush(now);
+                    let _ = answer.send(done.unwrap_or(Ok(())));
                 }
                 Ok(Order::History(set, uri, answer)) => drop(answer.send(self.engine.history(set, &uri))),
                 Ok(Order::Explain(message, came, answer)) => {

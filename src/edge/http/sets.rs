@@ -101,7 +101,12 @@ pub(super) fn body_of(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) 
 }
 
 /// In a task of its own, so that a client that hangs up does not leave it half done.
-async fn give<N: Node>(shared: &Shared<N>, set: SetId, uri: &str, standing: Standing) -> Result<Given, String> {
+pub(super) async fn give<N: Node>(
+    shared: &Shared<N>,
+    set: SetId,
+    uri: &str,
+    standing: Standing,
+) -> Result<Given, String> {
     let (node, uri) = (Arc::clone(&shared.node), uri.to_owned());
     let task = tokio::spawn(async move { node.give(set, &uri, standing).await });
     task.await.unwrap_or_else(|_| Err("the order broke off; the log tells why".to_owned()))

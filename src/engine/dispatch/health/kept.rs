@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::ejection::{Terms, Trust};
-use super::{Condition, Judgement, KeptPenalty, LONGEST_RETRY_AFTER, Level, NoRoom, Penalty};
+use super::{Condition, Health, Judgement, KeptPenalty, LONGEST_RETRY_AFTER, Level, NoRoom, Penalty};
 use crate::engine::clock::Instant;
+use crate::engine::dispatch::Distrust;
 
 /// Health that was kept over a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,38 @@ impl Condition {
             // Nobody could find that it has come back, if nobody watches.
             true if !terms.observe.enabled => {}
             true => self.record.eject(1, terms, now),
+        }
+    }
+
+    /// An operator holds it for failed; false if nobody could find that it works again.
+    pub(crate) fn distrust(
+        &mut self,
+        distrust: Distrust,
+        judgement: &Judgement,
+        terms: &Terms<'_>,
+        now: Instant,
+    ) -> bool {
+        let is_down = |condition: &Condition| condition.health(judgement, now) == Health::Down;
+        match distrust {
+            Distrust::Down if is_down(self) => true,
+            Distrust::Down => {
+                self.begin_down(terms, now);
+                // Its probes may be such that wait for a call.
+                if !is_down(self) && terms.observe.enabled {
+                    self.record.eject(1, terms, now);
+                }
+                is_down(self)
+            }
+            Distrust::OnTrial if !terms.observe.enabled => false,
+            Distrust::OnTrial => {
+                if self.probes() == Some(Level::Down) {
+                    self.begin(Level::Unknown);
+                }
+                if !matches!(self.record.trust(now), Trust::HalfOpen { .. }) {
+                    self.record.trust = Trust::HalfOpen { since: now, times: 1, trial: None };
+                }
+                true
+            }
         }
     }
 
