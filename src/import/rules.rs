@@ -1,0 +1,351 @@
+//! From the decisions of a script to rules: the first that matches wins, so what an earlier rule takes need not be excluded by
+//! a later one.
+
+use std::collections::BTreeMap;
+
+use super::Peer;
+use super::condition::{Field, Literal, Test, Ways};
+use super::draft::{Action, Answer, Ping, Rule, Set};
+use super::report::At;
+use super::script::{Decision, Select, Value, Walker, Worth};
+use super::syntax::{self, Call};
+
+/// The methods that a rule can be about; ACK and CANCEL follow their requests.
+const METHODS: &[&str] = &[
+    "INVITE",
+    "OPTIONS",
+    "MESSAGE",
+    "SUBSCRIBE",
+    "NOTIFY",
+    "PUBLISH",
+    "REGISTER",
+    "REFER",
+    "INFO",
+    "UPDATE",
+    "BYE",
+    "PRACK",
+];
+/// Rules of one decision; a longer list is none that anybody would read.
+const MOST_RULES: usize = 32;
+
+/// One rule to be, with what a request must not be.
+struct Candidate {
+    rule: Rule,
+    excluded: Vec<Literal>,
+}
+
+impl Walker<'_> {
+    /// Writes the rules, and what follows for each set.
+    pub(super) fn decide(&mut self) {
+        let mut taken: Vec<Vec<Literal>> = Vec::new();
+        for decision in std::mem::take(&mut self.decisions) {
+            match decision {
+                Decision::Select(place) => {
+                    let select = self.selects[place].clone();
+                    self.rules_of_select(&select, &mut taken);
+                }
+                Decision::Reply { answer, ways, at, shown } => {
+                    self.rules_of_reply(answer, &ways, at, &shown, &mut taken)
+                }
+            }
+        }
+        for select in std::mem::take(&mut self.selects) {
+            self.session(&select);
+            if !select.fails_over && !select.is_second {
+                let to = "Tandem tries the next server by itself when one does not take the call; max_retries = 0 for the old way";
+                self.report.approximated(select.at, format!("set {} without ds_next or lb_next", select.set), to);
+            }
+        }
+        self.probes();
+        self.rest();
+    }
+
+    fn rules_of_select(&mut self, select: &Select, taken: &mut Vec<Vec<Literal>>) {
+        let Select { set, at, shown, ways, rewrite, record_route_params, .. } = select;
+        let action = Action::Set { set: *set, rewrite, record_route_params: record_route_params.clone() };
+        let ways = served(ways);
+        if ways.is_empty() {
+            let to = "inside a dialog requests follow their route: no rule is needed";
+            return self.report.mapped(*at, shown, to);
+        }
+        let rules = self.write_rules(&ways, &action, &format!("set-{set}"), taken);
+        if !rules.is_empty() {
+            self.report.mapped(*at, shown, format!("[[rule]] {} to set {set}, rewrite = {rewrite:?}", named(&rules)));
+        }
+    }
+
+    fn rules_of_reply(&mut self, answer: Answer, ways: &Ways, at: At, shown: &str, taken: &mut Vec<Vec<Literal>>) {
+        let Answer { status, reason } = &answer;
+        let reason = if reason.is_empty() { "Refused".to_owned() } else { reason.clone() };
+        let answer = Answer { status: *status, reason };
+        let ways = served(ways);
+        if ways.iter().any(|way| way.iter().any(|literal| matches!(literal.test, Test::Unknown | Test::Status(_)))) {
+            let to = "when it is sent no rule can ask: write a [[rule]] with reply where it matters";
+            return self.report.not_mappable(at, shown, to);
+        }
+        if ways.iter().any(|way| way.iter().all(|literal| !literal.holds)) {
+            let to = format!("[unroutable] status = {}: what no rule matches", answer.status);
+            self.draft.unroutable.get_or_insert(answer);
+            return self.report.mapped(at, shown, to);
+        }
+        let rules =
+            self.write_rules(&ways, &Action::Reply(answer.clone()), &format!("answer-{}", answer.status), taken);
+        if !rules.is_empty() {
+            self.report.mapped(at, shown, format!("[[rule]] {} with reply", named(&rules)));
+        }
+    }
+
+    /// Writes a rule for each way; their names.
+    fn write_rules(&mut self, ways: &Ways, action: &Action, name: &str, taken: &mut Vec<Vec<Literal>>) -> Vec<String> {
+        let mut names = Vec::new();
+        for way in ways {
+            for Candidate { mut rule, excluded } in self.candidates(way) {
+                for literal in &excluded {
+                    let is_taken = taken.iter().any(|earlier| {
+                        earlier.iter().all(|one| one.says(literal) || way.iter().any(|two| two.says(one)))
+                    });
+                    let found = format!("not {}", literal.shown);
+                    match is_taken {
+                        true => self.report.mapped(literal.at, found, "an earlier [[rule]] takes what this one must not"),
+                        false => self.report.approximated(
+                            literal.at,
+                            found,
+                            format!("a rule can't exclude: {name} takes these requests too; put a [[rule]] for them before it"),
+                        ),
+                    }
+                }
+                let taken_names = |draft: &Vec<Rule>, name: &str| draft.iter().any(|rule| rule.name == name);
+                let mut free = name.to_owned();
+                let mut number = 2;
+                while taken_names(&self.draft.rules, &free) {
+                    free = format!("{name}-{number}");
+                    number += 1;
+                }
+                rule.name = free;
+                rule.action = action.clone();
+                let same = |other: &&Rule| {
+                    Rule { name: String::new(), ..(*other).clone() } == Rule { name: String::new(), ..rule.clone() }
+                };
+                if self.draft.rules.iter().any(|other| same(&other)) || names.len() == MOST_RULES {
+                    continue;
+                }
+                names.push(rule.name.clone());
+                self.draft.rules.push(rule);
+            }
+            taken.push(way.iter().filter(|literal| literal.holds).cloned().collect());
+        }
+        names
+    }
+
+    /// The rules that one way needs: one for each pattern, since a rule has one of each field.
+    fn candidates(&mut self, way: &[Literal]) -> Vec<Candidate> {
+        let mut methods: Option<Vec<String>> = None;
+        let mut not_methods: Vec<String> = Vec::new();
+        let mut excluded = Vec::new();
+        let mut rules = vec![Rule::default()];
+        for literal in way {
+            let Literal { test, holds, at, shown } = literal;
+            let found = if *holds { shown.clone() } else { format!("not {shown}") };
+            match test {
+                Test::Method(these) if *holds => {
+                    let all: Vec<_> =
+                        these.iter().filter(|method| *method != "ACK" && *method != "CANCEL").cloned().collect();
+                    self.report.mapped(*at, &found, "[[rule]] method");
+                    let both =
+                        methods.take().map(|before| before.into_iter().filter(|one| all.contains(one)).collect());
+                    methods = Some(both.unwrap_or(all));
+                }
+                Test::Method(these) => {
+                    self.report.mapped(*at, &found, "[[rule]] method: the others");
+                    not_methods.extend(these.iter().cloned());
+                }
+                Test::Field(field, globs) if *holds => {
+                    let written: Vec<_> = globs.iter().map(|glob| format!("{:?}", glob.text)).collect();
+                    let to = format!("[[rule]] {} = {}", key(field), written.join(" or "));
+                    let by_expression = shown.contains("~ ");
+                    match (globs.iter().all(|glob| glob.is_exact), by_expression) {
+                        (true, false) => self.report.mapped(*at, &found, to),
+                        (true, true) => self.report.approximated(*at, &found, format!("{to}, letters' case counts")),
+                        (false, _) => {
+                            self.report.approximated(*at, &found, format!("{to}: ? is any letter, not some alone"))
+                        }
+                    }
+                    rules = rules
+                        .iter()
+                        .flat_map(|rule| globs.iter().map(|glob| with(rule, field, &glob.text)))
+                        .take(MOST_RULES)
+                        .collect();
+                }
+                Test::Source(source) if *holds && source.parse::<crate::engine::flow::Cidr>().is_ok() => {
+                    self.report.mapped(*at, &found, format!("[[rule]] source = [{source:?}]"));
+                    rules.iter_mut().for_each(|rule| rule.sources.push(source.clone()));
+                }
+                Test::Arrival(host) if *holds => {
+                    let of_host = |bind: &&String| {
+                        bind.split_once(':').is_some_and(|(_, address)| address.starts_with(&format!("{host}:")))
+                    };
+                    let binds: Vec<String> =
+                        self.draft.listeners.iter().map(|listener| &listener.bind).filter(of_host).cloned().collect();
+                    match binds.is_empty() {
+                        true => {
+                            let to = "no [[listener]] has that address: the rule asks for none; add it, and listener to the rule";
+                            self.report.not_mappable(*at, &found, to);
+                        }
+                        false => {
+                            self.report.mapped(
+                                *at,
+                                &found,
+                                format!("[[rule]] listener = {}", super::write::list(&binds)),
+                            );
+                            rules.iter_mut().for_each(|rule| rule.listeners.clone_from(&binds));
+                        }
+                    }
+                }
+                Test::Field(..) | Test::Source(_) | Test::Arrival(_) if !*holds => excluded.push(literal.clone()),
+                Test::Itself | Test::Result(_) => {}
+                Test::Field(..) | Test::Source(_) | Test::Arrival(_) | Test::Status(_) | Test::Unknown => {
+                    let to = "no rule can ask that, so the rule takes these requests whatever it says: narrow it by source, header or \
+                              request_uri";
+                    self.report.not_mappable(*at, &found, to);
+                }
+            }
+        }
+        let methods = match methods {
+            Some(methods) => methods.into_iter().filter(|method| !not_methods.contains(method)).collect(),
+            None if not_methods.iter().any(|method| METHODS[..8].contains(&method.as_str())) => METHODS
+                .iter()
+                .filter(|one| !not_methods.iter().any(|not| not == *one))
+                .map(ToString::to_string)
+                .collect(),
+            None => vec![],
+        };
+        rules
+            .into_iter()
+            .map(|rule| Candidate { rule: Rule { methods: methods.clone(), ..rule }, excluded: excluded.clone() })
+            .collect()
+    }
+
+    /// Pings and length of a set's sessions.
+    fn session(&mut self, select: &Select) {
+        let Some(flags) = &select.dialog else { return };
+        let timeout = self.settings.dialog_timeout.map(|seconds| format!("{seconds}s"));
+        let interval = self.settings.dialog_ping;
+        // The first whose conditions this call fulfils for sure.
+        let served = served(&select.ways);
+        let fits = |worth: &&Worth| {
+            let holds_in = |way: &Vec<Literal>| {
+                worth.ways.iter().any(|when| {
+                    when.iter().all(|one| matches!(one.test, Test::Result(_)) || way.iter().any(|two| two.says(one)))
+                })
+            };
+            served.iter().all(holds_in)
+        };
+        let value = flags.iter().find(fits).map(|worth| worth.value.clone());
+        let Some(set) = self.draft.sets.get_mut(&select.set) else { return };
+        set.max_duration = set.max_duration.take().or(timeout);
+        if self.peer == Peer::Kamailio {
+            return;
+        }
+        if let Some(Value::Text(flags)) = value {
+            let has = |letters: [char; 2]| flags.contains(letters[0]) || flags.contains(letters[1]);
+            let to = match (has(['P', 'R']), has(['p', 'r'])) {
+                (true, true) => "both",
+                (true, false) => "caller",
+                (false, true) => "destination",
+                (false, false) => return,
+            };
+            let method = if flags.contains(['P', 'p']) { "OPTIONS" } else { "UPDATE" };
+            set.ping = Some(Ping { method, to, interval });
+        }
+    }
+
+    /// The dispatcher's and the load balancer's probes, and the transactions' times, for each set.
+    fn probes(&mut self) {
+        let settings = self.settings;
+        let balanced: Vec<u32> = self
+            .draft
+            .sets
+            .iter()
+            .filter(|(_, set)| set.algorithm == "least_load_relative")
+            .map(|(id, _)| *id)
+            .collect();
+        for (id, set) in &mut self.draft.sets {
+            let Set { probe, first_response_timeout, final_timeout, .. } = set;
+            first_response_timeout.clone_from(&settings.first_response_timeout);
+            final_timeout.clone_from(&settings.final_timeout);
+            let of = if balanced.contains(id) { &settings.balanced_probe } else { &settings.probe };
+            let is_listed =
+                balanced.contains(id) || settings.probing_list.as_ref().is_none_or(|list| list.contains(id));
+            *probe = (of.interval > 0 && is_listed).then(|| of.clone());
+        }
+    }
+
+    /// Calls of the modules that no walk has come to.
+    fn rest(&mut self) {
+        let script = self.script;
+        let mut left: BTreeMap<At, (&Call, String)> = BTreeMap::new();
+        for route in &script.routes {
+            let name =
+                if route.name.is_empty() { route.kind.clone() } else { format!("{}[{}]", route.kind, route.name) };
+            syntax::calls(&route.body, &mut |call| {
+                let is_ours = call.name.starts_with("ds_")
+                    || call.name.starts_with("lb_")
+                    || REPLIES.contains(&call.name.as_str());
+                if is_ours && !self.report.tells_of(call.at, &call.name) {
+                    left.insert(call.at, (call, name.clone()));
+                }
+            });
+        }
+        for (at, (call, route)) in left {
+            let is_choice = call.name.starts_with("ds_select") || call.name.starts_with("lb_start");
+            match (is_choice, REPLIES.contains(&call.name.as_str())) {
+                (true, _) => {
+                    let to = format!(
+                        "no request comes to {route} by a way that is read: write the [[rule]] and [[set]] by hand"
+                    );
+                    self.report.not_mappable(at, call.shown(), to);
+                }
+                (false, true) => {
+                    let to = format!(
+                        "no request comes to {route} by a way that is read: write a [[rule]] with reply where it matters"
+                    );
+                    self.report.not_mappable(at, call.shown(), to);
+                }
+                (false, false) => self.other(call),
+            }
+        }
+    }
+}
+
+const REPLIES: &[&str] = &["sl_send_reply", "send_reply", "t_reply", "sl_reply"];
+
+/// The ways without those that are none of a rule's: requests inside dialogs and the like.
+fn served(ways: &Ways) -> Ways {
+    ways.iter()
+        .filter(|way| !way.iter().any(|literal| literal.test == Test::Itself && literal.holds))
+        .cloned()
+        .collect()
+}
+
+fn named(rules: &[String]) -> String {
+    rules.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+}
+
+fn with(rule: &Rule, field: &Field, glob: &str) -> Rule {
+    let mut rule = rule.clone();
+    rule.fields.insert(field.clone(), glob.to_owned());
+    rule
+}
+
+fn key(field: &Field) -> String {
+    match field {
+        Field::UserAgent => "user_agent".into(),
+        Field::RequestUser => "request_uri.user".into(),
+        Field::RequestHost => "request_uri.host".into(),
+        Field::FromUser => "from.user".into(),
+        Field::FromHost => "from.host".into(),
+        Field::ToUser => "to.user".into(),
+        Field::ToHost => "to.host".into(),
+        Field::Header(name) => format!("header.{name}"),
+    }
+}
