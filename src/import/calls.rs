@@ -38,6 +38,9 @@ const USUAL: &[(&str, bool)] = &[
     ("lb_is_started", true),
 ];
 
+/// The longest `max_duration`, in seconds.
+const MONTH: u64 = 31 * 86_400;
+
 impl<'w> Walker<'w> {
     /// A call whose answer nobody asks here.
     pub(super) fn call(&mut self, call: &'w Call, path: &mut Path) {
@@ -82,6 +85,7 @@ impl<'w> Walker<'w> {
             }
             "sl_send_reply" | "send_reply" | "t_reply" | "sl_reply" | "send_reply_error" => {
                 self.reply(call, path);
+                path.is_answered = true;
                 return (vec![vec![]], vec![]);
             }
             "t_on_failure" => {
@@ -112,6 +116,7 @@ impl<'w> Walker<'w> {
                 call.shown(),
                 "[[set]] first_response_timeout and final_timeout hold for all calls of a set: give them there",
             ),
+            "t_relay" | "forward" => self.relay(call, path),
             "force_send_socket" => self.send_socket(call.at, &call.shown()),
             "ds_select_domain_routes" | "rewritehostport" | "sethostport" | "rewritehost" | "sethost" => {
                 self.rewrites(path, "host");
@@ -192,7 +197,6 @@ impl<'w> Walker<'w> {
                 rewrite,
                 record_route_params: path.record_route_params.clone(),
                 fails_over: false,
-                is_second: false,
             });
             let place = self.selects.len() - 1;
             self.decisions.push(Decision::Select(place));
@@ -230,8 +234,10 @@ impl<'w> Walker<'w> {
                 let to = "the first set alone is asked: no set is asked after another one; give one set all rows, by priority";
                 self.report.not_mappable(call.at, call.shown(), to);
             }
-            if let Ok(set) = first.trim().parse::<u32>() {
-                sets.push((offset + set, worth.ways));
+            // A setid is a number of 31 bits.
+            let set = first.trim().parse::<i32>().ok().and_then(|set| u32::try_from(set).ok());
+            if let Some(set) = set.and_then(|set| set.checked_add(offset)).filter(|set| i32::try_from(*set).is_ok()) {
+                sets.push((set, worth.ways));
             }
         }
         sets
@@ -264,7 +270,7 @@ impl<'w> Walker<'w> {
         let text = |place: usize| {
             call.arguments.get(place).and_then(|argument| self.constant(argument, path)).unwrap_or_default()
         };
-        let mut set = Set { algorithm: "round_robin", ..Set::default() };
+        let mut set = Set { algorithm: "round_robin", max_duration: path.max_duration, ..Set::default() };
         if is_balancer {
             let resources: Vec<String> = text(1).split(';').map(|one| one.trim().to_owned()).collect();
             self.balanced(call, &mut set, &resources, &text(2));
@@ -425,6 +431,24 @@ impl<'w> Walker<'w> {
         path.record_route_params = Some(params);
     }
 
+    /// What goes to where its Request-URI says, and to no set.
+    fn relay(&mut self, call: &Call, path: &mut Path) {
+        let follows = |way: &Vec<Literal>| {
+            way.iter().any(|literal| match &literal.test {
+                Test::Itself => true,
+                Test::Method(methods) => literal.holds && methods.iter().all(|method| method == "ACK" || method == "CANCEL"),
+                _ => false,
+            })
+        };
+        let is_chosen = !path.selects.is_empty() || self.failing.is_some();
+        if !is_chosen && !path.is_answered && !path.ways.iter().all(follows) {
+            let to = "what is chosen by no select goes by its Request-URI: give a [[rule]] with relay = true, and source or \
+                      request_uri.host, since Tandem is no open relay";
+            self.report.not_mappable(call.at, call.shown(), to);
+        }
+        path.is_answered = true;
+    }
+
     fn send_socket(&mut self, at: At, shown: &str) {
         let to =
             "the socket column of a row names the listener to leave by; else it is the one that reaches the server";
@@ -453,24 +477,17 @@ impl<'w> Walker<'w> {
             "$fs" | "$fsn" | "$socket_out" => self.send_socket(at, &shown()),
             "$DLG_timeout" | "$dlg_ctx(timeout)" => {
                 let seconds = self.constant(value, path).and_then(|seconds| seconds.parse::<u64>().ok());
-                let sets: Vec<u32> = path.selects.iter().map(|select| self.selects[*select].set).collect();
-                match seconds.filter(|_| !sets.is_empty()) {
-                    Some(seconds) => {
-                        for set in
-                            sets.iter().filter_map(|set| self.draft.sets.get_mut(set).map(|_| *set)).collect::<Vec<_>>()
-                        {
-                            if let Some(set) = self.draft.sets.get_mut(&set) {
-                                set.max_duration = Some(format!("{seconds}s"));
-                            }
-                        }
-                        self.report.mapped(at, shown(), format!("[set.session] max_duration = \"{seconds}s\""));
+                let Some(seconds) = seconds.map(|seconds| seconds.clamp(1, MONTH)) else {
+                    let to = "it is not known before a call comes: give [set.session] max_duration to the set that is meant";
+                    return self.report.not_mappable(at, shown(), to);
+                };
+                path.max_duration = Some(seconds);
+                for select in &path.selects {
+                    if let Some(set) = self.draft.sets.get_mut(&self.selects[*select].set) {
+                        set.max_duration = Some(seconds);
                     }
-                    None => self.report.not_mappable(
-                        at,
-                        shown(),
-                        "give [set.session] max_duration to the set that is meant",
-                    ),
                 }
+                self.report.mapped(at, shown(), format!("[set.session] max_duration = \"{seconds}s\""));
             }
             "$T_fr_timeout" | "$T_fr_inv_timeout" => self.report.approximated(
                 at,
@@ -500,6 +517,7 @@ fn reason(argument: Option<&Expr>) -> (String, bool) {
             .collect(),
         Some(other) => other.shown(),
     };
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
     if !text.contains('$') {
         return (text, true);
     }

@@ -60,7 +60,8 @@ pub(super) struct Set {
     /// `[set.attrs]`.
     pub(super) weight: Option<&'static str>,
     pub(super) shown_by: Option<&'static str>,
-    pub(super) max_duration: Option<String>,
+    /// Seconds.
+    pub(super) max_duration: Option<u64>,
     pub(super) ping: Option<Ping>,
     /// Lines that stand there as comments.
     pub(super) notes: Vec<String>,

@@ -4,7 +4,7 @@
 use super::ImportError;
 use super::lex::{Kind, Token};
 use super::report::{At, Report};
-use super::syntax::{Call, Expr, Parameter, Route, Script, Setting, Statement};
+use super::syntax::{Call, Case, Expr, Parameter, Route, Script, Setting, Statement};
 
 /// Brackets and blocks within each other go no deeper.
 const DEEPEST: usize = 100;
@@ -205,7 +205,10 @@ impl<'t> Parser<'t> {
                 Statement::Loop(self.body()?)
             }
             "switch" => self.switch()?,
-            "exit" | "drop" => self.ending(Statement::Exit)?,
+            "exit" | "drop" => {
+                let at = token.at;
+                self.ending(Statement::Exit(at))?
+            }
             "return" => self.ending(Statement::Return)?,
             "break" => self.ending(Statement::Break)?,
             _ if is_call => {
@@ -265,7 +268,7 @@ impl<'t> Parser<'t> {
     fn switch(&mut self) -> Result<Statement, ImportError> {
         self.at += 1;
         let on = self.or()?;
-        let mut cases: Vec<(Option<Expr>, Vec<Statement>)> = Vec::new();
+        let mut cases: Vec<Case> = Vec::new();
         if !self.takes("{") {
             return Err(self.fault("a switch has no {: add one"));
         }
@@ -273,16 +276,17 @@ impl<'t> Parser<'t> {
             if self.peek().is_none() {
                 return Err(self.fault("a { is never closed: add a }"));
             }
+            let at = self.place();
             if self.takes_word("case") {
                 let value = self.sum()?;
                 self.takes(":");
-                cases.push((Some(value), vec![]));
+                cases.push((Some(value), at, vec![]));
             } else if self.takes_word("default") {
                 self.takes(":");
-                cases.push((None, vec![]));
+                cases.push((None, at, vec![]));
             } else {
                 let statements = self.deeper(Self::statement)?;
-                if let Some((_, body)) = cases.last_mut() {
+                if let Some((.., body)) = cases.last_mut() {
                     body.extend(statements);
                 }
             }

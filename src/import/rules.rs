@@ -28,30 +28,53 @@ const METHODS: &[&str] = &[
 /// Rules of one decision; a longer list is none that anybody would read.
 const MOST_RULES: usize = 32;
 
-/// One rule to be, with what a request must not be.
-struct Candidate {
-    rule: Rule,
-    excluded: Vec<Literal>,
+/// One way to one decision.
+struct Unit {
+    /// The decision's place.
+    place: usize,
+    way: Vec<Literal>,
+    action: Action,
+    name: String,
 }
 
 impl Walker<'_> {
     /// Writes the rules, and what follows for each set.
     pub(super) fn decide(&mut self) {
-        let mut taken: Vec<Vec<Literal>> = Vec::new();
-        for decision in std::mem::take(&mut self.decisions) {
+        let mut units = Vec::new();
+        for (place, decision) in std::mem::take(&mut self.decisions).into_iter().enumerate() {
+            let unit = |way: Vec<Literal>, action: &Action, name: String| Unit { place, way, action: action.clone(), name };
             match decision {
-                Decision::Select(place) => {
-                    let select = self.selects[place].clone();
-                    self.rules_of_select(&select, &mut taken);
+                Decision::Select(select) => {
+                    let Select { set, at, shown, ways, rewrite, record_route_params, .. } = self.selects[select].clone();
+                    let action = Action::Set { set, rewrite, record_route_params };
+                    let ways = served(&ways);
+                    if ways.is_empty() {
+                        let to = "inside a dialog requests follow their route: no rule is needed";
+                        self.report.mapped(at, &shown, to);
+                    }
+                    units.extend(ways.into_iter().map(|way| unit(way, &action, format!("set-{set}"))));
                 }
                 Decision::Reply { answer, ways, at, shown } => {
-                    self.rules_of_reply(answer, &ways, at, &shown, &mut taken)
+                    let ways = self.unroutable(&answer, ways, at, &shown);
+                    let action = Action::Reply(worded(&answer));
+                    let name = format!("answer-{}", answer.status);
+                    units.extend(ways.into_iter().map(|way| unit(way, &action, name.clone())));
+                }
+                Decision::Silence { ways, at } => {
+                    let ways: Vec<_> = served(&ways).into_iter().filter(|way| is_askable(way) && asks(way)).collect();
+                    if !ways.is_empty() {
+                        let to = "[[rule]] with reply 403: Tandem leaves no request without an answer";
+                        self.report.approximated(at, "exit without an answer", to);
+                    }
+                    let action = Action::Reply(Answer { status: 403, reason: "Forbidden".into() });
+                    units.extend(ways.into_iter().map(|way| unit(way, &action, "silence".into())));
                 }
             }
         }
+        self.write_rules(units);
         for select in std::mem::take(&mut self.selects) {
             self.session(&select);
-            if !select.fails_over && !select.is_second {
+            if !select.fails_over {
                 let to = "Tandem tries the next server by itself when one does not take the call; max_retries = 0 for the old way";
                 self.report.approximated(select.at, format!("set {} without ds_next or lb_next", select.set), to);
             }
@@ -60,90 +83,74 @@ impl Walker<'_> {
         self.rest();
     }
 
-    fn rules_of_select(&mut self, select: &Select, taken: &mut Vec<Vec<Literal>>) {
-        let Select { set, at, shown, ways, rewrite, record_route_params, .. } = select;
-        let action = Action::Set { set: *set, rewrite, record_route_params: record_route_params.clone() };
-        let ways = served(ways);
-        if ways.is_empty() {
-            let to = "inside a dialog requests follow their route: no rule is needed";
-            return self.report.mapped(*at, shown, to);
-        }
-        let rules = self.write_rules(&ways, &action, &format!("set-{set}"), taken);
-        if !rules.is_empty() {
-            self.report.mapped(*at, shown, format!("[[rule]] {} to set {set}, rewrite = {rewrite:?}", named(&rules)));
-        }
-    }
-
-    fn rules_of_reply(&mut self, answer: Answer, ways: &Ways, at: At, shown: &str, taken: &mut Vec<Vec<Literal>>) {
-        let Answer { status, reason } = &answer;
-        let reason = if reason.is_empty() { "Refused".to_owned() } else { reason.clone() };
-        let answer = Answer { status: *status, reason };
-        let ways = served(ways);
-        if ways.iter().any(|way| way.iter().any(|literal| matches!(literal.test, Test::Unknown | Test::Status(_)))) {
+    /// The ways that are rules of their own; what asks nothing is the answer to what no rule matches.
+    fn unroutable(&mut self, answer: &Answer, ways: Ways, at: At, shown: &str) -> Ways {
+        let (known, unknown): (Ways, Ways) = served(&ways).into_iter().partition(|way| is_askable(way));
+        if !unknown.is_empty() {
             let to = "when it is sent no rule can ask: write a [[rule]] with reply where it matters";
-            return self.report.not_mappable(at, shown, to);
+            self.report.not_mappable(at, shown, to);
         }
-        if ways.iter().any(|way| way.iter().all(|literal| !literal.holds)) {
-            let to = format!("[unroutable] status = {}: what no rule matches", answer.status);
-            self.draft.unroutable.get_or_insert(answer);
-            return self.report.mapped(at, shown, to);
+        let (asking, silent): (Ways, Ways) = known.into_iter().partition(|way| asks(way));
+        if !silent.is_empty() {
+            let has = self.draft.unroutable.get_or_insert_with(|| worded(answer));
+            let to = format!("[unroutable] status = {}: what no rule matches", has.status);
+            match *has == worded(answer) {
+                true => self.report.mapped(at, shown, to),
+                false => self.report.approximated(at, shown, to + "; there is one answer for all that no rule matches"),
+            }
         }
-        let rules =
-            self.write_rules(&ways, &Action::Reply(answer.clone()), &format!("answer-{}", answer.status), taken);
-        if !rules.is_empty() {
-            self.report.mapped(at, shown, format!("[[rule]] {} with reply", named(&rules)));
+        if !asking.is_empty() {
+            self.report.mapped(at, shown, format!("[[rule]] with reply = {{ status = {} }}", answer.status));
         }
+        asking
     }
 
-    /// Writes a rule for each way; their names.
-    fn write_rules(&mut self, ways: &Ways, action: &Action, name: &str, taken: &mut Vec<Vec<Literal>>) -> Vec<String> {
-        let mut names = Vec::new();
-        for way in ways {
-            for Candidate { mut rule, excluded } in self.candidates(way) {
-                for literal in &excluded {
-                    let is_taken = taken.iter().any(|earlier| {
-                        earlier.iter().all(|one| one.says(literal) || way.iter().any(|two| two.says(one)))
-                    });
-                    let found = format!("not {}", literal.shown);
-                    match is_taken {
-                        true => self.report.mapped(literal.at, found, "an earlier [[rule]] takes what this one must not"),
-                        false => self.report.approximated(
-                            literal.at,
-                            found,
-                            format!("a rule can't exclude: {name} takes these requests too; put a [[rule]] for them before it"),
-                        ),
-                    }
-                }
-                let taken_names = |draft: &Vec<Rule>, name: &str| draft.iter().any(|rule| rule.name == name);
-                let mut free = name.to_owned();
-                let mut number = 2;
-                while taken_names(&self.draft.rules, &free) {
-                    free = format!("{name}-{number}");
-                    number += 1;
-                }
-                rule.name = free;
+    /// Writes a rule for each way. Ways exclude each other, so their order is free: those come first that others exclude.
+    fn write_rules(&mut self, mut units: Vec<Unit>) {
+        let mut taken: Vec<Vec<Literal>> = Vec::new();
+        let mut written: BTreeMap<usize, usize> = BTreeMap::new();
+        while !units.is_empty() {
+            let ready = units.iter().position(|unit| excluded(&unit.way).all(|literal| is_taken(&taken, literal, &unit.way)));
+            let Unit { place, way, action, name } = units.remove(ready.unwrap_or_default());
+            let left = written.get(&place).map_or(MOST_RULES, |count| MOST_RULES - count);
+            for literal in excluded(&way).filter(|literal| !is_taken(&taken, literal, &way)) {
+                let to = format!("a rule can't exclude: {name} takes these requests too; put a [[rule]] for them before it");
+                self.report.approximated(literal.at, format!("not {}", literal.shown), to);
+            }
+            for mut rule in self.rules_of(&way).into_iter().take(left) {
                 rule.action = action.clone();
-                let same = |other: &&Rule| {
-                    Rule { name: String::new(), ..(*other).clone() } == Rule { name: String::new(), ..rule.clone() }
-                };
-                if self.draft.rules.iter().any(|other| same(&other)) || names.len() == MOST_RULES {
+                let same = |other: &Rule| Rule { name: String::new(), ..other.clone() } == rule;
+                if self.draft.rules.iter().any(same) {
                     continue;
                 }
-                names.push(rule.name.clone());
+                let has = |draft: &[Rule], name: &str| draft.iter().any(|rule| rule.name == name);
+                rule.name.clone_from(&name);
+                for number in 2.. {
+                    if !has(&self.draft.rules, &rule.name) {
+                        break;
+                    }
+                    rule.name = format!("{name}-{number}");
+                }
+                if let Action::Set { set, rewrite, .. } = &rule.action {
+                    let told = self.selects.iter().find(|select| select.set == *set && select.ways.contains(&way));
+                    if let Some(select) = told {
+                        let to = format!("[[rule]] {:?} to set {set}, rewrite = {rewrite:?}", rule.name);
+                        self.report.mapped(select.at, &select.shown, to);
+                    }
+                }
+                *written.entry(place).or_default() += 1;
                 self.draft.rules.push(rule);
             }
-            taken.push(way.iter().filter(|literal| literal.holds).cloned().collect());
+            taken.push(way.into_iter().filter(|literal| literal.holds).collect());
         }
-        names
     }
 
     /// The rules that one way needs: one for each pattern, since a rule has one of each field.
-    fn candidates(&mut self, way: &[Literal]) -> Vec<Candidate> {
+    fn rules_of(&mut self, way: &[Literal]) -> Vec<Rule> {
         let mut methods: Option<Vec<String>> = None;
         let mut not_methods: Vec<String> = Vec::new();
-        let mut excluded = Vec::new();
         let mut rules = vec![Rule::default()];
-        for literal in way {
+        for literal in way.iter().filter(|literal| !is_said(literal, way)) {
             let Literal { test, holds, at, shown } = literal;
             let found = if *holds { shown.clone() } else { format!("not {shown}") };
             match test {
@@ -201,7 +208,7 @@ impl Walker<'_> {
                         }
                     }
                 }
-                Test::Field(..) | Test::Source(_) | Test::Arrival(_) if !*holds => excluded.push(literal.clone()),
+                Test::Field(..) | Test::Source(_) | Test::Arrival(_) if !*holds => {}
                 Test::Itself | Test::Result(_) => {}
                 Test::Field(..) | Test::Source(_) | Test::Arrival(_) | Test::Status(_) | Test::Unknown => {
                     let to = "no rule can ask that, so the rule takes these requests whatever it says: narrow it by source, header or \
@@ -210,25 +217,23 @@ impl Walker<'_> {
                 }
             }
         }
-        let methods = match methods {
-            Some(methods) => methods.into_iter().filter(|method| !not_methods.contains(method)).collect(),
-            None if not_methods.iter().any(|method| METHODS[..8].contains(&method.as_str())) => METHODS
-                .iter()
-                .filter(|one| !not_methods.iter().any(|not| not == *one))
-                .map(ToString::to_string)
-                .collect(),
-            None => vec![],
+        let methods: Option<Vec<String>> = match methods {
+            Some(methods) => Some(methods.into_iter().filter(|method| !not_methods.contains(method)).collect()),
+            None if not_methods.iter().any(|method| METHODS[..8].contains(&method.as_str())) => Some(METHODS.iter().filter(|one| !not_methods.iter().any(|not| not == *one)).map(ToString::to_string).collect()),
+            None => None,
         };
-        rules
-            .into_iter()
-            .map(|rule| Candidate { rule: Rule { methods: methods.clone(), ..rule }, excluded: excluded.clone() })
-            .collect()
+        // Those of requests that are none of a rule's.
+        if methods.as_ref().is_some_and(Vec::is_empty) {
+            return vec![];
+        }
+        let methods = methods.unwrap_or_default();
+        rules.into_iter().map(|rule| Rule { methods: methods.clone(), ..rule }).collect()
     }
 
     /// Pings and length of a set's sessions.
     fn session(&mut self, select: &Select) {
         let Some(flags) = &select.dialog else { return };
-        let timeout = self.settings.dialog_timeout.map(|seconds| format!("{seconds}s"));
+        let timeout = self.settings.dialog_timeout;
         let interval = self.settings.dialog_ping;
         // The first whose conditions this call fulfils for sure.
         let served = served(&select.ways);
@@ -242,7 +247,7 @@ impl Walker<'_> {
         };
         let value = flags.iter().find(fits).map(|worth| worth.value.clone());
         let Some(set) = self.draft.sets.get_mut(&select.set) else { return };
-        set.max_duration = set.max_duration.take().or(timeout);
+        set.max_duration = set.max_duration.or(timeout);
         if self.peer == Peer::Kamailio {
             return;
         }
@@ -327,8 +332,45 @@ fn served(ways: &Ways) -> Ways {
         .collect()
 }
 
-fn named(rules: &[String]) -> String {
-    rules.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+/// Whether requests of that method come to rules: the others belong to a session, or to a request before them.
+fn is_of_rules(method: &str) -> bool {
+    METHODS.contains(&method) && method != "BYE" && method != "PRACK"
+}
+
+/// What must be says by itself what must not be.
+fn is_said(one: &Literal, way: &[Literal]) -> bool {
+    !one.holds && way.iter().any(|other| other.holds && other.excludes(&one.not()))
+}
+
+/// What a rule can't say: that requests are not so.
+fn excluded(way: &[Literal]) -> impl Iterator<Item = &Literal> {
+    let of_rules = |literal: &Literal| matches!(literal.test, Test::Field(..) | Test::Source(_) | Test::Arrival(_));
+    way.iter().filter(move |literal| !literal.holds && of_rules(literal) && !is_said(literal, way))
+}
+
+/// Whether an earlier rule takes all requests of this way for which the literal fails.
+fn is_taken(taken: &[Vec<Literal>], literal: &Literal, way: &[Literal]) -> bool {
+    let wanted = literal.not();
+    taken.iter().any(|earlier| earlier.iter().all(|one| one.says(&wanted) || way.iter().any(|two| two.says(one))))
+}
+
+/// Whether rules can ask all of it.
+fn is_askable(way: &[Literal]) -> bool {
+    !way.iter().any(|literal| matches!(literal.test, Test::Unknown | Test::Status(_)))
+}
+
+/// Whether it asks anything that a rule would: methods that never come to rules say nothing.
+fn asks(way: &[Literal]) -> bool {
+    way.iter().any(|literal| match &literal.test {
+        Test::Method(methods) => literal.holds || methods.iter().any(|method| is_of_rules(method)),
+        _ => literal.holds,
+    })
+}
+
+/// The answer with a reason.
+fn worded(Answer { status, reason }: &Answer) -> Answer {
+    let reason = if reason.is_empty() { "Refused".to_owned() } else { reason.clone() };
+    Answer { status: *status, reason }
 }
 
 fn with(rule: &Rule, field: &Field, glob: &str) -> Rule {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Peer;
 use super::condition::{self, Literal, Outcomes, Test, Ways, both, either};
-use super::draft::Draft;
+use super::draft::{Answer, Draft};
 use super::pattern;
 use super::report::{At, Report};
 use super::settings::Settings;
@@ -43,6 +43,10 @@ pub(super) struct Path {
     /// The flags of the dialog, once it is made.
     pub(super) dialog: Option<Vec<Worth>>,
     pub(super) record_route_params: Option<String>,
+    /// Seconds that a session may last.
+    pub(super) max_duration: Option<u64>,
+    /// Something was sent.
+    pub(super) is_answered: bool,
 }
 
 impl Path {
@@ -90,6 +94,8 @@ impl Path {
             failure_route: self.failure_route.or(other.failure_route),
             dialog,
             record_route_params: self.record_route_params.or(other.record_route_params),
+            max_duration: self.max_duration.or(other.max_duration),
+            is_answered: self.is_answered && other.is_answered,
         }
     }
 }
@@ -148,15 +154,15 @@ pub(super) struct Select {
     pub(super) record_route_params: Option<String>,
     /// Another is tried when a call fails.
     pub(super) fails_over: bool,
-    /// It is made only since another set had nobody.
-    pub(super) is_second: bool,
 }
 
 /// What a script decides, in its order.
 #[derive(Clone, Debug)]
 pub(super) enum Decision {
     Select(usize),
-    Reply { answer: super::draft::Answer, ways: Ways, at: At, shown: String },
+    Reply { answer: Answer, ways: Ways, at: At, shown: String },
+    /// The request is dropped without an answer.
+    Silence { ways: Ways, at: At },
 }
 
 pub(super) struct Walker<'w> {
@@ -235,7 +241,12 @@ impl<'w> Walker<'w> {
 
     fn statement(&mut self, statement: &'w Statement, mut path: Path) -> Flow {
         match statement {
-            Statement::Exit => Flow::default(),
+            Statement::Exit(at) => {
+                if !path.is_answered && path.selects.is_empty() && self.failing.is_none() {
+                    self.decisions.push(Decision::Silence { ways: path.ways, at: *at });
+                }
+                Flow::default()
+            }
             Statement::Return => Flow { returned: Some(path), ..Flow::default() },
             Statement::Break => Flow { broken: Some(path), ..Flow::default() },
             Statement::Loop(body) => {
@@ -263,10 +274,10 @@ impl<'w> Walker<'w> {
                 let mut left: Ways = vec![vec![]];
                 let mut waiting = Ways::new();
                 let mut branches: Vec<(Ways, &'w [Statement])> = Vec::new();
-                for (value, body) in cases {
+                for (value, at, body) in cases {
                     let ways = match value {
                         Some(value) => {
-                            let (yes, no) = self.compared(on, "==", value, At::default(), &mut path);
+                            let (yes, no) = self.compared(on, "==", value, *at, &mut path);
                             let ways = both(&left, &yes);
                             left = both(&left, &no);
                             ways
@@ -279,7 +290,7 @@ impl<'w> Walker<'w> {
                         branches.push((std::mem::take(&mut waiting), body));
                     }
                 }
-                if cases.iter().all(|(value, _)| value.is_some()) {
+                if cases.iter().all(|(value, ..)| value.is_some()) {
                     branches.push((left, &[]));
                 }
                 let Flow { on, returned, broken } = self.branch(&path, branches);

@@ -136,7 +136,7 @@ impl Settings {
                 "port" => port = value.parse().unwrap_or(port),
                 "advertised_address" => advertised.0 = Some((value.clone(), *at)),
                 "advertised_port" => advertised.1 = Some(value.clone()),
-                "alias" | "auto_aliases" => report.approximated(
+                "alias" => report.approximated(
                     *at,
                     format!("{name} = {value}"),
                     "a name that stands in requests as ours is the listener's advertise; rules need none",

@@ -41,14 +41,17 @@ pub(super) struct Route {
 #[derive(Clone, Debug)]
 pub(super) enum Statement {
     If { condition: Expr, then: Vec<Statement>, otherwise: Vec<Statement> },
-    Switch { on: Expr, cases: Vec<(Option<Expr>, Vec<Statement>)> },
+    Switch { on: Expr, cases: Vec<Case> },
     Loop(Vec<Statement>),
     Assign { variable: String, value: Expr, at: At },
     Call(Call),
-    Exit,
+    Exit(At),
     Return,
     Break,
 }
+
+/// A value, or none for the default; where it stands; what is done.
+pub(super) type Case = (Option<Expr>, At, Vec<Statement>);
 
 #[derive(Clone, Debug)]
 pub(super) struct Call {
@@ -111,7 +114,7 @@ pub(super) fn calls<'s>(statements: &'s [Statement], each: &mut dyn FnMut(&'s Ca
             }
             Statement::Switch { on, cases } => {
                 calls_of(on, each);
-                cases.iter().for_each(|(_, body)| calls(body, each));
+                cases.iter().for_each(|(.., body)| calls(body, each));
             }
             Statement::Loop(body) => calls(body, each),
             Statement::Assign { value, .. } => calls_of(value, each),
@@ -119,7 +122,7 @@ pub(super) fn calls<'s>(statements: &'s [Statement], each: &mut dyn FnMut(&'s Ca
                 each(call);
                 call.arguments.iter().for_each(|argument| calls_of(argument, each));
             }
-            Statement::Exit | Statement::Return | Statement::Break => {}
+            Statement::Exit(_) | Statement::Return | Statement::Break => {}
         }
     }
 }

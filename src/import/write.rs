@@ -5,6 +5,9 @@ use std::fmt::Write;
 use super::condition::Field;
 use super::draft::{Action, Answer, Cluster, Draft, Rule, Set, Source};
 
+/// `[limits] session_lifetime` by default, in seconds.
+const SESSION_LIFETIME: u64 = 12 * 3600;
+
 /// The text of a configuration; `from` says of what it was made.
 pub(super) fn toml(draft: &Draft, from: &str) -> String {
     let mut out = Out(String::new());
@@ -34,6 +37,12 @@ pub(super) fn toml(draft: &Draft, from: &str) -> String {
         out.table("[unroutable]");
         out.value("status", status);
         out.text("reason", reason);
+    }
+    // What says nothing for so long is forgotten, which may not come before the longest session is over.
+    let longest = draft.sets.values().filter_map(|set| set.max_duration).max();
+    if let Some(seconds) = longest.filter(|seconds| *seconds > SESSION_LIFETIME) {
+        out.table("[limits]");
+        out.text("session_lifetime", &format!("{seconds}s"));
     }
     if let Some(one) = &draft.cluster {
         cluster(&mut out, one);
@@ -152,9 +161,9 @@ fn set(out: &mut Out, id: u32, set: &Set) {
         out.maybe("weight", set.weight);
         out.maybe("name", set.shown_by);
     }
-    if set.max_duration.is_some() {
+    if let Some(seconds) = set.max_duration {
         out.line("[set.session]");
-        out.maybe("max_duration", set.max_duration.as_deref());
+        out.text("max_duration", &format!("{seconds}s"));
     }
     if let Some(ping) = &set.ping {
         out.line("[set.session.ping]");
@@ -162,6 +171,10 @@ fn set(out: &mut Out, id: u32, set: &Set) {
         out.text("to", ping.to);
         if let Some(interval) = ping.interval {
             out.text("interval", &format!("{interval}s"));
+            // An answer has to come before the next ping is due; 5s is the default.
+            if interval <= 5 {
+                out.text("timeout", &format!("{}ms", interval * 500));
+            }
         }
     }
 }

@@ -133,6 +133,7 @@ impl Settings {
             "ds_ping_interval" => match found.number_or_told() {
                 Some(0) => found.mapped("no [set.probe]: nobody is probed"),
                 Some(seconds) => {
+                    let seconds = seconds.min(86_400);
                     self.probe.interval = seconds;
                     found.mapped(
                         of_set("interval", &format!("\"{seconds}s\", and down_interval"))
@@ -161,13 +162,13 @@ impl Settings {
             }
             "ds_probing_threshold" | "ds_probing_threshhold" => {
                 if let Some(number) = found.number_or_told() {
-                    self.probe.fall = number.max(1) as u32;
+                    self.probe.fall = number.clamp(1, 100) as u32;
                     found.mapped(of_set("fall", &self.probe.fall.to_string()));
                 }
             }
             "ds_inactive_threshold" => {
                 if let Some(number) = found.number_or_told() {
-                    self.probe.rise = number.max(1) as u32;
+                    self.probe.rise = number.clamp(1, 100) as u32;
                     found.mapped(of_set("rise", &self.probe.rise.to_string()));
                 }
             }
@@ -197,7 +198,7 @@ impl Settings {
                 }
             }
             "options_reply_codes" => {
-                let codes: Vec<String> = found.value().split(',').map(|code| code.trim().to_owned()).collect();
+                let codes = codes(found.value());
                 found.mapped(of_set("accept", &list(&codes)));
                 self.probe.accept = codes;
             }
@@ -276,6 +277,12 @@ impl Settings {
             false => self.partitions.push(source),
         }
     }
+}
+
+/// Codes with commas; a 2xx is good anyway.
+pub(super) fn codes(text: &str) -> Vec<String> {
+    let code = |code: &&str| code.len() == 3 && ["3", "4", "5", "6"].iter().any(|class| code.starts_with(class));
+    text.split(',').map(str::trim).filter(code).map(str::to_owned).collect()
 }
 
 /// The URL, if Tandem speaks to such a database; else that is told.

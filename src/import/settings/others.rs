@@ -3,7 +3,7 @@
 use super::super::Peer;
 use super::super::report::{At, Report};
 use super::super::write::list;
-use super::dispatcher::url;
+use super::dispatcher::{codes, url};
 use super::{Found, Settings};
 
 /// Modules whose work a stateful proxy does anyway.
@@ -117,6 +117,10 @@ pub(super) fn module(name: &str, at: At, report: &mut Report) {
     }
 }
 
+/// The longest times that a configuration may have, in seconds.
+const DAY: u64 = 86_400;
+const MONTH: u64 = 31 * DAY;
+
 impl Settings {
     pub(super) fn load_balancer(&mut self, found: &mut Found<'_, '_>) {
         let source = self.balanced.get_or_insert_default();
@@ -137,6 +141,7 @@ impl Settings {
             "probing_interval" => match found.number_or_told() {
                 Some(0) => found.mapped("no [set.probe]: nobody is probed"),
                 Some(seconds) => {
+                    let seconds = seconds.min(DAY);
                     self.balanced_probe.interval = seconds;
                     found.approximated(format!(
                         "[set.probe] interval = \"{seconds}s\" for all of the set: rows' probe_mode is not heeded; give those that are \
@@ -154,7 +159,7 @@ impl Settings {
                 found.mapped(format!("[set.probe] from = {:?}", found.value()));
             }
             "probing_reply_codes" => {
-                let codes: Vec<String> = found.value().split(',').map(|code| code.trim().to_owned()).collect();
+                let codes = codes(found.value());
                 found.mapped(format!("[set.probe] accept = {}", list(&codes)));
                 self.balanced_probe.accept = codes;
             }
@@ -183,19 +188,19 @@ impl Settings {
     pub(super) fn dialog(&mut self, found: &mut Found<'_, '_>) {
         match (found.peer, found.name()) {
             (_, "default_timeout") => {
-                self.dialog_timeout = found.number_or_told();
+                self.dialog_timeout = found.number_or_told().map(|seconds| seconds.clamp(1, MONTH));
                 if let Some(seconds) = self.dialog_timeout {
                     found.mapped(format!("[set.session] max_duration = \"{seconds}s\" of sets whose calls are made dialogs"));
                 }
             }
             (Peer::OpenSips, "ping_interval" | "options_ping_interval" | "reinvite_ping_interval") => {
-                self.dialog_ping = found.number_or_told();
+                self.dialog_ping = found.number_or_told().map(|seconds| seconds.clamp(1, DAY));
                 if let Some(seconds) = self.dialog_ping {
                     found.mapped(format!("[set.session.ping] interval = \"{seconds}s\", where dialogs are pinged"));
                 }
             }
             (Peer::Kamailio, "ka_interval") => {
-                self.dialog_ping = found.number_or_told();
+                self.dialog_ping = found.number_or_told().map(|seconds| seconds.clamp(1, DAY));
                 if let Some(seconds) = self.dialog_ping {
                     found.mapped(format!("[set.session.ping] interval = \"{seconds}s\", where dialogs are pinged"));
                 }
@@ -203,6 +208,7 @@ impl Settings {
             (Peer::Kamailio, "ka_failed_limit") => {
                 found.approximated("[set.session.ping] fall = 3 stands by itself: give the number where dialogs are pinged");
             }
+            (_, "db_mode") if found.number() == Some(0) => found.mapped("no dialog is written into a database"),
             (_, "db_mode" | "db_url" | "table_name" | "db_update_period" | "db_flush_vals_profiles") => found.approximated(
                 "no dialog is written into a database: what a node needs stands in each message, and another node adopts sessions",
             ),
@@ -270,14 +276,16 @@ impl Settings {
         match found.name() {
             "fr_timeout" | "fr_timer" => {
                 if let Some(number) = found.number_or_told() {
-                    let text = format!("{number}{unit}");
+                    let least = if unit == "s" { 1 } else { 100 };
+                    let text = format!("{}{unit}", number.max(least));
                     found.mapped(format!("[[set]] first_response_timeout = {text:?}"));
                     self.first_response_timeout = Some(text);
                 }
             }
             "fr_inv_timeout" | "fr_inv_timer" => {
                 if let Some(number) = found.number_or_told() {
-                    let text = format!("{number}{unit}");
+                    let least = if unit == "s" { 1 } else { 100 };
+                    let text = format!("{}{unit}", number.max(least));
                     found.mapped(format!("[[set]] final_timeout = {text:?}"));
                     self.final_timeout = Some(text);
                 }
