@@ -165,6 +165,9 @@ impl<'w> Walker<'w> {
             "ds_reload" | "lb_reload" => {
                 self.report.mapped(at, shown, "POST /reload of the HTTP surface, or SIGHUP");
             }
+            "ds_next_dst" | "ds_next_domain" | "lb_next" => {
+                self.report.mapped(at, shown, "the next server of a set is tried by itself ([[set]] max_retries)");
+            }
             "ds_set_dst" | "ds_set_domain" => self.report.mapped(at, shown, "Tandem sends to whom it chose by itself"),
             _ => self.report.not_mappable(at, shown, "Tandem has nothing like it: look up what it does, and do it before Tandem"),
         }
@@ -178,8 +181,7 @@ impl<'w> Walker<'w> {
         }
         let sets = self.sets_of(call, path);
         if sets.is_empty() {
-            let to = "which set it chooses from is not known before a call comes: write a [[rule]] for each set";
-            self.report.not_mappable(at, shown, to);
+            path.selects.clear();
             return;
         }
         let ways: Ways = path.ways.iter().map(|way| without_results(way)).collect();
@@ -227,7 +229,11 @@ impl<'w> Walker<'w> {
         let offset = self.offset_of(call, path);
         let mut sets = Vec::new();
         for worth in self.values(argument, path) {
-            let Value::Text(text) = worth.value else { continue };
+            let Value::Text(text) = worth.value else {
+                let to = "which set it chooses from is not known before a call comes: write a [[rule]] for each set";
+                self.report.not_mappable(call.at, call.shown(), to);
+                continue;
+            };
             let first = text.split([',', ';']).next().unwrap_or_default();
             let first = first.split('=').next().unwrap_or_default();
             if first.len() < text.trim().len() && !text.contains(':') {
@@ -364,6 +370,10 @@ impl<'w> Walker<'w> {
         if !path.selects.is_empty() && is_failed {
             return self.empty_reply(at, &shown, &answer, is_whole, path);
         }
+        if is_failed {
+            let to = "whose answer it is is not known before a call comes: give empty_reply to the set that is meant";
+            return self.report.not_mappable(at, shown, to);
+        }
         if path.is_chosen() == Some(true) {
             let to = "once a server is chosen its answers are passed on: nothing is answered in its place";
             return self.report.approximated(at, shown, to);
@@ -436,11 +446,13 @@ impl<'w> Walker<'w> {
         let follows = |way: &Vec<Literal>| {
             way.iter().any(|literal| match &literal.test {
                 Test::Itself => true,
-                Test::Method(methods) => literal.holds && methods.iter().all(|method| method == "ACK" || method == "CANCEL"),
+                Test::Method(methods) => {
+                    literal.holds && methods.iter().all(|method| method == "ACK" || method == "CANCEL")
+                }
                 _ => false,
             })
         };
-        let is_chosen = !path.selects.is_empty() || self.failing.is_some();
+        let is_chosen = !path.selects.is_empty() || self.failing.is_some() || path.is_chosen().is_some();
         if !is_chosen && !path.is_answered && !path.ways.iter().all(follows) {
             let to = "what is chosen by no select goes by its Request-URI: give a [[rule]] with relay = true, and source or \
                       request_uri.host, since Tandem is no open relay";
@@ -478,7 +490,8 @@ impl<'w> Walker<'w> {
             "$DLG_timeout" | "$dlg_ctx(timeout)" => {
                 let seconds = self.constant(value, path).and_then(|seconds| seconds.parse::<u64>().ok());
                 let Some(seconds) = seconds.map(|seconds| seconds.clamp(1, MONTH)) else {
-                    let to = "it is not known before a call comes: give [set.session] max_duration to the set that is meant";
+                    let to =
+                        "it is not known before a call comes: give [set.session] max_duration to the set that is meant";
                     return self.report.not_mappable(at, shown(), to);
                 };
                 path.max_duration = Some(seconds);
@@ -507,11 +520,11 @@ fn without_results(way: &[Literal]) -> Vec<Literal> {
 fn reason(argument: Option<&Expr>) -> (String, bool) {
     let text = match argument {
         None => return (String::new(), true),
-        Some(Expr::Value(text)) => text.clone(),
+        Some(Expr::Value(text) | Expr::Bare(text)) => text.clone(),
         Some(Expr::Sum(parts)) => parts
             .iter()
             .map(|part| match part {
-                Expr::Value(text) => text.clone(),
+                Expr::Value(text) | Expr::Bare(text) => text.clone(),
                 other => other.shown(),
             })
             .collect(),

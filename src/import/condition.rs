@@ -131,7 +131,9 @@ impl Literal {
                 plain(these) && plain(those) && !these.iter().any(|one| those.contains(one))
             }
             // One packet has one source; networks may hold each other.
-            (Test::Source(a), Test::Source(b)) if self.holds && other.holds => a != b && !a.contains('/') && !b.contains('/'),
+            (Test::Source(a), Test::Source(b)) if self.holds && other.holds => {
+                a != b && !a.contains('/') && !b.contains('/')
+            }
             _ => is_opposite,
         }
     }

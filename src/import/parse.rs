@@ -107,7 +107,7 @@ impl<'t> Parser<'t> {
         self.at += 1;
         let arguments = self.arguments()?;
         let text = |place: usize| match arguments.get(place) {
-            Some(Expr::Value(text)) => text.clone(),
+            Some(Expr::Value(text) | Expr::Bare(text)) => text.clone(),
             Some(other) => other.shown(),
             None => String::new(),
         };
@@ -371,14 +371,16 @@ impl<'t> Parser<'t> {
             Kind::Word if is_call => self.call().map(Expr::Call),
             Kind::Text => {
                 self.at += 1;
-                Ok(Expr::Value(token.text.clone()))
+                // A string that is one variable is worth what that is.
+                let is_variable = token.text.starts_with('$') && is_whole_variable(&token.text);
+                let text = token.text.clone();
+                Ok(if is_variable { Expr::Variable(text) } else { Expr::Value(text) })
             }
             Kind::Variable => {
                 self.at += 1;
-                // A transformation that stands behind the brackets.
                 Ok(Expr::Variable(token.text.clone()))
             }
-            Kind::Word => Ok(Expr::Value(self.glued())),
+            Kind::Word => Ok(Expr::Bare(self.glued())),
             Kind::Sign if token.is("(") => self.deeper(|parser| {
                 parser.at += 1;
                 let inner = parser.or()?;
@@ -390,7 +392,7 @@ impl<'t> Parser<'t> {
             Kind::Sign if [")", "}", ";", ",", "{"].iter().any(|sign| token.is(sign)) => {
                 Err(self.fault("a value is missing here: mend the expression"))
             }
-            Kind::Sign => Ok(Expr::Value(self.glued())),
+            Kind::Sign => Ok(Expr::Bare(self.glued())),
         }
     }
 
@@ -403,6 +405,12 @@ impl<'t> Parser<'t> {
         }
         text
     }
+}
+
+/// `$name` or `$name(...)`, and nothing behind it.
+fn is_whole_variable(text: &str) -> bool {
+    let name = text[1..].trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
+    name.is_empty() || name.starts_with('(') && name.find(')') == Some(name.len() - 1)
 }
 
 fn one_or(mut all: Vec<Expr>, join: fn(Vec<Expr>) -> Expr) -> Expr {

@@ -209,7 +209,15 @@ impl Reader<'_> {
                 let chars = single?;
                 piece = vec![vec![Atom::One(chars.clone()), Atom::Many(chars)]];
             }
-            Some('{') => return None,
+            Some('{') => {
+                // So many of it, as [0-9]{2}; a range is not read.
+                let close = self.text[self.at..].iter().position(|&c| c == '}')?;
+                let digits: String = self.text[self.at + 1..self.at + close].iter().collect();
+                let count = digits.parse::<usize>().ok().filter(|count| (1..=8).contains(count))?;
+                let chars = single?;
+                self.at += close + 1;
+                piece = vec![vec![Atom::One(chars); count]];
+            }
             _ => {}
         }
         Some(piece)
@@ -271,7 +279,7 @@ mod tests {
         assert_eq!(texts("^tts.*\\.x\\*$"), ["tts*.x\\*"]);
         assert_eq!(texts("^a.c?$"), ["a?c", "a?"]);
         assert_eq!(globs("^1[0-9]$"), Some(vec![Glob { text: "1?".into(), is_exact: false }]));
-        for unread in ["a{2}", "(ab)*", "a^b", "(a", "\\w"] {
+        for unread in ["a{2,3}", "a{", "(ab)*", "a^b", "(a", "\\w"] {
             assert_eq!(globs(unread), None, "{unread}");
         }
     }
@@ -282,6 +290,7 @@ mod tests {
         assert_eq!(codes("(408)|([56][0-9][0-9])"), ["408", "5xx", "6xx"]);
         assert_eq!(codes("^(408|480|503)$"), ["408", "480", "503"]);
         assert_eq!(codes("5[0-9][0-9]"), ["5xx"]);
+        assert_eq!(codes("^5[0-9]{2}$"), ["5xx"]);
         assert_eq!(codes("486"), ["486"]);
     }
 

@@ -42,10 +42,12 @@ impl Walker<'_> {
     pub(super) fn decide(&mut self) {
         let mut units = Vec::new();
         for (place, decision) in std::mem::take(&mut self.decisions).into_iter().enumerate() {
-            let unit = |way: Vec<Literal>, action: &Action, name: String| Unit { place, way, action: action.clone(), name };
+            let unit =
+                |way: Vec<Literal>, action: &Action, name: String| Unit { place, way, action: action.clone(), name };
             match decision {
                 Decision::Select(select) => {
-                    let Select { set, at, shown, ways, rewrite, record_route_params, .. } = self.selects[select].clone();
+                    let Select { set, at, shown, ways, rewrite, record_route_params, .. } =
+                        self.selects[select].clone();
                     let action = Action::Set { set, rewrite, record_route_params };
                     let ways = served(&ways);
                     if ways.is_empty() {
@@ -110,11 +112,13 @@ impl Walker<'_> {
         let mut taken: Vec<Vec<Literal>> = Vec::new();
         let mut written: BTreeMap<usize, usize> = BTreeMap::new();
         while !units.is_empty() {
-            let ready = units.iter().position(|unit| excluded(&unit.way).all(|literal| is_taken(&taken, literal, &unit.way)));
+            let ready =
+                units.iter().position(|unit| excluded(&unit.way).all(|literal| is_taken(&taken, literal, &unit.way)));
             let Unit { place, way, action, name } = units.remove(ready.unwrap_or_default());
             let left = written.get(&place).map_or(MOST_RULES, |count| MOST_RULES - count);
             for literal in excluded(&way).filter(|literal| !is_taken(&taken, literal, &way)) {
-                let to = format!("a rule can't exclude: {name} takes these requests too; put a [[rule]] for them before it");
+                let to =
+                    format!("a rule can't exclude: {name} takes these requests too; put a [[rule]] for them before it");
                 self.report.approximated(literal.at, format!("not {}", literal.shown), to);
             }
             for mut rule in self.rules_of(&way).into_iter().take(left) {
@@ -141,7 +145,8 @@ impl Walker<'_> {
                 *written.entry(place).or_default() += 1;
                 self.draft.rules.push(rule);
             }
-            taken.push(way.into_iter().filter(|literal| literal.holds).collect());
+            // Methods that it excludes are part of the rule.
+            taken.push(way.into_iter().filter(|one| one.holds || matches!(one.test, Test::Method(_))).collect());
         }
     }
 
@@ -219,7 +224,13 @@ impl Walker<'_> {
         }
         let methods: Option<Vec<String>> = match methods {
             Some(methods) => Some(methods.into_iter().filter(|method| !not_methods.contains(method)).collect()),
-            None if not_methods.iter().any(|method| METHODS[..8].contains(&method.as_str())) => Some(METHODS.iter().filter(|one| !not_methods.iter().any(|not| not == *one)).map(ToString::to_string).collect()),
+            None if not_methods.iter().any(|method| METHODS[..8].contains(&method.as_str())) => Some(
+                METHODS
+                    .iter()
+                    .filter(|one| !not_methods.iter().any(|not| not == *one))
+                    .map(ToString::to_string)
+                    .collect(),
+            ),
             None => None,
         };
         // Those of requests that are none of a rule's.
@@ -324,12 +335,14 @@ impl Walker<'_> {
 
 const REPLIES: &[&str] = &["sl_send_reply", "send_reply", "t_reply", "sl_reply"];
 
-/// The ways without those that are none of a rule's: requests inside dialogs and the like.
+/// The ways without those that are none of a rule's: requests inside dialogs, ACK and CANCEL.
 fn served(ways: &Ways) -> Ways {
-    ways.iter()
-        .filter(|way| !way.iter().any(|literal| literal.test == Test::Itself && literal.holds))
-        .cloned()
-        .collect()
+    let is_of_none = |literal: &Literal| match &literal.test {
+        Test::Itself => literal.holds,
+        Test::Method(methods) => literal.holds && methods.iter().all(|method| method == "ACK" || method == "CANCEL"),
+        _ => false,
+    };
+    ways.iter().filter(|way| !way.iter().any(is_of_none)).cloned().collect()
 }
 
 /// Whether requests of that method come to rules: the others belong to a session, or to a request before them.

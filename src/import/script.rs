@@ -160,9 +160,17 @@ pub(super) struct Select {
 #[derive(Clone, Debug)]
 pub(super) enum Decision {
     Select(usize),
-    Reply { answer: Answer, ways: Ways, at: At, shown: String },
+    Reply {
+        answer: Answer,
+        ways: Ways,
+        at: At,
+        shown: String,
+    },
     /// The request is dropped without an answer.
-    Silence { ways: Ways, at: At },
+    Silence {
+        ways: Ways,
+        at: At,
+    },
 }
 
 pub(super) struct Walker<'w> {
@@ -341,7 +349,7 @@ impl<'w> Walker<'w> {
     pub(super) fn values(&self, expr: &Expr, path: &Path) -> Vec<Worth> {
         let one = |value| vec![Worth { value, ways: vec![vec![]] }];
         match expr {
-            Expr::Value(text) => one(Value::Text(text.clone())),
+            Expr::Value(text) | Expr::Bare(text) => one(Value::Text(text.clone())),
             Expr::Variable(name) if is_result(name) && !path.selects.is_empty() => one(Value::Result),
             Expr::Variable(name) => path.variables.get(name).cloned().unwrap_or_else(|| one(Value::Unknown)),
             _ => one(Value::Unknown),
@@ -399,8 +407,8 @@ impl<'w> Walker<'w> {
                 unknown(call.at, call.shown())
             }
             Expr::Call(call) => self.asked(call, path),
-            Expr::Value(text) if text == "1" || text == "true" => (always(), vec![]),
-            Expr::Value(_) | Expr::Variable(_) | Expr::Sum(_) => unknown(At::default(), expr.shown()),
+            Expr::Bare(text) if text == "1" || text == "true" => (always(), vec![]),
+            Expr::Value(_) | Expr::Bare(_) | Expr::Variable(_) | Expr::Sum(_) => unknown(At::default(), expr.shown()),
         }
     }
 
@@ -411,11 +419,11 @@ impl<'w> Walker<'w> {
         }
         let left_text = match left {
             Expr::Variable(name) => name.clone(),
-            Expr::Value(text) => text.clone(),
+            Expr::Value(text) | Expr::Bare(text) => text.clone(),
             _ => return unknown(at, shown),
         };
         let right_text = match right {
-            Expr::Value(text) => Some(text.clone()),
+            Expr::Value(text) | Expr::Bare(text) => Some(text.clone()),
             Expr::Variable(name) if name == "$null" => Some(name.clone()),
             _ => self.constant(right, path),
         };

@@ -73,8 +73,10 @@ pub(super) enum Expr {
     },
     Call(Call),
     Variable(String),
-    /// A string, a number or a name.
+    /// A string.
     Value(String),
+    /// A number or a name.
+    Bare(String),
     /// Several with `+` or the like between them.
     Sum(Vec<Expr>),
 }
@@ -89,7 +91,7 @@ impl Expr {
             Expr::Not(inner) => format!("!{}", inner.shown()),
             Expr::Compare { left, sign, right, .. } => format!("{} {sign} {}", left.shown(), right.shown()),
             Expr::Call(call) => call.shown(),
-            Expr::Variable(name) => name.clone(),
+            Expr::Variable(name) | Expr::Bare(name) => name.clone(),
             Expr::Value(text) => format!("{text:?}").replace("\\\\", "\\"),
             Expr::Sum(all) => joined(all, " + "),
         }
@@ -139,6 +141,6 @@ fn calls_of<'s>(expr: &'s Expr, each: &mut dyn FnMut(&'s Call)) {
             each(call);
             call.arguments.iter().for_each(|argument| calls_of(argument, each));
         }
-        Expr::Variable(_) | Expr::Value(_) => {}
+        Expr::Variable(_) | Expr::Value(_) | Expr::Bare(_) => {}
     }
 }
