@@ -6,6 +6,7 @@ mod demo;
 mod drill;
 mod end;
 mod explain;
+mod import;
 mod mrcp_server;
 mod run;
 mod sessions;
@@ -44,6 +45,8 @@ enum Command {
     Run(run::Args),
     /// Look for faults in the configuration and the rows; exit 78 if there are any.
     Check(check::Args),
+    /// Make a configuration of OpenSIPS's or Kamailio's, and tell what became of each thing in it.
+    Import(import::Args),
     /// What a running node holds of its destinations, and why: who gets calls and who does not.
     Show(show::Args),
     /// What would become of a SIP message, and why: rule by rule, destination by destination. Nothing is sent.
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::main(&args),
         Command::Check(args) => check::main(&args),
+        Command::Import(args) => import::main(&args),
         Command::Show(args) => show::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Set(args) => set::main(&args),
@@ -92,7 +96,9 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { status, text }) => {
             // Nothing can be done if even this can't be written.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            if !text.is_empty() {
+                let _ = writeln!(std::io::stderr(), "{text}");
+            }
             ExitCode::from(status)
         }
     }

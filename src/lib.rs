@@ -8,5 +8,6 @@ pub mod config;
 pub mod drill;
 pub mod edge;
 pub mod engine;
+pub mod import;
 pub mod lab;
 pub mod server;

@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["engine"],
     &["edge", "lab"],
     &["config"],
-    &["server", "drill"],
+    &["server", "drill", "import"],
     &["cli"],
     &["main"],
 ];

@@ -15,6 +15,8 @@ mod drill;
 mod explain;
 #[path = "server/icmp.rs"]
 mod icmp;
+#[path = "server/import.rs"]
+mod import;
 #[path = "server/node.rs"]
 mod node;
 #[path = "server/orders.rs"]
