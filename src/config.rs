@@ -26,6 +26,7 @@ use crate::edge::cluster::ClusterConfig;
 use crate::edge::log::{self, LogConfig, LogFormat};
 use crate::edge::records::RecordsConfig;
 use crate::edge::resolve::DnsConfig;
+use crate::edge::store::AskedProbe;
 use crate::edge::tcp::StreamLimits;
 use crate::engine::dispatch::{Policy, Sets};
 use crate::engine::flow::Listener;
@@ -149,6 +150,11 @@ impl Config {
     /// same.
     pub fn strays(&self, sets: &Sets) -> Vec<String> {
         probe::strays(&self.sets, &self.listeners, sets)
+    }
+
+    /// Where rows ask for other probes than the configuration's, for people; they get the configuration's.
+    pub fn unlike_probes(&self, probes: &[AskedProbe]) -> Vec<String> {
+        probe::unlike(&self.sets, probes)
     }
 
     /// The engine's part. `key` is the cluster's.

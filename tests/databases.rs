@@ -375,7 +375,8 @@ async fn tables_and_columns_may_have_other_names() {
 #[tokio::test(flavor = "multi_thread")]
 async fn states_are_written_all_or_none() {
     for kind in Kind::BOTH {
-        let check = "ALTER TABLE dispatcher ADD CONSTRAINT no CHECK (state < 2 OR destination <> 'sip:10.129.39.88:7011');";
+        let check =
+            "ALTER TABLE dispatcher ADD CONSTRAINT no CHECK (state < 2 OR destination <> 'sip:10.129.39.88:7011');";
         let sql = format!("{} {}; {check}", opensips_8(kind), article(kind));
         let (writer, reader) = prepared(kind, "states", &sql).await;
         let row = |port: u16, state| (19, format!("sip:10.129.39.88:{port}"), state);

@@ -57,7 +57,12 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
     }
     match load {
         None => term::line("  the database is not there yet: the first start makes it"),
-        Some(load) => rows(&load),
+        Some(load) => {
+            rows(&load);
+            for unlike in config.unlike_probes(&load.probes) {
+                term::line(&format!("  {unlike}"));
+            }
+        }
     }
     Ok(())
 }

@@ -130,7 +130,7 @@ impl Shared {
         load: Load,
         resolved: Resolved,
     ) -> Result<Reloaded, Gone> {
-        let Load { sets, faults, .. } = load;
+        let Load { sets, faults, probes, .. } = load;
         current.last_good = LastGood { sets, names: resolved.names.clone() };
         let saved = self.save(&current.last_good);
         let unresolved = resolved.faults.clone();
@@ -140,7 +140,7 @@ impl Shared {
         for fault in &faults {
             warn!(%fault, "row left out");
         }
-        for stray in strays {
+        for stray in strays.into_iter().chain(self.config.unlike_probes(&probes)) {
             warn!(cause = %stray, "a destination is not probed as configured");
             faults.push(stray);
         }

@@ -23,7 +23,8 @@ pub(crate) const PASSWORD: &str = "geh/eim@%";
 pub(crate) const IN_URL: &str = "geh%2Feim%40%25";
 
 /// Starts what its arguments say, tells its process's number, and ends it when nobody holds its input any more.
-const WATCH: &str = r#"exec 2>/dev/null; "$@" </dev/null >>log 2>&1 & child=$!; echo $child; read -r _; kill -9 $child; wait $child"#;
+const WATCH: &str =
+    r#"exec 2>/dev/null; "$@" </dev/null >>log 2>&1 & child=$!; echo $child; read -r _; kill -9 $child; wait $child"#;
 /// Waits for the end of this process and removes the folder.
 const SWEEP: &str = r#"read -r _; sleep 0.2; rm -rf "$1""#;
 

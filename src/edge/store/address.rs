@@ -107,10 +107,10 @@ pub fn faults(database: &Database, base: &Path) -> Vec<(&'static str, String)> {
             faults.push(("password_file", "the url holds a password too: take it out of there".to_owned()));
         }
     }
-    if let Some(channel) = &database.listen {
-        if kind.is_some_and(|kind| kind != Kind::Postgres) {
-            faults.push(("listen", format!("it is {channel:?}, and PostgreSQL alone notifies: drop it")));
-        }
+    if let Some(channel) = &database.listen
+        && kind.is_some_and(|kind| kind != Kind::Postgres)
+    {
+        faults.push(("listen", format!("it is {channel:?}, and PostgreSQL alone notifies: drop it")));
     }
     faults
 }
@@ -457,7 +457,7 @@ mod tests {
             "mysql://u:cret@h/d",
             "postgres://u:cr%zzcret@h/d",
         ] {
-            let told = parse(url).map_or_else(|faults| faults.join("; "), |shown| shown);
+            let told = parse(url).unwrap_or_else(|faults| faults.join("; "));
             for told in [told, shown(url), format!("{:?}", Database::of(url))] {
                 assert!(!told.contains("cret"), "{url}: {told}");
             }

@@ -72,7 +72,7 @@ impl Reader<'_> {
             let Some((column, _)) = known else {
                 let known: Vec<_> = Form::Toml.columns().map(|(_, name)| name).collect();
                 let mut fault =
-                    self.fault(&row, key, item.span(), "no known key", &format!("give one of {}", known.join(", ")));
+                    self.fault(&row, key, item.span(), "no known key", format!("give one of {}", known.join(", ")));
                 fault.place = format!("{}:{line}", self.names.source);
                 row.faults.push(fault);
                 continue;
