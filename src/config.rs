@@ -148,10 +148,13 @@ impl Config {
 
     /// What these sets and the configuration say of probes that does not go together, for people; calls are served all the
     /// same.
-    pub fn strays(&self, sets: &Sets, asked: &[AskedProbe]) -> Vec<String> {
-        let mut strays = probe::strays(&self.sets, &self.listeners, sets);
-        strays.extend(probe::unheard(&self.sets, asked));
-        strays
+    pub fn strays(&self, sets: &Sets) -> Vec<String> {
+        probe::strays(&self.sets, &self.listeners, sets)
+    }
+
+    /// Where rows ask for other probes than the configuration's, for people; they get the configuration's.
+    pub fn unlike_probes(&self, probes: &[AskedProbe]) -> Vec<String> {
+        probe::unlike(&self.sets, probes)
     }
 
     /// The engine's part. `key` is the cluster's.

@@ -28,7 +28,7 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
         config.database.url.clone_from(url);
     }
     let load = block_on(async { check_rows(&config).await.map_err(Failure::configuration) })?;
-    let strays = load.as_ref().map_or_else(Vec::new, |load| config.strays(&load.sets, &load.probes));
+    let strays = load.as_ref().map_or_else(Vec::new, |load| config.strays(&load.sets));
     if !strays.is_empty() {
         return Err(Failure::configuration(strays.join("\n")));
     }
@@ -57,7 +57,12 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
     }
     match load {
         None => term::line("  the database is not there yet: the first start makes it"),
-        Some(load) => rows(&load),
+        Some(load) => {
+            rows(&load);
+            for unlike in config.unlike_probes(&load.probes) {
+                term::line(&format!("  {unlike}"));
+            }
+        }
     }
     Ok(())
 }

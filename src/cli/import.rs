@@ -2,12 +2,14 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Failure, block_on, term};
-use crate::edge::store::{RowContext, Store, Strictness, TableOptions};
+use crate::edge::store::{Database, RowContext, Schema, Store, Strictness, TableOptions};
 use crate::engine::dispatch::Sets;
+use crate::engine::flow::{Listener, ListenerId, Role, Transport};
 use crate::import::{self, Imported, Peer, Report, Verdict, without_passwords};
 
 #[derive(Debug, clap::Args)]
@@ -66,7 +68,7 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
 
 fn imported(peer: Peer, source: &str) -> Result<Imported, Failure> {
     if source.contains("://") || source.starts_with("sqlite:") {
-        let sets = block_on(rows(source))?;
+        let sets = block_on(rows(peer, source))?;
         return Ok(import::rows(peer, source, &sets));
     }
     let mut read = |path: &Path| std::fs::read_to_string(path);
@@ -82,12 +84,29 @@ fn imported(peer: Peer, source: &str) -> Result<Imported, Failure> {
 }
 
 /// The rows that can be used; of the others `tandem check` tells.
-async fn rows(url: &str) -> Result<Sets, Failure> {
+async fn rows(peer: Peer, url: &str) -> Result<Sets, Failure> {
     let told = |error: &dyn ToString| Failure::configuration(without_passwords(&error.to_string()));
-    let store = Store::new(url, Path::new("."), TableOptions::default()).map_err(|error| told(&error))?;
-    let context = RowContext { listeners: &[], strictness: Strictness::Lenient };
+    let schema = match peer {
+        Peer::OpenSips => Schema::OpenSips,
+        Peer::Kamailio => Schema::Kamailio,
+    };
+    let database = Database { schema, table: TableOptions::of(schema), ..Database::of(url) };
+    let store = Store::new(&database, Path::new(".")).map_err(|error| told(&error))?;
+    let context = RowContext { listeners: &anywhere(), strictness: Strictness::Lenient, set_offset: 0 };
     let load = store.load(&context).await.map_err(|error| told(&error))?;
     Ok(load.sets)
+}
+
+/// Listeners that reach any destination: which there will be is not known yet.
+fn anywhere() -> Vec<Listener> {
+    let kinds = [Transport::Udp, Transport::Tcp]
+        .map(|transport| [IpAddr::from([0; 4]), IpAddr::from([0; 16])].map(|ip| (transport, ip)));
+    let listener = |(id, (transport, ip)): (usize, (Transport, IpAddr))| {
+        let bind = SocketAddr::new(ip, 5060);
+        let (id, role) = (ListenerId(id as u16), Role::Node);
+        Listener { id, transport, bind, advertise: bind.into(), role, sources: Default::default() }
+    };
+    kinds.into_iter().flatten().enumerate().map(listener).collect()
 }
 
 /// Rows of numbers and URIs, and no script.

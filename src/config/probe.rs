@@ -4,11 +4,13 @@
 
 mod reach;
 mod times;
+mod wishes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use self::reach::{strays, unheard};
+pub(super) use self::reach::strays;
+pub(super) use self::wishes::unlike;
 
 use self::reach::no_way;
 use self::times::Times;

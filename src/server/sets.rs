@@ -228,7 +228,8 @@ impl Shared {
         }
         unkept.iter().for_each(|cause| warn!(cause, "the last good sets can't be kept"));
         let asked: Vec<_> = current.placed.iter().flat_map(|placed| placed.probes.iter().cloned()).collect();
-        let strays = self.config.strays(&resolved.sets, &asked);
+        let mut strays = self.config.strays(&resolved.sets);
+        strays.extend(self.config.unlike_probes(&asked));
         strays.iter().for_each(|cause| warn!(cause, "a destination is not probed as configured"));
         let unresolved = resolved.faults.clone();
         let changes = self.replace(current, resolved).await?;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tandem::config::Config;
+use tandem::edge::http::ReloadOrder;
 use tandem::engine::dispatch::{Order, Standing};
 use tandem::server::Node;
 use tokio::task::spawn_blocking;
@@ -208,7 +209,9 @@ async fn kamailios_commands_list_and_set() {
     assert_eq!(bench.flags().await, ["DN", "DN"]);
     assert_eq!(bench.rpc("dispatcher.reload", json!([])).await, "Ok. Dispatcher successfully reloaded.");
     bench.node.store().execute("DELETE FROM `dispatcher`").await.expect("rows");
-    bench.node.reload(anew()).await.expect("good rows");
+    let (status, reply) = bench.call("/RPC", "dispatcher.reload", json!([])).await;
+    assert_eq!((status, &reply["error"]["message"]), (500, &json!("Reload Failed")), "an empty table is not believed");
+    bench.node.reload(ReloadOrder { force: true, ..anew() }).await.expect("it is meant");
     let (status, reply) = bench.call("/RPC", "dispatcher.list", json!([])).await;
     assert_eq!((status, &reply["error"]["message"]), (500, &json!("No Destination Sets")));
     assert_eq!(bench.mi("ds_list", json!({})).await, json!({ "PARTITIONS": [{ "name": "default" }] }));

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use tandem::config::Config;
-use tandem::edge::store::{Store, TableOptions};
+use tandem::edge::store::{Database, Store};
 use tandem::engine::dispatch::{Algorithm, Ping, PingLegs, Policy, SetId};
 use tandem::engine::route::{Action, Condition, Pattern, Rewrite};
 use tandem::engine::sip::Reply;
@@ -218,7 +218,7 @@ fn a_list_becomes_its_sets() {
 #[tokio::test]
 async fn a_database_becomes_its_sets() {
     let scratch = Folder::new();
-    let store = Store::new("sqlite:t.db", scratch.path(), TableOptions::default()).expect("a URL");
+    let store = Store::new(&Database::of("sqlite:t.db"), scratch.path()).expect("a URL");
     store.make().await.expect("a file");
     store
         .execute(

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use crate::edge::store::{AskedProbe, ProbeWish};
 use crate::engine::dispatch::{CheckKind, Policy, Sets};
 use crate::engine::flow::{Listener, ListenerId, Role, Transport};
 
@@ -54,26 +53,6 @@ pub(in crate::config) fn strays(policies: &[Policy], listeners: &[Listener], set
     strays
 }
 
-/// Rows that ask for probes or for none where the configuration has it otherwise: it is the configuration that holds.
-pub(in crate::config) fn unheard(policies: &[Policy], asked: &[AskedProbe]) -> Vec<String> {
-    let of = |asked: &AskedProbe| {
-        let (number, uri) = (asked.set.0, &asked.uri);
-        let policy = policies.iter().find(|policy| policy.set == asked.set);
-        let is_probed = policy.is_some_and(|policy| !policy.probing_of(uri).checks.is_empty());
-        match (asked.wish, is_probed) {
-            (ProbeWish::Never, true) => Some(format!(
-                "set {number}: the row of {uri} asks for no probes, and the set has [set.probe]: give the destination a \
-                 [[set.destination]] with probes of its own, or correct the row"
-            )),
-            (ProbeWish::Always | ProbeWish::WhenDown, false) => {
-                Some(format!("set {number}: the row of {uri} asks for probes, and the set has no [set.probe]: add it"))
-            }
-            (ProbeWish::Never, false) | (ProbeWish::Always | ProbeWish::WhenDown, true) => None,
-        }
-    };
-    asked.iter().filter_map(of).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,24 +82,7 @@ mod tests {
         let unreached = "set 19: sip:b;transport=tcp is not probed: no listener of role node reaches it by tcp, and probes \
                          leave by one: add one";
         let unknown = "set 19: no row has the destination sip:127.0.0.1:7019 of a [[set.destination]]: mend or drop it";
-        assert_eq!(config.strays(&sets(19), &[]), [unreached, unknown]);
-        assert_eq!(config.strays(&sets(20), &[]), [unknown]);
-    }
-
-    #[test]
-    fn rows_that_ask_for_other_probes_than_the_set_has_are_told() {
-        let set = |probe: &str| {
-            let text = format!("[[listener]]\nbind = \"udp:127.0.0.1:8060\"\n[[set]]\nid = 19\n{probe}");
-            parse(&text).expect("valid").sets
-        };
-        let told = |probe: &str, wish| {
-            let asked = AskedProbe { set: SetId(19), uri: "sip:a".to_owned(), wish };
-            unheard(&set(probe), &[asked]).len()
-        };
-        let probe = "[set.probe]\ninterval = \"10s\"\n";
-        for (wish, without, with) in [(ProbeWish::Never, 0, 1), (ProbeWish::Always, 1, 0), (ProbeWish::WhenDown, 1, 0)]
-        {
-            assert_eq!((told("", wish), told(probe, wish)), (without, with), "{wish:?}");
-        }
+        assert_eq!(config.strays(&sets(19)), [unreached, unknown]);
+        assert_eq!(config.strays(&sets(20)), [unknown]);
     }
 }
