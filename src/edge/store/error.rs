@@ -221,6 +221,10 @@ fn remedy(error: &sqlx::Error) -> &'static str {
     const SQLITE: &str = "check the file with the sqlite3 command";
     match error {
         sqlx::Error::Io(_) => return "check that it runs, and the url's host and port",
+        // MySQL hands passwords over in the clear or under a key of its own kind, which we do not speak.
+        sqlx::Error::Configuration(told) if told.to_string().starts_with("RSA") => {
+            return "let the url ask for TLS, as ssl-mode=REQUIRED";
+        }
         sqlx::Error::Tls(_) => {
             return "check the server's certificate, the url's mode of TLS and its file of authorities";
         }
