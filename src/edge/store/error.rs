@@ -258,3 +258,20 @@ fn remedy(error: &sqlx::Error) -> &'static str {
         Ok(_) | Err(_) => SQLITE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_wrong_on_the_way_has_a_remedy_of_its_own() {
+        let open = |source| StoreError::Open { database: "mysql://u@h:3306/d".to_owned(), source }.to_string();
+        let refused = open(sqlx::Error::Io(io::ErrorKind::ConnectionRefused.into()));
+        assert!(refused.ends_with("check that it runs, and the url's host and port"), "{refused}");
+        // As the driver says it to a MySQL whose password plugin would want more than a connection in the clear.
+        let clear = open(sqlx::Error::Configuration("RSA auth backend disabled; enable feature or use TLS.".into()));
+        assert!(clear.ends_with("let the url ask for TLS, as ssl-mode=REQUIRED"), "{clear}");
+        let tls = open(sqlx::Error::Tls("invalid peer certificate".into()));
+        assert!(tls.contains("check the server's certificate"), "{tls}");
+    }
+}
