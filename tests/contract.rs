@@ -228,6 +228,11 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
         .collect();
     let shown = Config::parse("shown", &uncommented.join("\n"), base).expect("every example is valid");
     assert_eq!(shown.listeners.len(), 2);
+    assert_eq!(shown.database.table.columns["destination"], "uri");
+    let partition = &shown.partitions[0];
+    assert_eq!((partition.name.as_str(), partition.set_offset), ("asr", 1000));
+    let more = (partition.database.password_file.clone(), partition.database.listen.as_deref());
+    assert_eq!(more, (Some(base.join("database.password")), Some("tandem")));
     let policy = &shown.sets[0];
     assert_eq!(policy.judgement.damping, Some(Damping::default()));
     assert_eq!(policy.judgement.slow_start, Some(SlowStart::default()));

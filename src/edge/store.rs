@@ -57,7 +57,7 @@ struct Source {
 }
 
 impl Store {
-    /// The source that the options name; relative paths count from `base`. It is not touched before it is made or read.
+    /// The source that the options name; relative paths in its URL count from `base`. It is not touched before it is made or read.
     ///
     /// # Errors
     /// [`StoreError`] if the URL names nothing that we speak to, or a name can't be one.
@@ -71,7 +71,7 @@ impl Store {
         Ok(Store(Arc::new(Source {
             name: address.to_string(),
             address,
-            password_file: database.password_file.as_ref().map(|file| base.join(file)),
+            password_file: database.password_file.clone(),
             table,
             timeout: database.timeout,
             kept: Kept::default(),
@@ -526,6 +526,71 @@ mod tests {
             let fault = make("sqlite:a.db", Path::new("."), options).await.expect_err(table);
             assert!(matches!(fault, StoreError::Name { .. }), "{fault}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_password_s_file_is_where_the_configuration_found_it() {
+        let password_file = Some("config/none".into());
+        let database = Database { password_file, ..Database::of("mysql://u@127.0.0.1/d") };
+        let store = Store::new(&database, Path::new("config")).expect("a good URL");
+        let fault = load(&store, Strictness::Strict).await.expect_err("no file").to_string();
+        assert!(fault.starts_with("password_file config/none: can't read it"), "{fault}");
+    }
+
+    #[tokio::test]
+    async fn a_file_s_faults_are_told_by_line() {
+        let folder = Folder::new();
+        let text = "[[destination]]\nset = 19\nuri = \"tel:1\"\nweight = 70000\n\n[[destination]]\nset = 19\n\
+                    uri = \"sip:10.0.0.1\"\nstate = \"maint\"\n";
+        std::fs::write(folder.path().join("sets.toml"), text).expect("a file");
+        let store = Store::new(&Database::of("toml:sets.toml"), folder.path()).expect("a good URL");
+        let fault = load(&store, Strictness::Strict).await.expect_err("bad rows").to_string();
+        let place = folder.path().join("sets.toml").display().to_string();
+        assert!(fault.starts_with("1 row can't be used, nothing is loaded:"), "{fault}");
+        assert!(fault.contains(&format!("\n  {place}:3: uri is \"tel:1\", not a sip: URI")), "{fault}");
+        assert!(fault.contains(&format!("\n  {place}:4: weight is \"70000\", out of range")), "{fault}");
+        let lenient = load(&store, Strictness::Lenient).await.expect("the good one");
+        assert_eq!((lenient.sets.0[0].rows[0].state, lenient.faults.len()), (RowState::Inactive, 2));
+        std::fs::write(folder.path().join("sets.toml"), text.replace("maint", "ready")).expect("a file");
+        let ready = load(&store, Strictness::Lenient).await.expect("the good one");
+        assert_ne!(ready.digest, lenient.digest);
+        std::fs::remove_file(folder.path().join("sets.toml")).expect("removed");
+        let fault = load(&store, Strictness::Lenient).await.expect_err("no file").to_string();
+        assert!(fault.contains("sets.toml: can't read it"), "{fault}");
+        assert!(store.is_there() && !store.has_folder(), "it is never made");
+    }
+
+    #[tokio::test]
+    async fn other_schemas_are_made_and_read_in_sqlite_too() {
+        for (schema, insert) in [
+            (Schema::Kamailio, "INSERT INTO dispatcher (setid, destination, flags) VALUES (1, 'sip:10.0.0.1', 4)"),
+            (
+                Schema::LoadBalancer,
+                "INSERT INTO load_balancer (group_id, dst_uri, resources) VALUES (1, 'sip:10.0.0.1', 'a=1')",
+            ),
+        ] {
+            let folder = Folder::new();
+            let database = Database { schema, table: TableOptions::of(schema), ..Database::of("sqlite:t.db") };
+            let store = Store::new(&database, folder.path()).expect("a good URL");
+            store.make().await.expect("made");
+            store.execute(insert).await.expect("a row");
+            assert_eq!(load(&store, Strictness::Strict).await.expect("good").rows, 1);
+            let refused = store.write_states(&[(1, "sip:10.0.0.1".to_owned(), RowState::Active)]).await;
+            assert!(matches!(refused, Err(StoreError::ReadOnly { .. })), "{refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn states_are_written_to_sqlite_as_well() {
+        let folder = Folder::new();
+        let store = open(&folder).await.expect("made");
+        run(&folder, ARTICLE).await;
+        let before = load(&store, Strictness::Strict).await.expect("two rows");
+        let states = [(19, "sip:10.129.39.88:7011".to_owned(), RowState::Probing)];
+        store.write_states(&states).await.expect("written");
+        let after = load(&store, Strictness::Strict).await.expect("two rows");
+        assert_eq!(after.sets.0[0].rows[1].state, RowState::Probing);
+        assert_eq!(after.digest, before.digest);
     }
 
     #[tokio::test]

@@ -22,9 +22,10 @@ pub(crate) const PASSWORD: &str = "geh/eim@%";
 /// The same within a URL.
 pub(crate) const IN_URL: &str = "geh%2Feim%40%25";
 
-/// Starts what its arguments say, tells its process's number, and ends it when nobody holds its input any more.
-const WATCH: &str =
-    r#"exec 2>/dev/null; "$@" </dev/null >>log 2>&1 & child=$!; echo $child; read -r _; kill -9 $child; wait $child"#;
+/// Starts what its further arguments say, tells its process's number, and sends it the signal of the first when nobody holds
+/// the input any more.
+const WATCH: &str = r#"exec 2>/dev/null; end=$1; shift
+"$@" </dev/null >>log 2>&1 & child=$!; echo $child; read -r _; kill -"$end" $child; wait $child"#;
 /// Waits for the end of this process and removes the folder.
 const SWEEP: &str = r#"read -r _; sleep 0.2; rm -rf "$1""#;
 
@@ -48,7 +49,8 @@ pub(crate) struct Server {
     kind: Kind,
     folder: PathBuf,
     port: u16,
-    watched: std::sync::Mutex<Option<Child>>,
+    /// What holds the server, and the server's process.
+    watched: std::sync::Mutex<Option<(Child, String)>>,
     // Removes the folder once this process is gone.
     _sweeper: Child,
 }
@@ -124,15 +126,25 @@ impl Server {
     /// Ends it at once, as a power cut would.
     pub(crate) fn kill(&self) {
         let mut watched = self.watched.lock().expect("no test panics in here");
-        let mut child = watched.take().expect("it runs");
+        let (mut child, _) = watched.take().expect("it runs");
         drop(child.stdin.take());
         child.wait().expect("it has ended");
+    }
+
+    /// Stops it in the midst of what it does, or lets it go on: its connections stay open.
+    pub(crate) fn signal(&self, name: &str) {
+        let watched = self.watched.lock().expect("no test panics in here");
+        let (_, pid) = watched.as_ref().expect("it runs");
+        let sent = Command::new("sh").args(["-c", "kill -\"$1\" \"$2\"", "sh", name, pid]).status().expect("sh");
+        assert!(sent.success());
     }
 
     /// Starts it (again) and waits until it answers.
     pub(crate) fn start(&self) {
         let mut command = self.user(Command::new("sh"));
-        command.args(["-c", WATCH, "sh"]).args(self.command()).current_dir(&self.folder);
+        // Neither writes down what it has in memory; PostgreSQL takes its children along.
+        let end = if self.kind == Kind::MariaDb { "KILL" } else { "QUIT" };
+        command.args(["-c", WATCH, "sh", end]).args(self.command()).current_dir(&self.folder);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sh");
         let mut pid = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut pid).expect("its number");
@@ -143,7 +155,7 @@ impl Server {
             assert!(runs && !late, "{:?} does not start: {problem}\n{}", self.kind, self.log_of_start());
             std::thread::sleep(Duration::from_millis(50));
         }
-        *self.watched.lock().expect("no test panics in here") = Some(child);
+        *self.watched.lock().expect("no test panics in here") = Some((child, pid.trim().to_owned()));
     }
 
     fn log_of_start(&self) -> String {

@@ -221,6 +221,10 @@ fn remedy(error: &sqlx::Error) -> &'static str {
     const SQLITE: &str = "check the file with the sqlite3 command";
     match error {
         sqlx::Error::Io(_) => return "check that it runs, and the url's host and port",
+        // MySQL hands passwords over in the clear or under a key of its own kind, which we do not speak.
+        sqlx::Error::Configuration(told) if told.to_string().starts_with("RSA") => {
+            return "let the url ask for TLS, as ssl-mode=REQUIRED";
+        }
         sqlx::Error::Tls(_) => {
             return "check the server's certificate, the url's mode of TLS and its file of authorities";
         }
@@ -252,5 +256,22 @@ fn remedy(error: &sqlx::Error) -> &'static str {
         Ok(14) => "check that the file, or its folder at the first start, is there and yours",
         Ok(26) => "it is no SQLite file: correct the database's url",
         Ok(_) | Err(_) => SQLITE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_wrong_on_the_way_has_a_remedy_of_its_own() {
+        let open = |source| StoreError::Open { database: "mysql://u@h:3306/d".to_owned(), source }.to_string();
+        let refused = open(sqlx::Error::Io(io::ErrorKind::ConnectionRefused.into()));
+        assert!(refused.ends_with("check that it runs, and the url's host and port"), "{refused}");
+        // As the driver says it to a MySQL whose password plugin would want more than a connection in the clear.
+        let clear = open(sqlx::Error::Configuration("RSA auth backend disabled; enable feature or use TLS.".into()));
+        assert!(clear.ends_with("let the url ask for TLS, as ssl-mode=REQUIRED"), "{clear}");
+        let tls = open(sqlx::Error::Tls("invalid peer certificate".into()));
+        assert!(tls.contains("check the server's certificate"), "{tls}");
     }
 }

@@ -118,7 +118,7 @@ impl Database {
             table: TableOptions::default(),
             strictness: Strictness::default(),
             timeout: Duration::from_secs(5),
-            poll_interval: Some(Kind::of(&url).map_or(Kind::Sqlite, |kind| kind).poll_interval()),
+            poll_interval: Some(Kind::of(&url).unwrap_or(Kind::Sqlite).poll_interval()),
             listen: None,
             allow_empty: false,
             max_removed_percent: 50,
