@@ -2,6 +2,7 @@
 //! each thing that was found became. Text goes in, text comes out; who reads files and databases is the command.
 
 mod algorithm;
+mod answers;
 mod calls;
 mod condition;
 mod draft;

@@ -51,18 +51,16 @@ fn read(name: &str) -> String {
 
 /// The configuration that a written one makes: `Config::parse` has no fault to tell.
 fn accepted(name: &str, toml: &str) -> Config {
-    let mut tables: Vec<&str> = vec![""];
-    for line in toml.lines() {
-        if line.starts_with('[') {
-            tables.push(line);
-        }
-        let last = tables.last().copied().unwrap_or_default();
-        let is_not_yet = NOT_YET.contains(&last) || NOT_YET.iter().any(|key| line.starts_with(key));
-        if !is_not_yet && tables.last() != Some(&line) {
-            tables.push(line);
-        }
-    }
-    let known: Vec<_> = tables.into_iter().filter(|line| !NOT_YET.contains(line)).collect();
+    let mut is_not_yet = false;
+    let known: Vec<_> = toml
+        .lines()
+        .filter(|line| {
+            if line.starts_with('[') {
+                is_not_yet = NOT_YET.contains(line);
+            }
+            !is_not_yet && !NOT_YET.iter().any(|key| line.starts_with(key))
+        })
+        .collect();
     Config::parse(name, &known.join("\n"), Path::new("/nowhere")).unwrap_or_else(|error| panic!("{error}"))
 }
 
