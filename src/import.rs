@@ -2,6 +2,7 @@
 //! each thing that was found became. Text goes in, text comes out; who reads files and databases is the command.
 
 mod algorithm;
+mod answers;
 mod calls;
 mod condition;
 mod draft;
@@ -109,10 +110,14 @@ pub fn list(name: &str, text: &str) -> Imported {
     Imported { toml, report }
 }
 
-/// Imports the rows of a database.
-pub fn rows(peer: Peer, url: &str, sets: &Sets) -> Imported {
+/// Imports the rows of a database; `faults` are those of rows that can't be used, each with its `id`.
+pub fn rows(peer: Peer, url: &str, sets: &Sets, faults: &[(i64, String)]) -> Imported {
     let mut report = Report::default();
     let file = report.file(url);
+    let at = |row: i64| At { file, line: u32::try_from(row).unwrap_or_default() };
+    for (row, fault) in faults {
+        report.not_mappable(at(*row), "a row that can't be used", fault);
+    }
     let mut rows = Vec::new();
     for set in &sets.0 {
         rows.extend(set.rows.iter().map(|row| rows::Found {
@@ -124,7 +129,7 @@ pub fn rows(peer: Peer, url: &str, sets: &Sets) -> Imported {
                 RowState::Inactive => 1,
                 RowState::Probing => 2,
             },
-            at: At { file, line: u32::try_from(row.row).unwrap_or_default() },
+            at: at(row.row),
         }));
     }
     let mut draft = Draft::default();

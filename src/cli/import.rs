@@ -2,14 +2,13 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Failure, block_on, term};
-use crate::edge::store::{Database, RowContext, Schema, Store, Strictness, TableOptions};
-use crate::engine::dispatch::Sets;
-use crate::engine::flow::{Listener, ListenerId, Role, Transport};
+use crate::edge::store::{Database, Load, RowContext, Schema, Store, Strictness, TableOptions};
+use crate::engine::flow::{Listener, ListenerId, Role, Sources, Transport};
 use crate::import::{self, Imported, Peer, Report, Verdict, without_passwords};
 
 #[derive(Debug, clap::Args)]
@@ -68,8 +67,9 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
 
 fn imported(peer: Peer, source: &str) -> Result<Imported, Failure> {
     if source.contains("://") || source.starts_with("sqlite:") {
-        let sets = block_on(rows(peer, source))?;
-        return Ok(import::rows(peer, source, &sets));
+        let Load { sets, faults, .. } = block_on(rows(peer, source))?;
+        let faults: Vec<_> = faults.iter().map(|fault| (fault.row, fault.to_string())).collect();
+        return Ok(import::rows(peer, source, &sets, &faults));
     }
     let mut read = |path: &Path| std::fs::read_to_string(path);
     let text = read(Path::new(source)).map_err(|error| {
@@ -83,8 +83,8 @@ fn imported(peer: Peer, source: &str) -> Result<Imported, Failure> {
     import::script(peer, source, &text, &mut read).map_err(Failure::configuration)
 }
 
-/// The rows that can be used; of the others `tandem check` tells.
-async fn rows(peer: Peer, url: &str) -> Result<Sets, Failure> {
+/// The rows, judged as by a node with a listener for each way to reach them.
+async fn rows(peer: Peer, url: &str) -> Result<Load, Failure> {
     let told = |error: &dyn ToString| Failure::configuration(without_passwords(&error.to_string()));
     let schema = match peer {
         Peer::OpenSips => Schema::OpenSips,
@@ -92,21 +92,23 @@ async fn rows(peer: Peer, url: &str) -> Result<Sets, Failure> {
     };
     let database = Database { schema, table: TableOptions::of(schema), ..Database::of(url) };
     let store = Store::new(&database, Path::new(".")).map_err(|error| told(&error))?;
-    let context = RowContext { listeners: &anywhere(), strictness: Strictness::Lenient, set_offset: 0 };
-    let load = store.load(&context).await.map_err(|error| told(&error))?;
-    Ok(load.sets)
+    let listeners = standing_in();
+    let context = RowContext { listeners: &listeners, strictness: Strictness::Lenient, set_offset: 0 };
+    store.load(&context).await.map_err(|error| told(&error))
 }
 
-/// Listeners that reach any destination: which there will be is not known yet.
-fn anywhere() -> Vec<Listener> {
-    let kinds = [Transport::Udp, Transport::Tcp]
-        .map(|transport| [IpAddr::from([0; 4]), IpAddr::from([0; 16])].map(|ip| (transport, ip)));
-    let listener = |(id, (transport, ip)): (usize, (Transport, IpAddr))| {
-        let bind = SocketAddr::new(ip, 5060);
-        let (id, role) = (ListenerId(id as u16), Role::Node);
-        Listener { id, transport, bind, advertise: bind.into(), role, sources: Default::default() }
-    };
-    kinds.into_iter().flatten().enumerate().map(listener).collect()
+/// UDP and TCP, IPv4 and IPv6.
+fn standing_in() -> Vec<Listener> {
+    let addresses = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let ways = [Transport::Udp, Transport::Tcp].into_iter().flat_map(|transport| addresses.map(|ip| (transport, ip)));
+    (0..)
+        .zip(ways)
+        .map(|(id, (transport, ip))| {
+            let bind = SocketAddr::new(ip, 5060);
+            let (role, sources) = (Role::Node, Sources::default());
+            Listener { id: ListenerId(id), transport, bind, advertise: bind.into(), role, sources }
+        })
+        .collect()
 }
 
 /// Rows of numbers and URIs, and no script.

@@ -32,7 +32,8 @@ pub(super) struct Source {
     pub(super) columns: BTreeMap<String, String>,
     /// Set N of it is this and N in Tandem.
     pub(super) offset: u32,
-    pub(super) persist_state: bool,
+    /// None: nothing is said of it.
+    pub(super) persist_state: Option<bool>,
 }
 
 /// A final answer.

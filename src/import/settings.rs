@@ -250,6 +250,11 @@ impl Settings {
         } else if self.database.url.is_none() && uses("dispatcher") {
             self.database.url = self.default_url.clone();
         }
+        // What holds for the module holds for its partitions.
+        for partition in &mut self.partitions {
+            partition.persist_state = partition.persist_state.or(self.database.persist_state);
+            partition.columns.clone_from(&self.database.columns);
+        }
         if let Some(balanced) = &mut self.balanced {
             balanced.url = balanced.url.take().or_else(|| self.default_url.clone());
         }

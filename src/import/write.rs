@@ -93,7 +93,7 @@ fn source(out: &mut Out, table: &str, source: &Source) {
     if *offset > 0 {
         out.value("set_offset", offset);
     }
-    if *persist_state {
+    if *persist_state == Some(true) {
         out.text("persist_state", "opensips");
     }
     if !columns.is_empty() {

@@ -42,8 +42,9 @@ impl Settings {
             }
             (Peer::OpenSips, "partition") => self.partition(found),
             (Peer::OpenSips, "persistent_state") => {
-                self.database.persist_state = found.number() != Some(0);
-                match self.database.persist_state {
+                let is_kept = found.number() != Some(0);
+                self.database.persist_state = Some(is_kept);
+                match is_kept {
                     true => found.mapped("[database] persist_state = \"opensips\": within a second, not each 30"),
                     false => found.mapped("nothing is written into the table, which is the default"),
                 }
@@ -246,7 +247,7 @@ impl Settings {
             match key {
                 "db_url" => source.url = Some(value),
                 "table_name" => source.table = Some(value),
-                "persistent_state" => source.persist_state = value != "0",
+                "persistent_state" => source.persist_state = Some(value != "0"),
                 "ping_from" | "ping_method" | "ping_sock" => left.push(key.to_owned()),
                 _ => {}
             }
@@ -273,7 +274,12 @@ impl Settings {
             false => found.approximated(format!("{to}; give {} in [set.probe] of its sets", left.join(", "))),
         }
         match is_default {
-            true => self.database = Source { name: String::new(), columns: self.database.columns.clone(), ..source },
+            true => {
+                let Source { columns, persist_state, table, .. } = std::mem::take(&mut self.database);
+                let persist_state = source.persist_state.or(persist_state);
+                let table = source.table.take().or(table);
+                self.database = Source { name: String::new(), columns, persist_state, table, ..source };
+            }
             false => self.partitions.push(source),
         }
     }
