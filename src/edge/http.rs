@@ -114,6 +114,8 @@ pub trait Node: Send + Sync + 'static {
     fn rollback(&self, order: RollbackOrder) -> impl Future<Output = Result<Reloaded, ReloadFailed>> + Send;
     /// What a reload would do: of all partitions, or of one.
     fn plan(&self, partition: Option<&str>) -> impl Future<Output = Result<PlanReport, ReloadFailed>> + Send;
+    /// The partitions: the name of each, and what its sets' numbers are above those of its rows.
+    fn partitions(&self) -> Vec<(String, u32)>;
     /// What of the rows is in place, and what was.
     fn store(&self) -> impl Future<Output = StoreReport> + Send;
     /// Makes the node leave, as SIGTERM does.
@@ -418,6 +420,10 @@ mod tests {
 
         async fn plan(&self, _: Option<&str>) -> Result<PlanReport, ReloadFailed> {
             Ok(PlanReport::default())
+        }
+
+        fn partitions(&self) -> Vec<(String, u32)> {
+            vec![("default".to_owned(), 0)]
         }
 
         async fn store(&self) -> StoreReport {

@@ -427,6 +427,10 @@ impl http::Node for Shared {
         self.plan_of(partition).await
     }
 
+    fn partitions(&self) -> Vec<(String, u32)> {
+        self.sources.iter().map(|source| (source.name.clone(), source.set_offset)).collect()
+    }
+
     async fn store(&self) -> StoreReport {
         self.store_report().await
     }

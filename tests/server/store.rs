@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tandem::config::Config;
 use tandem::edge::http::{ReloadFailed, ReloadOrder};
+use tandem::edge::store::Store;
 use tandem::server::Node;
 use tokio::task::spawn_blocking;
 
@@ -267,4 +268,50 @@ async fn what_an_operator_tells_one_node_all_do() {
     until_has(b, "b too", &now).await;
     assert!(!degraded(a).await.contains("pinned") && !degraded(b).await.contains("pinned"));
     pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_are_reloaded_alone_or_all_or_none() {
+    let folder = Folder::new();
+    let tables = "[[partition]]\nname = \"asr\"\nset_offset = 1000\nurl = \"sqlite:asr.db\"\npoll_interval = \"off\"";
+    let config = folder.config(tables);
+    let node = node_with(&config, &[1, 2]).await;
+    let asr = Store::new(&config.partitions[0].database, folder.path()).expect("a URL");
+    asr.execute(&insert(&rows(&[3]))).await.expect("rows");
+    sql(&node, &insert(&rows(&[4]))).await;
+    let alone = ReloadOrder { partition: Some("asr".to_owned()), ..anew() };
+    assert_eq!(node.reload(alone.clone()).await.expect("good rows").added, 1);
+    assert_eq!(ports(&node).await, [1, 2, 3]);
+    let sets =
+        get(&node, "/sets").await["sets"].as_array().expect("sets").iter().map(|set| set["set"].clone()).collect();
+    assert_eq!(Value::Array(sets), json!([19, 1019]));
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "ds_list", "params": { "partition": "asr" } });
+    let (_, list) = post(&node, "/mi", call).await;
+    let set = &list["result"]["PARTITIONS"][0]["SETS"][0];
+    assert_eq!((&set["id"], &set["Destinations"][0]["URI"]), (&json!(19), &json!("sip:127.0.0.1:3")));
+
+    // One of them can't be read: all stays, and of the other alone it does not matter.
+    asr.execute("ALTER TABLE dispatcher RENAME TO gone").await.expect("renamed");
+    let failed = node.reload(anew()).await.expect_err("half of it is gone");
+    assert!(failed.error.starts_with("partition asr: ") && failed.error.contains("no table dispatcher"), "{failed:?}");
+    assert_eq!(ports(&node).await, [1, 2, 3]);
+    assert!(degraded(&node).await.contains("partition asr: "));
+    let other = ReloadOrder { partition: Some("default".to_owned()), ..anew() };
+    node.reload(other).await.expect("good rows");
+    assert_eq!(ports(&node).await, [1, 2, 3, 4]);
+    let unknown = ReloadOrder { partition: Some("tts".to_owned()), ..anew() };
+    let failed = node.reload(unknown).await.expect_err("no such partition");
+    assert_eq!(failed.error, "no partition tts: there are default, asr");
+
+    // A start without one of them has its last good sets.
+    node.stop().await;
+    let node = Node::start(&config).await.expect("it starts");
+    assert_eq!(ports(&node).await, [1, 2, 3, 4]);
+    asr.execute("ALTER TABLE gone RENAME TO dispatcher").await.expect("renamed");
+    until("it is found again", async || (degraded(&node).await == "[]").then_some(())).await;
+    // Nor may two have one set.
+    sql(&node, "UPDATE dispatcher SET setid = 1019 WHERE destination LIKE '%:4'").await;
+    let failed = node.reload(anew()).await.expect_err("twice");
+    assert!(failed.error.starts_with("set 1019 is in the partitions default and asr"), "{failed:?}");
+    node.stop().await;
 }

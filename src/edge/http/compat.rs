@@ -52,12 +52,27 @@ async fn whole(answer: impl Future<Output = Response> + Send + 'static) -> Resul
     tokio::spawn(answer).await.map_err(broke_off)
 }
 
-/// OpenSIPS's partitions, each with its sets.
-const PARTITIONS: [&str; 1] = ["default"];
+/// OpenSIPS's partitions: the name of each and what its sets' numbers are above their own.
+struct Partitions(Vec<(String, u32)>);
 
-/// A set's partition, and its number there.
-fn place(set: SetId) -> (&'static str, u32) {
-    (PARTITIONS[0], set.0)
+impl Partitions {
+    /// The one that is meant where none is named.
+    const DEFAULT: &str = "default";
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.names().any(|known| known == name)
+    }
+
+    /// A set's partition, and its number there.
+    fn place(&self, set: SetId) -> (&str, u32) {
+        let below = self.0.iter().filter(|(_, offset)| *offset <= set.0);
+        let nearest = below.max_by_key(|(_, offset)| *offset);
+        nearest.map_or((Self::DEFAULT, set.0), |(name, offset)| (name, set.0 - offset))
+    }
 }
 
 /// The sets that have rows: the peers know of no others.
@@ -179,10 +194,10 @@ impl<N: Node> Shared<N> {
         }
     }
 
-    /// Reads the sets anew.
-    async fn reload(&self, giver: Giver) -> Result<(), String> {
+    /// Reads the sets anew: all, or those of a partition.
+    async fn reload(&self, giver: Giver, partition: Option<String>) -> Result<(), String> {
         let Giver { by, reason } = giver;
-        let order = ReloadOrder { reason: reason.to_owned(), ..ReloadOrder::of(by) };
+        let order = ReloadOrder { reason: reason.to_owned(), partition, ..ReloadOrder::of(by) };
         let (node, one_at_a_time) = (Arc::clone(&self.node), Arc::clone(&self.reload));
         // In a task of its own, so that one that takes too long is not left half done.
         let task = tokio::spawn(async move {

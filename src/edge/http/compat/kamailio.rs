@@ -72,7 +72,7 @@ impl<N: Node> Rpc<N> {
     }
 
     async fn reload(&self) -> Result<Answer, Fault> {
-        self.0.reload(RELOAD).await.map_err(|cause| fault("Reload Failed").with(cause))?;
+        self.0.reload(RELOAD, None).await.map_err(|cause| fault("Reload Failed").with(cause))?;
         Ok(Answer::Words("Ok. Dispatcher successfully reloaded."))
     }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::rpc::{Dialect, Fault, Params};
-use super::{Giver, NotDone, PARTITIONS, Service, Wanted, destination, place, rows, sets};
+use super::{Giver, NotDone, Partitions, Service, Wanted, destination, rows, sets};
 use crate::edge::http::sets::{Refusal, in_time};
 use crate::edge::http::{Node, Shared};
 use crate::engine::Snapshot;
@@ -163,17 +163,27 @@ impl<N: Node> Mi<N> {
         in_time(self.0.node.snapshot()).await.map_err(|Refusal(_, cause)| server_error(cause))
     }
 
+    fn partitions(&self) -> Partitions {
+        Partitions(self.0.node.partitions())
+    }
+
     async fn list(&self, arguments: &Arguments) -> Result<Answer, Fault> {
         let full = arguments.number("full")?.is_some_and(|full| full != 0);
-        let partition = partition(arguments)?;
-        Ok(Answer::List(List::of(&*self.snapshot().await?, self.0.node.listeners(), partition, full)))
+        let partitions = self.partitions();
+        let only = partition(arguments, &partitions)?;
+        Ok(Answer::List(List::of(
+            &*self.snapshot().await?,
+            self.0.node.listeners(),
+            &partitions,
+            only.as_deref(),
+            full,
+        )))
     }
 
     async fn reload(&self, arguments: &Arguments) -> Result<Answer, Fault> {
-        // All partitions are one table.
-        partition(arguments)?;
+        let partition = partition(arguments, &self.partitions())?;
         let failed = |cause: String| Fault::new(500, "ERROR Reloading data").with(cause);
-        self.0.reload(RELOAD).await.map_err(failed)?;
+        self.0.reload(RELOAD, partition).await.map_err(failed)?;
         if matches!(arguments.text("inherit_state")?.as_deref(), Some("0" | "n" | "N")) {
             self.take_states().await?;
         }
@@ -204,12 +214,15 @@ impl<N: Node> Mi<N> {
         let bad_state = || Fault::new(500, "Bad state value");
         let wanted = wanted(&arguments.needed("state")?).ok_or_else(bad_state)?;
         let group = arguments.needed("group")?;
-        let (partition, number) = group.split_once(':').unwrap_or((PARTITIONS[0], &group));
-        let partition = known(partition.trim()).ok_or_else(|| Fault::new(404, "ERROR Unknown partition"))?;
+        let (partition, number) = group.split_once(':').unwrap_or((Partitions::DEFAULT, &group));
+        let (partition, partitions) = (partition.trim(), self.partitions());
+        if !partitions.has(partition) {
+            return Err(Fault::new(404, "ERROR Unknown partition"));
+        }
         let number: u32 = number.trim().parse().map_err(|_| Fault::new(500, "bad group value"))?;
         let address = arguments.needed("address")?;
         let snapshot = self.snapshot().await?;
-        let set = snapshot.sets.iter().find(|set| place(set.id) == (partition, number));
+        let set = snapshot.sets.iter().find(|set| partitions.place(set.id) == (partition, number));
         let found = set.and_then(|set| Some((set, destination(set, &address)?)));
         let not_found = || Fault::new(404, "destination not found");
         let (set, uri) = found.ok_or_else(not_found)?;
@@ -233,13 +246,11 @@ fn wanted(state: &str) -> Option<Wanted> {
 }
 
 /// The partition that is named; none: all.
-fn partition(arguments: &Arguments) -> Result<Option<&'static str>, Fault> {
-    let unknown = || Fault::new(500, "ERROR Unknown partition");
-    arguments.text("partition")?.map(|name| known(&name).ok_or_else(unknown)).transpose()
-}
-
-fn known(partition: &str) -> Option<&'static str> {
-    PARTITIONS.into_iter().find(|known| *known == partition)
+fn partition(arguments: &Arguments, partitions: &Partitions) -> Result<Option<String>, Fault> {
+    match arguments.text("partition")? {
+        Some(name) if !partitions.has(&name) => Err(Fault::new(500, "ERROR Unknown partition")),
+        named => Ok(named),
+    }
 }
 
 /// The commands that there are; of one, its lists of parameters.
@@ -266,7 +277,7 @@ pub(super) struct List {
 
 #[derive(Debug, Serialize)]
 struct Partition {
-    name: &'static str,
+    name: String,
     /// None if it has no rows.
     #[serde(rename = "SETS", skip_serializing_if = "Vec::is_empty")]
     sets: Vec<Set>,
@@ -304,20 +315,28 @@ struct Full {
 }
 
 impl List {
-    fn of(snapshot: &Snapshot, listeners: &[Listener], only: Option<&str>, full: bool) -> Self {
+    fn of(
+        snapshot: &Snapshot,
+        listeners: &[Listener],
+        partitions: &Partitions,
+        only: Option<&str>,
+        full: bool,
+    ) -> Self {
         let sets_of = |name: &str| {
-            let here = sets(snapshot).filter(|set| place(set.id).0 == name);
-            here.map(|set| Set::of(set, listeners, full)).collect()
+            let placed = sets(snapshot).map(|set| (set, partitions.place(set.id)));
+            let here = placed.filter(|(_, (partition, _))| *partition == name);
+            here.map(|(set, (_, number))| Set::of(number, set, listeners, full)).collect()
         };
-        let names = PARTITIONS.into_iter().filter(|&name| only.is_none_or(|only| only == name));
-        List { partitions: names.map(|name| Partition { name, sets: sets_of(name) }).collect() }
+        let names = partitions.names().filter(|&name| only.is_none_or(|only| only == name));
+        let partition = |name: &str| Partition { name: name.to_owned(), sets: sets_of(name) };
+        List { partitions: names.map(partition).collect() }
     }
 }
 
 impl Set {
-    fn of(set: &SetView, listeners: &[Listener], full: bool) -> Self {
+    fn of(number: u32, set: &SetView, listeners: &[Listener], full: bool) -> Self {
         let destinations = rows(set).map(|row| Destination::of(row, listeners, full)).collect();
-        Set { id: place(set.id).1, destinations }
+        Set { id: number, destinations }
     }
 }
 
@@ -351,8 +370,13 @@ mod tests {
     use super::super::tests::{listeners, snapshot};
     use super::*;
 
+    fn default() -> Partitions {
+        Partitions(vec![("default".to_owned(), 0)])
+    }
+
     fn list(partition: Option<&str>, full: bool) -> String {
-        serde_json::to_string(&List::of(&snapshot(), &listeners(), partition, full)).expect("JSON")
+        let partitions = default();
+        serde_json::to_string(&List::of(&snapshot(), &listeners(), &partitions, partition, full)).expect("JSON")
     }
 
     #[test]
@@ -372,6 +396,15 @@ mod tests {
     }
 
     #[test]
+    fn sets_have_the_numbers_of_their_partition() {
+        let partitions = Partitions(vec![("default".to_owned(), 0), ("tts".to_owned(), 10), ("asr".to_owned(), 20)]);
+        let list = List::of(&snapshot(), &listeners(), &partitions, None, false);
+        let list = serde_json::to_string(&list).expect("JSON");
+        let begins = r#"{"PARTITIONS":[{"name":"default"},{"name":"tts","SETS":[{"id":9,"#;
+        assert!(list.starts_with(begins) && list.ends_with(r#",{"name":"asr"}]}"#), "{list}");
+    }
+
+    #[test]
     fn a_full_list_has_weight_priority_and_description_too() {
         let written = concat!(
             r#"{"URI":"sip:10.0.0.1:8060","state":"Active","first_hit_counter":0,"socket":"udp:10.0.0.9:5060","#,
@@ -385,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_partition_without_rows_has_no_sets() {
-        let list = List::of(&Snapshot::default(), &[], None, false);
+        let list = List::of(&Snapshot::default(), &[], &default(), None, false);
         assert_eq!(serde_json::to_string(&list).expect("JSON"), r#"{"PARTITIONS":[{"name":"default"}]}"#);
     }
 
