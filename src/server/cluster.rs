@@ -113,6 +113,7 @@ impl Shared {
             report: node,
             destinations: report.destinations.into_iter().map(told_of).collect(),
             taken: before.taken.clone(),
+            versions: self.versions_told(&cluster.peers().borrow(), &before.versions),
         };
         for (ago, sessions) in together(report.taken) {
             let at = Moment(moment.0 - millis(ago));
@@ -263,7 +264,7 @@ impl Told {
 
     fn report(&mut self, peer: &PeerView, myself: &str) -> PeerReport {
         let now = Instant::now();
-        let NodeView { report, destinations, taken } = &*peer.view;
+        let NodeView { report, destinations, taken, versions: _ } = &*peer.view;
         // What a node took over before it was heard the first time, others have counted; or nobody could.
         let last = taken.last_key_value().map_or(0, |(number, _)| number + 1);
         let from = self.heard.insert((peer.node.clone(), report.started), last).unwrap_or(last);
@@ -351,7 +352,7 @@ mod tests {
         let destination = DestinationReport { sessions: 5, left, ..DestinationReport::default() };
         let taken = TakenReport { at: Moment(0), sessions: vec![TakenSession("0f".into(), 19, 7, 0, 97)] };
         let (destinations, taken) = (BTreeMap::from([(id, destination)]), BTreeMap::from([(0, Arc::new(taken))]));
-        let view = Arc::new(NodeView { report, destinations, taken });
+        let view = Arc::new(NodeView { report, destinations, taken, ..NodeView::default() });
         let now = Instant::now();
         PeerView { node: node.into(), boot: 1, address, heard: now, view, clock: Some((Moment(0), now)) }
     }

@@ -4,6 +4,7 @@ mod change;
 mod judge;
 mod operator;
 mod source;
+mod versions;
 mod watch;
 
 use std::collections::BTreeMap;

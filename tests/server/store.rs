@@ -315,3 +315,40 @@ async fn partitions_are_reloaded_alone_or_all_or_none() {
     assert!(failed.error.starts_with("set 1019 is in the partitions default and asr"), "{failed:?}");
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_never_had_a_version_is_told_it() {
+    let pair = Pair::start_with(["", "[database]\nkeep_versions = 1"], None).await;
+    let [a, b] = &pair.nodes[..] else { panic!("two nodes") };
+    let first = ports(a).await;
+    let many: Vec<u16> = (1..=100).collect();
+    for node in [a, b] {
+        sql(node, &insert(&rows(&many))).await;
+    }
+    a.reload(anew()).await.expect("good rows");
+    until("b follows", async || (ports(b).await.len() == 102).then_some(())).await;
+    for node in [a, b] {
+        sql(node, "UPDATE dispatcher SET weight = 2").await;
+    }
+    a.reload(anew()).await.expect("good rows");
+    let weights = async |node: &Node| {
+        let snapshot = node.server().fresh_snapshot().await.expect("it runs");
+        snapshot.sets[0].destinations.iter().map(|one| u64::from(one.weight)).sum::<u64>()
+    };
+    until("b follows", async || (weights(b).await == 204).then_some(())).await;
+    assert_eq!(partition(b).await["versions"].as_array().map(Vec::len), Some(1));
+
+    let of_102 = partition(a).await["versions"]
+        .as_array()
+        .expect("versions")
+        .iter()
+        .find(|one| one["destinations"] == 102)
+        .cloned();
+    let number = of_102.expect("it was in place")["number"].to_string();
+    let word = json!({ "by": "ann", "reason": "too heavy", "version": number });
+    assert_eq!(post(a, "/rollback", word).await.0, 200);
+    until("b has it from a", async || (weights(b).await == 102).then_some(())).await;
+    until("b tells it", async || degraded(b).await.contains("pinned by ann (too heavy)").then_some(())).await;
+    assert!(ports(b).await.len() == first.len() + 100);
+    pair.stop().await;
+}

@@ -234,6 +234,12 @@ impl Boot {
             for number in old.taken.keys().filter(|number| !new.taken.contains_key(number)) {
                 state.delete(&report::taken_key(*number));
             }
+            for (id, piece) in new.versions.iter().filter(|(id, _)| !old.versions.contains_key(id)) {
+                state.set(report::piece_key(*id), &**piece);
+            }
+            for id in old.versions.keys().filter(|id| !new.versions.contains_key(id)) {
+                state.delete(&report::piece_key(*id));
+            }
             for id in old.destinations.keys().filter(|id| !new.destinations.contains_key(id)) {
                 state.delete(&report::key(id));
             }
@@ -405,6 +411,7 @@ impl Heard {
                 match report::read_key(&key) {
                     Some(report::Key::Destination(id)) => drop(self.view().destinations.remove(&id)),
                     Some(report::Key::Taken(number)) => drop(self.view().taken.remove(&number)),
+                    Some(report::Key::Version(id)) => drop(self.view().versions.remove(&id)),
                     None => {}
                 }
                 continue;
@@ -415,6 +422,7 @@ impl Heard {
                 Some(report::Told::Destination(id, destination)) => {
                     self.view().destinations.insert(id, destination);
                 }
+                Some(report::Told::Version(id, piece)) => drop(self.view().versions.insert(id, piece)),
                 Some(report::Told::Taken(number, taken)) => drop(self.view().taken.insert(number, Arc::new(taken))),
                 None => counters.unreadable_values.add_one(),
             }

@@ -25,6 +25,8 @@ pub(super) const CLOCK: &str = "clock";
 const DESTINATION: &str = "d:";
 /// What the keys of sessions that were taken over start with.
 const TAKEN: &str = "t:";
+/// What the keys of pieces of versions start with.
+const VERSION: &str = "v:";
 
 /// A point in a node's own time: milliseconds since it started, negative before. No two nodes' clocks are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -51,6 +53,19 @@ pub struct NodeView {
     pub destinations: BTreeMap<DestinationId, DestinationReport>,
     /// Sessions that it has taken over of late, some under each number; later ones have greater numbers.
     pub taken: BTreeMap<u64, Arc<TakenReport>>,
+    /// Versions of rows that others are to go back to and may not have.
+    pub versions: BTreeMap<PieceId, Arc<str>>,
+}
+
+/// A piece of a version of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PieceId {
+    /// The version.
+    pub version: Digest,
+    /// Which piece, from 0...
+    pub nth: u32,
+    /// ... of how many.
+    pub of: u32,
 }
 
 /// What a node tells of itself.
@@ -227,6 +242,7 @@ pub(super) enum Told {
     Clock(Moment),
     Destination(DestinationId, DestinationReport),
     Taken(u64, TakenReport),
+    Version(PieceId, Arc<str>),
 }
 
 /// What a key is of, beside the node itself and its clock.
@@ -234,6 +250,7 @@ pub(super) enum Told {
 pub(super) enum Key {
     Destination(DestinationId),
     Taken(u64),
+    Version(PieceId),
 }
 
 /// What a key and its value say; none if it is of another version or makes no sense.
@@ -244,16 +261,26 @@ pub(super) fn read(key: &str, value: &str) -> Option<Told> {
         _ => match read_key(key)? {
             Key::Destination(id) => serde_json::from_str(value).ok().map(|report| Told::Destination(id, report)),
             Key::Taken(number) => serde_json::from_str(value).ok().map(|report| Told::Taken(number, report)),
+            Key::Version(id) => Some(Told::Version(id, value.into())),
         },
     }
 }
 
 /// What a key is of.
 pub(super) fn read_key(key: &str) -> Option<Key> {
-    match key.strip_prefix(TAKEN) {
-        Some(number) => number.parse().ok().map(Key::Taken),
-        None => read_destination(key).map(Key::Destination),
+    if let Some(number) = key.strip_prefix(TAKEN) {
+        return number.parse().ok().map(Key::Taken);
     }
+    if let Some(piece) = key.strip_prefix(VERSION) {
+        return read_piece(piece).map(Key::Version);
+    }
+    read_destination(key).map(Key::Destination)
+}
+
+fn read_piece(text: &str) -> Option<PieceId> {
+    let mut parts = text.split(':');
+    let (version, nth, of) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    parts.next().is_none().then_some(PieceId { version, nth, of })
 }
 
 fn read_destination(key: &str) -> Option<DestinationId> {
@@ -272,6 +299,12 @@ pub(super) fn key(id: &DestinationId) -> String {
 /// The key of sessions that were taken over: `t:7`.
 pub(super) fn taken_key(number: u64) -> String {
     format!("{TAKEN}{number}")
+}
+
+/// The key of a piece of a version: `v:0123456789abcdef0123456789abcdef:0:3`.
+pub(super) fn piece_key(id: PieceId) -> String {
+    let PieceId { version, nth, of } = id;
+    format!("{VERSION}{version:#}:{nth}:{of}")
 }
 
 /// A value of the gossip.
@@ -338,6 +371,8 @@ mod tests {
         let taken = TakenReport { at: Moment(5), sessions };
         assert_eq!(read(&taken_key(8), &write(&taken)), Some(Told::Taken(8, taken)));
         assert_eq!(read(NODE, &write(&NodeReport::default())), Some(Told::Node(NodeReport::default())));
+        let id = PieceId { version: Digest([5; 16]), nth: 1, of: 3 };
+        assert_eq!(read(&piece_key(id), "{\"a"), Some(Told::Version(id, "{\"a".into())));
         assert_eq!(read(CLOCK, "-7"), Some(Told::Clock(Moment(-7))));
     }
 
@@ -354,7 +389,9 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_nothing() {
-        for key in ["", "d:", "d:x:/u", "d:1", "d:1:u", "d:1:1.2.3.4/u", "e:1:/u", "t:", "t:x", "other"] {
+        for key in
+            ["", "d:", "d:x:/u", "d:1", "d:1:u", "d:1:1.2.3.4/u", "e:1:/u", "t:", "t:x", "v:", "v:00:1:2", "other"]
+        {
             assert_eq!(read(key, "{}"), None, "{key}");
         }
         for value in ["", "[1]", r#"{"sessions":-1}"#, r#"{"sessions":1"#] {

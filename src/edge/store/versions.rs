@@ -84,17 +84,22 @@ impl Versions {
     /// # Errors
     /// [`SnapshotError::Write`]; the former ones are as they were.
     pub fn add(&mut self, version: Version, sets: &Sets, listeners: &[Listener]) -> Result<u64, SnapshotError> {
-        let number = self.all.last().map_or(1, |last| last.number + 1);
-        let path = self.path(number);
-        let stored = StoredVersion {
+        self.keep(StoredVersion {
             format: FORMAT,
-            number,
+            number: 0,
             digest: version.digest,
             at: millis(version.at),
             by: version.by,
             reason: version.reason,
             sets: sets.0.iter().map(|set| StoredSet::of(set, listeners)).collect(),
-        };
+        })
+    }
+
+    /// Under the next number.
+    fn keep(&mut self, mut stored: StoredVersion) -> Result<u64, SnapshotError> {
+        let number = self.all.last().map_or(1, |last| last.number + 1);
+        let path = self.path(number);
+        stored.number = number;
         let saved = fs::create_dir_all(&self.folder).and_then(|()| file::save(&path, &stored));
         saved.map_err(|source| SnapshotError::Write { path, source })?;
         self.all.push(stored.head());
@@ -104,6 +109,26 @@ impl Versions {
             let _ = fs::remove_file(self.path(oldest.number));
         }
         Ok(number)
+    }
+
+    /// A version as text, for a node that has none of it.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] if its file can't be read.
+    pub fn text(&self, number: u64) -> Result<String, SnapshotError> {
+        self.stored(number).map(|stored| serde_json::to_string(&stored).expect("it was read as one"))
+    }
+
+    /// Keeps a version of another node, under a number of its own.
+    ///
+    /// # Errors
+    /// What is wrong with the text or the disk, in words.
+    pub fn adopt(&mut self, digest: Digest, text: &str) -> Result<(), String> {
+        let stored: StoredVersion = serde_json::from_str(text).map_err(|fault| format!("it is none: {fault}"))?;
+        if stored.digest != digest || stored.format != FORMAT {
+            return Err("it is another, or of another version of Tandem".to_owned());
+        }
+        self.keep(stored).map(drop).map_err(|fault| fault.to_string())
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -189,6 +214,25 @@ mod tests {
             assert_eq!(versions.sets(4, &[]).expect("there"), sets(4));
             assert_eq!(versions.of(version(1).digest), None);
         }
+    }
+
+    #[test]
+    fn a_version_of_another_node_is_kept_under_a_number_of_its_own() {
+        let folder = Folder::new();
+        let open = |name: &str| Versions::open(folder.path().join(name), 3);
+        let (mut ours, mut theirs) = (open("ours"), open("theirs"));
+        theirs.add(version(1), &sets(1), &[]).expect("kept");
+        ours.add(version(7), &sets(7), &[]).expect("kept");
+        let text = theirs.text(1).expect("there");
+        ours.adopt(version(1).digest, &text).expect("whole");
+        assert_eq!(*ours.of(version(1).digest).expect("kept"), Version { number: 2, destinations: 1, ..version(1) });
+        assert_eq!(ours.sets(2, &[]).expect("there"), sets(1));
+        for (digest, text) in
+            [(version(2).digest, text.as_str()), (version(1).digest, &text[..99]), (version(1).digest, "")]
+        {
+            assert!(ours.adopt(digest, text).is_err(), "{text}");
+        }
+        assert_eq!(ours.all().len(), 2);
     }
 
     #[test]

@@ -181,9 +181,12 @@ impl Source {
                 return Err(Unplaced::Pinned(order.by.clone(), order.reason.clone()));
             }
             Some((order, version, instead_of)) => {
-                let number = self.version_of(version).ok_or_else(|| Unplaced::NoVersion(order.by.clone()))?;
-                let sets = self.version_sets(number, listeners);
-                let sets = sets.map_err(|error| Unplaced::LostVersion(Box::new(error)))?;
+                let sets = match self.version_of(version).map(|number| self.version_sets(number, listeners)) {
+                    Some(Ok(sets)) => Ok(sets),
+                    Some(Err(error)) => Err(Unplaced::LostVersion(Box::new(error))),
+                    None => Err(Unplaced::NoVersion(order.by.clone())),
+                };
+                let sets = sets.inspect_err(|unplaced| self.lacks(&unplaced.to_string()))?;
                 let sets = with_states(&sets, &load.sets);
                 Placed { sets, digest: Some(version), instead_of: Some(instead_of), probes: Vec::new() }
             }

@@ -202,6 +202,31 @@ impl Source {
         self.state().versions.of(digest).map(|version| version.number)
     }
 
+    /// Keeps a version of another node; what is wrong with it is told.
+    pub(super) fn adopt(&self, version: Digest, text: &str) -> bool {
+        let adopted = self.state().versions.adopt(version, text);
+        if let Err(cause) = &adopted {
+            warn!(cause, partition = self.name, "another node's version can't be kept");
+        }
+        adopted.is_ok()
+    }
+
+    /// A version as text for other nodes.
+    pub(super) fn version_text(&self, digest: Digest) -> Option<String> {
+        let state = self.state();
+        let number = state.versions.of(digest)?.number;
+        state.versions.text(number).ok()
+    }
+
+    /// Notes why a version that was ordered is not in place.
+    pub(super) fn lacks(&self, cause: &str) {
+        let mut state = self.state();
+        state.reads.faults = vec![cause.to_owned()];
+        if state.reads.is_news(cause) {
+            warn!(cause, partition = self.name, "the sets stay as they are");
+        }
+    }
+
     /// The version that is meant: by its number or by what its digest begins with.
     pub(super) fn find_version(&self, wanted: &str) -> Option<Version> {
         let state = self.state();

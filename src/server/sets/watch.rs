@@ -71,5 +71,6 @@ impl Shared {
                 }
             }
         }
+        self.sources.iter().for_each(|source| self.hear_version(source, peers));
     }
 }
