@@ -26,6 +26,8 @@ use clap::{Parser, Subcommand};
 
 use crate::engine::flow::Transport;
 
+/// How long what runs aside may take when a command has ended.
+const LAST_WORK: Duration = Duration::from_secs(1);
 /// As clap: what was asked for can't be done.
 const USAGE: u8 = 2;
 /// sysexits.h: something in the configuration or the rows has to be mended.
@@ -144,7 +146,11 @@ impl From<Spoken> for Transport {
 /// Runs a command's future on a runtime of its own.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.map_err(|error| Failure::new(format!("can't start the runtime: {error}")))?.block_on(future)
+    let runtime = runtime.map_err(|error| Failure::new(format!("can't start the runtime: {error}")))?;
+    let result = runtime.block_on(future);
+    // A disk that hangs holds up no end.
+    runtime.shutdown_timeout(LAST_WORK);
+    result
 }
 
 /// Calls a second on the command line.

@@ -27,7 +27,8 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
     if let Some(url) = &args.database {
         config.database.url.clone_from(url);
     }
-    let load = block_on(async { check_rows(&config).await.map_err(Failure::configuration) })?;
+    let load =
+        block_on(async { check_rows(&config).await.map_err(|faults| Failure::configuration(faults.join("\n"))) })?;
     let strays = load.as_ref().map_or_else(Vec::new, |load| config.strays(&load.sets));
     if !strays.is_empty() {
         return Err(Failure::configuration(strays.join("\n")));

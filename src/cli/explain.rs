@@ -97,7 +97,9 @@ fn offline(args: &Args, file: &Path, message: &[u8]) -> Result<Told<ExplainRepor
     };
     let came = Came { source: args.source, listener };
     let (message, mut notes) = pasted(message);
-    let explained = block_on(async { explain_offline(&config, &message, came).await.map_err(Failure::configuration) })?;
+    let explained = block_on(async {
+        explain_offline(&config, &message, came).await.map_err(|faults| Failure::configuration(faults.join("\n")))
+    })?;
     let Offline { told, notes: more } = explained;
     notes.splice(0..0, more);
     let said = ExplainReport::of(None, came, &told.map_err(Failure::new)?).noted(notes);

@@ -45,10 +45,13 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let mut signals = Signals::new().map_err(no_signals)?;
     info!(node = config.node_id, version = env!("CARGO_PKG_VERSION"), "starting");
     warn_of_foreign_addresses(&config);
-    let node = Node::start(&config).await.map_err(|error| match error.is_configuration() {
-        true => Failure::configuration(error),
-        false => Failure::new(error),
-    })?;
+    let node = tokio::select! {
+        node = Node::start(&config) => node.map_err(|error| match error.is_configuration() {
+            true => Failure::configuration(error),
+            false => Failure::new(error),
+        })?,
+        () = signals.stopped() => return Ok(()),
+    };
     if let Some(address) = node.http() {
         info!(%address, "HTTP surface: /live /ready /metrics /node /sets /store /plan, POST /explain /reload /rollback /drain");
         if !address.ip().is_loopback() {
@@ -59,7 +62,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         tokio::select! {
             told = signals.next() => match told {
                 // Either way the node has told its log.
-                Told::Reload => drop(node.reload(ReloadOrder::of("SIGHUP")).await),
+                Told::Reload => node.reload_aside(ReloadOrder::of("SIGHUP")),
                 Told::Stop => break true,
             },
             () = node.drain_ordered() => break false,

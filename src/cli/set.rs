@@ -1,5 +1,6 @@
 //! `tandem set`: an operator's order to a destination.
 
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
@@ -56,13 +57,22 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
 
 /// Who gives an order: who is named, else who sits there.
 pub(super) fn giver(named: Option<&String>) -> Result<String, Failure> {
-    let by = named.cloned().or_else(|| user(|name| std::env::var(name).ok()));
+    let by = named.cloned().or_else(|| user(|name| std::env::var(name).ok())).or_else(account);
     by.ok_or_else(|| Failure::usage("who gives the order? Add --by NAME"))
 }
 
 /// Who sits there.
 fn user(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     ["SUDO_USER", "LOGNAME", "USER"].into_iter().filter_map(variable).find(|name| !name.is_empty())
+}
+
+/// Whose process this is: cron and containers tell nothing else.
+fn account() -> Option<String> {
+    let uid = std::fs::metadata("/proc/self").ok()?.uid().to_string();
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut accounts = accounts.lines().map(|line| line.split(':'));
+    let found = accounts.find_map(|mut fields| Some((fields.next()?, fields.nth(1)?)).filter(|(_, of)| *of == uid));
+    Some(found.map_or_else(|| format!("uid {uid}"), |(name, _)| name.to_owned()))
 }
 
 async fn order(args: &Args, by: &str, surface: Surface) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::reader::Section;
-use super::values::{self, duration, duration_within, one_of};
+use super::values::{duration, duration_within, one_of};
 pub use crate::edge::store::Database;
 use crate::edge::store::{Kind, Schema, Strictness, TableOptions, faults};
 
@@ -36,7 +36,7 @@ pub(super) fn read_partitions(root: &Section<'_>, base: &Path) -> Vec<Partition>
     let mut offsets = HashSet::from([0]);
     let mut partitions = Vec::new();
     for mut section in root.sections("partition") {
-        let name = section.text("name", values::name).unwrap_or_default();
+        let name = section.text("name", partition_name).unwrap_or_default();
         if !name.is_empty() {
             section.rename(format!("partition {name:?}"));
         }
@@ -60,6 +60,15 @@ pub(super) fn read_partitions(root: &Section<'_>, base: &Path) -> Vec<Partition>
         partitions.push(Partition { name, set_offset, database });
     }
     partitions
+}
+
+/// It names files too.
+fn partition_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    match !text.is_empty() && text.chars().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err("give a name of letters, digits, _ and -, as asr".to_owned()),
+    }
 }
 
 /// What both tables have in common.

@@ -54,6 +54,8 @@ struct Source {
     timeout: Duration,
     kept: Kept,
     listening: Option<Listening>,
+    /// Held while a file is read.
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Store {
@@ -75,6 +77,7 @@ impl Store {
             table,
             timeout: database.timeout,
             kept: Kept::default(),
+            reading: Arc::default(),
             listening: listening.map(Listening::new),
         })))
     }
@@ -188,14 +191,14 @@ impl Source {
         match &self.address {
             Address::Toml(path) => {
                 let names = Names::new(Form::Toml, &path.display().to_string(), |_| None);
-                let text = String::from_utf8_lossy(&read(path).await?).into_owned();
+                let text = String::from_utf8_lossy(&read(path, &self.reading).await?).into_owned();
                 let content = |(line, problem)| StoreError::Content { path: path.clone(), line, problem };
                 let rows = toml::rows(&text, &names).map_err(content)?;
                 Ok((names, rows))
             }
             Address::List(path) => {
                 let names = Names::new(Form::Kamailio, &path.display().to_string(), |_| None);
-                let rows = list::rows(&read(path).await?, &names);
+                let rows = list::rows(&read(path, &self.reading).await?, &names);
                 Ok((names, rows))
             }
             Address::Sqlite(_) | Address::MySql(_) | Address::Postgres(_) => {
@@ -290,9 +293,15 @@ impl Source {
 }
 
 /// Reads a file where it disturbs nobody: its disk may hang.
-async fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
+async fn read(path: &Path, alone: &Arc<tokio::sync::Mutex<()>>) -> Result<Vec<u8>, StoreError> {
     let owned = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || std::fs::read(owned)).await;
+    // One that hangs is not joined by others.
+    let alone = Arc::clone(alone).lock_owned().await;
+    let read = tokio::task::spawn_blocking(move || {
+        let _alone = alone;
+        std::fs::read(owned)
+    })
+    .await;
     let read = read.unwrap_or_else(|gone| Err(std::io::Error::other(gone)));
     read.map_err(|source| StoreError::File { path: path.to_owned(), source })
 }

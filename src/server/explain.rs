@@ -7,7 +7,6 @@ use super::node::KEY_FILE;
 use super::sets::check_rows;
 use crate::config::Config;
 use crate::edge::key;
-use crate::edge::store::StoreError;
 use crate::engine::event::Input;
 use crate::engine::explain::{Came, Explained};
 use crate::engine::{Engine, Instant, Now};
@@ -25,8 +24,8 @@ pub struct Offline {
 /// Names of rows are looked up; nothing is made or written.
 ///
 /// # Errors
-/// [`StoreError`] with every fault.
-pub async fn explain_offline(config: &Config, message: &[u8], came: Came) -> Result<Offline, StoreError> {
+/// Every fault of the rows, in words.
+pub async fn explain_offline(config: &Config, message: &[u8], came: Came) -> Result<Offline, Vec<String>> {
     let mut notes = vec!["no node was asked: sessions, health and orders are those of a fresh start".to_owned()];
     let sets = match check_rows(config).await? {
         Some(load) => {

@@ -207,6 +207,7 @@ impl Node {
         tokio::spawn(Arc::clone(&shared).follow_addresses(changes, stopped.clone()));
         let mut current = shared.current.lock().await;
         current.placed = placed;
+        shared.sources.iter().zip(&current.placed).for_each(|(source, placed)| source.is_placed(placed));
         let next = next.into_iter().enumerate().filter_map(|(nth, next)| Some((nth, next?))).collect();
         shared.put_in_place(&mut current, next, &Ask::Start).await?;
         drop(current);
@@ -253,6 +254,12 @@ impl Node {
     /// [`ReloadFailed`] with every fault.
     pub async fn reload(&self, order: ReloadOrder) -> Result<Reloaded, ReloadFailed> {
         self.shared.reload_by(order).await
+    }
+
+    /// The same for whoever has other things to do meanwhile.
+    pub fn reload_aside(&self, order: ReloadOrder) {
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move { shared.reload_by(order).await });
     }
 
     /// Waits until somebody has asked for the drain over HTTP.
@@ -369,10 +376,8 @@ impl http::Node for Shared {
     }
 
     async fn readiness(&self) -> Readiness {
-        let current = self.current.lock().await;
-        let of_sources = self.sources.iter().zip(&current.placed).flat_map(|(source, placed)| source.degraded(placed));
+        let of_sources = self.sources.iter().flat_map(Source::degraded);
         let degraded = of_sources.chain(self.status().degraded()).collect();
-        drop(current);
         let mut readiness = Readiness { reasons: Vec::new(), degraded };
         match self.handle.snapshot().await {
             Ok(snapshot) => {
@@ -404,7 +409,7 @@ impl http::Node for Shared {
 
     async fn metrics(&self) -> Result<String, String> {
         let snapshot = http::Node::snapshot(self).await?;
-        let (edge, stores) = (self.handle.edge_counters(), self.store_statuses().await);
+        let (edge, stores) = (self.handle.edge_counters(), self.store_statuses());
         let cluster = self.cluster.as_ref().map(|cluster| metrics::ClusterView {
             peers: cluster.peers().borrow().live.len(),
             counters: cluster.counters(),
@@ -432,7 +437,7 @@ impl http::Node for Shared {
     }
 
     async fn store(&self) -> StoreReport {
-        self.store_report().await
+        self.store_report()
     }
 
     fn drain(&self) {

@@ -7,7 +7,7 @@ mod source;
 mod versions;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::edge::http::{PartitionReport, ReloadFailed, Reloaded, StoreReport};
 use crate::edge::metrics::StoreStatus;
 use crate::edge::resolve::{Address, Question};
-use crate::edge::store::order::{SourceOrder, SourceWord};
+use crate::edge::store::order::SourceWord;
 use crate::edge::store::snapshot::SnapshotError;
 use crate::edge::store::versions::Version;
 use crate::edge::store::{Load, StoreError};
@@ -83,6 +83,21 @@ pub(super) struct First {
 }
 
 impl First {
+    /// The newest source has what it had last, or nothing, if another has one of its sets.
+    fn leave_out_doubles(&mut self) {
+        let at = self.sources.len() - 1;
+        let of = |nth: usize| &self.next[nth].as_ref().map_or(&self.placed[nth], |next| &next.placed).sets.0;
+        let double = of(at).iter().find_map(|set| {
+            let other = (0..at).find(|&other| of(other).iter().any(|one| one.id == set.id))?;
+            Some(in_two(set.id, &self.sources[other].name, &self.sources[at].name))
+        });
+        let Some(cause) = double else { return };
+        let taken: HashSet<_> = (0..at).flat_map(|other| of(other).iter().map(|set| set.id)).collect();
+        self.sources[at].lacks(&cause);
+        self.next[at] = None;
+        self.placed[at].sets.0.retain(|set| !taken.contains(&set.id));
+    }
+
     /// What is to be in place.
     pub(super) fn sets(&self) -> Sets {
         let each = self.placed.iter().zip(&self.next);
@@ -109,7 +124,16 @@ pub(super) async fn first_sets(config: &Config) -> Result<First, NodeError> {
             Err(error) => Err(error),
         };
         let placed = last_good.as_ref().map(Placed::of).unwrap_or_default();
-        let next = match source.judge(&placed, read, &Ask::Start, source.order().as_ref(), listeners) {
+        first.known.extend(last_good.as_ref().map(|last_good| last_good.names.clone()).unwrap_or_default());
+        let is_its = last_good.as_ref().is_ok_and(|last_good| {
+            last_good.source.as_ref().is_none_or(|source_then| *source_then == source.identity())
+        });
+        if last_good.is_ok() && !is_its {
+            info!(partition = source.name, "the source is another than before: its rows are taken as they are");
+        }
+        // Nothing is taken out of what is not this source's.
+        let compared = if is_its { placed.clone() } else { Placed::default() };
+        let next = match source.judge(&compared, read, &Ask::Start, listeners) {
             Ok(next) => Some(next),
             Err(unplaced) => {
                 if last_good.is_ok() {
@@ -121,14 +145,16 @@ pub(super) async fn first_sets(config: &Config) -> Result<First, NodeError> {
                 None
             }
         };
-        if let Ok(last_good) = source.last_good(listeners) {
-            first.known.extend(last_good.names);
-        }
         first.sources.push(source);
         first.placed.push(placed);
         first.next.push(next);
+        first.leave_out_doubles();
     }
     Ok(first)
+}
+
+fn in_two(set: SetId, one: &str, other: &str) -> String {
+    format!("set {} is in the partitions {one} and {other}: give one of them another set_offset", set.0)
 }
 
 fn no_sets(store: StoreError, snapshot: SnapshotError) -> NodeError {
@@ -154,9 +180,8 @@ impl Shared {
         let mut current = self.current.lock().await;
         let (mut nexts, mut unplaced) = (Vec::new(), Vec::new());
         for (nth, read) in reads {
-            let (source, order) = (&self.sources[nth], self.sources[nth].order());
-            let order = ask.order().or(order.as_ref());
-            match source.judge(&current.placed[nth], read, ask, order, listeners) {
+            let source = &self.sources[nth];
+            match source.judge(&current.placed[nth], read, ask, listeners) {
                 Ok(next) => nexts.push((nth, next)),
                 Err(cause) => unplaced.push((source.name.as_str(), cause)),
             }
@@ -166,9 +191,11 @@ impl Shared {
             return Err(judge::failed(&of, unplaced.into_iter().map(|(_, cause)| cause)));
         }
         if let Some(error) = self.twice(&current, &nexts) {
+            nexts.iter().for_each(|(nth, _)| self.sources[*nth].lacks(&error));
             return Err(ReloadFailed { error, ..ReloadFailed::default() });
         }
-        let is_new = |(nth, next): &(usize, Next)| current.placed[*nth] != next.placed;
+        let is_new =
+            |(nth, next): &(usize, Next)| current.placed[*nth] != next.placed || self.sources[*nth].is_unsaved();
         if !ask.is_by_hand() && !nexts.iter().any(is_new) {
             return Ok(Reloaded::default());
         }
@@ -183,10 +210,7 @@ impl Shared {
             let next = nexts.iter().find(|(of, _)| *of == nth).map(|(_, next)| &next.placed);
             for set in &next.unwrap_or(&current.placed[nth]).sets.0 {
                 if let Some(other) = of.insert(set.id, &source.name) {
-                    let (number, name) = (set.id.0, &source.name);
-                    return Some(format!(
-                        "set {number} is in the partitions {other} and {name}: give one of them another set_offset"
-                    ));
+                    return Some(in_two(set.id, other, &source.name));
                 }
             }
         }
@@ -213,16 +237,16 @@ impl Shared {
         for (nth, ends_order, is_new) in versions {
             let (source, placed) = (&self.sources[nth], &current.placed[nth]);
             source.is_placed(placed);
-            let saved = source.save(&placed.last_good(&current.names), listeners);
+            let saved = source.save(&placed.last_good(&source.identity(), &current.names), listeners);
             let kept = match placed.instead_of {
                 // It is one already.
                 Some(_) => Ok(()),
                 None => source.keep_version(self.version(source, placed, ask), &placed.sets, listeners),
             };
-            unkept.extend(saved.and(kept).err().map(|error| error.to_string()));
-            if let Some(order) = self.order_of(source, placed, ask, ends_order) {
-                source.take(&order);
-            }
+            let kept = saved.and(kept);
+            source.is_saved(kept.is_ok());
+            unkept.extend(kept.err().map(|error| error.to_string()));
+            self.give_order(source, placed, ask, ends_order);
             if is_new || ask.is_by_hand() {
                 source.was_placed();
             }
@@ -238,7 +262,7 @@ impl Shared {
         self.status().strays.clone_from(&told);
         faults.extend(told.into_iter().chain(unresolved));
         let Changes { added, removed, changed, .. } = changes;
-        Ok(Reloaded { added, removed, changed, faults, partitions: self.in_place(current) })
+        Ok(Reloaded { added, removed, changed, faults, partitions: self.in_place() })
     }
 
     /// What takes effect, for those who may want it back.
@@ -254,36 +278,36 @@ impl Shared {
     }
 
     /// What is said of the source from now on, here and on the other nodes.
-    fn order_of(&self, source: &Source, placed: &Placed, ask: &Ask, ends_order: bool) -> Option<SourceOrder> {
-        let rows = placed.digest?;
-        let (by, reason, word) = match ask {
-            Ask::Pin { order, .. } => return Some(order.clone()),
-            Ask::Reload { by, reason, force, .. } => {
-                (by.clone(), reason.clone(), SourceWord::Load { rows, force: *force })
+    fn give_order(&self, source: &Source, placed: &Placed, ask: &Ask, ends_order: bool) {
+        let Some(digest) = placed.digest else { return };
+        let load = |force| SourceWord::Load { rows: digest, force };
+        let (by, reason, word) = match (ask, placed.instead_of) {
+            (Ask::Pin { by, reason, version, .. }, Some(instead_of)) => {
+                (by.clone(), reason.clone(), SourceWord::Pin { version: *version, instead_of })
             }
-            Ask::Start | Ask::Found | Ask::Told if ends_order => {
-                let reason = "the rows have changed".to_owned();
-                (self.config.node_id.clone(), reason, SourceWord::Load { rows, force: false })
+            (Ask::Reload { by, reason, force, .. } | Ask::Pin { by, reason, force, .. }, _) => {
+                (by.clone(), reason.clone(), load(*force))
             }
-            Ask::Start | Ask::Found | Ask::Told => return None,
+            (Ask::Start | Ask::Found | Ask::Told, _) if ends_order => {
+                (self.config.node_id.clone(), "the rows have changed".to_owned(), load(false))
+            }
+            (Ask::Start | Ask::Found | Ask::Told, _) => return,
         };
-        Some(SourceOrder { stamp: source.next_stamp(), node: self.config.node_id.clone(), by, reason, word })
+        source.give(&self.config.node_id, by, reason, word);
     }
 
     /// What is in place, and what was.
-    pub(super) async fn store_report(&self) -> StoreReport {
-        let current = self.current.lock().await;
-        StoreReport { node: self.config.node_id.clone(), partitions: self.in_place(&current) }
+    pub(super) fn store_report(&self) -> StoreReport {
+        StoreReport { node: self.config.node_id.clone(), partitions: self.in_place() }
     }
 
     /// How the loads went, for the metrics.
-    pub(super) async fn store_statuses(&self) -> Vec<StoreStatus> {
-        let current = self.current.lock().await;
-        self.sources.iter().zip(&current.placed).map(|(source, placed)| source.status(placed)).collect()
+    pub(super) fn store_statuses(&self) -> Vec<StoreStatus> {
+        self.sources.iter().map(Source::status).collect()
     }
 
-    fn in_place(&self, current: &Current) -> Vec<PartitionReport> {
-        self.sources.iter().zip(&current.placed).map(|(source, placed)| source.report(placed)).collect()
+    fn in_place(&self) -> Vec<PartitionReport> {
+        self.sources.iter().map(Source::report).collect()
     }
 
     /// Gives the engine what was resolved.
@@ -340,7 +364,9 @@ impl Shared {
         if current.names != resolved.names {
             current.names.clone_from(&resolved.names);
             for (source, placed) in self.sources.iter().zip(&current.placed) {
-                if let Err(error) = source.save(&placed.last_good(&current.names), self.handle.listeners()) {
+                if let Err(error) =
+                    source.save(&placed.last_good(&source.identity(), &current.names), self.handle.listeners())
+                {
                     warn!(cause = %error, "the last good addresses can't be kept");
                 }
             }
@@ -387,20 +413,36 @@ impl Shared {
 /// will make is no fault.
 ///
 /// # Errors
-/// [`StoreError`] with every fault of the first source that has any.
-pub async fn check_rows(config: &Config) -> Result<Option<Load>, StoreError> {
+/// Every fault of every source, in words.
+pub async fn check_rows(config: &Config) -> Result<Option<Load>, Vec<String>> {
     let mut all: Option<Load> = None;
-    for source in Source::all(config)? {
+    let mut of: BTreeMap<SetId, String> = BTreeMap::new();
+    let mut faults = Vec::new();
+    let sources = Source::all(config).map_err(|fault| vec![fault.to_string()])?;
+    let is_alone = sources.len() == 1;
+    for source in sources {
         // A node that had sets had a source: one that is gone is not made again.
         if !source.store.is_there() && source.store.has_folder() && !source.has_snapshot() {
             continue;
         }
-        let load = source.read(&config.listeners).await?;
+        let name = if is_alone { String::new() } else { format!("partition {}: ", source.name) };
+        let load = match source.read(&config.listeners).await {
+            Ok(load) => load,
+            Err(fault) => {
+                faults.push(format!("{name}{fault}"));
+                continue;
+            }
+        };
+        for set in &load.sets.0 {
+            if let Some(other) = of.insert(set.id, source.name.clone()) {
+                faults.push(in_two(set.id, &other, &source.name));
+            }
+        }
         let all = all.get_or_insert_default();
         all.sets.0.extend(load.sets.0);
         all.faults.extend(load.faults);
         all.rows += load.rows;
         all.probes.extend(load.probes);
     }
-    Ok(all)
+    if faults.is_empty() { Ok(all) } else { Err(faults) }
 }

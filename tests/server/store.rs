@@ -313,6 +313,7 @@ async fn partitions_are_reloaded_alone_or_all_or_none() {
     sql(&node, "UPDATE dispatcher SET setid = 1019 WHERE destination LIKE '%:4'").await;
     let failed = node.reload(anew()).await.expect_err("twice");
     assert!(failed.error.starts_with("set 1019 is in the partitions default and asr"), "{failed:?}");
+    assert!(degraded(&node).await.contains("set 1019 is in the partitions default and asr"));
     node.stop().await;
 }
 
@@ -351,4 +352,144 @@ async fn a_node_that_never_had_a_version_is_told_it() {
     until("b tells it", async || degraded(b).await.contains("pinned by ann (too heavy)").then_some(())).await;
     assert!(ports(b).await.len() == first.len() + 100);
     pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_is_from_what_the_rows_are_now_and_force_is_for_once() {
+    let folder = Folder::new();
+    let node = node_with(&folder.config(""), &[1, 2, 3]).await;
+    sql(&node, "UPDATE dispatcher SET weight = 2").await;
+    node.reload(anew()).await.expect("good rows");
+    // Rows that nobody has read yet.
+    sql(&node, &insert(&rows(&[4]))).await;
+    let word = json!({ "by": "ann", "reason": "too heavy", "version": "2" });
+    assert_eq!(post(&node, "/rollback", word.clone()).await.0, 200);
+    assert_eq!(ports(&node).await, [1, 2, 3]);
+    assert!(degraded(&node).await.contains("version 2 is pinned"));
+    let unpin = json!({ "by": "ann", "reason": "well" });
+    assert_eq!(post(&node, "/rollback", unpin).await.0, 200);
+    assert_eq!(ports(&node).await, [1, 2, 3, 4]);
+
+    let out = "UPDATE dispatcher SET state = 1 WHERE destination NOT LIKE '%:1'";
+    sql(&node, out).await;
+    node.reload(anew()).await.expect_err("too many");
+    node.reload(forced()).await.expect("they are meant");
+    sql(&node, "UPDATE dispatcher SET state = 0").await;
+    node.reload(anew()).await.expect("good rows");
+    for all in [out, "UPDATE dispatcher SET state = 1", "UPDATE dispatcher SET state = 2"] {
+        sql(&node, all).await;
+        node.reload(anew()).await.expect_err("these were not meant");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_knows_of_a_pin_and_of_rows_that_changed_meanwhile() {
+    let folder = Folder::new();
+    let node = node_with(&folder.config(""), &[1, 2]).await;
+    sql(&node, &insert(&rows(&[3]))).await;
+    node.reload(anew()).await.expect("good rows");
+    let word = json!({ "by": "ann", "reason": "3 is broken", "version": "2" });
+    assert_eq!(post(&node, "/rollback", word).await.0, 200);
+    node.stop().await;
+
+    let (database, away) = (folder.path().join("tandem.db"), folder.path().join("away.db"));
+    std::fs::rename(&database, &away).expect("moved");
+    let node = Node::start(&folder.config("")).await.expect("it starts");
+    assert_eq!(ports(&node).await, [1, 2]);
+    let faults = degraded(&node).await;
+    assert!(faults.contains("version 2 is pinned") && faults.contains("can't open it"), "{faults}");
+    node.stop().await;
+
+    std::fs::rename(&away, &database).expect("moved");
+    let store = Store::new(&folder.config("").database, folder.path()).expect("a URL");
+    store.execute("UPDATE dispatcher SET weight = 5").await.expect("good SQL");
+    let node = Node::start(&folder.config("")).await.expect("it starts");
+    assert_eq!((ports(&node).await, degraded(&node).await), (vec![1, 2, 3], "[]".to_owned()));
+    sql(&node, "UPDATE dispatcher SET weight = 1").await;
+    node.reload(anew()).await.expect("it is over, whatever the rows are");
+    assert_eq!(ports(&node).await, [1, 2, 3]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_pinned_version_and_any_last_good_sets_the_rows_serve() {
+    let folder = Folder::new();
+    let node = node_with(&folder.config(""), &[1, 2]).await;
+    sql(&node, &insert(&rows(&[3]))).await;
+    node.reload(anew()).await.expect("good rows");
+    let word = json!({ "by": "ann", "reason": "3 is broken", "version": "2" });
+    assert_eq!(post(&node, "/rollback", word).await.0, 200);
+    node.stop().await;
+    std::fs::remove_file(folder.path().join("state/sets.json")).expect("it was there");
+    std::fs::remove_file(folder.path().join("state/versions/default/000002.json")).expect("it was there");
+    let node = Node::start(&folder.config("")).await.expect("it starts");
+    assert_eq!(ports(&node).await, [1, 2, 3]);
+    assert!(degraded(&node).await.contains("ann has gone back to was never in place on this node"));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_the_database_that_lags_behind_brings_nothing_back() {
+    let pair = Pair::start_with(["", ""], None).await;
+    let [a, b] = &pair.nodes[..] else { panic!("two nodes") };
+    let first = ports(a).await;
+    let with = |port: u16| [vec![port], first.clone()].concat();
+    for node in [a, b] {
+        sql(node, &insert(&rows(&[1]))).await;
+    }
+    a.reload(anew()).await.expect("good rows");
+    until("b follows", async || (ports(b).await == with(1)).then_some(())).await;
+    let of_two = partition(a).await["versions"]
+        .as_array()
+        .expect("versions")
+        .iter()
+        .find(|one| one["destinations"] == 2)
+        .cloned();
+    let digest = of_two.expect("it was in place")["digest"].clone();
+    let word = json!({ "by": "ann", "reason": "1 is broken", "version": digest });
+    assert_eq!(post(a, "/rollback", word).await.0, 200);
+    until("b goes back", async || (ports(b).await == first).then_some(())).await;
+
+    let mended = "UPDATE dispatcher SET destination = 'sip:127.0.0.1:2' WHERE destination LIKE '%:1'";
+    sql(a, mended).await;
+    a.reload(anew()).await.expect("the rows have changed");
+    assert_eq!(ports(a).await, with(2));
+    // b has been told that the pin is over, and still reads what was not to be served: it looks once more a second later.
+    let read = || async { partition(b).await["read"].to_string() };
+    let before = read().await;
+    until("b has read twice since", async || (read().await > before).then_some(())).await;
+    let between = read().await;
+    until("b has read twice since", async || (read().await > between).then_some(())).await;
+    assert_eq!(ports(b).await, first);
+    sql(b, mended).await;
+    until("b has caught up", async || (ports(b).await == with(2)).then_some(())).await;
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_numbers_for_a_partition_are_no_change_of_its_rows() {
+    let folder = Folder::new();
+    let table = |offset| format!("[[partition]]\nname = \"asr\"\nset_offset = {offset}\nurl = \"sqlite:asr.db\"\n");
+    let (config, other) = (folder.config(&table(1000)), folder.config(&table(2000)));
+    let node = node_with(&config, &[1]).await;
+    let asr = Store::new(&config.partitions[0].database, folder.path()).expect("a URL");
+    asr.execute(&insert(&rows(&[2]))).await.expect("rows");
+    node.reload(anew()).await.expect("good rows");
+    node.stop().await;
+    let node = Node::start(&other).await.expect("it starts");
+    let sets =
+        get(&node, "/sets").await["sets"].as_array().expect("sets").iter().map(|set| set["set"].clone()).collect();
+    assert_eq!((Value::Array(sets), degraded(&node).await), (json!([19, 2019]), "[]".to_owned()));
+    node.stop().await;
+
+    // Two with one number: the first has it, and it is told.
+    asr.execute("UPDATE dispatcher SET setid = 19").await.expect("good SQL");
+    let default = Store::new(&config.database, folder.path()).expect("a URL");
+    default.execute(&insert(&rows(&[3])).replace("(19,", "(2019,")).await.expect("rows");
+    let node = Node::start(&other).await.expect("it starts");
+    assert_eq!(ports(&node).await, [1, 3]);
+    let faults = degraded(&node).await;
+    assert!(faults.contains("set 2019 is in the partitions default and asr"), "{faults}");
+    node.stop().await;
 }

@@ -95,6 +95,10 @@ pub struct LastGood {
     pub sets: Sets,
     /// What their rows say; none of what a former version of Tandem has kept.
     pub digest: Option<Digest>,
+    /// They are a version that is served instead of those rows.
+    pub instead_of: Option<Digest>,
+    /// Where they are from: another source is no change of this one.
+    pub source: Option<String>,
     /// The names in them, and where they led last.
     pub names: Vec<(Question, Vec<Address>)>,
 }
@@ -104,10 +108,12 @@ pub struct LastGood {
 /// # Errors
 /// [`SnapshotError::Write`]; a former file is then as it was.
 pub fn save(path: &Path, last_good: &LastGood, listeners: &[Listener]) -> Result<(), SnapshotError> {
-    let LastGood { sets, digest, names } = last_good;
+    let LastGood { sets, digest, instead_of, source, names } = last_good;
     let stored = StoredSets {
         format: FORMAT,
         digest: *digest,
+        instead_of: *instead_of,
+        source: source.clone(),
         sets: sets.0.iter().map(|set| StoredSet::of(set, listeners)).collect(),
         names: names.iter().map(StoredName::of).collect(),
     };
@@ -121,8 +127,14 @@ pub fn save(path: &Path, last_good: &LastGood, listeners: &[Listener]) -> Result
 pub fn read(path: &Path, listeners: &[Listener]) -> Result<LastGood, SnapshotError> {
     let stored: StoredSets = file::read(path, FORMAT).map_err(|fault| SnapshotError::of(path, fault))?;
     let sets = stored.sets.into_iter().map(|set| set.into_set(path, listeners)).collect::<Result<_, _>>()?;
-    let digest = stored.digest;
-    Ok(LastGood { sets: Sets(sets), digest, names: stored.names.into_iter().map(StoredName::into_name).collect() })
+    let (digest, instead_of, source) = (stored.digest, stored.instead_of, stored.source);
+    Ok(LastGood {
+        sets: Sets(sets),
+        digest,
+        instead_of,
+        source,
+        names: stored.names.into_iter().map(StoredName::into_name).collect(),
+    })
 }
 
 #[derive(Serialize, Deserialize)]
@@ -130,6 +142,10 @@ struct StoredSets {
     format: u32,
     #[serde(default)]
     digest: Option<Digest>,
+    #[serde(default)]
+    instead_of: Option<Digest>,
+    #[serde(default)]
+    source: Option<String>,
     sets: Vec<StoredSet>,
     #[serde(default)]
     names: Vec<StoredName>,
@@ -356,6 +372,8 @@ mod tests {
         LastGood {
             sets: Sets(sets),
             digest,
+            instead_of: Some(Digest([8; 16])),
+            source: Some("sqlite:t.db".to_owned()),
             names: vec![(question(None), vec![address]), (question(Some(1)), Vec::new())],
         }
     }

@@ -78,7 +78,8 @@ fn fields(before: &Row, after: &Row, listeners: &[Listener]) -> Vec<ChangedField
 
 /// Why the change is not to be made without force: for each set of which it takes out the last destination or too many.
 pub(super) fn too_much(old: &Sets, new: &Sets, guard: Guard) -> Vec<String> {
-    let serves = |row: &Row| row.state != RowState::Inactive;
+    // 2 is down to begin with, and may stay so.
+    let serves = |row: &Row| row.state == RowState::Active;
     // Of each set: how many could have calls, how many of them are taken out, how many can have calls then.
     let mut sets: BTreeMap<SetId, (usize, usize, usize)> = BTreeMap::new();
     for (set, _, before, after) in pairs(old, new) {

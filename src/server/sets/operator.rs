@@ -9,7 +9,6 @@ use super::source::Source;
 use super::{change, source};
 use crate::edge::http::{PartitionPlan, PlanReport, ReloadFailed, ReloadOrder, Reloaded, RollbackOrder};
 use crate::edge::store::Load;
-use crate::edge::store::order::{SourceOrder, SourceWord};
 use crate::engine::snapshot::Snapshot;
 use crate::server::node::Shared;
 
@@ -48,17 +47,7 @@ impl Shared {
                 let version = source.find_version(&wanted).ok_or_else(|| {
                     refused(format!("no version {wanted} is kept of partition {}: see `tandem rollback`", source.name))
                 })?;
-                let placed = self.current.lock().await.placed[which[0]].clone();
-                let instead_of = source.reads().rows.or(placed.digest).unwrap_or(version.digest);
-                if instead_of == version.digest {
-                    return Err(refused(format!(
-                        "version {} is what the rows are: nothing to go back from",
-                        version.number
-                    )));
-                }
-                let word = SourceWord::Pin { version: version.digest, instead_of };
-                let (stamp, node) = (source.next_stamp(), self.config.node_id.clone());
-                Ask::Pin { order: SourceOrder { stamp, node, by, reason, word }, force }
+                Ask::Pin { by, reason, version: version.digest, force }
             }
         };
         self.done(&ask, self.load(&which, &ask).await)
@@ -84,7 +73,7 @@ impl Shared {
             let source = &self.sources[nth];
             let read = source.read(listeners).await;
             let placed = self.current.lock().await.placed[nth].clone();
-            let mut plan = PartitionPlan::from(source.report(&placed));
+            let mut plan = PartitionPlan::from(source.report());
             match read {
                 Ok(Load { sets, faults, digest, .. }) => {
                     plan.rows = Some(digest.to_string());

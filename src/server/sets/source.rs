@@ -14,6 +14,7 @@ use crate::edge::cluster::report::SourceReport;
 use crate::edge::http::{PartitionReport, PinReport, VersionReport};
 use crate::edge::metrics::StoreStatus;
 use crate::edge::moment::Moment;
+use crate::edge::store::memory::{from_millis, millis};
 use crate::edge::store::order::{self, SourceOrder, SourceWord};
 use crate::edge::store::snapshot::{self, LastGood, SnapshotError};
 use crate::edge::store::versions::{Version, Versions};
@@ -28,6 +29,10 @@ const VERSIONS: &str = "versions";
 const ORDER_FILE: &str = "order.json";
 /// A cause that lasts is told again after that.
 const TELL_AGAIN: Duration = Duration::from_secs(300);
+/// An order from further ahead than that is nobody's.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Characters of an order's giver and reason.
+const WORDS: usize = 256;
 
 /// One source of sets.
 #[derive(Debug)]
@@ -52,8 +57,12 @@ struct State {
     versions: Versions,
     order: Option<SourceOrder>,
     reads: Reads,
-    /// What the rows say that are in place.
-    placed: Option<Digest>,
+    /// What the rows say that are in place, and those that they are served instead of.
+    placed: (Option<Digest>, Option<Digest>),
+    /// The stamp of the order whose force is used up.
+    forced: Option<u64>,
+    /// What is in place is not on disk.
+    unsaved: bool,
 }
 
 /// How the reads went.
@@ -109,7 +118,7 @@ impl Source {
         let folder = config.state_dir.join(VERSIONS).join(name);
         let order_file = folder.join(ORDER_FILE);
         let order = order::read(&order_file).unwrap_or_else(|cause| {
-            warn!(cause, "an order is lost");
+            warn!(cause, "an order of before is lost");
             None
         });
         let file = if name == DEFAULT { "sets.json".to_owned() } else { format!("sets-{name}.json") };
@@ -126,9 +135,16 @@ impl Source {
                 versions: Versions::open(folder, database.keep_versions),
                 order,
                 reads: Reads::default(),
-                placed: None,
+                placed: (None, None),
+                forced: None,
+                unsaved: false,
             }),
         })
+    }
+
+    /// What it is, for a later start.
+    pub(super) fn identity(&self) -> String {
+        format!("{} + {}", self.store, self.set_offset)
     }
 
     /// Whether a node has had sets of it.
@@ -168,7 +184,7 @@ impl Source {
     /// What the other nodes are told of it.
     pub(in crate::server) fn told(&self) -> SourceReport {
         let state = self.state();
-        SourceReport { digest: state.placed, order: state.order.clone() }
+        SourceReport { digest: state.placed.0, order: state.order.clone() }
     }
 
     /// What was last said of it.
@@ -176,25 +192,42 @@ impl Source {
         self.state().order.clone()
     }
 
-    /// A stamp that is greater than any that was heard.
-    pub(super) fn next_stamp(&self) -> u64 {
-        let now = crate::edge::store::memory::millis(SystemTime::now());
-        self.order().map_or(now, |order| now.max(order.stamp + 1))
-    }
-
-    /// Takes an order if it is newer than what is known; whether it is. It is kept on disk; a disk that refuses is told of, and
-    /// the order holds until the node ends.
+    /// Takes another node's order if it is newer than what is known, and of no time to come; whether it does.
     pub(in crate::server) fn take(&self, order: &SourceOrder) -> bool {
         let mut state = self.state();
-        if !order.is_newer_than(state.order.as_ref()) {
+        let ahead = millis(SystemTime::now() + DAY);
+        if order.stamp > ahead || !order.is_newer_than(state.order.as_ref()) {
             return false;
         }
-        state.order = Some(order.clone());
+        let words = |text: &str| text.chars().take(WORDS).collect();
+        let order = SourceOrder { by: words(&order.by), reason: words(&order.reason), ..order.clone() };
+        self.hold(&mut state, order);
+        true
+    }
+
+    /// Gives an order of this node, newer than any that was heard. Its force is used.
+    pub(super) fn give(&self, node: &str, by: String, reason: String, word: SourceWord) {
+        let mut state = self.state();
+        let now = millis(SystemTime::now());
+        let stamp = state.order.as_ref().map_or(now, |order| now.max(order.stamp.saturating_add(1)));
+        state.forced = Some(stamp);
+        self.hold(&mut state, SourceOrder { stamp, node: node.to_owned(), by, reason, word });
+    }
+
+    /// Keeps an order on disk; a disk that refuses is told of, and the order holds until the node ends.
+    fn hold(&self, state: &mut State, order: SourceOrder) {
         let folder = self.order_file.parent().expect("it has a folder");
-        if let Err(fault) = std::fs::create_dir_all(folder).and_then(|()| order::save(&self.order_file, order)) {
+        if let Err(fault) = std::fs::create_dir_all(folder).and_then(|()| order::save(&self.order_file, &order)) {
             warn!(cause = %fault, partition = self.name, "an order can't be kept: a restart would not know of it");
         }
-        true
+        state.order = Some(order);
+    }
+
+    /// Whether an order says that these rows be put in place whatever they take out, and it has not been obeyed yet.
+    pub(super) fn is_forced(&self, rows: Digest, are_placed: bool) -> bool {
+        let state = self.state();
+        let Some(SourceOrder { stamp, word, .. }) = &state.order else { return false };
+        *word == SourceWord::Load { rows, force: true } && state.forced != Some(*stamp) && !are_placed
     }
 
     /// The number of the newest version with those rows.
@@ -204,8 +237,11 @@ impl Source {
 
     /// Keeps a version of another node; what is wrong with it is told.
     pub(super) fn adopt(&self, version: Digest, text: &str) -> bool {
-        let adopted = self.state().versions.adopt(version, text);
-        if let Err(cause) = &adopted {
+        let mut state = self.state();
+        let adopted = state.versions.adopt(version, text);
+        if let Err(cause) = &adopted
+            && state.reads.is_news(cause)
+        {
             warn!(cause, partition = self.name, "another node's version can't be kept");
         }
         adopted.is_ok()
@@ -258,6 +294,12 @@ impl Source {
     /// Notes that rows were read that could be used.
     pub(super) fn was_read(&self, rows: Digest, faults: Vec<String>) {
         let mut state = self.state();
+        // An order's force is for the first time that its rows are read.
+        if let Some(SourceOrder { stamp, word: SourceWord::Load { rows: of_order, .. }, .. }) = state.order
+            && of_order == rows
+        {
+            state.forced = Some(stamp);
+        }
         let reads = &mut state.reads;
         if !reads.ok && reads.told.is_some() {
             info!(partition = self.name, "the store answers again");
@@ -271,8 +313,18 @@ impl Source {
     }
 
     /// Notes what the rows say that are in place now.
-    pub(super) fn is_placed(&self, placed: &Placed) {
-        self.state().placed = placed.digest;
+    pub(in crate::server) fn is_placed(&self, placed: &Placed) {
+        self.state().placed = (placed.digest, placed.instead_of);
+    }
+
+    /// Notes whether what is in place is on disk.
+    pub(super) fn is_saved(&self, saved: bool) {
+        self.state().unsaved = !saved;
+    }
+
+    /// Whether what is in place is still to be put on disk.
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.state().unsaved
     }
 
     /// Notes that a load took effect.
@@ -311,13 +363,13 @@ impl Source {
     }
 
     /// What is wrong although calls are served.
-    pub(in crate::server) fn degraded(&self, placed: &Placed) -> Vec<String> {
+    pub(in crate::server) fn degraded(&self) -> Vec<String> {
         let of = if self.name == DEFAULT { String::new() } else { format!("partition {}: ", self.name) };
         let state = self.state();
         let refused = state.reads.refused.iter().map(|reason| {
             format!("the rows have changed and are not put in place: {reason}: `tandem reload --force` if it is meant")
         });
-        let pinned = self.pinned(&state, placed).map(|pin| {
+        let pinned = self.pinned(&state).map(|pin| {
             format!(
                 "version {} is pinned by {} ({}): `tandem rollback --unpin` ends it",
                 pin.version, pin.by, pin.reason
@@ -326,32 +378,32 @@ impl Source {
         state.reads.faults.iter().cloned().chain(refused).chain(pinned).map(|fault| format!("{of}{fault}")).collect()
     }
 
-    fn pinned(&self, state: &State, placed: &Placed) -> Option<PinReport> {
+    fn pinned(&self, state: &State) -> Option<PinReport> {
         let order = state.order.as_ref()?;
         let SourceWord::Pin { version, instead_of } = order.word else { return None };
-        (placed.instead_of == Some(instead_of)).then(|| PinReport {
+        (state.placed.1 == Some(instead_of)).then(|| PinReport {
             version: state.versions.of(version).map_or_else(|| version.to_string(), |found| found.number.to_string()),
             instead_of: instead_of.to_string(),
             by: order.by.clone(),
             reason: order.reason.clone(),
-            at: Moment(crate::edge::store::memory::from_millis(order.stamp)),
+            at: Moment(from_millis(order.stamp)),
         })
     }
 
     /// The same as numbers.
-    pub(in crate::server) fn status(&self, placed: &Placed) -> StoreStatus {
+    pub(in crate::server) fn status(&self) -> StoreStatus {
         let state = self.state();
         let Reads { ok, loads, failed_loads, refused_loads, last_load, last_read, ref refused, .. } = state.reads;
         let (partition, refused) = (self.name.clone(), !refused.is_empty());
-        let pinned = self.pinned(&state, placed).is_some();
+        let pinned = self.pinned(&state).is_some();
         StoreStatus { partition, ok, loads, failed_loads, refused_loads, last_load, last_read, refused, pinned }
     }
 
     /// All of it for people.
-    pub(in crate::server) fn report(&self, placed: &Placed) -> PartitionReport {
+    pub(in crate::server) fn report(&self) -> PartitionReport {
         let state = self.state();
         let reads = &state.reads;
-        let in_place = placed.digest.and_then(|digest| state.versions.of(digest)).map(|version| version.number);
+        let in_place = state.placed.0.and_then(|digest| state.versions.of(digest)).map(|version| version.number);
         let version = |one: &Version| VersionReport {
             number: one.number,
             digest: one.digest.to_string(),
@@ -367,8 +419,8 @@ impl Source {
             ok: reads.ok,
             read: reads.last_read.map(Moment),
             version: in_place,
-            digest: placed.digest.map(|digest| digest.to_string()),
-            pinned: self.pinned(&state, placed),
+            digest: state.placed.0.map(|digest| digest.to_string()),
+            pinned: self.pinned(&state),
             refused: reads.refused.clone(),
             faults: reads.faults.clone(),
             versions: state.versions.all().iter().map(version).collect(),

@@ -22,19 +22,21 @@ impl Shared {
         let source = &self.sources[nth];
         let mut retry = None;
         let mut ordered: Option<Instant> = None;
+        // Whoever said that there is something to read will not say it again.
+        let mut asked = false;
         loop {
             let reads = source.reads();
             let behind = ordered.is_some_and(|at| at.elapsed() < CATCH_UP.0)
                 && source.order().is_some_and(|order| Some(order.rows()) != reads.rows);
             // Who has never read it does so as soon as it can, also where nobody polls.
-            let failing = !reads.ok && (reads.last_read.is_none() || source.database.poll_interval.is_some());
+            let failing = !reads.ok && (asked || reads.last_read.is_none() || source.database.poll_interval.is_some());
             let pause = match (failing, behind) {
                 (true, _) => Some(retry.get_or_insert_with(|| Retry::new(RETRY.0, RETRY.1)).next_pause()),
                 (false, true) => Some(CATCH_UP.1),
                 (false, false) => source.database.poll_interval,
             };
             if !failing {
-                retry = None;
+                (retry, asked) = (None, false);
             }
             let wait = async {
                 match pause {
@@ -44,9 +46,12 @@ impl Shared {
             };
             let ask = tokio::select! {
                 () = wait => Ask::Found,
-                () = source.store.changed() => Ask::Found,
+                () = source.store.changed() => {
+                    asked = true;
+                    Ask::Found
+                }
                 () = source.wake.notified() => {
-                    ordered = Some(Instant::now());
+                    (ordered, asked) = (Some(Instant::now()), true);
                     Ask::Told
                 }
                 _ = stopped.changed() => return,
