@@ -3,6 +3,7 @@
 mod change;
 mod judge;
 mod operator;
+mod persist;
 mod source;
 mod watch;
 
@@ -26,7 +27,7 @@ use crate::edge::store::order::{SourceOrder, SourceWord};
 use crate::edge::store::snapshot::SnapshotError;
 use crate::edge::store::versions::Version;
 use crate::edge::store::{Load, StoreError};
-use crate::engine::dispatch::{SetId, Sets};
+use crate::engine::dispatch::{Remembered, SetId, Sets};
 use crate::engine::event::Changes;
 
 use judge::{Next, Unplaced};
@@ -232,7 +233,10 @@ impl Shared {
         strays.extend(self.config.unlike_probes(&asked));
         strays.iter().for_each(|cause| warn!(cause, "a destination is not probed as configured"));
         let unresolved = resolved.faults.clone();
-        let changes = self.replace(current, resolved).await?;
+        let mut begun = Vec::new();
+        self.sources.iter().for_each(|source| source.states.begin(&resolved.sets, &mut begun));
+        let changes = self.replace(current, resolved, begun).await?;
+        self.begin_all_down().await?;
         let told: Vec<_> = strays.into_iter().chain(unkept).collect();
         self.status().strays.clone_from(&told);
         faults.extend(told.into_iter().chain(unresolved));
@@ -285,13 +289,18 @@ impl Shared {
         self.sources.iter().zip(&current.placed).map(|(source, placed)| source.report(placed)).collect()
     }
 
-    /// Gives the engine what was resolved.
-    pub(super) async fn replace(&self, current: &mut Current, resolved: Resolved) -> Result<Changes, Gone> {
+    /// Gives the engine what was resolved, with the orders that new rows begin with.
+    async fn replace(
+        &self,
+        current: &mut Current,
+        resolved: Resolved,
+        begun: Vec<Remembered>,
+    ) -> Result<Changes, Gone> {
         let Resolved { sets, names: _, faults, expires } = resolved;
         self.tell(faults);
         current.due = expires.map(|expires| Instant::now() + expires);
         current.sets.clone_from(&sets);
-        let changes = self.handle.replace(sets).await?;
+        let changes = self.handle.replace_with(sets, begun).await?;
         self.placed.notify_one();
         Ok(changes)
     }
@@ -345,7 +354,7 @@ impl Shared {
             }
         }
         if current.sets != resolved.sets {
-            self.replace(&mut current, resolved).await?;
+            self.replace(&mut current, resolved, Vec::new()).await?;
         } else {
             current.due = resolved.expires.map(|expires| Instant::now() + expires);
             self.tell(resolved.faults);
@@ -394,7 +403,7 @@ pub async fn check_rows(config: &Config) -> Result<Option<Load>, StoreError> {
         if !source.store.is_there() && source.store.has_folder() && !source.has_snapshot() {
             continue;
         }
-        let load = source.read(&config.listeners).await?;
+        let load = source.look(&config.listeners).await?;
         let all = all.get_or_insert_default();
         all.sets.0.extend(load.sets.0);
         all.faults.extend(load.faults);
