@@ -356,6 +356,10 @@ impl http::Node for Shared {
         })
     }
 
+    fn persists(&self, set: SetId) -> bool {
+        self.sources.iter().any(|source| source.states.follow(set))
+    }
+
     async fn distrust(&self, order: DistrustOrder) -> Result<Result<(), NotDistrusted>, String> {
         self.handle.distrust(order).await.map_err(|gone| gone.to_string())
     }

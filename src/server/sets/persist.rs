@@ -17,7 +17,7 @@ use self::column::{Column, DATABASE, RowId, Said, Seen, is_writer};
 use super::source::{Source, is_news};
 use crate::edge::retry::Retry;
 use crate::edge::store::{StoreError, states};
-use crate::engine::dispatch::{Distrust, DistrustOrder, Remembered, RowState, Sets};
+use crate::engine::dispatch::{Distrust, DistrustOrder, Remembered, RowState, SetId, Sets};
 use crate::server::Gone;
 use crate::server::node::Shared;
 
@@ -83,6 +83,11 @@ impl States {
             let (order, reason) = (standing.order.name(), standing.reason);
             info!(set = set.0, destination = uri, by = DATABASE, reason, "order {order}");
         }
+    }
+
+    /// Whether those of that set follow orders.
+    pub(in crate::server) fn follow(&self, set: SetId) -> bool {
+        self.known().column.has(set)
     }
 
     pub(super) fn writes(&self) -> Writes {

@@ -145,6 +145,11 @@ impl Column {
         self.rows.iter().filter_map(|(row, known)| Some((row.clone(), state(known)?))).collect()
     }
 
+    /// Whether it has rows of that set.
+    pub(super) fn has(&self, set: SetId) -> bool {
+        self.rows.range((set, String::new())..).next().is_some_and(|((first, _), _)| *first == set)
+    }
+
     /// Takes what was read.
     pub(super) fn read(&mut self, sets: &Sets, now: Instant) {
         self.rows.values_mut().for_each(|known| known.is_there = false);
