@@ -39,7 +39,8 @@ pub(in crate::server) struct Source {
     pub(in crate::server) name: String,
     pub(in crate::server) store: Store,
     pub(super) database: Database,
-    pub(super) set_offset: u32,
+    /// What its sets' numbers are above those of its rows.
+    pub(in crate::server) set_offset: u32,
     snapshot: PathBuf,
     order_file: PathBuf,
     /// Held while its rows are read and until they are in place, so that no older rows follow newer ones.
