@@ -201,18 +201,23 @@ impl Column {
         std::mem::take(&mut self.down)
     }
 
-    /// What somebody has said since; nothing if it is not this node's to hear it. It stays, since it may be so later, until
-    /// what is wanted is what stands there.
+    /// What somebody has said since, also of rows that are new in the table and were in place all the while; nothing if it is
+    /// not this node's to hear it. It stays, since it may be so later, until what is wanted is what stands there.
     pub(super) fn settle(&mut self, seen: &AllSeen<'_>, is_writer: bool) -> Vec<(RowId, Said, RowState)> {
         let mut news = Vec::new();
         for (id @ (set, uri), known) in &mut self.rows {
-            let (Since::Changed(before), Some(seen)) = (known.since, seen.get(&(*set, uri.as_str()))) else { continue };
+            let before = match known.since {
+                Since::Settled => continue,
+                Since::Begins(before) => before,
+                Since::Changed(before) => Some(before),
+            };
+            let Some(seen) = seen.get(&(*set, uri.as_str())) else { continue };
             let is_known = seen.wanted() == known.last;
             if is_known || is_writer {
                 known.since = Since::Settled;
             }
             if !is_known && is_writer {
-                news.extend(said(Some(before), known.last, *seen).map(|said| (id.clone(), said, known.last)));
+                news.extend(said(before, known.last, *seen).map(|said| (id.clone(), said, known.last)));
             }
         }
         news
@@ -458,6 +463,25 @@ mod tests {
             (Some(Inactive), Inactive, None, (Some((Maint, ago)), false)),
         ] {
             assert_eq!(begins(disk, read, order), said, "{disk:?} {read:?} {order:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_was_in_place_before_it_was_read_says_the_same() {
+        let now = Instant::now();
+        for (read, order, said) in [
+            (Inactive, Ready, Some(Said::Order(Maint))),
+            (Probing, Ready, Some(Said::Down)),
+            (Active, Drain, None),
+            (Inactive, Drain, None),
+        ] {
+            let mut column = Column::default();
+            column.read(&sets(read), now);
+            assert_eq!(column.settle(&AllSeen::new(), true), [], "it is not there yet");
+            let seen = seen(order, false);
+            let told: Vec<_> = said.map(|said| (id(), said, read)).into_iter().collect();
+            assert_eq!(column.settle(&seen, true), told, "{read:?} {order:?}");
+            assert_eq!(column.begin(&sets(Active), &mut Vec::new()), []);
         }
     }
 
