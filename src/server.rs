@@ -193,7 +193,12 @@ impl Handle {
 
     /// Puts `sets` in the place of all sets and tells what that changed.
     pub async fn replace(&self, sets: Sets) -> Result<Changes, Gone> {
-        let changes = self.order(|done| Order::Replace(sets, done)).await?;
+        self.replace_with(sets, Vec::new()).await
+    }
+
+    /// The same with what is known of destinations beforehand: no call finds one of them without.
+    async fn replace_with(&self, sets: Sets, known: Vec<Remembered>) -> Result<Changes, Gone> {
+        let changes = self.order(|done| Order::Replace(sets, known, done)).await?;
         self.forget_snapshot().await;
         Ok(changes)
     }

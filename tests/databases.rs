@@ -1,6 +1,8 @@
 //! The store against real databases: MariaDB and PostgreSQL are started here, each once, with the tables of OpenSIPS and
 //! Kamailio. `cargo test --test databases`; it needs Debian's packages mariadb-server, postgresql and openssl.
 
+#[path = "databases/persist.rs"]
+mod persist;
 #[path = "databases/server.rs"]
 mod server;
 #[path = "databases/tables.rs"]

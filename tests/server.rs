@@ -23,6 +23,8 @@ mod node;
 mod orders;
 #[path = "server/pair.rs"]
 mod pair;
+#[path = "server/persist.rs"]
+mod persist;
 #[path = "server/records.rs"]
 mod records;
 #[path = "server/restart.rs"]

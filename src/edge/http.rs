@@ -91,6 +91,8 @@ pub trait Node: Send + Sync + 'static {
     fn explain(&self, message: Vec<u8>, came: Came) -> impl Future<Output = Result<Explained, String>> + Send;
     /// Gives an operator's order to a destination, and puts it on disk.
     fn give(&self, set: SetId, uri: &str, standing: Standing) -> impl Future<Output = Result<Given, String>> + Send;
+    /// Whether the `state` column of the set's rows follows orders.
+    fn persists(&self, set: SetId) -> bool;
     /// Holds a destination for failed, until a probe or a call has shown otherwise.
     fn distrust(&self, order: DistrustOrder) -> impl Future<Output = Result<Result<(), NotDistrusted>, String>> + Send;
     /// Some of the live sessions of a set, or of one of its destinations: so many from there on.
@@ -376,6 +378,10 @@ mod tests {
 
         async fn give(&self, _: SetId, _: &str, _: Standing) -> Result<Given, String> {
             panic!("nothing here is to be ordered")
+        }
+
+        fn persists(&self, _: SetId) -> bool {
+            false
         }
 
         async fn distrust(&self, _: DistrustOrder) -> Result<Result<(), NotDistrusted>, String> {

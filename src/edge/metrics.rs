@@ -41,6 +41,10 @@ pub struct StoreStatus {
     pub refused: bool,
     /// Whether a former version is served instead of the rows.
     pub pinned: bool,
+    /// Times that states were written back.
+    pub state_writes: u64,
+    /// Times that they could not be.
+    pub failed_state_writes: u64,
 }
 
 /// All that the metrics are computed from.
@@ -305,8 +309,20 @@ mod tests {
         let (last_load, last_read) = (Some(at), Some(at + Duration::from_secs(1)));
         let partition = "default".to_owned();
         let (ok, refused, pinned) = (true, true, false);
-        let store =
-            StoreStatus { partition, ok, loads, failed_loads, refused_loads, last_load, last_read, refused, pinned };
+        let (state_writes, failed_state_writes) = (8, 9);
+        let store = StoreStatus {
+            partition,
+            ok,
+            loads,
+            failed_loads,
+            refused_loads,
+            last_load,
+            last_read,
+            refused,
+            pinned,
+            state_writes,
+            failed_state_writes,
+        };
         let mut edge = EdgeCounters { received: 1 << 40, ..EdgeCounters::default() };
         edge.send_faults[SendFault::NoRoute as usize] = 7;
         edge.records_written = 4;

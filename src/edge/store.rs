@@ -18,6 +18,7 @@ mod row;
 pub mod snapshot;
 mod sql;
 mod sqlite;
+pub mod states;
 mod toml;
 pub mod versions;
 

@@ -167,10 +167,12 @@ impl Node {
         let (lookups, asked) = mpsc::channel(LOOKUPS);
         let (checks, to_check) = mpsc::channel(CHECKS);
         let keeper = Keeper::new(config);
+        let mut remembered = keeper.remembered(&resolved.sets).await;
+        sources.iter().for_each(|source| source.states.begin(&resolved.sets, &mut remembered));
         let handle = Server::start(ServerConfig {
             engine: config.engine(key),
             sets: resolved.sets.clone(),
-            remembered: keeper.remembered(&resolved.sets).await,
+            remembered,
             streams: config.streams,
             seed,
             events,
@@ -213,6 +215,9 @@ impl Node {
         drop(current);
         for nth in 0..shared.sources.len() {
             tokio::spawn(Arc::clone(&shared).watch_source(nth, stopped.clone()));
+            if shared.sources[nth].persists() {
+                tokio::spawn(Arc::clone(&shared).persist_states(nth, stopped.clone()));
+            }
         }
         tokio::spawn(Arc::clone(&shared).renew_names(stopped.clone()));
         tokio::spawn(Arc::clone(&shared).look_up(asked, stopped.clone()));
@@ -356,6 +361,10 @@ impl http::Node for Shared {
             Ok(()) => Given::Kept,
             Err(fault) => Given::Unkept(fault.to_string()),
         })
+    }
+
+    fn persists(&self, set: SetId) -> bool {
+        self.sources.iter().any(|source| source.states.follow(set))
     }
 
     async fn distrust(&self, order: DistrustOrder) -> Result<Result<(), NotDistrusted>, String> {

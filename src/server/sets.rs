@@ -3,6 +3,7 @@
 mod change;
 mod judge;
 mod operator;
+mod persist;
 mod source;
 mod versions;
 mod watch;
@@ -27,7 +28,7 @@ use crate::edge::store::order::SourceWord;
 use crate::edge::store::snapshot::SnapshotError;
 use crate::edge::store::versions::Version;
 use crate::edge::store::{Load, StoreError};
-use crate::engine::dispatch::{SetId, Sets};
+use crate::engine::dispatch::{Remembered, SetId, Sets};
 use crate::engine::event::Changes;
 
 use judge::{Next, Unplaced};
@@ -257,7 +258,10 @@ impl Shared {
         strays.extend(self.config.unlike_probes(&asked));
         strays.iter().for_each(|cause| warn!(cause, "a destination is not probed as configured"));
         let unresolved = resolved.faults.clone();
-        let changes = self.replace(current, resolved).await?;
+        let mut begun = Vec::new();
+        self.sources.iter().for_each(|source| source.states.begin(&resolved.sets, &mut begun));
+        let changes = self.replace(current, resolved, begun).await?;
+        self.begin_all_down().await?;
         let told: Vec<_> = strays.into_iter().chain(unkept).collect();
         self.status().strays.clone_from(&told);
         faults.extend(told.into_iter().chain(unresolved));
@@ -310,13 +314,18 @@ impl Shared {
         self.sources.iter().map(Source::report).collect()
     }
 
-    /// Gives the engine what was resolved.
-    pub(super) async fn replace(&self, current: &mut Current, resolved: Resolved) -> Result<Changes, Gone> {
+    /// Gives the engine what was resolved, with the orders that new rows begin with.
+    async fn replace(
+        &self,
+        current: &mut Current,
+        resolved: Resolved,
+        begun: Vec<Remembered>,
+    ) -> Result<Changes, Gone> {
         let Resolved { sets, names: _, faults, expires } = resolved;
         self.tell(faults);
         current.due = expires.map(|expires| Instant::now() + expires);
         current.sets.clone_from(&sets);
-        let changes = self.handle.replace(sets).await?;
+        let changes = self.handle.replace_with(sets, begun).await?;
         self.placed.notify_one();
         Ok(changes)
     }
@@ -372,7 +381,7 @@ impl Shared {
             }
         }
         if current.sets != resolved.sets {
-            self.replace(&mut current, resolved).await?;
+            self.replace(&mut current, resolved, Vec::new()).await?;
         } else {
             current.due = resolved.expires.map(|expires| Instant::now() + expires);
             self.tell(resolved.faults);
@@ -426,7 +435,7 @@ pub async fn check_rows(config: &Config) -> Result<Option<Load>, Vec<String>> {
             continue;
         }
         let name = if is_alone { String::new() } else { format!("partition {}: ", source.name) };
-        let load = match source.read(&config.listeners).await {
+        let load = match source.look(&config.listeners).await {
             Ok(load) => load,
             Err(fault) => {
                 faults.push(format!("{name}{fault}"));

@@ -17,7 +17,8 @@ use crate::edge::resolve::Question;
 use crate::edge::tcp::{Heard, Streams};
 use crate::edge::udp::{Batch, Sockets};
 use crate::engine::dispatch::{
-    DistrustOrder, NoSuchDestination, NotDistrusted, Observation, Outcome, PeerReport, SetId, Sets, Standing,
+    DistrustOrder, NoSuchDestination, NotDistrusted, Observation, Outcome, PeerReport, Remembered, SetId, Sets,
+    Standing,
 };
 use crate::engine::event::{
     AgentId, Changes, CheckId, CheckTarget, Drain, EndOrder, Event, Input, LookupId, NotEnded, Output,
@@ -32,7 +33,8 @@ use crate::server::Lookup;
 #[derive(Debug)]
 pub(super) enum Order {
     Snapshot(oneshot::Sender<Arc<Snapshot>>),
-    Replace(Sets, oneshot::Sender<Changes>),
+    /// All sets, and what is known of destinations beforehand.
+    Replace(Sets, Vec<Remembered>, oneshot::Sender<Changes>),
     Drain(Drain, oneshot::Sender<()>),
     /// Whether the address of a listener is this machine's now.
     Hold(ListenerId, bool, oneshot::Sender<()>),
@@ -264,8 +266,11 @@ impl Turns {
             match self.orders.try_recv() {
                 // Nobody who hangs up before the answer is owed one.
                 Ok(Order::Snapshot(answer)) => drop(answer.send(self.engine.snapshot(now))),
-                Ok(Order::Replace(sets, answer)) => {
+                Ok(Order::Replace(sets, known, answer)) => {
                     self.engine.handle(Input::Sets(sets), now, &mut self.out);
+                    if !known.is_empty() {
+                        self.engine.handle(Input::Remembered(&known), now, &mut self.out);
+                    }
                     let changes = self.out.iter().find_map(|output| match output {
                         Output::Event(Event::SetsReplaced(changes)) => Some(*changes),
                         _ => None,

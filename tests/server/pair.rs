@@ -28,7 +28,7 @@ pub(crate) struct Pair {
     gossip: [SocketAddr; 2],
 }
 
-fn free_port() -> SocketAddr {
+pub(crate) fn free_port() -> SocketAddr {
     UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port")
 }
 

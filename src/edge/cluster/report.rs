@@ -102,6 +102,9 @@ pub struct SourceReport {
     /// The newest order that the node knows of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<SourceOrder>,
+    /// Whether its rows were read and could be used last, if the node is to write the `state` column back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub states: Option<bool>,
 }
 
 impl Default for NodeReport {

@@ -178,6 +178,19 @@ pub(super) const ROWS: &[Row] = &[
         values: |view, values| of_stores(view, values, |store| Some(f64::from(store.pinned))),
     },
     Row {
+        name: "tandem_store_state_writes_total",
+        help: "Times that changes of state were written back to the store, by result; see persist_state.",
+        kind: Kind::Counter,
+        labels: &["partition", "result"],
+        values: |view, values| {
+            for store in view.stores {
+                for (result, count) in [("ok", store.state_writes), ("failed", store.failed_state_writes)] {
+                    values.push((vec![store.partition.clone(), result.to_owned()], count as f64));
+                }
+            }
+        },
+    },
+    Row {
         name: "tandem_events_dropped_total",
         help: "Events that nobody took in time: log lines and records that are missing.",
         kind: Kind::Counter,

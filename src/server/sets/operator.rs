@@ -71,7 +71,7 @@ impl Shared {
         let mut partitions = Vec::new();
         for nth in self.which(partition)? {
             let source = &self.sources[nth];
-            let read = source.read(listeners).await;
+            let read = source.look(listeners).await;
             let placed = self.current.lock().await.placed[nth].clone();
             let mut plan = PartitionPlan::from(source.report());
             match read {

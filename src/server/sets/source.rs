@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::change::Guard;
+use super::persist::{States, Writes, take_out};
 use crate::config::{Config, Database};
 use crate::edge::cluster::report::SourceReport;
 use crate::edge::http::{PartitionReport, PinReport, VersionReport};
@@ -27,6 +28,8 @@ pub(super) const DEFAULT: &str = "default";
 /// Versions and the newest order, in the state folder, each partition in its own.
 const VERSIONS: &str = "versions";
 const ORDER_FILE: &str = "order.json";
+/// What stands in the `state` column, beside them.
+const STATES_FILE: &str = "states.json";
 /// A cause that lasts is told again after that.
 const TELL_AGAIN: Duration = Duration::from_secs(300);
 /// An order from further ahead than that is nobody's.
@@ -49,6 +52,8 @@ pub(in crate::server) struct Source {
     pub(super) loading: tokio::sync::Mutex<()>,
     /// The rows are to be read, whatever the time.
     pub(super) wake: Notify,
+    /// What stands in the `state` column; nothing is known of it without `persist_state`.
+    pub(in crate::server) states: States,
     state: Mutex<State>,
 }
 
@@ -131,6 +136,7 @@ impl Source {
             order_file,
             loading: tokio::sync::Mutex::default(),
             wake: Notify::new(),
+            states: States::open(folder.join(STATES_FILE), database.persist_state),
             state: Mutex::new(State {
                 versions: Versions::open(folder, database.keep_versions),
                 order,
@@ -166,10 +172,33 @@ impl Source {
         Guard { max_removed_percent, allow_empty }
     }
 
-    /// Reads and judges the rows.
+    /// Reads and judges the rows, to be put in place.
     pub(super) async fn read(&self, listeners: &[Listener]) -> Result<Load, StoreError> {
+        let mut load = self.load(listeners).await?;
+        if self.persists() {
+            self.states.note(&load.sets);
+            take_out(&mut load.sets);
+        }
+        Ok(load)
+    }
+
+    /// The same to be looked at only.
+    pub(super) async fn look(&self, listeners: &[Listener]) -> Result<Load, StoreError> {
+        let mut load = self.load(listeners).await?;
+        if self.persists() {
+            take_out(&mut load.sets);
+        }
+        Ok(load)
+    }
+
+    async fn load(&self, listeners: &[Listener]) -> Result<Load, StoreError> {
         let Database { strictness, .. } = self.database;
         self.store.load(&RowContext { listeners, strictness, set_offset: self.set_offset }).await
+    }
+
+    /// Whether the `state` column is written back.
+    pub(in crate::server) fn persists(&self) -> bool {
+        self.database.persist_state
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -184,7 +213,8 @@ impl Source {
     /// What the other nodes are told of it.
     pub(in crate::server) fn told(&self) -> SourceReport {
         let state = self.state();
-        SourceReport { digest: state.placed.0, order: state.order.clone() }
+        let states = self.persists().then_some(state.reads.ok);
+        SourceReport { digest: state.placed.0, order: state.order.clone(), states }
     }
 
     /// What was last said of it.
@@ -375,7 +405,9 @@ impl Source {
                 pin.version, pin.by, pin.reason
             )
         });
-        state.reads.faults.iter().cloned().chain(refused).chain(pinned).map(|fault| format!("{of}{fault}")).collect()
+        let unwritten = self.states.fault();
+        let all = state.reads.faults.iter().cloned().chain(refused).chain(pinned).chain(unwritten);
+        all.map(|fault| format!("{of}{fault}")).collect()
     }
 
     fn pinned(&self, state: &State) -> Option<PinReport> {
@@ -396,7 +428,20 @@ impl Source {
         let Reads { ok, loads, failed_loads, refused_loads, last_load, last_read, ref refused, .. } = state.reads;
         let (partition, refused) = (self.name.clone(), !refused.is_empty());
         let pinned = self.pinned(&state).is_some();
-        StoreStatus { partition, ok, loads, failed_loads, refused_loads, last_load, last_read, refused, pinned }
+        let Writes { ok: state_writes, failed: failed_state_writes } = self.states.writes();
+        StoreStatus {
+            partition,
+            ok,
+            loads,
+            failed_loads,
+            refused_loads,
+            last_load,
+            last_read,
+            refused,
+            pinned,
+            state_writes,
+            failed_state_writes,
+        }
     }
 
     /// All of it for people.
@@ -431,11 +476,16 @@ impl Source {
 impl Reads {
     /// Whether that was not told yet, or long ago.
     fn is_news(&mut self, cause: &str) -> bool {
-        let is_known = |(told, at): &(String, Instant)| told == cause && at.elapsed() < TELL_AGAIN;
-        if self.told.as_ref().is_some_and(is_known) {
-            return false;
-        }
-        self.told = Some((cause.to_owned(), Instant::now()));
-        true
+        is_news(&mut self.told, cause)
     }
+}
+
+/// Whether `cause` was not told yet, or long ago; from now on it was.
+pub(super) fn is_news(told: &mut Option<(String, Instant)>, cause: &str) -> bool {
+    let is_known = |(told, at): &(String, Instant)| told == cause && at.elapsed() < TELL_AGAIN;
+    if told.as_ref().is_some_and(is_known) {
+        return false;
+    }
+    *told = Some((cause.to_owned(), Instant::now()));
+    true
 }

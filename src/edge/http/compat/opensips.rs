@@ -190,9 +190,9 @@ impl<N: Node> Mi<N> {
         Ok(OK)
     }
 
-    /// What was ordered by hand ends: the `state` column holds again.
+    /// What was ordered by hand ends: the `state` column holds again, unless it is what follows the orders.
     async fn take_states(&self) -> Result<(), Fault> {
-        for set in &self.snapshot().await?.sets {
+        for set in self.snapshot().await?.sets.iter().filter(|set| !self.0.node.persists(set.id)) {
             for row in rows(set) {
                 let wanted = match (row[0].state, row[0].standing.order) {
                     (RowState::Active, Order::Ready) | (RowState::Inactive, Order::Maint) => continue,
