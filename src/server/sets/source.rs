@@ -43,6 +43,8 @@ pub(in crate::server) struct Source {
     pub(super) loading: tokio::sync::Mutex<()>,
     /// The rows are to be read, whatever the time.
     pub(super) wake: Notify,
+    /// It has failed, and can be read again.
+    pub(super) healed: Notify,
     state: Mutex<State>,
 }
 
@@ -121,6 +123,7 @@ impl Source {
             order_file,
             loading: tokio::sync::Mutex::default(),
             wake: Notify::new(),
+            healed: Notify::new(),
             state: Mutex::new(State {
                 versions: Versions::open(folder, database.keep_versions),
                 order,
@@ -236,12 +239,20 @@ impl Source {
         if !reads.ok && reads.told.is_some() {
             info!(partition = self.name, "the store answers again");
         }
-        reads.ok = true;
+        self.answers(reads);
         reads.rows = Some(rows);
-        reads.last_read = Some(SystemTime::now());
         reads.faults = faults;
         reads.refused.clear();
         reads.told = None;
+    }
+
+    /// Notes that it can be read; whoever waits to try it again need not.
+    fn answers(&self, reads: &mut Reads) {
+        if !reads.ok {
+            self.healed.notify_one();
+        }
+        reads.ok = true;
+        reads.last_read = Some(SystemTime::now());
     }
 
     /// Notes what the rows say that are in place now.
@@ -272,8 +283,7 @@ impl Source {
     pub(super) fn refused(&self, rows: Digest, reasons: &[String]) {
         let mut state = self.state();
         let reads = &mut state.reads;
-        reads.ok = true;
-        reads.last_read = Some(SystemTime::now());
+        self.answers(reads);
         reads.faults.clear();
         reads.rows = Some(rows);
         reads.refused = reasons.to_vec();

@@ -45,6 +45,8 @@ impl Shared {
             let ask = tokio::select! {
                 () = wait => Ask::Found,
                 () = source.store.changed() => Ask::Found,
+                // Whoever has read it, as an operator's reload: what was a pause between tries is over.
+                () = source.healed.notified() => continue,
                 () = source.wake.notified() => {
                     ordered = Some(Instant::now());
                     Ask::Told
