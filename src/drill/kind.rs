@@ -107,7 +107,7 @@ impl Kind {
         let (during, after) = match self {
             Kind::RestartNodes => (20, 10),
             // It hangs for most of that; then the nodes' next try may be a while away.
-            Kind::StopDatabase => (20, 25),
+            Kind::StopDatabase => (16, 20),
             _ if matches!(self.sign(), Sign::Unfit | Sign::NoneFit) => (10, 15),
             _ => (10, 10),
         };
