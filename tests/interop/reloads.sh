@@ -10,6 +10,8 @@
 # reloads and with them.
 # `reloads KIND...`: these databases alone. TANDEM names the program; RATE, and RELOADS of each, may be changed.
 . "$(dirname "$0")/common.sh"
+# PostgreSQL's programs are where no PATH leads.
+for folder in /usr/lib/postgresql/*/bin; do PATH=$PATH:$folder; done
 need sipp curl ss awk python3 mariadbd mariadb psql initdb
 [ "$(id -u)" -eq 0 ] || fail "needs root, to see packets in a network namespace"
 rate=${RATE:-300}

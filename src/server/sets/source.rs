@@ -28,6 +28,8 @@ const VERSIONS: &str = "versions";
 const ORDER_FILE: &str = "order.json";
 /// A cause that lasts is told again after that.
 const TELL_AGAIN: Duration = Duration::from_secs(300);
+/// So many causes are remembered: a source may fail now in one way and now in another.
+const MOST_TOLD: usize = 16;
 
 /// One source of sets.
 #[derive(Debug)]
@@ -78,8 +80,8 @@ pub(in crate::server) struct Reads {
     pub(super) faults: Vec<String>,
     /// What was found, and is not put in place without force.
     pub(super) refused: Vec<String>,
-    /// What is wrong and when that was told last.
-    told: Option<(String, Instant)>,
+    /// What is wrong and when that was told last, oldest first.
+    told: Vec<(String, Instant)>,
 }
 
 /// What is in place of a source.
@@ -236,19 +238,20 @@ impl Source {
     pub(super) fn was_read(&self, rows: Digest, faults: Vec<String>) {
         let mut state = self.state();
         let reads = &mut state.reads;
-        if !reads.ok && reads.told.is_some() {
+        if !reads.ok && !reads.told.is_empty() {
             info!(partition = self.name, "the store answers again");
         }
         self.answers(reads);
         reads.rows = Some(rows);
         reads.faults = faults;
         reads.refused.clear();
-        reads.told = None;
+        reads.told.clear();
     }
 
     /// Notes that it can be read; whoever waits to try it again need not.
     fn answers(&self, reads: &mut Reads) {
         if !reads.ok {
+            reads.told.clear();
             self.healed.notify_one();
         }
         reads.ok = true;
@@ -363,11 +366,28 @@ impl Source {
 impl Reads {
     /// Whether that was not told yet, or long ago.
     fn is_news(&mut self, cause: &str) -> bool {
-        let is_known = |(told, at): &(String, Instant)| told == cause && at.elapsed() < TELL_AGAIN;
-        if self.told.as_ref().is_some_and(is_known) {
+        self.told.retain(|(_, at)| at.elapsed() < TELL_AGAIN);
+        if self.told.iter().any(|(told, _)| told == cause) {
             return false;
         }
-        self.told = Some((cause.to_owned(), Instant::now()));
+        if self.told.len() == MOST_TOLD {
+            self.told.remove(0);
+        }
+        self.told.push((cause.to_owned(), Instant::now()));
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_that_take_turns_are_each_told_once() {
+        let mut reads = Reads::default();
+        let told = ["refused", "no answer", "refused", "no answer"].map(|cause| reads.is_news(cause));
+        assert_eq!(told, [true, true, false, false]);
+        assert!((0..MOST_TOLD).all(|number| reads.is_news(&number.to_string())));
+        assert_eq!(reads.told.len(), MOST_TOLD, "what peers and people write fills no memory");
     }
 }
