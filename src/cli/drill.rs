@@ -28,8 +28,8 @@ pub(super) struct Args {
     /// From the first call until it goes wrong [default: 10s].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     before: Option<Duration>,
-    /// From then until it is undone [default: 10s; stop-database 16s]. restart-nodes takes as long as its commands do, and this is what they may take
-    /// [20s].
+    /// From then until it is undone [default: 10s; stop-database 16s]. restart-nodes takes as long as its commands do, and this is
+    /// what they may take [20s].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     during: Option<Duration>,
     /// From then until the last call begins [default: 10s; where servers fail 15s; stop-database 20s].

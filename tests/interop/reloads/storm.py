@@ -133,9 +133,11 @@ class Storm:
         return self.partition()["digest"]
 
     def degraded(self):
-        """What the node says is worse; none: it is not ready."""
+        """What the node says is worse. It is ready all the while."""
         status, text = ask("GET", "/ready")
-        return json.loads(text)["degraded"] if status == 200 else None
+        if status != 200:
+            fault(f"/ready is {status}: {text}")
+        return json.loads(text)["degraded"]
 
     def is_well(self):
         return self.degraded() == []
@@ -157,7 +159,7 @@ class Storm:
             this = self.reload()
             if this != came:
                 fault(f"{name}: a reload came to {this}, not {came}")
-        told = lambda: any(word in one for one in self.degraded() or [])
+        told = lambda: any(word in one for one in self.degraded())
         until(f"/ready says nothing of {word!r} while {name}: {self.degraded()}", told)
         if came == "failed":
             # The polls meet it too.
