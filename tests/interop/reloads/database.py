@@ -144,7 +144,8 @@ class MariaDb(Server):
 
     def files(self):
         users = [f"CREATE OR REPLACE USER {user}@'%' IDENTIFIED BY '{PASSWORD}';" for user in ("operator", "reader")]
-        rights = ["CREATE DATABASE IF NOT EXISTS opensips;", "GRANT ALL ON opensips.* TO operator@'%';", "GRANT SELECT ON opensips.* TO reader@'%';"]
+        rights = ["CREATE DATABASE IF NOT EXISTS opensips;", "GRANT ALL ON opensips.* TO operator@'%';",
+                  "GRANT SELECT ON opensips.* TO reader@'%';"]
         (self.folder / "init.sql").write_text("\n".join(users + rights) + "\n")
 
     def install(self):
@@ -187,8 +188,8 @@ class Postgres(Server):
         return [tool("postgres"), "-D", f"{self.folder}/data", *(word for setting in settings for word in ("-c", setting))]
 
     def operator(self, database):
-        return Client([tool("psql"), "-X", "-q", "-A", "-t", "-F", "\t", "-h", "127.0.0.1", "-p", str(self.port), "-U", "operator", "-d", database],
-                      PGPASSWORD=PASSWORD)
+        return Client([tool("psql"), "-X", "-q", "-A", "-t", "-F", "\t", "-h", "127.0.0.1", "-p", str(self.port), "-U", "operator",
+                       "-d", database], PGPASSWORD=PASSWORD)
 
     def url(self):
         return f"postgres://reader:{PASSWORD}@127.0.0.1:{self.port}/postgres"

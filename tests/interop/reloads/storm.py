@@ -160,7 +160,7 @@ class Storm:
             if this != came:
                 fault(f"{name}: a reload came to {this}, not {came}")
         told = lambda: any(word in one for one in self.degraded())
-        until(f"/ready says nothing of {word!r} while {name}: {self.degraded()}", told)
+        until(f"/ready says nothing of {word!r} while {name}", told)
         if came == "failed":
             # The polls meet it too.
             failed = lambda: metric("tandem_reloads_total", 'result="failed"') >= read + tries + 2
@@ -175,7 +175,8 @@ class Storm:
         end()
         back = time.monotonic()
         # By itself, or by the next reload: whichever comes first.
-        until(f"/ready is not well again after {name}: {self.degraded()}", lambda: self.reload() in ("effective", "unchanged") and self.is_well())
+        well = lambda: self.reload() in ("effective", "unchanged") and self.is_well()
+        until(f"/ready is not well again after {name}", well)
         healed = time.monotonic() - back
         self.poll(name)
         if not counts or len(counts) > 3:
@@ -194,6 +195,7 @@ class Storm:
     def outages(self):
         server, table = self.server, self.table
         nonsense = f"INSERT INTO dispatcher ({COLUMNS}) VALUES (19, 'nonsense', 0, 'heavy', 1, '', ''), (-7, '', 9, '1', 1, '', '');"
+        sense = "DELETE FROM dispatcher WHERE weight = 'heavy' OR setid < 0;"
 
         def empty():
             server.sql("CREATE TABLE kept AS SELECT * FROM dispatcher; DELETE FROM dispatcher;")
@@ -212,8 +214,7 @@ class Storm:
             ("the database is dead", server.kill, server.start, "failed", "can't"),
             ("the database hangs", server.hang, server.go_on, "failed", "no answer within 1s", 1),
             ("the table is gone", drop, restore, "failed", "no table dispatcher"),
-            ("rows are nonsense", lambda: server.sql(nonsense), lambda: server.sql("DELETE FROM dispatcher WHERE weight = 'heavy' OR setid < 0;"),
-             "failed", "nonsense"),
+            ("rows are nonsense", lambda: server.sql(nonsense), lambda: server.sql(sense), "failed", "nonsense"),
             ("the table is empty", empty, fill, "refused", "no row is left"),
         ]
 
@@ -236,7 +237,7 @@ class Storm:
         plan = json.loads(ask("GET", "/plan")[1])["partitions"][0]
         if plan["changes"] or plan["refused"] or plan.get("error") or plan["rows"] != plan["digest"]:
             fault(f"the plan says that the rows are not what is in place: {str(plan)[:300]}")
-        until(f"/ready says at the end {self.degraded()}", self.is_well)
+        until("/ready is not well at the end", self.is_well)
         counts = self.counts
         print(f"  reloads: {sum(counts.values())}, of which {counts['effective']} took effect, {counts['unchanged']} found that a poll had"
               f" been first, {counts['refused']} were refused, {counts['failed']} failed; {1000 * sum(waited) / len(waited):.0f} ms each")
