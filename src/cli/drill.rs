@@ -28,11 +28,11 @@ pub(super) struct Args {
     /// From the first call until it goes wrong [default: 10s].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     before: Option<Duration>,
-    /// From then until it is undone [default: 10s]. restart-nodes takes as long as its commands do, and this is what they may take
-    /// [20s].
+    /// From then until it is undone [default: 10s; stop-database 16s]. restart-nodes takes as long as its commands do, and this is
+    /// what they may take [20s].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     during: Option<Duration>,
-    /// From then until the last call begins [default: 10s; where servers fail 15s].
+    /// From then until the last call begins [default: 10s; where servers fail 15s; stop-database 20s].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     after: Option<Duration>,
     #[command(flatten)]
@@ -72,7 +72,7 @@ struct Most {
 /// Told where a kind is asked for.
 const KINDS: &str = "What goes wrong: kill-destination, hang-destination, kill-node, move-vip, cut-gossip, cut-destination \
                      (between one node and one destination), lose-packets, all-servers-dead, restart-nodes (all, one after \
-                     another, as planned)";
+                     another, as planned), stop-database (it hangs, then dies), empty-table (the rows are gone)";
 
 fn kind(text: &str) -> Result<Kind, String> {
     let names = || Kind::ALL.map(Kind::name).join(", ");
@@ -128,7 +128,7 @@ async fn hold(args: &Args) -> Result<Outcome, Failure> {
         match &args.site {
             Some(file) => Ok((None, Site::load(file).map_err(Failure::usage)?)),
             None => {
-                let lab = Lab::make(args.keep.as_deref()).await.map_err(Failure::usage)?;
+                let lab = Lab::make(args.kind, args.keep.as_deref()).await.map_err(Failure::usage)?;
                 let site = lab.site().clone();
                 Ok((Some(lab), site))
             }

@@ -26,6 +26,10 @@ pub enum Kind {
     AllServersDead,
     /// The nodes are restarted as planned, one after another.
     RestartNodes,
+    /// The database hangs, then dies.
+    StopDatabase,
+    /// The table loses all its rows.
+    EmptyTable,
 }
 
 /// By what nodes show that they have noticed.
@@ -39,6 +43,8 @@ pub enum Sign {
     Moved,
     /// Another node that was heard is no longer.
     Deaf,
+    /// They can't have the rows, say so and serve all the same; when that is over, other rows are in place.
+    Stale,
     /// They have nothing to notice.
     Nothing,
 }
@@ -54,7 +60,7 @@ pub enum Who {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 11] = [
         Kind::KillDestination,
         Kind::HangDestination,
         Kind::KillNode,
@@ -64,6 +70,8 @@ impl Kind {
         Kind::LosePackets,
         Kind::AllServersDead,
         Kind::RestartNodes,
+        Kind::StopDatabase,
+        Kind::EmptyTable,
     ];
 
     /// As it is written on the command line and in a site's file.
@@ -78,6 +86,8 @@ impl Kind {
             Kind::LosePackets => "lose-packets",
             Kind::AllServersDead => "all-servers-dead",
             Kind::RestartNodes => "restart-nodes",
+            Kind::StopDatabase => "stop-database",
+            Kind::EmptyTable => "empty-table",
         }
     }
 
@@ -94,9 +104,14 @@ impl Kind {
     /// How long things are left as they are if nobody says otherwise: a server that was dead gets no call for a while.
     pub fn times(self) -> Times {
         let seconds = Duration::from_secs;
-        let during = if self.is_planned_work() { seconds(20) } else { seconds(10) };
-        let after = if matches!(self.sign(), Sign::Unfit | Sign::NoneFit) { seconds(15) } else { seconds(10) };
-        Times { before: seconds(10), during, after }
+        let (during, after) = match self {
+            Kind::RestartNodes => (20, 10),
+            // It hangs for most of that; then the nodes' next try may be a while away.
+            Kind::StopDatabase => (16, 20),
+            _ if matches!(self.sign(), Sign::Unfit | Sign::NoneFit) => (10, 15),
+            _ => (10, 10),
+        };
+        Times { before: seconds(10), during: seconds(during), after: seconds(after) }
     }
 
     /// By what the nodes show that they have noticed.
@@ -107,6 +122,7 @@ impl Kind {
             Kind::CutGossip => Sign::Deaf,
             Kind::LosePackets => Sign::Nothing,
             Kind::AllServersDead => Sign::NoneFit,
+            Kind::StopDatabase | Kind::EmptyTable => Sign::Stale,
         }
     }
 
@@ -117,6 +133,7 @@ impl Kind {
             Kind::CutDestination => Who::Any,
             Kind::KillDestination | Kind::HangDestination | Kind::KillNode | Kind::MoveVip => Who::All,
             Kind::CutGossip | Kind::LosePackets | Kind::AllServersDead | Kind::RestartNodes => Who::All,
+            Kind::StopDatabase | Kind::EmptyTable => Who::All,
         }
     }
 
@@ -163,6 +180,10 @@ impl Kind {
             Kind::RestartNodes => {
                 Limits { failed: 6, gap: Duration::from_millis(1500), detection: None, recovery: seconds(5), ..limits }
             }
+            // The rows are looked at every 5 s, and a database that hangs is given up after 5 s. After that it is tried again later
+            // and later.
+            Kind::StopDatabase => Limits { detection: seconds(12), recovery: seconds(20), ..limits },
+            Kind::EmptyTable => Limits { detection: seconds(7), recovery: seconds(7), ..limits },
         }
     }
 }

@@ -16,6 +16,7 @@ use thiserror::Error;
 pub use self::files::SCRIPTS;
 use self::site::Place;
 use super::command::{self, CommandError};
+use super::kind::{Kind, Sign};
 use super::site::Site;
 use super::state::State;
 use crate::edge::key::KeyError;
@@ -23,19 +24,26 @@ use crate::edge::store::StoreError;
 
 /// How long one step of making it may take.
 const STEP: Duration = Duration::from_secs(30);
+/// How long a database may take to be made or to start.
+const DATABASE: Duration = Duration::from_secs(120);
 /// How long the nodes may take until they hold their addresses and hear each other.
 const TOGETHER: Duration = Duration::from_secs(20);
 /// Programs that it is made of, and the Debian packages that hold them.
 const TOOLS: [(&str, &str); 5] =
     [("ip", "iproute2"), ("nft", "nftables"), ("keepalived", "keepalived"), ("curl", "curl"), ("xargs", "findutils")];
+/// Those of a database.
+const DATABASE_TOOLS: [(&str, &str); 3] =
+    [("mariadbd", "mariadb-server"), ("mariadb-install-db", "mariadb-server"), ("mariadb", "mariadb-client")];
 
 /// The hosts, each a namespace; the bridge is in one of its own.
-const HOSTS: [(&str, &[&str]); 4] = [
+const HOSTS: [(&str, &[&str]); 5] = [
     ("a", &["10.0.0.11"]),
     ("b", &["10.0.0.12"]),
     ("callers", &["10.0.0.30"]),
     ("servers", &["10.0.0.21", "10.0.0.22", "10.0.0.23"]),
+    ("database", &[DATABASE_IP]),
 ];
+const DATABASE_IP: &str = "10.0.0.31";
 const SWITCH: &str = "switch";
 
 /// Why there is no lab.
@@ -89,19 +97,20 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Makes one; with `keep` its folder, with all logs, is made there and stays.
+    /// Makes one in which that can go wrong; with `keep` its folder, with all logs, is made there and stays.
     ///
     /// # Errors
     /// [`LabError`]; what has been made of it is gone then.
-    pub async fn make(keep: Option<&Path>) -> Result<Self, LabError> {
+    pub async fn make(kind: Kind, keep: Option<&Path>) -> Result<Self, LabError> {
         let program = std::env::current_exe().and_then(fs::canonicalize);
-        let missing = missing(&program);
+        let has_database = kind.sign() == Sign::Stale;
+        let missing = missing(&program, has_database);
         let (Ok(program), true) = (program, missing.is_empty()) else { return Err(LabError::Missing(missing)) };
         let name = format!("tandem-drill-{}-{:08x}", std::process::id(), fastrand::u32(..));
         let folder = keep.map_or_else(|| std::env::temp_dir().join(&name), Path::to_owned);
         let folder = std::path::absolute(&folder).unwrap_or(folder);
         make_folder(&folder)?;
-        let place = Place { name, folder, program };
+        let place = Place { name, folder, program, has_database };
         let lab = Lab { site: place.site(), place, keep: keep.is_some() };
         lab.build().await?;
         Ok(lab)
@@ -117,6 +126,9 @@ impl Lab {
         files::write(place).await?;
         for command in place.network() {
             command::run(&command, STEP).await?;
+        }
+        for command in place.make_database() {
+            command::run(&command, DATABASE).await?;
         }
         for command in place.servers().into_iter().chain(["a", "b"].map(|node| place.start_node(node))) {
             command::run(&command, STEP).await?;
@@ -180,7 +192,7 @@ fn etc(space: &str) -> PathBuf {
 }
 
 /// Everything that this machine lacks.
-fn missing(program: &io::Result<PathBuf>) -> Vec<String> {
+fn missing(program: &io::Result<PathBuf>, has_database: bool) -> Vec<String> {
     let mut all = Vec::new();
     if let Err(error) = program {
         all.push(format!("this program's own file is not found ({error})"));
@@ -189,7 +201,8 @@ fn missing(program: &io::Result<PathBuf>) -> Vec<String> {
         all.push("it needs root, for network namespaces: run it with sudo".to_owned());
     }
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    for (tool, package) in TOOLS {
+    let database = DATABASE_TOOLS.into_iter().filter(|_| has_database);
+    for (tool, package) in TOOLS.into_iter().chain(database) {
         if !std::env::split_paths(&paths).any(|folder| folder.join(tool).is_file()) {
             all.push(format!("it needs {tool}: install {package}"));
         }
@@ -207,7 +220,7 @@ mod tests {
     #[test]
     fn all_that_is_missing_is_told_at_once() {
         let none = || Err(io::Error::from(io::ErrorKind::NotFound));
-        assert!(missing(&none()).iter().any(|one| one.starts_with("this program's own file")));
+        assert!(missing(&none(), true).iter().any(|one| one.starts_with("this program's own file")));
         let error = LabError::Missing(vec!["a".to_owned(), "b".to_owned()]).to_string();
         assert_eq!(error, "the lab can't be made here: a; b");
     }

@@ -8,13 +8,32 @@ use serde_json::{Deserializer, Value};
 use super::kind::Sign;
 use crate::edge::http::{ListenerReport, SetsReport};
 
-/// What a site's command for it should print; drills that move no address do without the second.
-pub const WANTED: &str = "the JSON of GET /sets, and of GET /node behind it";
+/// What a site's command for it should print; only drills that move addresses need the second, only those of the database the others.
+pub const WANTED: &str = "the JSON of GET /sets, and of GET /node, /ready and /store behind it";
 
 /// What matters of `GET /node`, so that nodes of other versions can be asked too.
 #[derive(Deserialize)]
 struct Listeners {
     listeners: Vec<ListenerReport>,
+}
+
+/// What matters of `GET /ready`.
+#[derive(Deserialize)]
+struct Ready {
+    ready: bool,
+    degraded: BTreeSet<String>,
+}
+
+/// What matters of `GET /store`.
+#[derive(Deserialize)]
+struct Rows {
+    partitions: Vec<InPlace>,
+}
+
+#[derive(Deserialize)]
+struct InPlace {
+    partition: String,
+    digest: Option<String>,
 }
 
 /// A node at one moment.
@@ -32,6 +51,10 @@ pub struct State {
     pub cluster: u64,
     /// Those of them that came by an address of another node's.
     pub parked: u64,
+    /// What it says is worse, but bearable; none: it is not ready, or was not asked.
+    pub degraded: Option<BTreeSet<String>>,
+    /// The rows that are in place: each partition with what tells whether they are the same.
+    pub rows: BTreeSet<(String, String)>,
 }
 
 impl State {
@@ -48,6 +71,13 @@ impl State {
             } else if document.get("sets").is_some() {
                 state.take_sets(&SetsReport::deserialize(&document).map_err(|fault| format!("/sets: {fault}"))?);
                 has_sets = true;
+            } else if document.get("degraded").is_some() {
+                let Ready { ready, degraded } =
+                    Ready::deserialize(&document).map_err(|fault| format!("/ready: {fault}"))?;
+                state.degraded = ready.then_some(degraded);
+            } else if document.get("partitions").is_some() {
+                let rows = Rows::deserialize(&document).map_err(|fault| format!("/store: {fault}"))?;
+                state.rows.extend(rows.partitions.into_iter().filter_map(|one| Some((one.partition, one.digest?))));
             }
         }
         if has_sets { Ok(state) } else { Err("/sets is missing".to_owned()) }
@@ -81,7 +111,10 @@ impl State {
                 Some("no virtual address is here: give nodes that have some, and let `state` print GET /node too")
             }
             Sign::Deaf if self.heard.is_empty() => Some("no other node is heard: give it [cluster], or look why"),
-            Sign::Unfit | Sign::NoneFit | Sign::Moved | Sign::Deaf | Sign::Nothing => None,
+            Sign::Stale if self.degraded.is_none() || self.rows.is_empty() => {
+                Some("its rows are not told of: let `state` print GET /ready and /store too")
+            }
+            Sign::Unfit | Sign::NoneFit | Sign::Moved | Sign::Deaf | Sign::Stale | Sign::Nothing => None,
         }
     }
 
@@ -92,6 +125,8 @@ impl State {
             Sign::NoneFit => self.fit.is_empty(),
             Sign::Moved => self.held != before.held,
             Sign::Deaf => !before.heard.is_subset(&self.heard),
+            // It has the same rows and says that they may be old.
+            Sign::Stale => self.degraded.is_some() && !self.says_no_more_than(before) && self.rows == before.rows,
             Sign::Nothing => false,
         }
     }
@@ -103,7 +138,18 @@ impl State {
             // One that was started anew has to know its destinations too.
             Sign::Moved => before.held == self.held && before.fit.is_subset(&self.fit),
             Sign::Deaf => before.heard.is_subset(&self.heard),
+            // Whoever undoes it changes a row: that shows that the rows are read again.
+            Sign::Stale => self.says_no_more_than(before) && self.rows != before.rows,
             Sign::Nothing => true,
+        }
+    }
+
+    /// Whether it is ready and nothing is worse than before.
+    fn says_no_more_than(&self, before: &State) -> bool {
+        match (&self.degraded, &before.degraded) {
+            (Some(now), Some(before)) => now.is_subset(before),
+            (Some(now), None) => now.is_empty(),
+            (None, _) => false,
         }
     }
 }
@@ -118,6 +164,8 @@ mod tests {
         {"listener":"udp:10.0.0.102:8060","advertise":"10.0.0.102:8060","role":"vip","held":false}]}"#;
     const SETS: &str = r#"{"node":"a","sets":[],"sessions":{"live":7,"parked":2,"pings":0,"failed_pings":0,"byes":0,
         "failed_byes":0,"ended":{}}}"#;
+    const STORE: &str = r#"{"node":"a","partitions":[{"partition":"default","digest":"5f2e","source":"x","ok":true},
+        {"partition":"asr","digest":null}]}"#;
 
     #[test]
     fn a_state_is_read_of_two_documents_in_a_row() {
@@ -126,7 +174,13 @@ mod tests {
             assert_eq!(state.held.iter().collect::<Vec<_>>(), ["udp:10.0.0.101:8060"]);
             assert_eq!((state.sessions, state.parked), (7, 2));
         }
-        assert!(State::read(SETS).is_ok_and(|state| state.held.is_empty()));
+        assert!(State::read(SETS).is_ok_and(|state| state.held.is_empty() && state.degraded.is_none()));
+        let (ready, store) = (r#"{"ready":true,"reasons":[],"degraded":["old"]}"#, STORE);
+        let state = State::read(&format!("{SETS}{NODE}{ready}{store}")).expect("a state");
+        assert_eq!(state.degraded, Some(["old".to_owned()].into()));
+        assert_eq!(state.rows, [("default".to_owned(), "5f2e".to_owned())].into(), "asr has none yet");
+        let state = State::read(&format!("{SETS}{}", ready.replace("true", "false"))).expect("a state");
+        assert_eq!(state.degraded, None, "it is not ready");
         for (text, fault) in [
             ("", "/sets is missing"),
             (NODE, "/sets is missing"),
@@ -142,17 +196,36 @@ mod tests {
     fn signs_are_seen_against_what_was_before() {
         let fit = |uris: &[&str]| uris.iter().map(|uri| (19, (*uri).to_owned(), String::new())).collect();
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let before = State { fit: fit(&["x", "y"]), held: names(&["v"]), heard: names(&["b"]), ..State::default() };
-        let all = [Sign::Unfit, Sign::NoneFit, Sign::Moved, Sign::Deaf, Sign::Nothing];
+        let rows = |digest: &str| [("default".to_owned(), digest.to_owned())].into();
+        let before = State {
+            fit: fit(&["x", "y"]),
+            held: names(&["v"]),
+            heard: names(&["b"]),
+            degraded: Some(names(&["alone"])),
+            rows: rows("1"),
+            ..State::default()
+        };
+        let all = [Sign::Unfit, Sign::NoneFit, Sign::Moved, Sign::Deaf, Sign::Stale, Sign::Nothing];
         let shown = |now: &State| all.map(|sign| now.shows(sign, &before));
-        assert_eq!(shown(&before), [false; 5]);
-        assert_eq!(shown(&State { fit: fit(&["y"]), ..before.clone() }), [true, false, false, false, false]);
-        assert_eq!(shown(&State { fit: fit(&[]), ..before.clone() }), [true, true, false, false, false]);
-        assert_eq!(shown(&State { held: names(&[]), ..before.clone() }), [false, false, true, false, false]);
-        assert_eq!(shown(&State { heard: names(&[]), ..before.clone() }), [false, false, false, true, false]);
-        assert_eq!(all.map(|sign| before.is_well(sign, &before)), [true; 5]);
-        assert_eq!(all.map(|sign| State::default().is_well(sign, &before)), [false, false, false, false, true]);
-        assert_eq!(all.map(|sign| before.is_blind(sign).is_some()), [false; 5]);
-        assert_eq!(all.map(|sign| State::default().is_blind(sign).is_some()), [true, true, true, true, false]);
+        assert_eq!(shown(&before), [false; 6]);
+        assert_eq!(shown(&State { fit: fit(&["y"]), ..before.clone() }), [true, false, false, false, false, false]);
+        assert_eq!(shown(&State { fit: fit(&[]), ..before.clone() }), [true, true, false, false, false, false]);
+        assert_eq!(shown(&State { held: names(&[]), ..before.clone() }), [false, false, true, false, false, false]);
+        assert_eq!(shown(&State { heard: names(&[]), ..before.clone() }), [false, false, false, true, false, false]);
+        let stale = State { degraded: Some(names(&["alone", "no answer"])), ..before.clone() };
+        assert_eq!(shown(&stale), [false, false, false, false, true, false]);
+        assert_eq!(
+            shown(&State { degraded: None, ..stale.clone() }),
+            [false; 6],
+            "one that is not ready does not serve"
+        );
+        assert_eq!(shown(&State { rows: rows("2"), ..stale.clone() }), [false; 6], "and these are not the same rows");
+        assert_eq!(all.map(|sign| before.is_well(sign, &before)), [true, true, true, true, false, true]);
+        let changed = State { rows: rows("2"), degraded: Some(names(&[])), ..before.clone() };
+        assert_eq!(all.map(|sign| changed.is_well(sign, &before)), [true; 6]);
+        assert!(!State { rows: rows("2"), ..stale }.is_well(Sign::Stale, &before));
+        assert_eq!(all.map(|sign| State::default().is_well(sign, &before)), [false, false, false, false, false, true]);
+        assert_eq!(all.map(|sign| before.is_blind(sign).is_some()), [false; 6]);
+        assert_eq!(all.map(|sign| State::default().is_blind(sign).is_some()), [true, true, true, true, true, false]);
     }
 }

@@ -4,6 +4,7 @@ mod change;
 mod judge;
 mod operator;
 mod persist;
+mod reads;
 mod source;
 mod versions;
 mod watch;

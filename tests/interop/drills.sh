@@ -11,10 +11,10 @@
 # - A drill that is interrupted takes its lab down: no namespace is left.
 # Needs root. TANDEM names the program.
 . "$(dirname "$0")/common.sh"
-need ip nft keepalived curl jq
+need ip nft keepalived curl jq mariadbd mariadb
 [ "$(id -u)" -eq 0 ] || fail "needs root, for network namespaces"
-usual=(kill-node move-vip cut-gossip cut-destination restart-nodes all-servers-dead)
-others=(kill-destination hang-destination lose-packets)
+usual=(kill-node move-vip cut-gossip cut-destination restart-nodes all-servers-dead stop-database)
+others=(kill-destination hang-destination lose-packets empty-table)
 kinds=("$@")
 [ $# -gt 0 ] || kinds=("${usual[@]}")
 [ $# -gt 0 ] || [ -z "${ALL:-}" ] || kinds+=("${others[@]}")

@@ -95,13 +95,57 @@ fn a_server_that_hangs_is_noticed_and_a_limit_that_nothing_keeps_is_told() {
 }
 
 #[test]
+fn rows_that_can_not_be_read_are_told_of_and_a_change_after_that_is_seen() {
+    let folder = Folder::new();
+    let servers = [Server::start(), Server::start()];
+    let rows = |weight| {
+        let row = |server: &Server| {
+            format!("[[destination]]\nset = 19\nuri = \"sip:{}\"\nweight = {weight}\n", server.address)
+        };
+        servers.iter().map(row).collect::<String>()
+    };
+    let (file, changed) = (folder.write("sets.toml", &rows(1)), folder.write("changed.toml", &rows(2)));
+    let (file, changed) = (file.display(), changed.display());
+    let acts = format!(
+        "[stop-database]\nact = \"mv {file} {file}.away\"\nundo = [\"mv {file}.away {file}\", \"cp {changed} {file}\"]\n"
+    );
+    let output = runtime().block_on(async {
+        let mut config = folder.config("");
+        config.database.url = "toml:sets.toml".to_owned();
+        config.database.poll_interval = Some(Duration::from_millis(200));
+        let node = Node::start(&config).await.expect("it starts");
+        let http = node.http().expect("it is on");
+        // What curl would do, which need not be there.
+        let ask = |path: &str| {
+            let (ip, port) = (http.ip(), http.port());
+            let request = format!("GET {path} HTTP/1.1\\r\\nHost: {http}\\r\\nConnection: close\\r\\n\\r\\n");
+            format!("exec 3<>/dev/tcp/{ip}/{port}; printf '{request}' >&3; sed '1,/^\\r*$/d' <&3\n")
+        };
+        let script = folder.write("ask.sh", &["/ready", "/store", "/sets"].map(ask).concat());
+        let asked = site(&folder, &node, &acts);
+        let text = read_to_string(&asked).expect("a site");
+        let text = text.replace(&format!("{TANDEM} show --json --http {http}"), &format!("bash {}", script.display()));
+        fs::write(&asked, text).expect("a site");
+        let args = ["stop-database", "--site", &asked, "--json", "--rate", "20", "--hold", "500ms"];
+        let times = ["--before", "1s", "--during", "5s", "--after", "8s"];
+        let most = ["--slowest-detection", "1h", "--slowest-recovery", "1h", "--longest-gap", "1h"];
+        drill(&[&args[..], &times, &most].concat()).await
+    });
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    let outcome: Value = serde_json::from_str(&out).expect("one JSON object");
+    assert_eq!((&outcome["lost"], &outcome["failed"]), (&0.into(), &0.into()), "{outcome}");
+    assert!(outcome["noticed_ms"]["n"].is_u64() && outcome["recovered_ms"]["n"].is_u64(), "{outcome}");
+}
+
+#[test]
 fn what_can_not_be_held_exits_2_and_is_undone() {
     let folder = Folder::new();
     let servers = [Server::start()];
     let undone = folder.path().join("undone");
     let acts = format!(
         "[move-vip]\nact = \"true\"\nundo = \"true\"\n[lose-packets]\nact = [\"true\", \"echo why >&2; false\"]\n\
-         undo = \"echo yes >>{}\"\n",
+         undo = \"echo yes >>{}\"\n[stop-database]\nact = \"true\"\nundo = \"true\"\n",
         undone.display()
     );
     runtime().block_on(async {
@@ -113,6 +157,7 @@ fn what_can_not_be_held_exits_2_and_is_undone() {
             ("lose-packets", &site, "exit status: 1); why: run it by hand"),
             ("kill-node", &site, "give it [kill-node] with act and undo"),
             ("move-vip", &site, "node n: no virtual address is here"),
+            ("stop-database", &site, "node n: its rows are not told of: let `state` print GET /ready and /store too"),
             ("move-vip", &faulty, "faulty.toml:1: node: it has no state"),
             ("move-vip", &"nowhere.toml".to_owned(), "nowhere.toml: can't read it"),
         ] {

@@ -1,7 +1,7 @@
 //! Changes of the rows: planned, guarded, put in place whole, kept as versions and taken back.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tandem::config::Config;
@@ -225,6 +225,30 @@ async fn a_store_that_fails_is_told_and_the_sets_stay() {
     sql(&node, "ALTER TABLE gone RENAME TO dispatcher").await;
     until("it is found again", async || (degraded(&node).await == "[]").then_some(())).await;
     assert_eq!(partition(&node).await["ok"], json!(true));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_read_the_rows_by_hand_looks_for_changes_as_before() {
+    let folder = Folder::new();
+    let mut config = folder.config("");
+    config.database.poll_interval = Some(Duration::from_millis(100));
+    let node = node_with(&config, &[1, 2]).await;
+    sql(&node, "ALTER TABLE dispatcher RENAME TO gone").await;
+    // The pause after the fifth try in vain is 4 to 12 s.
+    let address = node.http().expect("it is on");
+    let wanted = "tandem_reloads_total{partition=\"default\",result=\"failed\"} 5\n";
+    until("five tries", async || {
+        let (_, metrics) = spawn_blocking(move || http(address, "GET", "/metrics")).await.expect("no panic");
+        metrics.contains(wanted).then_some(())
+    })
+    .await;
+    sql(&node, "ALTER TABLE gone RENAME TO dispatcher").await;
+    node.reload(anew()).await.expect("good rows");
+    let began = Instant::now();
+    sql(&node, &insert(&rows(&[3]))).await;
+    until("the change is found", async || (ports(&node).await == [1, 2, 3]).then_some(())).await;
+    assert!(began.elapsed() < Duration::from_secs(3), "it has waited for {:?}", began.elapsed());
     node.stop().await;
 }
 

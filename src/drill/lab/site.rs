@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{HOSTS, SWITCH};
+use super::files::{self, IN_DATABASE};
+use super::{DATABASE_IP, HOSTS, SWITCH};
 use crate::drill::kind::Kind;
 use crate::drill::site::{Act, Caller, Node, Site};
 
@@ -13,6 +14,9 @@ pub(super) const SERVERS: [(&str, &str); 3] = [("10.0.0.21", "0ms"), ("10.0.0.22
 
 /// UDP packets in a hundred that are lost on their way to each host.
 const LOSS: u32 = 5;
+
+/// Seconds for which the database hangs before it dies: each node has looked for new rows, and has given up.
+const HANGS: u32 = 12;
 
 /// The callers: name, part of the rate, options of `tandem calls`.
 const CALLERS: [(&str, f64, &str); 4] = [
@@ -32,6 +36,8 @@ pub(super) struct Place {
     pub(super) folder: PathBuf,
     /// The program.
     pub(super) program: PathBuf,
+    /// Whether the nodes read their rows from one database, instead of a file of their own each.
+    pub(super) has_database: bool,
 }
 
 impl Place {
@@ -98,6 +104,42 @@ impl Place {
     /// Starts the servers.
     pub(super) fn servers(&self) -> Vec<String> {
         SERVERS.iter().map(|(ip, _)| self.server(ip)).collect()
+    }
+
+    /// Makes the database, if there is one, and starts it.
+    pub(super) fn make_database(&self) -> Vec<String> {
+        let data = self.file("data");
+        let make = format!("mariadb-install-db --no-defaults --user=root --skip-test-db --datadir={data} >/dev/null");
+        if self.has_database { vec![make, self.start_database()] } else { Vec::new() }
+    }
+
+    /// Starts the database (again) and waits until it answers. It runs as root, who alone sees into the lab's folder.
+    fn start_database(&self) -> String {
+        let program = format!(
+            "mariadbd --no-defaults --user=root --datadir={} --socket=socket --pid-file=pid --init-file={} \
+             --bind-address={DATABASE_IP} --skip-name-resolve --innodb-buffer-pool-size=16M",
+            self.file("data"),
+            self.file("database.sql")
+        );
+        let answers = format!("{} >/dev/null 2>&1", self.sql("SELECT id FROM opensips.dispatcher LIMIT 1"));
+        let (start, log) = (self.start("database", "database", &program), self.file("database.log"));
+        format!("{start} {} || {{ tail -n 3 {log}; exit 1; }}", until(&answers, 60))
+    }
+
+    /// Ends it as a power cut would, whatever state it is in.
+    fn kill_database(&self) -> String {
+        format!("ip netns pids {} | xargs -r kill -KILL", self.space("database"))
+    }
+
+    /// Runs statements in the database.
+    fn sql(&self, statements: &str) -> String {
+        let client = format!("mariadb --no-defaults --skip-ssl --host={DATABASE_IP} --user=operator");
+        format!("ip netns exec {} {client} --execute={}", self.space("database"), quoted(Path::new(statements)))
+    }
+
+    /// A change of the rows that changes nothing for calls.
+    fn change_rows(&self) -> String {
+        self.sql("UPDATE opensips.dispatcher SET description = 'changed'")
     }
 
     /// Starts a node and waits until it is ready.
@@ -175,12 +217,23 @@ impl Place {
                 let restarts = vec![self.restart_node("a", "10.0.0.101"), self.restart_node("b", "10.0.0.102")];
                 act(restarts, Vec::new())
             }
+            Kind::StopDatabase => act(
+                vec![self.signal("database", "STOP"), format!("sleep {HANGS}"), self.kill_database()],
+                vec![format!("{}; {}", self.kill_database(), self.start_database()), self.change_rows()],
+            ),
+            Kind::EmptyTable => act(
+                vec![self.sql("DELETE FROM opensips.dispatcher")],
+                vec![self.sql(&files::rows(IN_DATABASE)), self.change_rows()],
+            ),
         }
     }
 
     /// What a drill knows of the lab.
     pub(super) fn site(&self) -> Site {
-        let asked = "curl -fs --max-time 1 http://127.0.0.1:9060/sets http://127.0.0.1:9060/node";
+        let asked = format!(
+            "curl -fs --max-time 1 {}",
+            ["ready", "store", "sets", "node"].map(|path| format!("http://127.0.0.1:9060/{path}")).join(" ")
+        );
         let node =
             |node: &str| Node { name: node.to_owned(), state: format!("ip netns exec {} {asked}", self.space(node)) };
         let calls =
@@ -234,7 +287,7 @@ mod tests {
     #[test]
     fn every_kind_has_an_act_and_names_are_the_lab_s_own() {
         let (folder, program) = (PathBuf::from("/tmp/it's"), PathBuf::from("/usr/bin/tandem"));
-        let place = Place { name: "tandem-drill-7".to_owned(), folder, program };
+        let place = Place { name: "tandem-drill-7".to_owned(), folder, program, has_database: true };
         let site = place.site();
         assert_eq!(site.callers.iter().map(|caller| caller.share).sum::<f64>(), 100.0);
         for kind in Kind::ALL {
@@ -242,6 +295,10 @@ mod tests {
             assert!(!act.is_empty() && undo.is_empty() == kind.is_planned_work(), "{kind:?}");
         }
         assert!(place.spaces().iter().all(|space| space.starts_with("tandem-drill-7-")));
+        assert!(
+            place.make_database().len() == 2
+                && Place { has_database: false, ..place.clone() }.make_database().is_empty()
+        );
         assert!(place.signal("x", "KILL").contains(r"'/tmp/it'\''s/x.pid'"));
     }
 }

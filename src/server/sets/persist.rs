@@ -14,7 +14,8 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use self::column::{Column, DATABASE, RowId, Said, Seen, is_writer};
-use super::source::{Source, is_news};
+use super::reads::{Told, is_news};
+use super::source::Source;
 use crate::edge::retry::Retry;
 use crate::edge::store::{StoreError, states};
 use crate::engine::dispatch::{Distrust, DistrustOrder, Remembered, RowState, SetId, Sets};
@@ -44,7 +45,7 @@ struct Known {
     writes: Writes,
     /// What is wrong, for people.
     fault: Option<String>,
-    told: Option<(String, tokio::time::Instant)>,
+    told: Told,
 }
 
 /// How often states were written, and how often that failed.
@@ -103,7 +104,7 @@ impl States {
         let mut known = self.known();
         known.column.has_written(batch, until);
         known.writes.ok += 1;
-        known.told = None;
+        known.told.clear();
         if known.fault.take().is_some() {
             info!(partition, "states are written again");
         }

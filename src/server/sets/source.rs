@@ -5,11 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::change::Guard;
 use super::persist::{States, Writes, take_out};
+use super::reads::Reads;
 use crate::config::{Config, Database};
 use crate::edge::cluster::report::SourceReport;
 use crate::edge::http::{PartitionReport, PinReport, VersionReport};
@@ -30,8 +30,6 @@ const VERSIONS: &str = "versions";
 const ORDER_FILE: &str = "order.json";
 /// What stands in the `state` column, beside them.
 const STATES_FILE: &str = "states.json";
-/// A cause that lasts is told again after that.
-const TELL_AGAIN: Duration = Duration::from_secs(300);
 /// An order from further ahead than that is nobody's.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Characters of an order's giver and reason.
@@ -54,6 +52,8 @@ pub(in crate::server) struct Source {
     pub(super) wake: Notify,
     /// What stands in the `state` column; nothing is known of it without `persist_state`.
     pub(in crate::server) states: States,
+    /// It has failed, and can be read again.
+    pub(super) healed: Notify,
     state: Mutex<State>,
 }
 
@@ -68,31 +68,6 @@ struct State {
     forced: Option<u64>,
     /// What is in place is not on disk.
     unsaved: bool,
-}
-
-/// How the reads went.
-#[derive(Clone, Debug, Default)]
-pub(in crate::server) struct Reads {
-    /// Whether the last one succeeded and its rows could be used.
-    pub(in crate::server) ok: bool,
-    /// Loads that took effect.
-    pub(in crate::server) loads: u64,
-    /// Loads that failed and left the sets as they were.
-    pub(in crate::server) failed_loads: u64,
-    /// Loads that would have taken out too much.
-    pub(in crate::server) refused_loads: u64,
-    /// When the last load took effect.
-    pub(in crate::server) last_load: Option<SystemTime>,
-    /// When the rows were read last.
-    pub(in crate::server) last_read: Option<SystemTime>,
-    /// The rows that were read last.
-    pub(super) rows: Option<Digest>,
-    /// What is wrong with the source or its rows; empty if nothing is.
-    pub(super) faults: Vec<String>,
-    /// What was found, and is not put in place without force.
-    pub(super) refused: Vec<String>,
-    /// What is wrong and when that was told last.
-    told: Option<(String, Instant)>,
 }
 
 /// What is in place of a source.
@@ -137,6 +112,7 @@ impl Source {
             loading: tokio::sync::Mutex::default(),
             wake: Notify::new(),
             states: States::open(folder.join(STATES_FILE), database.persist_state),
+            healed: Notify::new(),
             state: Mutex::new(State {
                 versions: Versions::open(folder, database.keep_versions),
                 order,
@@ -331,15 +307,24 @@ impl Source {
             state.forced = Some(stamp);
         }
         let reads = &mut state.reads;
-        if !reads.ok && reads.told.is_some() {
+        if !reads.ok && !reads.told.is_empty() {
             info!(partition = self.name, "the store answers again");
         }
-        reads.ok = true;
+        self.answers(reads);
         reads.rows = Some(rows);
-        reads.last_read = Some(SystemTime::now());
         reads.faults = faults;
         reads.refused.clear();
-        reads.told = None;
+        reads.told.clear();
+    }
+
+    /// Notes that it can be read; whoever waits to try it again need not.
+    fn answers(&self, reads: &mut Reads) {
+        if !reads.ok {
+            reads.told.clear();
+            self.healed.notify_one();
+        }
+        reads.ok = true;
+        reads.last_read = Some(SystemTime::now());
     }
 
     /// Notes what the rows say that are in place now.
@@ -380,8 +365,7 @@ impl Source {
     pub(super) fn refused(&self, rows: Digest, reasons: &[String]) {
         let mut state = self.state();
         let reads = &mut state.reads;
-        reads.ok = true;
-        reads.last_read = Some(SystemTime::now());
+        self.answers(reads);
         reads.faults.clear();
         reads.rows = Some(rows);
         reads.refused = reasons.to_vec();
@@ -471,21 +455,4 @@ impl Source {
             versions: state.versions.all().iter().map(version).collect(),
         }
     }
-}
-
-impl Reads {
-    /// Whether that was not told yet, or long ago.
-    fn is_news(&mut self, cause: &str) -> bool {
-        is_news(&mut self.told, cause)
-    }
-}
-
-/// Whether `cause` was not told yet, or long ago; from now on it was.
-pub(super) fn is_news(told: &mut Option<(String, Instant)>, cause: &str) -> bool {
-    let is_known = |(told, at): &(String, Instant)| told == cause && at.elapsed() < TELL_AGAIN;
-    if told.as_ref().is_some_and(is_known) {
-        return false;
-    }
-    *told = Some((cause.to_owned(), Instant::now()));
-    true
 }

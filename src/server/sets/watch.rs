@@ -50,6 +50,8 @@ impl Shared {
                     asked = true;
                     Ask::Found
                 }
+                // Whoever has read it, as an operator's reload: what was a pause between tries is over.
+                () = source.healed.notified() => continue,
                 () = source.wake.notified() => {
                     (ordered, asked) = (Some(Instant::now()), true);
                     Ask::Told

@@ -2,7 +2,7 @@
 """measure.py outage FILE DIED RETURNED PORT...: what watch.py's FILE says of calls from port 5072 while the servers of those
 ports were dead, each line `name value`. Times of death and return are seconds; what is printed is ms, or seconds where its
 name ends in _s.
-measure.py refusals FILE FROM TO: the 480s of the calls that began between these.
+measure.py refusals FILE FROM TO: the 480s of the calls that began between these. measure.py answers ...: the 200s.
 measure.py spread FILE FROM TO: how evenly OPTIONS left between these, by 100 ms."""
 
 import sys
@@ -100,10 +100,18 @@ def outage(file, died, returned, *ports):
 
 
 def refusals(file, first, last):
+    final("480", "refused", file, float(first), float(last))
+
+
+def answers(file, first, last):
+    final("200", "answered", file, float(first), float(last))
+
+
+def final(code, name, file, first, last):
     began, ended = calls(read(file))
-    all_of_it = [call for call, time in began.items() if float(first) <= time < float(last)]
-    times = waits(began, ended, "480", float(first), float(last))
-    tell(calls=len(all_of_it), refused=len(times), p50=share(times, 50), p99=share(times, 99), max=max(times, default=float("nan")))
+    all_of_it = [call for call, time in began.items() if first <= time < last]
+    times = waits(began, ended, code, first, last)
+    tell(calls=len(all_of_it), **{name: len(times)}, p50=share(times, 50), p99=share(times, 99), max=max(times, default=float("nan")))
 
 
 def spread(file, first, last):
@@ -115,4 +123,4 @@ def spread(file, first, last):
     tell(sent=len(sent), mean=mean, p99=share(counts, 99), max=max(counts, default=0), quotient=round(share(counts, 99) / max(mean, 0.001), 2))
 
 
-{"outage": outage, "refusals": refusals, "spread": spread}[sys.argv[1]](*sys.argv[2:])
+{"outage": outage, "refusals": refusals, "answers": answers, "spread": spread}[sys.argv[1]](*sys.argv[2:])
