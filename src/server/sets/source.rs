@@ -456,3 +456,35 @@ impl Source {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::scratch::Folder;
+
+    fn source(folder: &Folder) -> Source {
+        let text = "state_dir = \"state\"\n[[listener]]\nbind = \"udp:127.0.0.1:8060\"\n";
+        let config = Config::parse("t.toml", text, folder.path()).expect("valid");
+        Source::all(&config).expect("one").remove(0)
+    }
+
+    #[test]
+    fn no_order_of_a_time_to_come_holds_and_ours_is_newer_than_any() {
+        let folder = Folder::new();
+        let word = SourceWord::Load { rows: Digest::default(), force: false };
+        let by =
+            |stamp| SourceOrder { stamp, node: "z".into(), by: "x".repeat(999), reason: "".into(), word: word.clone() };
+        let now = millis(SystemTime::now());
+        let first = source(&folder);
+        for stamp in [u64::MAX, now + 25 * 3_600_000] {
+            assert!(!first.take(&by(stamp)), "{stamp}");
+        }
+        let ahead = now + 23 * 3_600_000;
+        assert!(first.take(&by(ahead)) && !first.take(&by(ahead)));
+        assert_eq!(first.order().map(|order| order.by.len()), Some(WORDS));
+        first.give("a", "ann".into(), "disk".into(), word.clone());
+        // It is kept over a restart, and no node takes it for an older one.
+        let again = source(&folder).order().expect("kept");
+        assert_eq!((again.stamp, again.by.as_str()), (ahead + 1, "ann"));
+    }
+}
