@@ -30,6 +30,17 @@ async fn node_with(config: &Config, ports: &[u16]) -> Node {
     node
 }
 
+/// A node with version 2, of destinations 1 and 2, pinned instead of rows that have 3 too. Its first version has none.
+async fn gone_back(config: &Config) -> Node {
+    let node = node_with(config, &[1, 2]).await;
+    sql(&node, &insert(&rows(&[3]))).await;
+    node.reload(anew()).await.expect("good rows");
+    let word = json!({ "by": "ann", "reason": "3 is broken", "version": "2" });
+    assert_eq!(post(&node, "/rollback", word).await.0, 200);
+    assert_eq!(ports(&node).await, [1, 2]);
+    node
+}
+
 async fn get(node: &Node, path: &'static str) -> Value {
     let address = node.http().expect("it is on");
     let (status, text) = spawn_blocking(move || http(address, "GET", path)).await.expect("no panic");
@@ -146,12 +157,7 @@ async fn a_change_is_found_without_a_hand_and_one_that_is_refused_raises_an_alar
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_holds_until_the_rows_change_over_a_restart_too() {
     let folder = Folder::new();
-    let node = node_with(&folder.config(""), &[1, 2]).await;
-    sql(&node, &insert(&rows(&[3]))).await;
-    node.reload(anew()).await.expect("good rows");
-    // 1 is the empty table of the first start.
-    let (status, _) = post(&node, "/rollback", json!({ "by": "ann", "reason": "3 is broken", "version": "2" })).await;
-    assert_eq!((status, ports(&node).await), (200, vec![1, 2]));
+    let node = gone_back(&folder.config("")).await;
     assert!(degraded(&node).await.contains("version 2 is pinned by ann (3 is broken)"));
     let ReloadFailed { error, refused, .. } = node.reload(anew()).await.expect_err("it is pinned");
     assert!(error.contains("pinned by ann") && !refused.is_empty(), "{error}");
@@ -410,11 +416,7 @@ async fn a_rollback_is_from_what_the_rows_are_now_and_force_is_for_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_knows_of_a_pin_and_of_rows_that_changed_meanwhile() {
     let folder = Folder::new();
-    let node = node_with(&folder.config(""), &[1, 2]).await;
-    sql(&node, &insert(&rows(&[3]))).await;
-    node.reload(anew()).await.expect("good rows");
-    let word = json!({ "by": "ann", "reason": "3 is broken", "version": "2" });
-    assert_eq!(post(&node, "/rollback", word).await.0, 200);
+    let node = gone_back(&folder.config("")).await;
     node.stop().await;
 
     let (database, away) = (folder.path().join("tandem.db"), folder.path().join("away.db"));
@@ -439,11 +441,7 @@ async fn a_restart_knows_of_a_pin_and_of_rows_that_changed_meanwhile() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_pinned_version_and_any_last_good_sets_the_rows_serve() {
     let folder = Folder::new();
-    let node = node_with(&folder.config(""), &[1, 2]).await;
-    sql(&node, &insert(&rows(&[3]))).await;
-    node.reload(anew()).await.expect("good rows");
-    let word = json!({ "by": "ann", "reason": "3 is broken", "version": "2" });
-    assert_eq!(post(&node, "/rollback", word).await.0, 200);
+    let node = gone_back(&folder.config("")).await;
     node.stop().await;
     std::fs::remove_file(folder.path().join("state/sets.json")).expect("it was there");
     std::fs::remove_file(folder.path().join("state/versions/default/000002.json")).expect("it was there");
