@@ -53,6 +53,7 @@ const KNOWN: &[&str] = &[
     "t_set_fr",
     "force_send_socket",
     "t_check_status",
+    "t_on_reply",
 ];
 
 fn is_known(name: &str) -> bool {
@@ -375,15 +376,17 @@ impl<'w> Walker<'w> {
         let mut refused = Vec::new();
         for way in &path.ways {
             let mut codes: Option<Vec<String>> = None;
-            for literal in way {
-                match &literal.test {
-                    Test::Status(these) if literal.holds => {
-                        codes = Some(codes.map_or_else(|| these.clone(), |codes| same_codes(&codes, these)));
-                    }
-                    Test::Status(_) => refused.push(literal.clone()),
-                    _ => {}
+            for literal in way.iter().filter(|literal| literal.holds) {
+                if let Test::Status(these) = &literal.test {
+                    codes = Some(codes.map_or_else(|| these.clone(), |codes| same_codes(&codes, these)));
                 }
             }
+            refused.extend(way.iter().filter(|literal| match &literal.test {
+                Test::Status(these) if !literal.holds => {
+                    codes.as_ref().is_none_or(|codes| !same_codes(codes, these).is_empty())
+                }
+                _ => false,
+            }));
             match codes {
                 Some(codes) => outcomes.extend(codes),
                 None => is_any = true,
@@ -391,7 +394,7 @@ impl<'w> Walker<'w> {
         }
         for Literal { at, shown, .. } in refused {
             let to = "retry_on has no exceptions: give the statuses in retry_on of the set by hand";
-            self.report.not_mappable(at, format!("not {shown}"), to);
+            self.report.not_mappable(*at, format!("not {shown}"), to);
         }
         if outcomes.iter().any(|code| code == "408" || code == "timeout") {
             outcomes.splice(0..0, ["timeout".to_owned(), "transport".to_owned()]);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::condition::{Field, Literal, Test, Ways};
 use super::draft::{Action, Answer, Rule};
 use super::report::At;
-use super::script::{Decision, Select, Walker};
+use super::script::{Decision, Select, Walker, simple};
 use super::syntax::{self, Call};
 use crate::engine::flow::Cidr;
 
@@ -68,7 +68,7 @@ impl Walker<'_> {
                 Decision::Select(select) => {
                     let Select { set, at, shown, rewrite, record_route_params, .. } = self.selects[select].clone();
                     let action = Action::Set { set, rewrite, record_route_params };
-                    let ways = served(&all);
+                    let ways = self.settled(&all);
                     if ways.is_empty() && !all.is_empty() {
                         match all.iter().all(|way| is_inside(way)) {
                             true => self.report.mapped(at, &shown, "inside a dialog requests follow their route: no rule is needed"),
@@ -90,7 +90,8 @@ impl Walker<'_> {
                 }
                 Decision::Silence { at, .. } => {
                     let found = "exit without an answer";
-                    let (known, unknown): (Ways, Ways) = served(&all).into_iter().partition(|way| is_askable(way));
+                    let (known, unknown): (Ways, Ways) =
+                        self.settled(&all).into_iter().partition(|way| is_askable(way));
                     if !unknown.is_empty() {
                         let to = "when it comes to that no rule can ask: write a [[rule]] with reply, or give [[listener]] allow";
                         self.report.not_mappable(at, found, to);
@@ -121,16 +122,30 @@ impl Walker<'_> {
         self.left_over();
     }
 
+    /// The ways that rules are about, without what is left over of questions that no rule can ask: that is told.
+    fn settled(&mut self, ways: &Ways) -> Ways {
+        let mut all = served(ways);
+        for way in &mut all {
+            way.retain(|literal| {
+                let is_left_over = literal.is_rest && literal.test == Test::Unknown;
+                if is_left_over {
+                    self.report.not_mappable(literal.at, &literal.shown, TAKEN_TOO);
+                }
+                !is_left_over
+            });
+        }
+        simple(all)
+    }
+
     /// The ways that are rules of their own; what asks nothing is the answer to what no rule matches.
     fn unroutable(&mut self, answer: &Answer, ways: Ways, at: At, shown: &str) -> Ways {
-        let (known, unknown): (Ways, Ways) = served(&ways).into_iter().partition(|way| is_askable(way));
+        let (known, unknown): (Ways, Ways) = self.settled(&ways).into_iter().partition(|way| is_askable(way));
         if !unknown.is_empty() {
             let to = "when it is sent no rule can ask: write a [[rule]] with reply where it matters; of sources, give source in the rules, or \
                       [[listener]] allow";
             self.report.not_mappable(at, shown, to);
             for literal in unknown.iter().flatten().filter(|literal| is_doubtful(literal)) {
-                let to = "no rule can ask that: give source in the rules, or [[listener]] allow";
-                self.report.not_mappable(literal.at, &literal.shown, to);
+                self.report.not_mappable(literal.at, &literal.shown, TAKEN_TOO);
             }
         }
         let (asking, silent): (Ways, Ways) = known.into_iter().partition(|way| asks(way));
@@ -283,13 +298,8 @@ impl Walker<'_> {
                 }
                 Test::Field(..) | Test::Source(_) | Test::Arrival(_) if !*holds => {}
                 Test::Itself | Test::Result(_) => {}
+                Test::Unknown if !is_doubtful(literal) => {}
                 Test::Field(..) | Test::Source(_) | Test::Arrival(_) | Test::Status(_) | Test::Unknown => {
-                    if !is_doubtful(literal) && matches!(test, Test::Unknown) {
-                        let to = "no rule can ask that, so the rules behind it take these requests too: give source or header in the rules, or \
-                                  [[listener]] allow";
-                        self.report.not_mappable(*at, shown, to);
-                        continue;
-                    }
                     let to = "no rule can ask that, so the rule is written as a comment: narrow it by source, header or request_uri, then \
                               uncomment";
                     self.report.not_mappable(*at, &found, to);
@@ -352,6 +362,8 @@ impl Walker<'_> {
         }
     }
 }
+
+const TAKEN_TOO: &str = "no rule can ask that, so the rules behind it take these requests too: give source or header in the rules, or [[listener]] allow";
 
 const REPLIES: &[&str] = &["sl_send_reply", "send_reply", "t_reply", "sl_reply"];
 
