@@ -363,6 +363,17 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_that_is_a_comment_takes_nothing_from_others() {
+        let (toml, report) = imported(
+            "route { if ($rU =~ \"^1\" && $rU =~ \"9$\") { ds_select_dst(1,4); t_relay(); exit; }
+             t_on_failure(\"NOWHERE\"); ds_select_dst(2,4); t_relay(); }",
+        );
+        assert_eq!(rules(&toml), ["request_uri { user = \"1*\" } -> 2", " -> 2"], "{report}");
+        is_lost(&report, "a rule can't exclude: set-2");
+        is_lost(&report, "no such failure_route");
+    }
+
+    #[test]
     fn the_other_peers_script_and_another_language_are_told() {
         let mut read = |_: &Path| Err(io::ErrorKind::NotFound.into());
         for (peer, text) in [

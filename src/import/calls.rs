@@ -117,6 +117,10 @@ impl<'w> Walker<'w> {
             }
             "t_on_failure" => {
                 let route = text(self, 0);
+                if !self.script.routes.iter().any(|one| one.kind == "failure_route" && one.name == route) {
+                    let to = "no such failure_route is read: what happens to failures is not taken over; give [[set]] retry_on and empty_reply";
+                    self.report.not_mappable(call.at, call.shown(), to);
+                }
                 for select in &path.selects {
                     self.failure_routes.entry(route.clone()).or_default().insert(*select);
                 }

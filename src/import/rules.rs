@@ -181,6 +181,8 @@ impl Walker<'_> {
                 self.report.not_mappable(literal.at, format!("not {}", literal.shown), to);
             }
             let rules = self.rules_of(&way);
+            // What is a comment, or not written, takes nothing.
+            let is_whole = rules.len() <= left && doubt.is_none() && rules.iter().all(|rule| rule.doubts.is_empty());
             if rules.len() > left {
                 let to = format!(
                     "more than {MOST_RULES} rules would come of it, and the others are left out: write them by hand"
@@ -220,7 +222,7 @@ impl Walker<'_> {
                 self.draft.rules.push(rule);
             }
             // Methods that it excludes are part of the rule.
-            if !way.iter().any(is_doubtful) {
+            if is_whole {
                 taken.push(way.into_iter().filter(|one| one.holds || matches!(one.test, Test::Method(_))).collect());
             }
         }
