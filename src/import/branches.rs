@@ -54,7 +54,7 @@ impl<'w> Walker<'w> {
             flow.broken = joined(flow.broken, broken);
         }
         let untouched = both(&path.ways, &left);
-        let past = (!has_default && !untouched.is_empty()).then(|| Path { ways: untouched, ..path });
+        let past = (!has_default && !untouched.is_empty()).then_some(Path { ways: untouched, ..path });
         Flow { on: joined(joined(falling, flow.broken), past), returned: flow.returned, broken: None }
     }
 
