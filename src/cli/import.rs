@@ -77,6 +77,11 @@ fn imported(peer: Peer, source: &str) -> Result<Imported, Failure> {
             "{source}: can't read it: {error}: give a configuration file, or a database's URL"
         ))
     })?;
+    if peer == Peer::OpenSips && is_list(source, &text) {
+        return Err(Failure::configuration(format!(
+            "{source}: it is Kamailio's dispatcher.list: give tandem import kamailio {source}"
+        )));
+    }
     if peer == Peer::Kamailio && is_list(source, &text) {
         return Ok(import::list(source, &text));
     }

@@ -1,6 +1,7 @@
 //! The answers of a script: of a set that has nobody, of rules, and those that Tandem gives by itself.
 
-use super::condition::Test;
+use super::calls::without_results;
+use super::condition::{Literal, Test};
 use super::draft::Answer;
 use super::report::At;
 use super::script::{Decision, Path, Walker};
@@ -28,6 +29,11 @@ impl Walker<'_> {
             return self.report.mapped(at, shown, to);
         }
         let answer = Answer { status, reason };
+        let is_of_status = |way: &Vec<Literal>| way.iter().any(|one| one.holds && matches!(one.test, Test::Status(_)));
+        if self.failing.is_some() && path.is_chosen() != Some(false) && path.ways.iter().any(is_of_status) {
+            let to = "an answer to some statuses alone: a server's last answer is passed on as it is; empty_reply of a set is for all of them";
+            return self.report.not_mappable(at, shown, to);
+        }
         let is_failed = path.is_chosen() == Some(false) || self.failing.is_some();
         if !path.selects.is_empty() && is_failed {
             return self.empty_reply(at, &shown, &answer, is_whole, path);
@@ -40,7 +46,14 @@ impl Walker<'_> {
             let to = "once a server is chosen its answers are passed on: nothing is answered in its place";
             return self.report.approximated(at, shown, to);
         }
-        self.decisions.push(Decision::Reply { answer, ways: path.ways.clone(), at, shown });
+        // A part of it may be for those that found nobody.
+        let is_lost = |way: &&Vec<Literal>| way.iter().any(|one| matches!(one.test, Test::Result(it) if !it.chosen));
+        let (lost, others): (Vec<_>, Vec<_>) = path.ways.iter().partition(is_lost);
+        if !lost.is_empty() && !path.selects.is_empty() {
+            self.empty_reply(at, &shown, &answer, is_whole, path);
+        }
+        let ways = others.into_iter().map(|way| without_results(way)).collect();
+        self.decisions.push(Decision::Reply { answer, ways, at, shown });
     }
 
     fn empty_reply(&mut self, at: At, shown: &str, answer: &Answer, is_whole: bool, path: &Path) {

@@ -1,11 +1,13 @@
 //! What the calls of a script do: they choose servers, try the next, answer, make dialogs.
 
 use super::Peer;
-use super::condition::{Field, Literal, Outcomes, Test, Ways};
+use super::branches::myself;
+use super::changes::is_changed;
+use super::condition::{Field, Literal, Outcomes, Test, Ways, same_codes};
 use super::draft::Set;
 use super::pattern;
 use super::report::At;
-use super::script::{Decision, Path, Select, Value, Walker, exceptional, of_literal, unknown};
+use super::script::{Decision, Path, Select, Value, Walker, exceptional, of_literal, simple, unknown};
 use super::syntax::{Call, Expr};
 use super::write::list;
 
@@ -28,18 +30,42 @@ const USUAL: &[(&str, bool)] = &[
     ("is_known_dlg", false),
     ("is_in_dlg", false),
     ("t_relay", true),
-    ("forward", true),
     ("record_route", true),
     ("add_rr_param", true),
-    ("is_myself", true),
     ("is_uri_host_local", true),
     ("t_is_set", false),
     ("t_precheck_trans", false),
     ("lb_is_started", true),
 ];
 
-/// The longest `max_duration`, in seconds.
-const MONTH: u64 = 31 * 86_400;
+/// What only tells something, and what is told of where it is met.
+const KNOWN: &[&str] = &[
+    "xlog",
+    "xdbg",
+    "xinfo",
+    "xnotice",
+    "xwarn",
+    "xerr",
+    "xcrit",
+    "xalert",
+    "log",
+    "sl_reply_error",
+    "t_set_fr",
+    "force_send_socket",
+    "t_check_status",
+    "t_on_reply",
+];
+
+fn is_known(name: &str) -> bool {
+    KNOWN.contains(&name) || name.starts_with("ds_") || name.starts_with("lb_")
+}
+
+/// Whether it does something that a report has to tell of.
+pub(super) fn matters(name: &str) -> bool {
+    !is_known(name)
+        && !USUAL.iter().any(|(usual, _)| *usual == name)
+        && !matches!(name, "route" | "is_method" | "t_on_reply")
+}
 
 impl<'w> Walker<'w> {
     /// A call whose answer nobody asks here.
@@ -68,6 +94,7 @@ impl<'w> Walker<'w> {
                 let methods = text(self, 0).split('|').map(str::to_owned).collect();
                 return literal(Test::Method(methods));
             }
+            "is_present_hf" if is_changed(&format!("$hdr({})", text(self, 0)), path) => {}
             "is_present_hf" => {
                 let any = pattern::globs("").unwrap_or_default();
                 let header = text(self, 0);
@@ -90,6 +117,10 @@ impl<'w> Walker<'w> {
             }
             "t_on_failure" => {
                 let route = text(self, 0);
+                if !self.script.routes.iter().any(|one| one.kind == "failure_route" && one.name == route) {
+                    let to = "no such failure_route is read: what happens to failures is not taken over; give [[set]] retry_on and empty_reply";
+                    self.report.not_mappable(call.at, call.shown(), to);
+                }
                 for select in &path.selects {
                     self.failure_routes.entry(route.clone()).or_default().insert(*select);
                 }
@@ -116,11 +147,15 @@ impl<'w> Walker<'w> {
                 call.shown(),
                 "[[set]] first_response_timeout and final_timeout hold for all calls of a set: give them there",
             ),
-            "t_relay" | "forward" => self.relay(call, path),
-            "force_send_socket" => self.send_socket(call.at, &call.shown()),
-            "ds_select_domain_routes" | "rewritehostport" | "sethostport" | "rewritehost" | "sethost" => {
-                self.rewrites(path, "host");
+            "t_relay" if call.arguments.iter().all(|one| !one.shown().contains(['.', ':', '$'])) => {
+                self.relay(call, path)
             }
+            "is_myself" => {
+                let left = call.arguments.first().map_or_else(|| "uri".to_owned(), Expr::shown);
+                return myself(left.trim_matches('"'), call.at, &call.shown(), false);
+            }
+            "force_send_socket" => self.send_socket(call.at, &call.shown()),
+            _ if self.sends_by_hand(call, path) || self.changes(call, path) => {}
             _ if name.starts_with("ds_") || name.starts_with("lb_") => self.other(call),
             _ => {}
         }
@@ -129,7 +164,12 @@ impl<'w> Walker<'w> {
                 let (usual, exception) = exceptional(call.at, &call.shown(), false);
                 if *answer { (usual, exception) } else { (exception, usual) }
             }
-            None => unknown(call.at, call.shown()),
+            None => {
+                if !is_known(name) {
+                    self.strange.entry(call.shown()).or_default().insert(call.at);
+                }
+                unknown(call.at, call.shown())
+            }
         }
     }
 
@@ -190,11 +230,15 @@ impl<'w> Walker<'w> {
             let ways = super::condition::both(&ways, &when.iter().map(|way| without_results(way)).collect());
             self.set_of(call, set, path);
             let rewrite = if call.name == "ds_select_domain" { "host" } else { "none" };
+            for earlier in path.selects.clone() {
+                self.override_select(earlier, &ways, at);
+            }
             self.selects.push(Select {
                 set,
                 at,
                 shown: shown.clone(),
                 ways,
+                sent: Ways::new(),
                 dialog: path.dialog.clone(),
                 rewrite,
                 record_route_params: path.record_route_params.clone(),
@@ -209,6 +253,18 @@ impl<'w> Walker<'w> {
         }
         path.ways = ways;
         path.selects = made;
+    }
+
+    /// The last choice counts: an earlier one keeps what the new one leaves.
+    fn override_select(&mut self, earlier: usize, ways: &Ways, at: At) {
+        let Select { ways: all, at: place, shown, .. } = &mut self.selects[earlier];
+        *all = super::condition::both(all, &super::condition::none_of(ways));
+        if all.is_empty() {
+            let to =
+                format!("the choice in line {} takes its place for all requests: no rule is written for it", at.line);
+            let (place, shown) = (*place, shown.clone());
+            self.report.approximated(place, shown, to);
+        }
     }
 
     /// A set that is asked when another one has nobody, or its server has failed.
@@ -226,7 +282,7 @@ impl<'w> Walker<'w> {
     /// The sets that a call may choose from, each with when.
     fn sets_of(&mut self, call: &Call, path: &Path) -> Vec<(u32, Ways)> {
         let Some(argument) = call.arguments.first() else { return vec![] };
-        let offset = self.offset_of(call, path);
+        let Some(offset) = self.offset_of(call, path) else { return vec![] };
         let mut sets = Vec::new();
         for worth in self.values(argument, path) {
             let Value::Text(text) = worth.value else {
@@ -242,32 +298,42 @@ impl<'w> Walker<'w> {
             }
             // A setid is a number of 31 bits.
             let set = first.trim().parse::<i32>().ok().and_then(|set| u32::try_from(set).ok());
-            if let Some(set) = set.and_then(|set| set.checked_add(offset)).filter(|set| i32::try_from(*set).is_ok()) {
-                sets.push((set, worth.ways));
+            match set.and_then(|set| set.checked_add(offset)).filter(|set| i32::try_from(*set).is_ok()) {
+                Some(set) => sets.push((set, worth.ways)),
+                None => {
+                    let to = format!("{text:?} is no number of a set: write a [[rule]] for the set that is meant");
+                    self.report.not_mappable(call.at, call.shown(), to);
+                }
             }
         }
         sets
     }
 
-    fn offset_of(&mut self, call: &Call, path: &Path) -> u32 {
+    /// What is added to the numbers of a partition's sets; none if it is not known which one that is.
+    fn offset_of(&mut self, call: &Call, path: &Path) -> Option<u32> {
         if call.name.starts_with("lb_") || call.name == "load_balance" {
-            return self.settings.partitions.iter().find(|one| one.name == "load_balancer").map_or(0, |one| one.offset);
+            let balanced = self.settings.partitions.iter().find(|one| one.name == "load_balancer");
+            return Some(balanced.map_or(0, |one| one.offset));
         }
         if self.peer == Peer::Kamailio {
-            return 0;
+            return Some(0);
         }
-        let name = call.arguments.get(3).and_then(|name| self.constant(name, path)).unwrap_or_default();
-        if name.is_empty() || name == "default" {
-            return 0;
+        let Some(argument) = call.arguments.get(3) else { return Some(0) };
+        let Some(name) = self.constant(argument, path) else {
+            let to =
+                "which partition it is is not known before a call comes: write a [[rule]] for each partition's set";
+            self.report.not_mappable(call.at, call.shown(), to);
+            return None;
+        };
+        if name.is_empty() || name == "default" || self.settings.default_partition.as_ref() == Some(&name) {
+            return Some(0);
         }
-        match self.settings.partitions.iter().find(|one| one.name == name) {
-            Some(partition) => partition.offset,
-            None => {
-                let to = format!("there is no partition {name}: its sets are taken for those of [database]");
-                self.report.not_mappable(call.at, format!("partition {name}"), to);
-                0
-            }
+        let found = self.settings.partitions.iter().find(|one| one.name == name).map(|one| one.offset);
+        if found.is_none() {
+            let to = format!("there is no partition {name}: no rule is written; give a [[partition]] and a [[rule]]");
+            self.report.not_mappable(call.at, call.shown(), to);
         }
+        found
     }
 
     /// How the set chooses, as the call says.
@@ -311,15 +377,28 @@ impl<'w> Walker<'w> {
         let selects = self.failing.clone().unwrap_or_else(|| path.selects.clone());
         let mut outcomes: Vec<String> = Vec::new();
         let mut is_any = false;
+        let mut refused = Vec::new();
         for way in &path.ways {
-            let codes = way.iter().find_map(|literal| match &literal.test {
-                Test::Status(codes) if literal.holds => Some(codes),
-                _ => None,
-            });
+            let mut codes: Option<Vec<String>> = None;
+            for literal in way.iter().filter(|literal| literal.holds) {
+                if let Test::Status(these) = &literal.test {
+                    codes = Some(codes.map_or_else(|| these.clone(), |codes| same_codes(&codes, these)));
+                }
+            }
+            refused.extend(way.iter().filter(|literal| match &literal.test {
+                Test::Status(these) if !literal.holds => {
+                    codes.as_ref().is_none_or(|codes| !same_codes(codes, these).is_empty())
+                }
+                _ => false,
+            }));
             match codes {
-                Some(codes) => outcomes.extend(codes.iter().cloned()),
+                Some(codes) => outcomes.extend(codes),
                 None => is_any = true,
             }
+        }
+        for Literal { at, shown, .. } in refused {
+            let to = "retry_on has no exceptions: give the statuses in retry_on of the set by hand";
+            self.report.not_mappable(*at, format!("not {shown}"), to);
         }
         if outcomes.iter().any(|code| code == "408" || code == "timeout") {
             outcomes.splice(0..0, ["timeout".to_owned(), "transport".to_owned()]);
@@ -379,7 +458,7 @@ impl<'w> Walker<'w> {
     }
 
     /// What goes to where its Request-URI says, and to no set.
-    fn relay(&mut self, call: &Call, path: &mut Path) {
+    pub(super) fn relay(&mut self, call: &Call, path: &mut Path) {
         let follows = |way: &Vec<Literal>| {
             way.iter().any(|literal| match &literal.test {
                 Test::Itself => true,
@@ -389,6 +468,14 @@ impl<'w> Walker<'w> {
                 _ => false,
             })
         };
+        if self.failing.is_none() {
+            let ways: Ways = path.ways.iter().map(|way| without_results(way)).collect();
+            for select in &path.selects {
+                let Select { ways: own, sent, .. } = &mut self.selects[*select];
+                let new = super::condition::both(own, &ways);
+                *sent = simple(super::condition::either(std::mem::take(sent), new));
+            }
+        }
         let is_chosen = !path.selects.is_empty() || self.failing.is_some() || path.is_chosen().is_some();
         if !is_chosen && !path.is_answered && !path.ways.iter().all(follows) {
             let to = "what is chosen by no select goes by its Request-URI: give a [[rule]] with relay = true, and source or \
@@ -398,57 +485,13 @@ impl<'w> Walker<'w> {
         path.is_answered = true;
     }
 
-    fn send_socket(&mut self, at: At, shown: &str) {
+    pub(super) fn send_socket(&mut self, at: At, shown: &str) {
         let to =
             "the socket column of a row names the listener to leave by; else it is the one that reaches the server";
         self.report.approximated(at, shown, to);
     }
-
-    /// The Request-URI is changed behind a choice.
-    fn rewrites(&mut self, path: &Path, how: &'static str) {
-        for select in &path.selects {
-            self.selects[*select].rewrite = how;
-        }
-    }
-
-    /// What a variable that is no variable does.
-    pub(super) fn assigned(&mut self, variable: &str, value: &Expr, at: At, path: &mut Path) {
-        let shown = || format!("{variable} = {}", value.shown());
-        match variable {
-            "$ru" if path.is_chosen() != Some(false) && !path.selects.is_empty() => {
-                self.rewrites(path, "article");
-                self.report.mapped(at, shown(), "[[rule]] rewrite = \"article\": sip:host:port of the chosen server");
-            }
-            "$rd" | "$rp" if !path.selects.is_empty() => {
-                self.rewrites(path, "host");
-                self.report.mapped(at, shown(), "[[rule]] rewrite = \"host\": user and parameters stay");
-            }
-            "$fs" | "$fsn" | "$socket_out" => self.send_socket(at, &shown()),
-            "$DLG_timeout" | "$dlg_ctx(timeout)" => {
-                let seconds = self.constant(value, path).and_then(|seconds| seconds.parse::<u64>().ok());
-                let Some(seconds) = seconds.map(|seconds| seconds.clamp(1, MONTH)) else {
-                    let to =
-                        "it is not known before a call comes: give [set.session] max_duration to the set that is meant";
-                    return self.report.not_mappable(at, shown(), to);
-                };
-                path.max_duration = Some(seconds);
-                for select in &path.selects {
-                    if let Some(set) = self.draft.sets.get_mut(&self.selects[*select].set) {
-                        set.max_duration = Some(seconds);
-                    }
-                }
-                self.report.mapped(at, shown(), format!("[set.session] max_duration = \"{seconds}s\""));
-            }
-            "$T_fr_timeout" | "$T_fr_inv_timeout" => self.report.approximated(
-                at,
-                shown(),
-                "[[set]] first_response_timeout and final_timeout hold for all calls of a set: give them there",
-            ),
-            _ => {}
-        }
-    }
 }
 
-fn without_results(way: &[Literal]) -> Vec<Literal> {
+pub(super) fn without_results(way: &[Literal]) -> Vec<Literal> {
     way.iter().filter(|literal| !matches!(literal.test, Test::Result(_))).cloned().collect()
 }

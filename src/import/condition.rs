@@ -17,13 +17,16 @@ pub(super) struct Literal {
     /// Where it stands, and as what.
     pub(super) at: At,
     pub(super) shown: String,
+    /// It is what an `if` has left over: a rule without it is the general one, not a guess.
+    pub(super) is_rest: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Test {
     Method(Vec<String>),
     Field(Field, Vec<Glob>),
-    Source(String),
+    /// One of these addresses or networks.
+    Source(Vec<String>),
     /// The address that the request came to.
     Arrival(String),
     /// What a select came to is one of these.
@@ -94,7 +97,7 @@ impl Outcomes {
 
 impl Literal {
     pub(super) fn new(test: Test, holds: bool, at: At, shown: impl Into<String>) -> Self {
-        Literal { test, holds, at, shown: shown.into() }
+        Literal { test, holds, at, shown: shown.into(), is_rest: false }
     }
 
     pub(super) fn not(&self) -> Literal {
@@ -132,8 +135,13 @@ impl Literal {
             }
             // One packet has one source; networks may hold each other.
             (Test::Source(a), Test::Source(b)) if self.holds && other.holds => {
-                a != b && !a.contains('/') && !b.contains('/')
+                a.iter().chain(b).all(|one| !one.contains('/')) && !a.iter().any(|one| b.contains(one))
             }
+            (Test::Source(a), Test::Source(b)) if self.holds != other.holds => {
+                let (wanted, unwanted) = if self.holds { (a, b) } else { (b, a) };
+                wanted.iter().all(|one| unwanted.contains(one))
+            }
+            (Test::Status(a), Test::Status(b)) if self.holds && other.holds => same_codes(a, b).is_empty(),
             _ => is_opposite,
         }
     }
@@ -158,7 +166,90 @@ pub(super) fn both(a: &Ways, b: &Ways) -> Ways {
             }
         }
     }
-    ways.truncate(MOST_WAYS);
+    bounded(ways)
+}
+
+/// What stands beyond [`MOST_WAYS`] is a question that no rule asks, which the report tells.
+fn bounded(mut ways: Ways) -> Ways {
+    if ways.len() > MOST_WAYS {
+        ways.truncate(MOST_WAYS);
+        let at = ways.last().and_then(|way| way.last()).map(|literal| literal.at).unwrap_or_default();
+        let shown = format!("one of the conditions beyond the first {MOST_WAYS}");
+        ways[MOST_WAYS - 1] = vec![Literal::new(Test::Unknown, true, at, shown)];
+    }
+    ways
+}
+
+/// The codes that both have; a class holds its codes.
+pub(super) fn same_codes(a: &[String], b: &[String]) -> Vec<String> {
+    let holds = |these: &[String], one: &String| {
+        these.iter().any(|other| other == one || other.strip_suffix("xx").is_some_and(|class| one.starts_with(class)))
+    };
+    let mut same: Vec<String> = a.iter().filter(|one| holds(b, one)).cloned().collect();
+    for one in b.iter().filter(|one| holds(a, one)) {
+        if !same.contains(one) {
+            same.push(one.clone());
+        }
+    }
+    same
+}
+
+/// Ways that differ in their source alone are one with all these sources, and what no source may be is one question.
+pub(super) fn gathered(ways: Ways) -> Ways {
+    let mut all = Ways::new();
+    for mut way in ways {
+        let is_refused = |literal: &Literal| !literal.holds && matches!(literal.test, Test::Source(_));
+        let is_said = |literal: &Literal| way.iter().any(|other| other.holds && other.excludes(&literal.not()));
+        let needed: Vec<bool> = way.iter().map(|literal| !(is_refused(literal) && is_said(literal))).collect();
+        let mut needed = needed.into_iter();
+        way.retain(|_| needed.next().unwrap_or(true));
+        if let Some(first) = way.iter().position(is_refused) {
+            while let Some(next) = way.iter().rposition(is_refused).filter(|next| *next != first) {
+                let other = way.remove(next);
+                add_sources(&mut way[first], &other);
+            }
+        }
+        let is_source = |literal: &Literal| literal.holds && matches!(literal.test, Test::Source(_));
+        let alike = way.iter().position(is_source).and_then(|place| {
+            let fits = |other: &&mut Vec<Literal>| {
+                other.len() == way.len()
+                    && (0..way.len())
+                        .all(|at| if at == place { is_source(&other[at]) } else { other[at].says(&way[at]) })
+            };
+            all.iter_mut().find(fits).map(|other| (&mut other[place], place))
+        });
+        match alike {
+            Some((literal, place)) => add_sources(literal, &way[place]),
+            None => all.push(way),
+        }
+    }
+    all
+}
+
+fn add_sources(literal: &mut Literal, other: &Literal) {
+    if let (Test::Source(all), Test::Source(more)) = (&mut literal.test, &other.test) {
+        let new: Vec<_> = more.iter().filter(|one| !all.contains(one)).cloned().collect();
+        if !new.is_empty() {
+            literal.shown = format!("{} || {}", literal.shown, other.shown);
+        }
+        all.extend(new);
+    }
+}
+
+/// Those for which none of the ways holds.
+pub(super) fn none_of(ways: &Ways) -> Ways {
+    let all = vec![vec![]];
+    ways.iter().fold(all, |so_far, way| {
+        let fails = way.iter().map(|literal| vec![Literal { is_rest: true, ..literal.not() }]).collect();
+        both(&so_far, &fails)
+    })
+}
+
+/// The same, as what is left over.
+pub(super) fn rest(mut ways: Ways) -> Ways {
+    for literal in ways.iter_mut().flatten().filter(|literal| literal.test == Test::Unknown) {
+        literal.is_rest = true;
+    }
     ways
 }
 
@@ -169,8 +260,7 @@ pub(super) fn either(mut a: Ways, b: Ways) -> Ways {
             a.push(way);
         }
     }
-    a.truncate(MOST_WAYS);
-    a
+    bounded(a)
 }
 
 /// What `word` is in a rule, if it names a part of the request.
@@ -219,7 +309,7 @@ pub(super) fn compared(left: &str, sign: &str, right: &str) -> Option<(Test, boo
             let methods = if by_expression { right.trim_matches(['^', '$', '(', ')']) } else { right };
             Some((Test::Method(methods.split('|').map(str::to_owned).collect()), holds))
         }
-        "$si" | "src_ip" if !by_expression => Some((Test::Source(right.to_owned()), holds)),
+        "$si" | "src_ip" if !by_expression => Some((Test::Source(vec![right.to_owned()]), holds)),
         "$Ri" | "dst_ip" if !by_expression => Some((Test::Arrival(right.to_owned()), holds)),
         _ => None,
     }

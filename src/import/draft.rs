@@ -98,6 +98,8 @@ pub(super) struct Rule {
     pub(super) sources: Vec<String>,
     pub(super) listeners: Vec<String>,
     pub(super) action: Action,
+    /// What no rule can ask: with any, the rule is written as a comment.
+    pub(super) doubts: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -173,7 +173,11 @@ impl<'l, 'r> Lexer<'l, 'r> {
                 self.depth -= 1;
                 Ok(())
             }
-            Err(error) if !must && error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if !must && error.kind() == io::ErrorKind::NotFound => {
+                let to = "the file is not there, so nothing of it was read: copy it there, or take the line out";
+                self.report.not_mappable(at, format!("import_file {name:?}"), to);
+                Ok(())
+            }
             Err(source) => Err(ImportError::Read { file: name, source }),
         }
     }

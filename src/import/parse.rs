@@ -28,11 +28,16 @@ pub(super) fn parse(tokens: &[Token], report: &Report) -> Result<Script, ImportE
                     script.modules.push((file.trim_end_matches(".so").to_owned(), at));
                 }
             }
+            // Kamailio's has no =.
+            "cfgengine" if parser.ahead(1).is_some_and(|next| next.kind == Kind::Text) => {
+                parser.at += 1;
+                script.settings.push(parser.setting("cfgengine".into(), at));
+            }
             "modparam" | "modparamx" if is_call => script.parameters.extend(parser.parameter(at)?),
             kind if kind == "route" || kind.ends_with("_route") => {
                 let kind = kind.to_owned();
                 parser.at += 1;
-                script.routes.extend(parser.route(kind)?);
+                script.routes.extend(parser.route(kind, at)?);
             }
             name if parser.ahead(1).is_some_and(|next| next.is("=")) => {
                 let name = name.to_owned();
@@ -138,7 +143,7 @@ impl<'t> Parser<'t> {
         Setting { name, value, more: parts.collect(), at }
     }
 
-    fn route(&mut self, kind: String) -> Result<Option<Route>, ImportError> {
+    fn route(&mut self, kind: String, at: At) -> Result<Option<Route>, ImportError> {
         let mut name = String::new();
         for (open, close) in [("[", "]"), ("(", ")")] {
             if self.takes(open) {
@@ -155,7 +160,7 @@ impl<'t> Parser<'t> {
             return Ok(None);
         }
         let body = self.block()?;
-        Ok(Some(Route { kind, name, body }))
+        Ok(Some(Route { kind, name, at, body }))
     }
 
     fn block(&mut self) -> Result<Vec<Statement>, ImportError> {
@@ -216,9 +221,10 @@ impl<'t> Parser<'t> {
                 self.takes(";");
                 Statement::Call(call)
             }
-            _ => {
+            name => {
+                let call = Call { name: name.to_owned(), arguments: vec![], at: token.at };
                 self.pass()?;
-                return Ok(vec![]);
+                Statement::Call(call)
             }
         };
         Ok(vec![statement])
@@ -402,6 +408,12 @@ impl<'t> Parser<'t> {
         let belongs = |token: &Token| token.glued && (token.kind == Kind::Word || token.is(":") || token.is("-"));
         while let Some(more) = self.take(belongs) {
             text += &more;
+        }
+        let is_network = self.peek().is_some_and(|token| token.is("/") && token.glued)
+            && self.ahead(1).is_some_and(|bits| bits.glued && bits.kind == Kind::Word);
+        if is_network && text.parse::<std::net::IpAddr>().is_ok() {
+            self.at += 1;
+            text = format!("{text}/{}", self.take(|_| true).unwrap_or_default());
         }
         text
     }

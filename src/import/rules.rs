@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use super::Peer;
 use super::condition::{Field, Literal, Test, Ways};
-use super::draft::{Action, Answer, Ping, Rule, Set};
+use super::draft::{Action, Answer, Rule};
 use super::report::At;
-use super::script::{Decision, Select, Value, Walker, Worth};
+use super::script::{Decision, Select, Walker, simple};
 use super::syntax::{self, Call};
+use crate::engine::flow::Cidr;
 
 /// The methods that a rule can be about; ACK and CANCEL follow their requests.
 const METHODS: &[&str] = &[
@@ -32,6 +32,10 @@ const MOST_RULES: usize = 32;
 struct Unit {
     /// The decision's place.
     place: usize,
+    at: At,
+    shown: String,
+    /// Why it is no rule yet.
+    doubt: Option<&'static str>,
     way: Vec<Literal>,
     action: Action,
     name: String,
@@ -42,17 +46,39 @@ impl Walker<'_> {
     pub(super) fn decide(&mut self) {
         let mut units = Vec::new();
         for (place, decision) in std::mem::take(&mut self.decisions).into_iter().enumerate() {
-            let unit =
-                |way: Vec<Literal>, action: &Action, name: String| Unit { place, way, action: action.clone(), name };
+            let (found, doubt, all) = match &decision {
+                Decision::Select(select) => {
+                    let Select { at, shown, sent, ways, .. } = &self.selects[*select];
+                    let doubt =
+                        (sent.is_empty() && !ways.is_empty()).then_some("nothing was found that sends these calls");
+                    ((*at, shown.clone()), doubt, if sent.is_empty() { ways.clone() } else { sent.clone() })
+                }
+                Decision::Reply { at, shown, ways, .. } => ((*at, shown.clone()), None, ways.clone()),
+                Decision::Silence { at, ways } => ((*at, "exit without an answer".to_owned()), None, ways.clone()),
+            };
+            if let Some(doubt) = doubt {
+                let to = format!("{doubt}: its [[rule]] is written as a comment; narrow it, then uncomment");
+                self.report.not_mappable(found.0, &found.1, to);
+            }
+            let unit = |way: Vec<Literal>, action: &Action, name: String| {
+                let (at, shown) = found.clone();
+                Unit { place, at, shown, doubt, way, action: action.clone(), name }
+            };
             match decision {
                 Decision::Select(select) => {
-                    let Select { set, at, shown, ways, rewrite, record_route_params, .. } =
-                        self.selects[select].clone();
+                    let Select { set, at, shown, rewrite, record_route_params, .. } = self.selects[select].clone();
                     let action = Action::Set { set, rewrite, record_route_params };
-                    let ways = served(&ways);
-                    if ways.is_empty() {
-                        let to = "inside a dialog requests follow their route: no rule is needed";
-                        self.report.mapped(at, &shown, to);
+                    let ways = self.settled(&all);
+                    if ways.is_empty() && !all.is_empty() {
+                        match all.iter().all(|way| is_inside(way)) {
+                            true => self.report.mapped(at, &shown, "inside a dialog requests follow their route: no rule is needed"),
+                            false => self.report.not_mappable(
+                                at,
+                                &shown,
+                                "it is chosen where something has failed, or for ACK and CANCEL: Tandem looks after these itself; write a \
+                                 [[rule]] if calls need it",
+                            ),
+                        }
                     }
                     units.extend(ways.into_iter().map(|way| unit(way, &action, format!("set-{set}"))));
                 }
@@ -62,11 +88,21 @@ impl Walker<'_> {
                     let name = format!("answer-{}", answer.status);
                     units.extend(ways.into_iter().map(|way| unit(way, &action, name.clone())));
                 }
-                Decision::Silence { ways, at } => {
-                    let ways: Vec<_> = served(&ways).into_iter().filter(|way| is_askable(way) && asks(way)).collect();
+                Decision::Silence { at, .. } => {
+                    let found = "exit without an answer";
+                    let (known, unknown): (Ways, Ways) =
+                        self.settled(&all).into_iter().partition(|way| is_askable(way));
+                    if !unknown.is_empty() {
+                        let to = "when it comes to that no rule can ask: write a [[rule]] with reply, or give [[listener]] allow";
+                        self.report.not_mappable(at, found, to);
+                    }
+                    let (ways, silent): (Ways, Ways) = known.into_iter().partition(|way| asks(way));
+                    if !silent.is_empty() {
+                        self.report.approximated(at, found, "[unroutable] answers what no rule matches");
+                    }
                     if !ways.is_empty() {
                         let to = "[[rule]] with reply 403: Tandem leaves no request without an answer";
-                        self.report.approximated(at, "exit without an answer", to);
+                        self.report.approximated(at, found, to);
                     }
                     let action = Action::Reply(Answer { status: 403, reason: "Forbidden".into() });
                     units.extend(ways.into_iter().map(|way| unit(way, &action, "silence".into())));
@@ -83,14 +119,34 @@ impl Walker<'_> {
         }
         self.probes();
         self.rest();
+        self.left_over();
+    }
+
+    /// The ways that rules are about, without what is left over of questions that no rule can ask: that is told.
+    fn settled(&mut self, ways: &Ways) -> Ways {
+        let mut all = served(ways);
+        for way in &mut all {
+            way.retain(|literal| {
+                let is_left_over = literal.is_rest && literal.test == Test::Unknown;
+                if is_left_over {
+                    self.report.not_mappable(literal.at, &literal.shown, TAKEN_TOO);
+                }
+                !is_left_over
+            });
+        }
+        simple(all)
     }
 
     /// The ways that are rules of their own; what asks nothing is the answer to what no rule matches.
     fn unroutable(&mut self, answer: &Answer, ways: Ways, at: At, shown: &str) -> Ways {
-        let (known, unknown): (Ways, Ways) = served(&ways).into_iter().partition(|way| is_askable(way));
+        let (known, unknown): (Ways, Ways) = self.settled(&ways).into_iter().partition(|way| is_askable(way));
         if !unknown.is_empty() {
-            let to = "when it is sent no rule can ask: write a [[rule]] with reply where it matters";
+            let to = "when it is sent no rule can ask: write a [[rule]] with reply where it matters; of sources, give source in the rules, or \
+                      [[listener]] allow";
             self.report.not_mappable(at, shown, to);
+            for literal in unknown.iter().flatten().filter(|literal| is_doubtful(literal)) {
+                self.report.not_mappable(literal.at, &literal.shown, TAKEN_TOO);
+            }
         }
         let (asking, silent): (Ways, Ways) = known.into_iter().partition(|way| asks(way));
         if !silent.is_empty() {
@@ -112,16 +168,29 @@ impl Walker<'_> {
         let mut taken: Vec<Vec<Literal>> = Vec::new();
         let mut written: BTreeMap<usize, usize> = BTreeMap::new();
         while !units.is_empty() {
-            let ready =
-                units.iter().position(|unit| excluded(&unit.way).all(|literal| is_taken(&taken, literal, &unit.way)));
-            let Unit { place, way, action, name } = units.remove(ready.unwrap_or_default());
+            // What asks more comes before what asks less.
+            let waits = |at: usize| units.iter().any(|unit| is_narrower(&unit.way, &units[at].way));
+            let is_free = |at: usize| excluded(&units[at].way).all(|literal| is_taken(&taken, literal, &units[at].way));
+            let places = || (0..units.len()).filter(|at| !waits(*at));
+            let ready = places().find(|at| is_free(*at)).or_else(|| places().next()).unwrap_or_default();
+            let Unit { place, at, shown, doubt, way, action, name } = units.remove(ready);
             let left = written.get(&place).map_or(MOST_RULES, |count| MOST_RULES - count);
             for literal in excluded(&way).filter(|literal| !is_taken(&taken, literal, &way)) {
                 let to =
                     format!("a rule can't exclude: {name} takes these requests too; put a [[rule]] for them before it");
-                self.report.approximated(literal.at, format!("not {}", literal.shown), to);
+                self.report.not_mappable(literal.at, format!("not {}", literal.shown), to);
             }
-            for mut rule in self.rules_of(&way).into_iter().take(left) {
+            let rules = self.rules_of(&way);
+            // What is a comment, or not written, takes nothing.
+            let is_whole = rules.len() <= left && doubt.is_none() && rules.iter().all(|rule| rule.doubts.is_empty());
+            if rules.len() > left {
+                let to = format!(
+                    "more than {MOST_RULES} rules would come of it, and the others are left out: write them by hand"
+                );
+                self.report.not_mappable(at, &shown, to);
+            }
+            for mut rule in rules.into_iter().take(left) {
+                rule.doubts.extend(doubt.map(str::to_owned));
                 rule.action = action.clone();
                 let same = |other: &Rule| Rule { name: String::new(), ..other.clone() } == rule;
                 if self.draft.rules.iter().any(same) {
@@ -136,17 +205,26 @@ impl Walker<'_> {
                     rule.name = format!("{name}-{number}");
                 }
                 if let Action::Set { set, rewrite, .. } = &rule.action {
-                    let told = self.selects.iter().find(|select| select.set == *set && select.ways.contains(&way));
+                    let told = self.selects.iter().find(|select| select.set == *set && select.at == at);
                     if let Some(select) = told {
                         let to = format!("[[rule]] {:?} to set {set}, rewrite = {rewrite:?}", rule.name);
-                        self.report.mapped(select.at, &select.shown, to);
+                        match rule.doubts.is_empty() {
+                            true => self.report.mapped(select.at, &select.shown, to),
+                            false => self.report.not_mappable(
+                                select.at,
+                                &select.shown,
+                                to + ", as a comment: narrow it, then uncomment",
+                            ),
+                        }
                     }
                 }
                 *written.entry(place).or_default() += 1;
                 self.draft.rules.push(rule);
             }
             // Methods that it excludes are part of the rule.
-            taken.push(way.into_iter().filter(|one| one.holds || matches!(one.test, Test::Method(_))).collect());
+            if is_whole {
+                taken.push(way.into_iter().filter(|one| one.holds || matches!(one.test, Test::Method(_))).collect());
+            }
         }
     }
 
@@ -156,7 +234,7 @@ impl Walker<'_> {
         let mut not_methods: Vec<String> = Vec::new();
         let mut rules = vec![Rule::default()];
         for literal in way.iter().filter(|literal| !is_said(literal, way)) {
-            let Literal { test, holds, at, shown } = literal;
+            let Literal { test, holds, at, shown, .. } = literal;
             let found = if *holds { shown.clone() } else { format!("not {shown}") };
             match test {
                 Test::Method(these) if *holds => {
@@ -185,12 +263,17 @@ impl Walker<'_> {
                     rules = rules
                         .iter()
                         .flat_map(|rule| globs.iter().map(|glob| with(rule, field, &glob.text)))
-                        .take(MOST_RULES)
+                        .take(MOST_RULES + 1)
                         .collect();
                 }
-                Test::Source(source) if *holds && source.parse::<crate::engine::flow::Cidr>().is_ok() => {
-                    self.report.mapped(*at, &found, format!("[[rule]] source = [{source:?}]"));
-                    rules.iter_mut().for_each(|rule| rule.sources.push(source.clone()));
+                Test::Source(sources) if *holds && sources.iter().all(|source| source.parse::<Cidr>().is_ok()) => {
+                    self.report.mapped(*at, &found, format!("[[rule]] source = {}", super::write::list(sources)));
+                    for rule in &mut rules {
+                        if !rule.sources.is_empty() {
+                            rule.doubts.push(found.clone());
+                        }
+                        rule.sources.extend(sources.iter().cloned());
+                    }
                 }
                 Test::Arrival(host) if *holds => {
                     let of_host = |bind: &&String| {
@@ -200,8 +283,10 @@ impl Walker<'_> {
                         self.draft.listeners.iter().map(|listener| &listener.bind).filter(of_host).cloned().collect();
                     match binds.is_empty() {
                         true => {
-                            let to = "no [[listener]] has that address: the rule asks for none; add it, and listener to the rule";
+                            let to =
+                                "no [[listener]] has that address: the rule is a comment; add both, then uncomment";
                             self.report.not_mappable(*at, &found, to);
+                            rules.iter_mut().for_each(|rule| rule.doubts.push(found.clone()));
                         }
                         false => {
                             self.report.mapped(
@@ -215,10 +300,12 @@ impl Walker<'_> {
                 }
                 Test::Field(..) | Test::Source(_) | Test::Arrival(_) if !*holds => {}
                 Test::Itself | Test::Result(_) => {}
+                Test::Unknown if !is_doubtful(literal) => {}
                 Test::Field(..) | Test::Source(_) | Test::Arrival(_) | Test::Status(_) | Test::Unknown => {
-                    let to = "no rule can ask that, so the rule takes these requests whatever it says: narrow it by source, header or \
-                              request_uri";
+                    let to = "no rule can ask that, so the rule is written as a comment: narrow it by source, header or request_uri, then \
+                              uncomment";
                     self.report.not_mappable(*at, &found, to);
+                    rules.iter_mut().for_each(|rule| rule.doubts.push(found.clone()));
                 }
             }
         }
@@ -239,61 +326,6 @@ impl Walker<'_> {
         }
         let methods = methods.unwrap_or_default();
         rules.into_iter().map(|rule| Rule { methods: methods.clone(), ..rule }).collect()
-    }
-
-    /// Pings and length of a set's sessions.
-    fn session(&mut self, select: &Select) {
-        let Some(flags) = &select.dialog else { return };
-        let timeout = self.settings.dialog_timeout;
-        let interval = self.settings.dialog_ping;
-        // The first whose conditions this call fulfils for sure.
-        let served = served(&select.ways);
-        let fits = |worth: &&Worth| {
-            let holds_in = |way: &Vec<Literal>| {
-                worth.ways.iter().any(|when| {
-                    when.iter().all(|one| matches!(one.test, Test::Result(_)) || way.iter().any(|two| two.says(one)))
-                })
-            };
-            served.iter().all(holds_in)
-        };
-        let value = flags.iter().find(fits).map(|worth| worth.value.clone());
-        let Some(set) = self.draft.sets.get_mut(&select.set) else { return };
-        set.max_duration = set.max_duration.or(timeout);
-        if self.peer == Peer::Kamailio {
-            return;
-        }
-        if let Some(Value::Text(flags)) = value {
-            let has = |letters: [char; 2]| flags.contains(letters[0]) || flags.contains(letters[1]);
-            let to = match (has(['P', 'R']), has(['p', 'r'])) {
-                (true, true) => "both",
-                (true, false) => "caller",
-                (false, true) => "destination",
-                (false, false) => return,
-            };
-            let method = if flags.contains(['P', 'p']) { "OPTIONS" } else { "UPDATE" };
-            set.ping = Some(Ping { method, to, interval });
-        }
-    }
-
-    /// The dispatcher's and the load balancer's probes, and the transactions' times, for each set.
-    fn probes(&mut self) {
-        let settings = self.settings;
-        let balanced: Vec<u32> = self
-            .draft
-            .sets
-            .iter()
-            .filter(|(_, set)| set.algorithm == "least_load_relative")
-            .map(|(id, _)| *id)
-            .collect();
-        for (id, set) in &mut self.draft.sets {
-            let Set { probe, first_response_timeout, final_timeout, .. } = set;
-            first_response_timeout.clone_from(&settings.first_response_timeout);
-            final_timeout.clone_from(&settings.final_timeout);
-            let of = if balanced.contains(id) { &settings.balanced_probe } else { &settings.probe };
-            let is_listed =
-                balanced.contains(id) || settings.probing_list.as_ref().is_none_or(|list| list.contains(id));
-            *probe = (of.interval > 0 && is_listed).then(|| of.clone());
-        }
     }
 
     /// Calls of the modules that no walk has come to.
@@ -333,10 +365,12 @@ impl Walker<'_> {
     }
 }
 
+const TAKEN_TOO: &str = "no rule can ask that, so the rules behind it take these requests too: give source or header in the rules, or [[listener]] allow";
+
 const REPLIES: &[&str] = &["sl_send_reply", "send_reply", "t_reply", "sl_reply"];
 
 /// The ways without those that are none of a rule's: requests inside dialogs, ACK and CANCEL.
-fn served(ways: &Ways) -> Ways {
+pub(super) fn served(ways: &Ways) -> Ways {
     let is_of_none = |literal: &Literal| match &literal.test {
         Test::Itself => literal.holds,
         Test::Method(methods) => literal.holds && methods.iter().all(|method| method == "ACK" || method == "CANCEL"),
@@ -369,13 +403,41 @@ fn is_taken(taken: &[Vec<Literal>], literal: &Literal, way: &[Literal]) -> bool 
 
 /// Whether rules can ask all of it.
 fn is_askable(way: &[Literal]) -> bool {
-    !way.iter().any(|literal| matches!(literal.test, Test::Unknown | Test::Status(_)))
+    !way.iter().any(is_doubtful)
+}
+
+/// What no rule can ask, and does not come of another way that was taken before.
+fn is_doubtful(literal: &Literal) -> bool {
+    !literal.is_rest && matches!(literal.test, Test::Unknown | Test::Status(_))
+}
+
+/// Whether the one way asks all that the other one does, and more.
+fn is_narrower(one: &[Literal], other: &[Literal]) -> bool {
+    let asked = |literal: &&Literal| match literal.test {
+        Test::Method(_) => true,
+        Test::Field(..) | Test::Source(_) | Test::Arrival(_) => literal.holds,
+        Test::Unknown | Test::Status(_) => is_doubtful(literal),
+        Test::Result(_) | Test::Itself => false,
+    };
+    let has = |way: &[Literal], wanted: &Literal| way.iter().any(|literal| literal.says(wanted));
+    other.iter().filter(asked).all(|literal| has(one, literal))
+        && one.iter().filter(asked).any(|literal| !has(other, literal))
+}
+
+/// Whether it is about requests inside a dialog.
+fn is_inside(way: &[Literal]) -> bool {
+    const INSIDE: &[&str] = &["has_totag", "loose_route", "match_dialog", "is_known_dlg", "is_in_dlg"];
+    way.iter().any(|literal| {
+        literal.test == Test::Itself && literal.holds && INSIDE.iter().any(|call| literal.shown.contains(call))
+    })
 }
 
 /// Whether it asks anything that a rule would: methods that never come to rules say nothing.
 fn asks(way: &[Literal]) -> bool {
     way.iter().any(|literal| match &literal.test {
         Test::Method(methods) => literal.holds || methods.iter().any(|method| is_of_rules(method)),
+        Test::Unknown => is_doubtful(literal),
+        Test::Result(_) => false,
         _ => literal.holds,
     })
 }
@@ -388,7 +450,11 @@ fn worded(Answer { status, reason }: &Answer) -> Answer {
 
 fn with(rule: &Rule, field: &Field, glob: &str) -> Rule {
     let mut rule = rule.clone();
-    rule.fields.insert(field.clone(), glob.to_owned());
+    match rule.fields.get(field).map(String::as_str) {
+        None | Some("*") => drop(rule.fields.insert(field.clone(), glob.to_owned())),
+        Some(has) if has == glob || glob == "*" => {}
+        Some(_) => rule.doubts.push(format!("{} is {glob} too", key(field))),
+    }
     rule
 }
 

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Peer;
+use super::branches::{held, myself};
+use super::changes::{is_changed, is_own};
 use super::condition::{self, Literal, Outcomes, Test, Ways, both, either};
 use super::draft::{Answer, Draft};
 use super::pattern;
@@ -72,13 +74,19 @@ impl Path {
     }
 
     fn join(self, other: Path) -> Path {
-        let mut variables = self.variables;
-        for (name, values) in other.variables {
-            let mine = variables.entry(name).or_default();
-            for value in values {
-                if !mine.contains(&value) {
-                    mine.push(value);
+        let mut variables = self.variables.clone();
+        let names: BTreeSet<&String> = self.variables.keys().chain(other.variables.keys()).collect();
+        for name in names {
+            let (mine, theirs) = (self.variables.get(name), other.variables.get(name));
+            if mine != theirs {
+                let mut all = narrowed(mine, &self.ways);
+                for Worth { value, ways } in narrowed(theirs, &other.ways) {
+                    match all.iter_mut().find(|known| known.value == value) {
+                        Some(known) => known.ways = simple(either(std::mem::take(&mut known.ways), ways)),
+                        None => all.push(Worth { value, ways }),
+                    }
                 }
+                variables.insert(name.clone(), all);
             }
         }
         let mut dialog = self.dialog.clone();
@@ -100,7 +108,14 @@ impl Path {
     }
 }
 
-fn joined(a: Option<Path>, b: Option<Path>) -> Option<Path> {
+/// What a variable holds on these ways alone; one that was never set is not known.
+fn narrowed(values: Option<&Vec<Worth>>, ways: &Ways) -> Vec<Worth> {
+    let unset = vec![Worth { value: Value::Unknown, ways: vec![vec![]] }];
+    let on = |worth: &Worth| Worth { value: worth.value.clone(), ways: both(ways, &worth.ways) };
+    values.unwrap_or(&unset).iter().map(on).filter(|worth| !worth.ways.is_empty()).collect()
+}
+
+pub(super) fn joined(a: Option<Path>, b: Option<Path>) -> Option<Path> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.join(b)),
         (one, other) => one.or(other),
@@ -108,7 +123,8 @@ fn joined(a: Option<Path>, b: Option<Path>) -> Option<Path> {
 }
 
 /// Two ways that differ in one answer alone are one without that question; one that asks more than another says nothing.
-fn simple(mut ways: Ways) -> Ways {
+pub(super) fn simple(ways: Ways) -> Ways {
+    let mut ways = condition::gathered(ways);
     loop {
         let mut found = None;
         'search: for (at, a) in ways.iter().enumerate() {
@@ -135,11 +151,11 @@ fn simple(mut ways: Ways) -> Ways {
 
 /// How statements were left.
 #[derive(Default)]
-struct Flow {
+pub(super) struct Flow {
     /// By their end.
-    on: Option<Path>,
-    returned: Option<Path>,
-    broken: Option<Path>,
+    pub(super) on: Option<Path>,
+    pub(super) returned: Option<Path>,
+    pub(super) broken: Option<Path>,
 }
 
 /// One choice of a server.
@@ -149,6 +165,8 @@ pub(super) struct Select {
     pub(super) at: At,
     pub(super) shown: String,
     pub(super) ways: Ways,
+    /// The ways on which a request then is sent; the choice alone sends nothing.
+    pub(super) sent: Ways,
     pub(super) dialog: Option<Vec<Worth>>,
     pub(super) rewrite: &'static str,
     pub(super) record_route_params: Option<String>,
@@ -185,6 +203,10 @@ pub(super) struct Walker<'w> {
     pub(super) failure_routes: BTreeMap<String, BTreeSet<usize>>,
     /// The selects whose failures are walked now.
     pub(super) failing: Option<BTreeSet<usize>>,
+    /// Routes that some request comes to.
+    pub(super) entered: BTreeSet<String>,
+    /// Calls of which nothing is known, and where they stand.
+    pub(super) strange: BTreeMap<String, BTreeSet<At>>,
     depth: usize,
     steps: usize,
 }
@@ -207,6 +229,8 @@ impl<'w> Walker<'w> {
             decisions: vec![],
             failure_routes: BTreeMap::new(),
             failing: None,
+            entered: BTreeSet::new(),
+            strange: BTreeMap::new(),
             depth: 0,
             steps: 0,
         }
@@ -226,6 +250,7 @@ impl<'w> Walker<'w> {
             walked.insert(name.clone());
             let named = |route: &&Route| route.kind == "failure_route" && route.name == name;
             for route in self.script.routes.iter().filter(named) {
+                self.entered.insert(format!("failure_route {name}"));
                 self.failing = Some(selects.clone());
                 self.statements(&route.body, Path { selects: selects.clone(), ..Path::start() });
                 self.failing = None;
@@ -233,12 +258,14 @@ impl<'w> Walker<'w> {
         }
     }
 
-    fn statements(&mut self, statements: &'w [Statement], path: Path) -> Flow {
+    pub(super) fn statements(&mut self, statements: &'w [Statement], path: Path) -> Flow {
         let mut flow = Flow { on: Some(path), ..Flow::default() };
         for statement in statements {
             let Some(path) = flow.on.take() else { break };
             self.steps += 1;
             if self.steps > MOST_STEPS {
+                let to = "it goes so many ways that no more of them are read: import a shorter part, and write the other rules by hand";
+                self.report.not_mappable(At::default(), "the script", to);
                 break;
             }
             let Flow { on, returned, broken } = self.statement(statement, path);
@@ -257,11 +284,7 @@ impl<'w> Walker<'w> {
             }
             Statement::Return => Flow { returned: Some(path), ..Flow::default() },
             Statement::Break => Flow { broken: Some(path), ..Flow::default() },
-            Statement::Loop(body) => {
-                let before = path.clone();
-                let Flow { on, returned, broken } = self.statements(body, path);
-                Flow { on: joined(joined(on, broken), Some(before)), returned, broken: None }
-            }
+            Statement::Loop(body) => self.repeat(body, path),
             Statement::Call(call) if call.name == "route" => {
                 let on = self.enter(call, path);
                 Flow { on, ..Flow::default() }
@@ -276,69 +299,35 @@ impl<'w> Walker<'w> {
             }
             Statement::If { condition, then, otherwise } => {
                 let (yes, no) = self.truth(condition, &mut path);
-                self.branch(&path, vec![(yes, then), (no, otherwise)])
+                self.branch(&path, vec![(yes, then), (condition::rest(no), otherwise)])
             }
-            Statement::Switch { on, cases } => {
-                let mut left: Ways = vec![vec![]];
-                let mut waiting = Ways::new();
-                let mut branches: Vec<(Ways, &'w [Statement])> = Vec::new();
-                for (value, at, body) in cases {
-                    let ways = match value {
-                        Some(value) => {
-                            let (yes, no) = self.compared(on, "==", value, *at, &mut path);
-                            let ways = both(&left, &yes);
-                            left = both(&left, &no);
-                            ways
-                        }
-                        None => left.clone(),
-                    };
-                    // Without a body it goes on into the next.
-                    waiting = either(waiting, ways);
-                    if !body.is_empty() {
-                        branches.push((std::mem::take(&mut waiting), body));
-                    }
-                }
-                if cases.iter().all(|(value, ..)| value.is_some()) {
-                    branches.push((left, &[]));
-                }
-                let Flow { on, returned, broken } = self.branch(&path, branches);
-                Flow { on: joined(on, broken), returned, broken: None }
-            }
+            Statement::Switch { on, cases } => self.switch(on, cases, path),
         }
-    }
-
-    fn branch(&mut self, path: &Path, branches: Vec<(Ways, &'w [Statement])>) -> Flow {
-        let mut flow = Flow::default();
-        // All that comes in goes on: then nothing was asked.
-        let mut all_go_on = true;
-        for (ways, body) in branches {
-            let ways = both(&path.ways, &ways);
-            if ways.is_empty() {
-                continue;
-            }
-            let Flow { on, returned, broken } = self.statements(body, Path { ways: ways.clone(), ..path.clone() });
-            all_go_on &= on.as_ref().is_some_and(|on| on.ways == ways);
-            flow.on = joined(flow.on, on);
-            flow.returned = joined(flow.returned, returned);
-            flow.broken = joined(flow.broken, broken);
-        }
-        if let Some(on) = flow.on.as_mut().filter(|_| all_go_on) {
-            on.ways = path.ways.clone();
-        }
-        flow
     }
 
     /// Walks a route that is called.
     fn enter(&mut self, call: &'w Call, mut path: Path) -> Option<Path> {
-        let name = call.arguments.first().map(Expr::shown).unwrap_or_default();
-        let name = name.trim_matches('"').to_owned();
+        let name = call.arguments.first().and_then(|name| self.constant(name, &path));
         for (place, argument) in (1..).zip(call.arguments.iter().skip(1)) {
             let values = self.values(argument, &path);
             path.variables.insert(format!("$param({place})"), values);
         }
         let script = self.script;
-        let found = script.routes.iter().find(|route| route.kind == "route" && route.name == name);
-        let Some(route) = found.filter(|_| self.depth < DEEPEST) else { return Some(path) };
+        let found = script.routes.iter().find(|route| route.kind == "route" && Some(&route.name) == name.as_ref());
+        let Some(route) = found.filter(|_| self.depth < DEEPEST) else {
+            let to = match (name, found) {
+                (None, _) => {
+                    "which route it is is not known before a call comes: what it leads to is not read; write its rules by hand"
+                }
+                (Some(_), None) => {
+                    "there is no such route: what is done there is not read; import the file that has it"
+                }
+                (Some(_), Some(_)) => "routes go too deep here: what it leads to is not read; write its rules by hand",
+            };
+            self.report.not_mappable(call.at, call.shown(), to);
+            return Some(path);
+        };
+        self.entered.insert(route.name.clone());
         self.depth += 1;
         let Flow { on, returned, .. } = self.statements(&route.body, path);
         self.depth -= 1;
@@ -389,8 +378,8 @@ impl<'w> Walker<'w> {
                     path.ways = both(&before, &so_far);
                     let (yes, no) = self.truth(one, path);
                     let (goes_on, ends) = if is_and { (yes, no) } else { (no, yes) };
-                    done = either(done, both(&so_far, &ends));
-                    so_far = both(&so_far, &goes_on);
+                    done = condition::gathered(either(done, both(&so_far, &ends)));
+                    so_far = condition::gathered(both(&so_far, &goes_on));
                 }
                 path.ways = before;
                 if is_and { (so_far, done) } else { (done, so_far) }
@@ -412,7 +401,14 @@ impl<'w> Walker<'w> {
         }
     }
 
-    fn compared(&mut self, left: &'w Expr, sign: &str, right: &'w Expr, at: At, path: &mut Path) -> (Ways, Ways) {
+    pub(super) fn compared(
+        &mut self,
+        left: &'w Expr,
+        sign: &str,
+        right: &'w Expr,
+        at: At,
+        path: &mut Path,
+    ) -> (Ways, Ways) {
         let shown = format!("{} {sign} {}", left.shown(), right.shown());
         if let Expr::Call(call) = left {
             self.call(call, path);
@@ -436,7 +432,16 @@ impl<'w> Walker<'w> {
             return of_literal(Literal::new(Test::Result(outcomes), true, at, shown));
         }
         if right_text == "myself" {
-            return exceptional(at, &shown, sign.starts_with('!'));
+            return myself(&left_text, at, &shown, sign.starts_with('!'));
+        }
+        if let Expr::Variable(name) = left
+            && is_own(name)
+            && let Some(values) = path.variables.get(name)
+        {
+            return held(values, sign, &right_text).unwrap_or_else(|| unknown(at, shown));
+        }
+        if is_changed(&left_text, path) {
+            return unknown(at, shown);
         }
         if matches!(left_text.as_str(), "$rs" | "$T_reply_code" | "status") {
             let codes = if sign.ends_with('~') { pattern::codes(&right_text) } else { Some(vec![right_text]) };
@@ -446,7 +451,12 @@ impl<'w> Walker<'w> {
             };
         }
         match condition::compared(&left_text, sign, &right_text) {
-            Some((test, holds)) => of_literal(Literal::new(test, holds, at, shown)),
+            // What must not be is told as the contrary of what would be.
+            Some((test, false)) => {
+                let (no, yes) = of_literal(Literal::new(test, true, at, shown.replacen(" !", " =", 1)));
+                (yes, no)
+            }
+            Some((test, true)) => of_literal(Literal::new(test, true, at, shown)),
             None => unknown(at, shown),
         }
     }

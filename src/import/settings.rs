@@ -19,6 +19,8 @@ pub(super) struct Settings {
     /// The dispatcher's rows.
     pub(super) database: Source,
     pub(super) partitions: Vec<Source>,
+    /// The one that is called the default.
+    pub(super) default_partition: Option<String>,
     /// The load balancer's rows.
     pub(super) balanced: Option<Source>,
     /// The dispatcher's pings, if there are any.
@@ -102,6 +104,7 @@ impl Settings {
             others::module(module, *at, report);
         }
         settings.globals(&script.settings, report);
+        settings.default_partition = dispatcher::default_partition(peer, &script.parameters);
         let mut unknown: BTreeMap<&str, (At, usize)> = BTreeMap::new();
         for parameter in &script.parameters {
             let mut found = Found { peer, parameter, report };
@@ -136,6 +139,10 @@ impl Settings {
                 "port" => port = value.parse().unwrap_or(port),
                 "advertised_address" => advertised.0 = Some((value.clone(), *at)),
                 "advertised_port" => advertised.1 = Some(value.clone()),
+                "cfgengine" if value != "native" && value != "default" => {
+                    let to = "no route was read, since another language than the native one has them: write the [[rule]] by hand";
+                    report.not_mappable(*at, format!("{name} {value}"), to);
+                }
                 "alias" => report.approximated(
                     *at,
                     format!("{name} = {value}"),

@@ -35,6 +35,7 @@ pub(super) struct Route {
     pub(super) kind: String,
     /// `""` is the main one.
     pub(super) name: String,
+    pub(super) at: At,
     pub(super) body: Vec<Statement>,
 }
 
@@ -125,6 +126,22 @@ pub(super) fn calls<'s>(statements: &'s [Statement], each: &mut dyn FnMut(&'s Ca
                 call.arguments.iter().for_each(|argument| calls_of(argument, each));
             }
             Statement::Exit(_) | Statement::Return | Statement::Break => {}
+        }
+    }
+}
+
+/// Every variable that these statements set.
+pub(super) fn assignments<'s>(statements: &'s [Statement], each: &mut dyn FnMut(&'s str, At)) {
+    for statement in statements {
+        match statement {
+            Statement::If { then, otherwise, .. } => {
+                assignments(then, each);
+                assignments(otherwise, each);
+            }
+            Statement::Switch { cases, .. } => cases.iter().for_each(|(.., body)| assignments(body, each)),
+            Statement::Loop(body) => assignments(body, each),
+            Statement::Assign { variable, at, .. } => each(variable, *at),
+            Statement::Call(_) | Statement::Exit(_) | Statement::Return | Statement::Break => {}
         }
     }
 }

@@ -180,6 +180,15 @@ fn set(out: &mut Out, id: u32, set: &Set) {
 }
 
 fn rule(out: &mut Out, rule: &Rule) {
+    if !rule.doubts.is_empty() {
+        let mut inner = Out(String::new());
+        self::rule(&mut inner, &Rule { doubts: vec![], ..rule.clone() });
+        out.line("");
+        let doubts: String = rule.doubts.join("; ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        out.line(&format!("# Narrow it, then uncomment: no rule can ask {doubts}"));
+        inner.0.trim().lines().for_each(|line| out.line(&format!("# {line}")));
+        return;
+    }
     out.table("[[rule]]");
     out.text("name", &rule.name);
     if !rule.methods.is_empty() {

@@ -170,6 +170,8 @@ fn output_and_report_are_new_files_and_json_is_one_object() {
 #[test]
 fn what_cannot_be_read_is_told_with_its_line_and_exits_78() {
     let scratch = Folder::new();
+    scratch.write("dispatcher.list", "1 sip:10.0.0.1:5060 0 0\n");
+    scratch.write("kamailio.cfg", "#!KAMAILIO\nroute { exit; }\n");
     scratch.write("open.cfg", "route {\n  xlog(\"a\");\n");
     scratch.write("text.cfg", "listen=udp:127.0.0.1:5060\n\nmodparam(\"tm\", \"x, 1)\n");
     scratch.write("more.cfg", "include_file \"nowhere.cfg\"\n");
@@ -177,6 +179,8 @@ fn what_cannot_be_read_is_told_with_its_line_and_exits_78() {
     scratch.write("deep.cfg", &format!("route {{ if ({}1) exit; }}", "(".repeat(100_000)));
     for (file, words) in [
         ("nowhere.cfg", "nowhere.cfg: can't read it"),
+        ("dispatcher.list", "give tandem import kamailio dispatcher.list"),
+        ("kamailio.cfg", "give tandem import kamailio kamailio.cfg"),
         ("open.cfg", "open.cfg:2: a { is never closed"),
         ("text.cfg", "text.cfg:3: what begins here never ends"),
         ("more.cfg", "nowhere.cfg: can't read it"),

@@ -2,6 +2,7 @@
 
 use super::super::Peer;
 use super::super::draft::Source;
+use super::super::syntax::Parameter;
 use super::super::write::list;
 use super::{Found, OFFSET, Settings};
 
@@ -236,12 +237,15 @@ impl Settings {
         };
         let name = name.trim().to_owned();
         if !keys.contains('=') {
-            let to =
-                format!("the default partition is {}: its sets are those of [[partition]] of that name", keys.trim());
-            return found.approximated(to);
+            return match name == "default" && self.default_partition.is_some() {
+                true => found.mapped(format!("[database] is the partition {}", keys.trim())),
+                false => {
+                    found.not_mappable("there is no such partition: give its rows as [database], or as a [[partition]]")
+                }
+            };
         }
         let mut source = Source { name: name.clone(), ..Source::default() };
-        let mut left = Vec::new();
+        let (mut left, mut unknown) = (Vec::new(), Vec::new());
         for (key, value) in keys.split(';').filter_map(|pair| pair.split_once('=')) {
             let (key, value) = (key.trim(), value.trim().to_owned());
             match key {
@@ -249,14 +253,18 @@ impl Settings {
                 "table_name" => source.table = Some(value),
                 "persistent_state" => source.persist_state = Some(value != "0"),
                 "ping_from" | "ping_method" | "ping_sock" => left.push(key.to_owned()),
-                _ => {}
+                _ if OWN_VARIABLES.contains(&key) => {}
+                _ => unknown.push(key.to_owned()),
             }
+        }
+        if !unknown.is_empty() {
+            found.not_mappable(format!("{} is not known: look up what it does", unknown.join(", ")));
         }
         let spoken = source.url.as_deref().is_none_or(is_spoken);
         if source.url.is_none() {
             source.url = self.database.url.clone().or_else(|| self.default_url.clone());
         }
-        let is_default = name == "default";
+        let is_default = name == self.default_partition.as_deref().unwrap_or("default");
         let to = match (spoken, is_default) {
             (false, _) => {
                 return found.not_mappable(
@@ -283,6 +291,19 @@ impl Settings {
             false => self.partitions.push(source),
         }
     }
+}
+
+/// Which partition `"default: name"` names, if there is one of that name.
+pub(super) fn default_partition(peer: Peer, parameters: &[Parameter]) -> Option<String> {
+    let of = |parameter: &Parameter| match parameter.name.as_str() {
+        "partition" if peer == Peer::OpenSips && parameter.module == "dispatcher" => {
+            parameter.value.split_once(':').map(|(name, keys)| (name.trim().to_owned(), keys.trim().to_owned()))
+        }
+        _ => None,
+    };
+    let all: Vec<_> = parameters.iter().filter_map(of).collect();
+    let (_, alias) = all.iter().find(|(name, keys)| name == "default" && !keys.contains('='))?;
+    all.iter().any(|(name, keys)| name == alias && keys.contains('=')).then(|| alias.clone())
 }
 
 /// Codes with commas; a 2xx is good anyway.
