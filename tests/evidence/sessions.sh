@@ -20,7 +20,7 @@ rows() {
         sql+="INSERT INTO \`dispatcher\` (\`setid\`, \`destination\`, \`attrs\`) VALUES (19, '${row% *}', '${row#* }');"
     done
     sqlite3 "$work/tandem.db" ".timeout 5000" "BEGIN; $sql COMMIT;"
-    http /reload -X POST >/dev/null || fail "the rows are not taken: $(tail -n 3 "$work/tandem.log")"
+    take_rows
 }
 
 # fresh EXTRA ROW...: a new node, whose set has EXTRA, and new servers on the ports 7010 and 7011.

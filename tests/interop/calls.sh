@@ -51,7 +51,7 @@ play caller_early server_early
 play caller_reinvites server_behind_hops
 set_rows sip:127.0.0.1:7010 sip:127.0.0.1:7011
 sqlite3 "$work/tandem.db" 'UPDATE `dispatcher` SET `state` = 1'
-http /reload -X POST >/dev/null
+take_rows
 refused switched-off
 set_rows
 refused empty

@@ -40,7 +40,7 @@ set_20() {
         echo "INSERT INTO \`dispatcher\` (\`setid\`, \`destination\`, \`state\`, \`weight\`, \`priority\`, \`attrs\`, \`description\`)" \
             "VALUES (20, '$uri', 0, 1, 100, '', '');"
     done | sqlite3 "$work/tandem.db"
-    http /reload -X POST >/dev/null || fail "the rows are not taken: $(tail -n 3 "$work/tandem.log")"
+    take_rows
 }
 
 # parameter TRANSPORT: what a URI says of it.

@@ -141,7 +141,13 @@ set_rows() {
         done
         echo 'COMMIT;'
     } | sqlite3 "$work/tandem.db"
-    http /reload -X POST >/dev/null || fail "the rows are not taken: $(tail -n 3 "$work/tandem.log")"
+    take_rows
+}
+
+# take_rows: makes the node read its rows, whatever they take out.
+take_rows() {
+    http /reload -X POST -H "Content-Type: application/json" -d '{"by": "test", "force": true}' >/dev/null ||
+        fail "the rows are not taken: $(tail -n 3 "$work/tandem.log")"
 }
 
 # start_tandem [HOST [PARAMETERS]]: a fresh node with $work/tandem.toml. Its set has two rows, HOST:7010 and HOST:7011 with

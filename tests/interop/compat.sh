@@ -109,7 +109,7 @@ both() { printf '%s\n%s' "$1" "$1"; }
 
 attrs='duid=b;maxload=9;weight=50;rweight=20;socket=udp:127.0.0.2:5070'
 sqlite3 "$work/tandem.db" ".timeout 5000" "UPDATE dispatcher SET attrs = '$attrs' WHERE destination LIKE '%7011'"
-http /reload -X POST >/dev/null || fail "the rows are not taken: $(tail -n 3 "$work/tandem.log")"
+take_rows
 folder=$work/kamailio
 mkdir -p "$folder"
 {

@@ -56,7 +56,7 @@ write_config "$extra"
 start_tandem
 set_rows sip:127.0.0.1:7019
 sqlite3 "$work/tandem.db" ".timeout 5000" "$sql"
-http /reload -X POST >/dev/null || fail "the rows are not taken: $(tail -n 3 "$work/tandem.log")"
+take_rows
 
 start "$work/tshark.log" tshark -Q -i lo -f 'udp port 8060' -w "$work/all.pcap"
 witness=$started
