@@ -277,6 +277,7 @@ impl Shared {
         let (by, reason) = match (ask.giver(), told) {
             (Some((by, reason)), _) => (by.to_owned(), reason.to_owned()),
             (None, Some(order)) => (order.by, order.reason),
+            (None, None) if matches!(ask, Ask::Start) => (self.config.node_id.clone(), "found at the start".to_owned()),
             (None, None) => (self.config.node_id.clone(), "the rows have changed".to_owned()),
         };
         Version { number: 0, digest, at: SystemTime::now(), by, reason, destinations: 0 }
