@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tandem::engine::dispatch::{Observation, PeerReport, Policy, RetryOn, Row, RowState, Set, SetId, Sets};
+use tandem::engine::dispatch::{Observation, PeerReport, Policy, RetryOn, Row, Set, SetId, Sets};
 use tandem::engine::event::{AgentId, CheckId, CheckTarget, EndOrder, LookupId, NotEnded, Which};
 use tandem::engine::explain::{Came, Explained};
 use tandem::engine::flow::{ConnectionId, Flow, HostPort, Listener, ListenerId, Role, Transport};
@@ -153,15 +153,9 @@ pub(crate) fn set_19_by_tcp(addresses: &[&str]) -> Sets {
 pub(crate) fn set_19(addresses: &[&str]) -> Sets {
     let row = |(index, address): (usize, &&str)| Row {
         row: index as i64 + 1,
-        uri: format!("sip:{address}"),
-        address: address.parse().expect("an address"),
-        transport: Transport::Udp,
-        socket: None,
-        weight: 1,
         priority: 100,
-        state: RowState::Active,
         attrs: "pstn=100".into(),
-        description: String::new(),
+        ..Row::new(format!("sip:{address}"), address.parse().expect("an address"))
     };
     Sets(vec![Set { id: SetId(19), rows: addresses.iter().enumerate().map(row).collect() }])
 }

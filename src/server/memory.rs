@@ -164,23 +164,11 @@ mod tests {
 
     use super::*;
     use crate::engine::dispatch::{Kept, Order, Row, RowState, Set, Standing};
-    use crate::engine::flow::Transport;
 
     const SET: SetId = SetId(19);
 
     fn row(uri: &str, port: u16, state: RowState) -> Row {
-        Row {
-            row: 1,
-            uri: uri.to_owned(),
-            address: ([127, 0, 0, 1], port).into(),
-            transport: Transport::Udp,
-            socket: None,
-            weight: 1,
-            priority: 0,
-            state,
-            attrs: String::new(),
-            description: String::new(),
-        }
+        Row { state, ..Row::new(uri.to_owned(), ([127, 0, 0, 1], port).into()) }
     }
 
     fn sets(rows: Vec<Row>) -> Sets {

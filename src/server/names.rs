@@ -220,26 +220,12 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::engine::dispatch::{
-        Algorithm, Asked, DestinationId, Dispatch, Load, Plan, Policy, RowState, SetId, Turn,
-    };
-    use crate::engine::flow::Transport;
+    use crate::engine::dispatch::{Algorithm, Asked, DestinationId, Dispatch, Load, Plan, Policy, SetId, Turn};
     use crate::engine::sip::Resources;
     use crate::engine::{Instant, Now};
 
     fn row(number: i64, weight: u32) -> Row {
-        Row {
-            row: number,
-            uri: format!("sip:name-{number}.example.test:7010"),
-            address: Row::UNRESOLVED,
-            transport: Transport::Udp,
-            socket: None,
-            weight,
-            priority: 0,
-            state: RowState::Active,
-            attrs: String::new(),
-            description: String::new(),
-        }
+        Row { row: number, weight, ..Row::new(format!("sip:name-{number}.example.test:7010"), Row::UNRESOLVED) }
     }
 
     /// Addresses 10.0.`name`.x of these SRV priorities and weights.

@@ -458,7 +458,7 @@ mod tests {
 
     use super::*;
     use crate::edge::counters::EdgeCounters;
-    use crate::engine::dispatch::{Policy, Row, RowState, Set};
+    use crate::engine::dispatch::{Policy, Row, Set};
     use crate::engine::flow::{Listener, Role};
     use crate::engine::route::{self, Action, Condition, Rewrite, Rule, Target};
 
@@ -538,18 +538,7 @@ mod tests {
             records: false,
         };
         turns.engine = Engine::new(config, [1; 32]);
-        let row = Row {
-            row: 1,
-            uri: SERVER.to_owned(),
-            address,
-            transport: Transport::Udp,
-            socket: None,
-            weight: 1,
-            priority: 0,
-            state: RowState::Active,
-            attrs: String::new(),
-            description: String::new(),
-        };
+        let row = Row::new(SERVER.to_owned(), address);
         let sets = Sets(vec![Set { id: SetId(19), rows: vec![row] }]);
         turns.engine.handle(Input::Sets(sets), at(Duration::ZERO), &mut turns.out);
         turns

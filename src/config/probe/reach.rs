@@ -57,7 +57,7 @@ pub(in crate::config) fn strays(policies: &[Policy], listeners: &[Listener], set
 mod tests {
     use super::*;
     use crate::config::tests::parse;
-    use crate::engine::dispatch::{Row, RowState, Set, SetId};
+    use crate::engine::dispatch::{Row, Set, SetId};
 
     #[test]
     fn rows_that_no_probe_reaches_and_destinations_without_a_row_are_told() {
@@ -65,18 +65,7 @@ mod tests {
                     role = \"vip\"\n[[set]]\nid = 19\nprobe = { interval = \"1s\" }\n[[set.destination]]\n\
                     uri = \"sip:127.0.0.1:7019\"\nprobe = { fall = 1 }\n";
         let config = parse(text).expect("valid");
-        let row = |uri: &str, transport| Row {
-            row: 1,
-            uri: uri.to_owned(),
-            address: ([127, 0, 0, 1], 7010).into(),
-            transport,
-            socket: None,
-            weight: 1,
-            priority: 0,
-            state: RowState::Active,
-            attrs: String::new(),
-            description: String::new(),
-        };
+        let row = |uri: &str, transport| Row { transport, ..Row::new(uri.to_owned(), ([127, 0, 0, 1], 7010).into()) };
         let rows = vec![row("sip:a", Transport::Udp), row("sip:b;transport=tcp", Transport::Tcp)];
         let sets = |id| Sets(vec![Set { id: SetId(id), rows: rows.clone() }]);
         let unreached = "set 19: sip:b;transport=tcp is not probed: no listener of role node reaches it by tcp, and probes \

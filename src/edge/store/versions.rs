@@ -174,22 +174,11 @@ impl StoredVersion {
 mod tests {
     use super::*;
     use crate::edge::scratch::Folder;
-    use crate::engine::dispatch::{Row, RowState, Set, SetId};
-    use crate::engine::flow::Transport;
+    use crate::engine::dispatch::{Row, Set, SetId};
 
     fn sets(weight: u32) -> Sets {
-        let row = Row {
-            row: 1,
-            uri: "sip:10.0.0.1:7010".to_owned(),
-            address: "10.0.0.1:7010".parse().expect("an address"),
-            transport: Transport::Udp,
-            socket: None,
-            weight,
-            priority: 0,
-            state: RowState::Active,
-            attrs: String::new(),
-            description: String::new(),
-        };
+        let row =
+            Row { weight, ..Row::new("sip:10.0.0.1:7010".to_owned(), "10.0.0.1:7010".parse().expect("an address")) };
         Sets(vec![Set { id: SetId(19), rows: vec![row] }])
     }
 

@@ -65,6 +65,22 @@ impl Row {
     /// The `address` of a row whose URI holds a name that has not been resolved: nobody is there, nothing is sent there.
     pub const UNRESOLVED: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
+    /// A row of number 1 whose other columns have the table's defaults: UDP, weight 1, active, and nothing said of the rest.
+    pub fn new(uri: impl Into<String>, address: SocketAddr) -> Self {
+        Row {
+            row: 1,
+            uri: uri.into(),
+            address,
+            transport: Transport::Udp,
+            socket: None,
+            weight: 1,
+            priority: 0,
+            state: RowState::Active,
+            attrs: String::new(),
+            description: String::new(),
+        }
+    }
+
     /// Whether it has an address.
     pub fn is_resolved(&self) -> bool {
         self.address != Row::UNRESOLVED
@@ -223,18 +239,7 @@ mod tests {
     }
 
     fn row(uri: &str, address: &str) -> Row {
-        Row {
-            row: 1,
-            uri: uri.into(),
-            address: address.parse().expect("an address"),
-            transport: Transport::Udp,
-            socket: None,
-            weight: 1,
-            priority: 0,
-            state: RowState::Active,
-            attrs: String::new(),
-            description: String::new(),
-        }
+        Row::new(uri, address.parse().expect("an address"))
     }
 
     #[test]

@@ -19,7 +19,6 @@ use super::{
     Turn,
 };
 use crate::engine::clock::{Instant, Now};
-use crate::engine::flow::Transport;
 use crate::engine::sip::Resources;
 
 const SET: SetId = SetId(19);
@@ -103,15 +102,9 @@ impl World {
     fn row(&mut self, number: u16) -> Row {
         Row {
             row: i64::from(number),
-            uri: format!("sip:10.0.0.1:{number}"),
-            address: SocketAddr::new([10, 0, 0, 1].into(), number),
-            transport: Transport::Udp,
-            socket: None,
             weight: self.rng.u32(0..3),
-            priority: 0,
             state: [RowState::Active, RowState::Active, RowState::Inactive, RowState::Probing][self.rng.usize(..4)],
-            attrs: String::new(),
-            description: String::new(),
+            ..Row::new(format!("sip:10.0.0.1:{number}"), SocketAddr::new([10, 0, 0, 1].into(), number))
         }
     }
 

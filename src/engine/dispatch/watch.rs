@@ -380,7 +380,6 @@ mod tests {
 
     use super::*;
     use crate::engine::dispatch::{Asked, AtDeadline, Row, RowState, Set, Sets};
-    use crate::engine::flow::Transport;
     use crate::engine::sip::Resources;
 
     const SET: SetId = SetId(19);
@@ -409,18 +408,7 @@ mod tests {
     }
 
     fn row(state: RowState) -> Row {
-        Row {
-            row: 1,
-            uri: URI.to_owned(),
-            address: "10.0.0.1:7010".parse().expect("an address"),
-            transport: Transport::Udp,
-            socket: None,
-            weight: 1,
-            priority: 0,
-            state,
-            attrs: String::new(),
-            description: String::new(),
-        }
+        Row { state, ..Row::new(URI.to_owned(), "10.0.0.1:7010".parse().expect("an address")) }
     }
 
     fn load(dispatch: &mut Dispatch, state: RowState, seconds: u64) {

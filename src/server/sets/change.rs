@@ -123,23 +123,11 @@ pub(super) fn with_states(version: &Sets, now: &Sets) -> Sets {
 mod tests {
     use super::*;
     use crate::engine::dispatch::Set;
-    use crate::engine::flow::Transport;
 
     const GUARD: Guard = Guard { max_removed_percent: 50, allow_empty: false };
 
     fn row(number: i64) -> Row {
-        Row {
-            row: number,
-            uri: format!("sip:10.0.0.{number}"),
-            address: Row::UNRESOLVED,
-            transport: Transport::Udp,
-            socket: None,
-            weight: 1,
-            priority: 0,
-            state: RowState::Active,
-            attrs: String::new(),
-            description: String::new(),
-        }
+        Row { row: number, ..Row::new(format!("sip:10.0.0.{number}"), Row::UNRESOLVED) }
     }
 
     fn sets(rows: impl IntoIterator<Item = Row>) -> Sets {

@@ -287,7 +287,6 @@ pub(super) fn is_writer<'a>(own: (&'a str, bool), mut others: impl Iterator<Item
 mod tests {
     use super::*;
     use crate::engine::dispatch::{Row, Set};
-    use crate::engine::flow::Transport;
 
     use Order::{Drain, Maint, Ready};
     use RowState::{Active, Inactive, Probing};
@@ -297,18 +296,7 @@ mod tests {
     const TTL: Duration = Duration::from_secs(10);
 
     fn sets(state: RowState) -> Sets {
-        let row = Row {
-            row: 1,
-            uri: URI.to_owned(),
-            address: ([10, 0, 0, 1], 5060).into(),
-            transport: Transport::Udp,
-            socket: None,
-            weight: 1,
-            priority: 0,
-            state,
-            attrs: String::new(),
-            description: String::new(),
-        };
+        let row = Row { state, ..Row::new(URI.to_owned(), ([10, 0, 0, 1], 5060).into()) };
         Sets(vec![Set { id: SET, rows: vec![row] }])
     }
 
