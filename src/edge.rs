@@ -7,6 +7,7 @@ pub mod counters;
 pub mod descriptors;
 pub mod http;
 pub mod interfaces;
+pub mod journal;
 pub mod key;
 pub mod log;
 pub mod metrics;

@@ -10,6 +10,7 @@ mod memory;
 mod names;
 mod node;
 mod sets;
+mod told;
 mod turn;
 
 use std::net::SocketAddr;
@@ -28,7 +29,7 @@ use crate::edge::udp::{BindError, Sockets, Waker};
 use crate::engine::dispatch::{
     DistrustOrder, NoSuchDestination, NotDistrusted, Outcome, PeerReport, Remembered, SetId, Sets, Standing,
 };
-use crate::engine::event::{AgentId, Changes, CheckId, Drain, EndOrder, Event, Input, LookupId, NotEnded};
+use crate::engine::event::{AgentId, Changes, CheckId, Drain, EndOrder, Input, LookupId, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{HostPort, Listener, ListenerId, Transport};
 use crate::engine::snapshot::SessionPage;
@@ -39,6 +40,7 @@ use turn::{Order, Outside, Turns, Wires};
 pub use explain::{Offline, explain_offline};
 pub use node::{Node, NodeError};
 pub use sets::check_rows;
+pub use told::Happened;
 pub use turn::{Asked, History};
 
 /// Orders that may wait; whoever gives one more waits itself.
@@ -60,7 +62,7 @@ pub struct ServerConfig {
     /// What the engine's random choices grow from; another one for each start.
     pub seed: [u8; 32],
     /// Who hears of events. What finds it full or closed is dropped and counted.
-    pub events: mpsc::Sender<Event>,
+    pub events: mpsc::Sender<Happened>,
     /// Who looks up the names that messages lead to. What finds it full or closed is not looked up.
     pub lookups: mpsc::Sender<Lookup>,
     /// Who asks destinations by other means than SIP. What finds it full or closed is not asked.

@@ -54,6 +54,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("socket2", &["src/edge/udp.rs", "src/edge/udp/", "src/edge/tcp/", "src/lab/wire.rs"]),
     ("sqlx", &["src/edge/store.rs", "src/edge/store/"]),
     ("axum", &["src/edge/http.rs", "src/edge/http/"]),
+    ("futures_util", &["src/edge/http/stream.rs"]),
     ("hyper", &["src/edge/check.rs", "src/edge/client.rs"]),
     ("hyper_util", &["src/edge/check.rs", "src/edge/client.rs"]),
     ("http_body_util", &["src/edge/check.rs", "src/edge/client.rs"]),

@@ -1,15 +1,18 @@
-//! The local HTTP surface: `/live`, `/ready`, `/fit`, `/metrics`, `/node`, `/sets`, `/sessions/end`, `/explain`, `/store`,
-//! `/plan`, `/reload`, `/rollback`, `/drain`, and `/mi` and `/RPC` as the peers have them.
+//! The local HTTP surface: the operator's page at `/`; `/live`, `/ready`, `/fit`, `/metrics`, `/node`, `/sets`, `/sessions/end`,
+//! `/events`, `/stream`, `/explain`, `/store`, `/plan`, `/reload`, `/rollback`, `/drain`, and `/mi` and `/RPC` as the peers have them.
 //!
 //! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
 
 mod compat;
+mod events;
 mod explain;
 mod idle;
+mod page;
 mod report;
 mod sessions;
 mod sets;
 mod store;
+mod stream;
 mod this_node;
 
 use std::future::Future;
@@ -25,13 +28,13 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::time;
 
 use crate::edge::cluster::Peers;
+use crate::edge::journal::Journal;
 use crate::edge::metrics::CONTENT_TYPE;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{DistrustOrder, NoSuchDestination, NotDistrusted, Observation, SetId, Standing};
@@ -41,7 +44,9 @@ use crate::engine::flow::Listener;
 use crate::engine::snapshot::SessionPage;
 
 use idle::IdleListener;
+use stream::Stream;
 
+pub use events::EventsReport;
 pub use explain::{
     ConditionReport, ExplainReport, ExplainedDestination, ExplainedSet, FateReport, RuleReport, TryReport, listener_of,
     pasted,
@@ -120,17 +125,30 @@ pub trait Node: Send + Sync + 'static {
     fn partitions(&self) -> Vec<(String, u32)>;
     /// What of the rows is in place, and what was.
     fn store(&self) -> impl Future<Output = StoreReport> + Send;
+    /// What has happened since the start.
+    fn journal(&self) -> &Journal;
     /// Makes the node leave, as SIGTERM does.
     fn drain(&self);
 }
 
 /// Whether the node can take calls: one load of the sets is in and it is not draining.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
     /// Why it can't, in words; empty if it can.
     pub reasons: Vec<String>,
     /// What is wrong although it can: the store fails, a set is empty.
     pub degraded: Vec<String>,
+}
+
+impl Readiness {
+    fn is_ready(&self) -> bool {
+        self.reasons.is_empty()
+    }
+
+    /// As `/ready` tells it.
+    fn report(&self) -> serde_json::Value {
+        json!({ "ready": self.is_ready(), "reasons": self.reasons, "degraded": self.degraded })
+    }
 }
 
 /// What has become of an order.
@@ -205,11 +223,12 @@ struct Shared<N> {
     node: Arc<N>,
     /// Held during a reload, so that two never run at once.
     reload: Arc<Mutex<()>>,
+    stream: Arc<Stream>,
 }
 
 impl<N> Clone for Shared<N> {
     fn clone(&self) -> Self {
-        Shared { node: Arc::clone(&self.node), reload: Arc::clone(&self.reload) }
+        Shared { node: Arc::clone(&self.node), reload: Arc::clone(&self.reload), stream: Arc::clone(&self.stream) }
     }
 }
 
@@ -226,27 +245,28 @@ fn router<N: Node>(node: Arc<N>) -> Router {
         .merge(explain::routes())
         .merge(store::routes())
         .merge(compat::routes())
+        .merge(events::routes())
+        .merge(stream::routes())
+        .merge(page::routes())
         .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "no such method here"))
         .fallback(async || {
             error(
                 StatusCode::NOT_FOUND,
-                "no such path: /live, /ready, /fit, /metrics, /node, /sets, /sessions/end, /explain, /store, /plan, /reload, \
-                 /rollback, /drain, /mi, /RPC",
+                "no such path: /, /live, /ready, /fit, /metrics, /node, /sets, /sessions/end, /events, /stream, /explain, \
+                 /store, /plan, /reload, /rollback, /drain, /mi, /RPC",
             )
         })
         .layer(DefaultBodyLimit::max(BODY))
         .layer(middleware::from_fn(by_address))
-        .with_state(Shared { node, reload: Arc::default() })
+        .with_state(Shared { node, reload: Arc::default(), stream: Arc::default() })
 }
 
 async fn ready<N: Node>(State(shared): State<Shared<N>>) -> Response {
     let Ok(readiness) = time::timeout(ANSWER, shared.node.readiness()).await else {
         return too_late();
     };
-    let ready = readiness.reasons.is_empty();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({ "ready": ready, "reasons": readiness.reasons, "degraded": readiness.degraded });
-    (status, Json(body)).into_response()
+    let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness.report())).into_response()
 }
 
 async fn fit<N: Node>(State(shared): State<Shared<N>>) -> Response {
@@ -300,9 +320,12 @@ fn is_address(host: &HeaderValue) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
 }
 
-/// A browser sends Origin with every request that a page makes to change something; no page has business here.
+/// A browser sends Origin with every request that a page makes to change something; no page has business here but our own.
 fn is_from_a_page(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::ORIGIN)
+    let origins = headers.get_all(header::ORIGIN).iter();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let ours = |origin: &str| origin.split_once("://").is_some_and(|(_, authority)| authority == host);
+    !origins.map(|origin| origin.to_str().unwrap_or_default()).all(ours)
 }
 
 /// A page may send text and forms anywhere unasked, but not this.
@@ -331,8 +354,8 @@ mod tests {
 
     use super::*;
 
-    #[derive(Default)]
     struct Double {
+        journal: Journal,
         readiness: std::sync::Mutex<Readiness>,
         broken: AtomicBool,
         reloads: AtomicUsize,
@@ -341,6 +364,22 @@ mod tests {
         go_on: Notify,
         held: AtomicBool,
         drained: AtomicBool,
+    }
+
+    impl Default for Double {
+        fn default() -> Self {
+            Double {
+                journal: Journal::new("a"),
+                readiness: Default::default(),
+                broken: Default::default(),
+                reloads: Default::default(),
+                inside: Default::default(),
+                entered: Default::default(),
+                go_on: Default::default(),
+                held: Default::default(),
+                drained: Default::default(),
+            }
+        }
     }
 
     impl Node for Double {
@@ -399,6 +438,10 @@ mod tests {
 
         async fn end(&self, _: EndOrder) -> Result<Result<u64, NotEnded>, String> {
             panic!("nothing here is to be ended")
+        }
+
+        fn journal(&self) -> &Journal {
+            &self.journal
         }
 
         fn drain(&self) {

@@ -26,6 +26,11 @@ impl Addresses {
         self.0.borrow().clone()
     }
 
+    /// Tells of changes.
+    pub(super) fn changes(&self) -> watch::Receiver<Vec<bool>> {
+        self.0.subscribe()
+    }
+
     /// Waits until no virtual address is here. A node without any holds the addresses that callers know, as far as it can
     /// tell, and waits for ever.
     pub(super) async fn without_vip(&self, listeners: &[Listener]) {

@@ -10,14 +10,15 @@ use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use super::addresses::Addresses;
-use super::memory::{Keeper, Stirrer};
+use super::memory::Keeper;
 use super::names::Names;
 use super::sets::{Ask, Current, First, Source, Status, first_sets};
+use super::told::Hearers;
 use super::{Gone, Handle, History, Server, ServerConfig, ServerError};
 use crate::config::{Config, Drained};
 use crate::edge::cluster::{Cluster, ClusterError, Peers};
@@ -26,15 +27,14 @@ use crate::edge::http::{
     Surface,
 };
 use crate::edge::interfaces::Changes;
+use crate::edge::journal::{Entry, Journal, Kind};
 use crate::edge::key::{self, KeyError};
-use crate::edge::log;
 use crate::edge::metrics;
-use crate::edge::records::Records;
 use crate::edge::store::snapshot::SnapshotError;
 use crate::edge::store::{Store, StoreError};
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{DistrustOrder, NoSuchDestination, NotDistrusted, SetId, Standing};
-use crate::engine::event::{Drain, EndOrder, Event, NotEnded};
+use crate::engine::event::{Drain, EndOrder, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{Listener, Role};
 use crate::engine::snapshot::SessionPage;
@@ -43,17 +43,12 @@ use crate::engine::snapshot::SessionPage;
 pub(super) const KEY_FILE: &str = "cluster.key";
 /// Events that may wait for the log before further ones are dropped and counted.
 const EVENTS: usize = 8192;
-/// How long events gather before they are told.
-const GATHER: Duration = Duration::from_millis(20);
 /// How often a node that is leaving looks whether it may go.
 const LOOK: Duration = Duration::from_millis(250);
 /// Names that may wait to be looked up: as many as the engine lets requests wait for.
 const LOOKUPS: usize = 1000;
 /// Checks of destinations that may wait to be begun.
 const CHECKS: usize = 1000;
-
-/// How long a node that stops waits for records to be written.
-const LAST_RECORDS: Duration = Duration::from_secs(5);
 
 /// Why a node can't start.
 #[derive(Debug, Error)]
@@ -134,6 +129,8 @@ pub(super) struct Shared {
     pub(super) names: Names,
     pub(super) addresses: Addresses,
     pub(super) keeper: Keeper,
+    /// What has happened since the start.
+    pub(super) journal: Arc<Journal>,
     /// The other nodes; none if this one stands alone.
     pub(super) cluster: Option<Arc<Cluster>>,
     // Held while something new is put in place: one load at a time, whoever asked for it.
@@ -181,7 +178,11 @@ impl Node {
         })?;
         let records = config.records.as_ref().map(|records| handle.start_records(records, &config.node_id));
         let records = records.transpose().map_err(NodeError::Records)?;
-        let told = tokio::spawn(report(heard, keeper.stirrer(), records));
+        let journal = Arc::new(Journal::new(&config.node_id));
+        let version = env!("CARGO_PKG_VERSION");
+        journal.add(Entry::new(Kind::Start, SystemTime::now(), format!("tandem {version} has started")));
+        let hearers = Hearers { stirrer: keeper.stirrer(), records, journal: Arc::clone(&journal) };
+        let told = tokio::spawn(hearers.listen(heard));
         let cluster = match &config.cluster {
             Some(cluster) => {
                 let cluster = Cluster::start(cluster.clone(), &config.node_id, names.resolver()).await;
@@ -200,6 +201,7 @@ impl Node {
             drain_ordered: Notify::new(),
             names,
             keeper,
+            journal,
             cluster: cluster.clone(),
             current: tokio::sync::Mutex::default(),
             placed: Notify::new(),
@@ -223,6 +225,7 @@ impl Node {
         tokio::spawn(Arc::clone(&shared).look_up(asked, stopped.clone()));
         tokio::spawn(Arc::clone(&shared).check(to_check, stopped.clone()));
         tokio::spawn(Arc::clone(&shared).keep_memory(stopped.clone()));
+        tokio::spawn(Arc::clone(&shared).watch_facts(stopped.clone()));
         if let Some(cluster) = cluster {
             info!(node = cluster.node(), address = %cluster.bound(), "gossips");
             tokio::spawn(Arc::clone(&shared).gossip(cluster, stopped.clone()));
@@ -449,6 +452,10 @@ impl http::Node for Shared {
         self.store_report()
     }
 
+    fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     fn drain(&self) {
         self.drain_ordered.notify_one();
     }
@@ -460,27 +467,5 @@ async fn serve(surface: Surface, shared: Arc<Shared>, mut stopped: watch::Receiv
     };
     if let Err(fault) = surface.serve(shared, shutdown).await {
         error!(cause = %fault, "the HTTP surface is gone");
-    }
-}
-
-/// Tells people of events, and the file of records: many at a time, since each time that this task is woken costs the engine's
-/// thread a system call.
-async fn report(mut heard: mpsc::Receiver<Event>, stirrer: Stirrer, mut records: Option<Records>) {
-    let mut tell = |event: Event| {
-        log::report(&event);
-        stirrer.hear(&event);
-        if let (Some(records), Event::Session(record)) = (&mut records, event) {
-            records.take(record);
-        }
-    };
-    while let Some(event) = heard.recv().await {
-        tell(event);
-        while let Ok(event) = heard.try_recv() {
-            tell(event);
-        }
-        tokio::time::sleep(GATHER).await;
-    }
-    if let Some(records) = records {
-        let _ = spawn_blocking(|| records.close(LAST_RECORDS)).await;
     }
 }

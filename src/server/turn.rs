@@ -28,6 +28,7 @@ use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
 use crate::engine::snapshot::SessionPage;
 use crate::engine::{self, Engine, Now, Snapshot};
 use crate::server::Lookup;
+use crate::server::told::Happened;
 
 /// What other threads may ask of the engine's; each is answered when it is done.
 #[derive(Debug)]
@@ -133,7 +134,7 @@ pub(super) struct Turns {
 /// Who hears of what the engine can't do itself.
 #[derive(Debug)]
 pub(super) struct Outside {
-    pub(super) events: mpsc::Sender<Event>,
+    pub(super) events: mpsc::Sender<Happened>,
     pub(super) lookups: mpsc::Sender<Lookup>,
     pub(super) checks: mpsc::Sender<Asked>,
 }
@@ -384,7 +385,7 @@ impl Turns {
 
     /// Does what the engine says; it hears at once of what could not be sent, until it has no more to say.
     fn flush(&mut self, now: Now) {
-        self.carry_out();
+        self.carry_out(now);
         loop {
             if let Some((flow, fault, bytes)) = self.unsent.pop() {
                 self.engine.handle(Input::Undelivered { flow, bytes: &bytes, fault }, now, &mut self.out);
@@ -393,11 +394,11 @@ impl Turns {
             } else {
                 return;
             }
-            self.carry_out();
+            self.carry_out(now);
         }
     }
 
-    fn carry_out(&mut self) {
+    fn carry_out(&mut self, now: Now) {
         for output in self.out.drain(..) {
             match output {
                 Output::Send { flow, bytes } => {
@@ -433,7 +434,7 @@ impl Turns {
                     }
                 }
                 Output::Event(event) => {
-                    if self.outside.events.try_send(event).is_err() {
+                    if self.outside.events.try_send(Happened { at: now.wall, event }).is_err() {
                         self.counters.event_dropped();
                     }
                 }
@@ -464,7 +465,7 @@ mod tests {
 
     const CHILD: &str = "TANDEM_TEST_PANIC";
 
-    fn turns() -> (Turns, mpsc::Receiver<Event>) {
+    fn turns() -> (Turns, mpsc::Receiver<Happened>) {
         let config = engine::Config {
             node: "a".to_owned(),
             key: [7; 32],
@@ -501,7 +502,7 @@ mod tests {
         let mut buffer = [0; 16];
         let (count, from) = peer.recv_from(&mut buffer).expect("a datagram");
         assert_eq!((&buffer[..count], from), (&b"hello"[..], turns.wires.sockets.addresses()[0]));
-        assert!(matches!(heard.try_recv(), Ok(Event::SetsReplaced(Changes { added: 1, .. }))));
+        assert!(matches!(heard.try_recv().map(|told| told.event), Ok(Event::SetsReplaced(Changes { added: 1, .. }))));
         assert!(heard.try_recv().is_err());
         let mut expected = EdgeCounters { sent: 1, sent_bytes: 5, events_dropped: 1, ..EdgeCounters::default() };
         expected.send_faults[SendFault::NoSocket as usize] = 1;

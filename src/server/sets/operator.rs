@@ -1,6 +1,7 @@
 //! What an operator asks of the rows: a plan, a reload, a rollback.
 
 use std::collections::HashSet;
+use std::time::SystemTime;
 
 use tracing::{info, warn};
 
@@ -8,6 +9,7 @@ use super::judge::Ask;
 use super::source::Source;
 use super::{change, source};
 use crate::edge::http::{PartitionPlan, PlanReport, ReloadFailed, ReloadOrder, Reloaded, RollbackOrder};
+use crate::edge::journal::{Entry, Kind};
 use crate::edge::store::Load;
 use crate::engine::snapshot::Snapshot;
 use crate::server::node::Shared;
@@ -56,6 +58,14 @@ impl Shared {
     /// Tells the log what an operator's word has come to.
     fn done(&self, ask: &Ask, result: Result<Reloaded, ReloadFailed>) -> Result<Reloaded, ReloadFailed> {
         let (by, reason) = ask.giver().unwrap_or_default();
+        let (outcome, text) = match &result {
+            Ok(Reloaded { added, removed, changed, .. }) => {
+                ("done", format!("{added} added, {removed} removed, {changed} changed"))
+            }
+            Err(ReloadFailed { error, .. }) => ("refused", error.clone()),
+        };
+        let entry = Entry::new(Kind::Reload, SystemTime::now(), format!("sets reloaded by {by}: {text}"));
+        self.journal.add(Entry { new: Some(outcome.to_owned()), ..entry.by(by, reason) });
         match &result {
             Ok(Reloaded { added, removed, changed, .. }) => info!(by, reason, added, removed, changed, "sets reloaded"),
             Err(ReloadFailed { error, .. }) => warn!(by, reason, cause = error, "the sets stay as they are"),

@@ -1,0 +1,99 @@
+//! `/events`: what has happened since the node started.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+
+use super::sets::Refusal;
+use super::{Node, Shared};
+use crate::edge::journal::{Entry, KEPT};
+use crate::edge::moment::Moment;
+
+/// Entries of an answer, unless fewer or more are asked for.
+const USUAL: usize = 100;
+
+pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
+    Router::new().route("/events", get(some::<N>))
+}
+
+/// Some of what has happened: `GET /events`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventsReport {
+    /// The node that tells this.
+    pub node: String,
+    /// When it started: its numbers begin anew each time.
+    pub started: Moment,
+    /// The oldest that is kept; 0: there is none.
+    pub first: u64,
+    /// The newest.
+    pub last: u64,
+    /// Those that were asked for, oldest first.
+    pub events: Vec<Arc<Entry>>,
+}
+
+async fn some<N: Node>(State(shared): State<Shared<N>>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
+    let Wanted { since, limit } = wanted(&query.unwrap_or_default())?;
+    let journal = shared.node.journal();
+    let page = match since {
+        Some(since) => journal.since(since, limit),
+        None => journal.newest(limit),
+    };
+    let (node, started) = (shared.node.name().to_owned(), Moment(shared.node.started()));
+    Ok(Json(EventsReport { node, started, first: page.first, last: page.last, events: page.entries }).into_response())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    /// Only later ones; none: the newest.
+    since: Option<u64>,
+    limit: usize,
+}
+
+fn wanted(query: &str) -> Result<Wanted, Refusal> {
+    let mut wanted = Wanted { since: None, limit: USUAL };
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        let remedy = match &*key {
+            "since" => match value.parse() {
+                Ok(since) => {
+                    wanted.since = Some(since);
+                    continue;
+                }
+                Err(_) => "give a number, from 0".to_owned(),
+            },
+            "limit" => match value.parse() {
+                Ok(limit @ 1..=KEPT) => {
+                    wanted.limit = limit;
+                    continue;
+                }
+                _ => format!("give a number from 1 to {KEPT}"),
+            },
+            _ => "there are since and limit".to_owned(),
+        };
+        return Err(Refusal(StatusCode::BAD_REQUEST, format!("{key} is {value:?}: {remedy}")));
+    }
+    Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_are_asked_for_by_the_query() {
+        let wanted = |query: &str| wanted(query).map_err(|Refusal(_, text)| text);
+        assert_eq!(wanted(""), Ok(Wanted { since: None, limit: 100 }));
+        assert_eq!(wanted("since=7&limit=4096"), Ok(Wanted { since: Some(7), limit: 4096 }));
+        for (query, text) in [
+            ("limit=0", r#"limit is "0": give a number from 1 to 4096"#),
+            ("since=x", r#"since is "x": give a number, from 0"#),
+            ("after=2", r#"after is "2": there are since and limit"#),
+        ] {
+            assert_eq!(wanted(query), Err(text.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! `/stream`: sets, the node and what happens, live, as server-sent events.
+//!
+//! One task looks each second and tells all who listen what differs from before; it ends with the last of them.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::stream;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::report::{DestinationReport, NodeSessions, SetReport};
+use super::sets::{Refusal, in_time};
+use super::{ANSWER, Node, NodeReport, Shared, error};
+use crate::edge::journal::{Entry, KEPT};
+use crate::edge::moment::Moment;
+use crate::engine::Snapshot;
+
+/// From one look to the next.
+const LOOK: Duration = Duration::from_secs(1);
+/// Whoever is slower than that begins anew.
+const BEHIND: usize = 16;
+/// So many may listen.
+const MOST: usize = 32;
+/// Who listens hears something at least so often.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// So many events of before are told at the start.
+const BEFORE: usize = 100;
+
+pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
+    Router::new().route("/stream", get(listen::<N>))
+}
+
+/// Who listens, and what they have been told.
+#[derive(Debug)]
+pub(super) struct Stream {
+    places: Arc<Semaphore>,
+    /// What was told last; none while nobody listens.
+    told: Mutex<Option<Told>>,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Stream { places: Arc::new(Semaphore::new(MOST)), told: Mutex::default() }
+    }
+}
+
+#[derive(Debug)]
+struct Told {
+    world: World,
+    frames: broadcast::Sender<Frame>,
+}
+
+/// One event: its name and its data.
+#[derive(Clone, Debug, PartialEq)]
+struct Frame(&'static str, Arc<str>);
+
+impl Frame {
+    fn new(name: &'static str, data: &impl Serialize) -> Self {
+        Frame(name, serde_json::to_string(data).expect("reports are JSON").into())
+    }
+
+    fn event(&self) -> Event {
+        Event::default().event(self.0).data(&*self.1)
+    }
+}
+
+/// A destination's address, as a set has it.
+type Key = (u32, String, Option<SocketAddr>);
+
+/// All that is shown at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct World {
+    node: Value,
+    /// The sets without their destinations.
+    sets: Vec<Value>,
+    /// In the sets' order, and in the table's within them.
+    destinations: Vec<(Key, Value)>,
+    sessions: Value,
+}
+
+impl World {
+    fn of(node: &impl Node, ready: Value, snapshot: &Snapshot) -> Self {
+        let mut this_node = value(NodeReport::new(node, snapshot));
+        this_node["ready"] = ready;
+        let mut world = World { node: this_node, sessions: value(NodeSessions::of(snapshot)), ..World::default() };
+        for set in snapshot.sets.iter().map(SetReport::of) {
+            let (number, mut without) = (set.set, value(SetReport { destinations: Vec::new(), ..set.clone() }));
+            without.as_object_mut().expect("a report").remove("destinations");
+            world.sets.push(without);
+            world.destinations.extend(set.destinations.into_iter().map(|one| (key(number, &one), value(one))));
+        }
+        world
+    }
+
+    /// As `GET /sets` tells it.
+    fn whole(&self) -> Value {
+        let sets = self.sets.iter().map(|set| {
+            let of_set = self.destinations.iter().filter(|((number, ..), _)| set["set"] == *number);
+            let mut set = set.clone();
+            set["destinations"] = of_set.map(|(_, one)| one.clone()).collect();
+            set
+        });
+        json!({ "node": self.node["node"], "sets": sets.collect::<Vec<_>>(), "sessions": self.sessions })
+    }
+
+    /// Whether it has the same sets and destinations in the same order.
+    fn has_rows_of(&self, other: &World) -> bool {
+        let names = |world: &World| world.sets.iter().map(|set| set["set"].clone()).collect::<Vec<_>>();
+        let keys = |world: &World| world.destinations.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+        names(self) == names(other) && keys(self) == keys(other)
+    }
+
+    /// What is told of it to who knows `before`.
+    fn since(&self, before: &World, at: SystemTime) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        if self.node != before.node {
+            frames.push(Frame::new("node", &self.node));
+        }
+        if !self.has_rows_of(before) {
+            frames.push(Frame::new("sets", &self.whole()));
+            return frames;
+        }
+        let sets: Vec<_> = self.sets.iter().filter(|set| !before.sets.contains(set)).collect();
+        let all = self.destinations.iter().zip(&before.destinations);
+        let destinations: Vec<_> = all.filter(|(now, then)| now.1 != then.1).map(|(now, _)| with_set(now)).collect();
+        if !sets.is_empty() || !destinations.is_empty() || self.sessions != before.sessions {
+            let (at, sessions) = (Moment(at), &self.sessions);
+            let changes = json!({ "at": at, "sets": sets, "destinations": destinations, "sessions": sessions });
+            frames.push(Frame::new("changes", &changes));
+        }
+        frames
+    }
+}
+
+fn value(report: impl Serialize) -> Value {
+    serde_json::to_value(report).expect("reports are JSON")
+}
+
+fn key(set: u32, one: &DestinationReport) -> Key {
+    (set, one.uri.clone(), one.address)
+}
+
+fn with_set(((set, ..), one): &(Key, Value)) -> Value {
+    let mut one = one.clone();
+    one["set"] = json!(set);
+    one
+}
+
+async fn listen<N: Node>(State(shared): State<Shared<N>>, headers: HeaderMap) -> Response {
+    let Ok(place) = Arc::clone(&shared.stream.places).try_acquire_owned() else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "too many listen already: close some, or ask /sets and /events");
+    };
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    match Listener::join(shared, place, last).await {
+        Ok(listener) => {
+            let events = stream::unfold(listener, Listener::next);
+            // A reverse proxy that gathers what it passes on would hold the events back.
+            let headers = [(header::CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-accel-buffering"), "no")];
+            (headers, Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT))).into_response()
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// One who listens.
+struct Listener<N: Node> {
+    shared: Shared<N>,
+    frames: broadcast::Receiver<Frame>,
+    news: watch::Receiver<u64>,
+    /// The last entry of the journal that was told.
+    since: u64,
+    waiting: VecDeque<Event>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<N: Node> Listener<N> {
+    /// Hears the whole, and then what has happened since `last`, an event's id.
+    async fn join(shared: Shared<N>, place: OwnedSemaphorePermit, last: Option<&str>) -> Result<Self, Refusal> {
+        let journal = shared.node.journal();
+        let mut news = journal.news();
+        let page = match last.and_then(|id| sequence(id, shared.node.started())) {
+            Some(since) => journal.since(since, KEPT),
+            None => journal.newest(BEFORE),
+        };
+        news.mark_changed();
+        let (whole, frames) = join(&shared).await?;
+        let waiting = whole.iter().map(Frame::event).collect();
+        let mut listener = Listener { shared, frames, news, since: page.last, waiting, _place: place };
+        listener.hear(page.entries);
+        Ok(listener)
+    }
+
+    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return Some((Ok(event), self));
+            }
+            tokio::select! {
+                frame = self.frames.recv() => match frame {
+                    Ok(frame) => self.waiting.push_back(frame.event()),
+                    Err(RecvError::Closed) => return None,
+                    Err(RecvError::Lagged(_)) => {
+                        let (whole, frames) = join(&self.shared).await.ok()?;
+                        self.frames = frames;
+                        self.waiting.extend(whole.iter().map(Frame::event));
+                    }
+                },
+                news = self.news.changed() => {
+                    news.ok()?;
+                    let page = self.shared.node.journal().since(self.since, KEPT);
+                    self.since = page.last;
+                    self.hear(page.entries);
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, entries: Vec<Arc<Entry>>) {
+        let started = self.shared.node.started();
+        let event = |entry: Arc<Entry>| {
+            let data = serde_json::to_string(&*entry).expect("entries are JSON");
+            Event::default().event("event").id(id(entry.sequence, started)).data(data)
+        };
+        self.waiting.extend(entries.into_iter().map(event));
+    }
+}
+
+/// An event's id: numbers begin anew with each start of the node.
+fn id(sequence: u64, started: SystemTime) -> String {
+    format!("{}-{sequence}", millis(started))
+}
+
+/// The number in an event's id, if that is of this start.
+fn sequence(id: &str, started: SystemTime) -> Option<u64> {
+    let (start, sequence) = id.split_once('-')?;
+    (start == millis(started).to_string()).then(|| sequence.parse().ok())?
+}
+
+fn millis(started: SystemTime) -> u128 {
+    started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis()
+}
+
+/// The whole as it was told last, and what is told from then on; who comes first has it looked at.
+async fn join<N: Node>(shared: &Shared<N>) -> Result<(Vec<Frame>, broadcast::Receiver<Frame>), Refusal> {
+    let mut told = shared.stream.told.lock().await;
+    if told.is_none() {
+        let world = in_time(look(&*shared.node)).await?;
+        *told = Some(Told { world, frames: broadcast::Sender::new(BEHIND) });
+        tokio::spawn(tell(shared.clone()));
+    }
+    let Told { world, frames } = told.as_ref().expect("it is there now");
+    Ok((vec![Frame::new("node", &world.node), Frame::new("sets", &world.whole())], frames.subscribe()))
+}
+
+async fn look(node: &impl Node) -> Result<World, String> {
+    let ready = node.readiness().await.report();
+    Ok(World::of(node, ready, &*node.snapshot().await?))
+}
+
+/// Looks, and tells what is another, as long as somebody listens and the node is there.
+async fn tell<N: Node>(shared: Shared<N>) {
+    let mut round = interval(LOOK);
+    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        round.tick().await;
+        let world = timeout(ANSWER, look(&*shared.node)).await;
+        let mut told = shared.stream.told.lock().await;
+        let listening = told.as_ref().is_some_and(|told| told.frames.receiver_count() > 0);
+        let (Ok(Ok(world)), Some(before), true) = (world, told.as_mut(), listening) else {
+            // Who still listens finds the end of it, and asks anew.
+            *told = None;
+            return;
+        };
+        // Nobody who is gone needs it.
+        world.since(&before.world, SystemTime::now()).into_iter().for_each(|frame| drop(before.frames.send(frame)));
+        before.world = world;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn world(sessions: u64) -> World {
+        let uri = |uri: &str| (19, uri.to_owned(), None);
+        World {
+            node: json!({ "node": "a" }),
+            sets: vec![json!({ "set": 19, "fit": 2 })],
+            destinations: vec![
+                (uri("sip:x"), json!({ "uri": "sip:x", "sessions": sessions })),
+                (uri("sip:y"), json!({ "uri": "sip:y", "sessions": 0 })),
+            ],
+            sessions: json!({ "live": sessions }),
+        }
+    }
+
+    fn said(frames: &[Frame]) -> Vec<(&'static str, Value)> {
+        frames.iter().map(|Frame(name, data)| (*name, serde_json::from_str(data).expect("JSON"))).collect()
+    }
+
+    #[test]
+    fn only_what_differs_is_told() {
+        assert_eq!(world(1).since(&world(1), AT), []);
+        let changes = json!({
+            "at": "1970-01-01T00:00:00.000Z",
+            "sets": [],
+            "destinations": [{ "uri": "sip:x", "sessions": 2, "set": 19 }],
+            "sessions": { "live": 2 },
+        });
+        assert_eq!(said(&world(2).since(&world(1), AT)), [("changes", changes)]);
+        let other = World { node: json!({ "node": "a", "draining": true }), ..world(1) };
+        assert_eq!(said(&other.since(&world(1), AT)), [("node", other.node.clone())]);
+    }
+
+    #[test]
+    fn where_rows_come_or_go_the_whole_is_told() {
+        let mut fewer = world(1);
+        fewer.destinations.pop();
+        let whole = json!({
+            "node": "a",
+            "sets": [{ "set": 19, "fit": 2, "destinations": [{ "uri": "sip:x", "sessions": 1 }] }],
+            "sessions": { "live": 1 },
+        });
+        assert_eq!(said(&fewer.since(&world(1), AT)), [("sets", whole)]);
+    }
+
+    #[test]
+    fn an_id_is_of_one_start() {
+        let started = AT + Duration::from_millis(1_764_127_257_250);
+        assert_eq!(id(7, started), "1764127257250-7");
+        assert_eq!(sequence("1764127257250-7", started), Some(7));
+        assert_eq!(sequence("1764127257251-7", started), None);
+        assert_eq!(sequence("7", started), None);
+    }
+}
