@@ -23,8 +23,8 @@ use thiserror::Error;
 use self::reader::{Section, Source};
 use self::values::duration_from;
 use crate::edge::cluster::ClusterConfig;
+use crate::edge::lines::LinesConfig;
 use crate::edge::log::{self, LogConfig, LogFormat};
-use crate::edge::records::RecordsConfig;
 use crate::edge::resolve::DnsConfig;
 use crate::edge::store::AskedProbe;
 use crate::edge::tcp::StreamLimits;
@@ -77,7 +77,7 @@ pub struct Config {
     /// How to log.
     pub log: LogConfig,
     /// Where records of sessions go; none: into the log alone.
-    pub records: Option<RecordsConfig>,
+    pub records: Option<LinesConfig>,
 }
 
 /// A file of records that is shorter would be set aside at every call.
@@ -313,7 +313,7 @@ fn read_log(section: &Section<'_>) -> LogConfig {
 }
 
 /// The table switches it on.
-fn read_records(section: &Section<'_>, base: &Path) -> Option<RecordsConfig> {
+fn read_records(section: &Section<'_>, base: &Path) -> Option<LinesConfig> {
     let path = |text: &str| match text.is_empty() || text.ends_with('/') {
         true => Err("give a file's path, as records.jsonl".to_owned()),
         false => Ok(base.join(text)),
@@ -322,7 +322,7 @@ fn read_records(section: &Section<'_>, base: &Path) -> Option<RecordsConfig> {
     if section.is_present() && !section.has("file") {
         section.fault("it has no file: give one, as file = \"records.jsonl\"");
     }
-    let default = RecordsConfig::of(file.unwrap_or_default());
+    let default = LinesConfig::of(file.unwrap_or_default());
     let max_bytes = match section.number("max_bytes", 0..=1 << 50) {
         Some(0) => None,
         Some(few @ 1..LEAST_BYTES) => {
@@ -334,7 +334,7 @@ fn read_records(section: &Section<'_>, base: &Path) -> Option<RecordsConfig> {
     };
     let keep = section.number("keep", 1..=1000).map_or(default.keep, |number| number as u32);
     section.finish();
-    section.is_present().then_some(RecordsConfig { max_bytes, keep, ..default })
+    section.is_present().then_some(LinesConfig { max_bytes, keep, ..default })
 }
 
 /// A node's name.
@@ -487,7 +487,7 @@ mod tests {
         assert_eq!((config.http, config.log.format), (None, LogFormat::Json));
         assert_eq!(config.listeners[1].advertise.to_string(), "sip.example.com:8060");
         let file = PathBuf::from("/base/log/calls.jsonl");
-        assert_eq!(config.records, Some(RecordsConfig { file, max_bytes: Some(5000), keep: 3 }));
+        assert_eq!(config.records, Some(LinesConfig { file, max_bytes: Some(5000), keep: 3 }));
         let sources = &config.listeners[1].sources;
         assert_eq!((sources.allow.len(), sources.deny.len()), (2, 1));
         assert_eq!((config.limits.message, config.limits.header_lines), (4000, 64));
@@ -557,7 +557,7 @@ transactions = "many"
     fn records_need_a_file_and_room_in_it() {
         assert_eq!(parse(LISTENER).expect("valid").records, None);
         let records = parse(&format!("{LISTENER}[records]\nfile = \"/r\"\nmax_bytes = 0\n")).expect("valid").records;
-        assert_eq!(records, Some(RecordsConfig { max_bytes: None, ..RecordsConfig::of("/r".into()) }));
+        assert_eq!(records, Some(LinesConfig { max_bytes: None, ..LinesConfig::of("/r".into()) }));
         let told = faults("[records]\nmax_bytes = 4095\nkeep = 0\ncompress = true\n");
         let expected = [
             "1: records: it has no file: give one, as file = \"records.jsonl\"",

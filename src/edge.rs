@@ -9,6 +9,7 @@ pub mod http;
 pub mod interfaces;
 pub mod journal;
 pub mod key;
+pub mod lines;
 pub mod log;
 pub mod metrics;
 pub mod moment;

@@ -22,7 +22,8 @@ use std::{io, thread};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::edge::counters::{Counters, EdgeCounters};
-use crate::edge::records::{Records, RecordsConfig};
+use crate::edge::lines::LinesConfig;
+use crate::edge::records::Records;
 use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
 use crate::edge::udp::{BindError, Sockets, Waker};
@@ -350,8 +351,8 @@ impl Handle {
     }
 
     /// Starts to write records, counted among [`Handle::edge_counters`].
-    fn start_records(&self, config: &RecordsConfig, node: &str) -> io::Result<Records> {
-        Records::start(config, node, Arc::clone(&self.0.counters))
+    fn start_records(&self, config: &LinesConfig, node: &str) -> io::Result<Records> {
+        Records::start(config, node, self.0.counters.records())
     }
 
     fn not_asked(&self) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tandem::config::Config;
 use tandem::drill::lab::SCRIPTS;
 use tandem::edge::cluster::{ClusterConfig, Seed};
-use tandem::edge::records::RecordsConfig;
+use tandem::edge::lines::LinesConfig;
 use tandem::engine::dispatch::{
     Agent, Check, CheckKind, Damping, Judgement, Ping, Probing, SessionPolicy, SipProbe, SlowStart,
 };
@@ -238,7 +238,7 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
     assert_eq!(policy.judgement.slow_start, Some(SlowStart::default()));
     let classes: Vec<_> = policy.capacity.resources.iter().map(|class| &*class.name).collect();
     assert_eq!(classes, ["tts", "asr", "rec", "verify", "fast"]);
-    let records = RecordsConfig::of(base.join("records.jsonl"));
+    let records = LinesConfig::of(base.join("records.jsonl"));
     assert_eq!(shown.records, Some(records));
     let four_hours = Some(Duration::from_secs(4 * 3600));
     let session = SessionPolicy { max_duration: four_hours, ping: Some(Ping::default()), ..SessionPolicy::default() };

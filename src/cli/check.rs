@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::run::{OPEN, foreign};
 use super::{Failure, block_on, term};
 use crate::config::Config;
-use crate::edge::records::RecordsConfig;
+use crate::edge::lines::LinesConfig;
 use crate::edge::store::Load;
 use crate::engine::dispatch::{Agent, Check, CheckKind, Policy, Probing, Who};
 use crate::engine::flow::Listener;
@@ -45,7 +45,7 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
         Some(address) => term::line(&format!("  HTTP surface {address}: {OPEN}")),
         None => term::line("  no HTTP surface"),
     }
-    if let Some(RecordsConfig { file, .. }) = &config.records {
+    if let Some(LinesConfig { file, .. }) = &config.records {
         let is_there = file.parent().is_some_and(|folder| folder.is_dir());
         let remedy = if is_there { "" } else { ", but there is no such folder: make it" };
         term::line(&format!("  records {}{remedy}", file.display()));

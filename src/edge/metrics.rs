@@ -210,7 +210,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::edge::counters::{RecordFault, SendFault};
+    use crate::edge::counters::{LineFault, SendFault};
     use crate::engine::dispatch::{
         AgentView, AgentWord, DestinationId, Fitness, Health, Kept, Limits, Order, RowState, SetId, Standing, Why,
         Wish, Witness,
@@ -325,8 +325,8 @@ mod tests {
         };
         let mut edge = EdgeCounters { received: 1 << 40, ..EdgeCounters::default() };
         edge.send_faults[SendFault::NoRoute as usize] = 7;
-        edge.records_written = 4;
-        edge.records_dropped[RecordFault::NoSpace as usize] = 5;
+        edge.records.written = 4;
+        edge.records.dropped[LineFault::NoSpace as usize] = 5;
         let cluster = ClusterView { peers: 1, counters: crate::edge::cluster::ClusterCounters::default() };
         let advertise = HostPort { host: "192.0.2.7".to_owned(), port: 8060 };
         let listener = |id, role| Listener {

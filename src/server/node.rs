@@ -397,7 +397,7 @@ impl http::Node for Shared {
                     readiness.reasons.push("the node is draining".into());
                 }
                 let unfit = snapshot.sets.iter().filter(|set| set.destinations.iter().all(|one| !one.fitness.is_fit()));
-                let fault = self.handle.edge_counters().record_fault;
+                let fault = self.handle.edge_counters().records.fault;
                 readiness.degraded.extend(fault.map(|fault| format!("records can't be written: {}", fault.remedy())));
                 readiness.degraded.extend(self.cluster.iter().flat_map(|cluster| alone_or_double(cluster)));
                 readiness.degraded.extend(unfit.map(|set| format!("set {} has no fit destination", set.id.0)));
