@@ -13,6 +13,7 @@ pub mod lines;
 pub mod log;
 pub mod metrics;
 pub mod moment;
+pub mod partitions;
 pub mod records;
 pub mod resolve;
 pub mod retry;
@@ -20,6 +21,7 @@ pub mod seal;
 pub mod store;
 pub mod tcp;
 pub mod udp;
+pub mod webhook;
 
 #[cfg(test)]
 pub(crate) mod scratch {

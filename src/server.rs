@@ -6,6 +6,7 @@ mod checks;
 mod cluster;
 mod explain;
 mod fit;
+mod hooks;
 mod memory;
 mod names;
 mod node;
@@ -22,7 +23,8 @@ use std::{io, thread};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::edge::counters::{Counters, EdgeCounters};
-use crate::edge::lines::LinesConfig;
+use crate::edge::journal::EventsFile;
+use crate::edge::lines::{Lines, LinesConfig};
 use crate::edge::records::Records;
 use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
@@ -353,6 +355,11 @@ impl Handle {
     /// Starts to write records, counted among [`Handle::edge_counters`].
     fn start_records(&self, config: &LinesConfig, node: &str) -> io::Result<Records> {
         Records::start(config, node, self.0.counters.records())
+    }
+
+    /// Starts to write events, counted there too.
+    fn start_events(&self, config: &LinesConfig) -> io::Result<EventsFile> {
+        Lines::start(config, self.0.counters.events())
     }
 
     fn not_asked(&self) {
