@@ -6,6 +6,7 @@ mod checks;
 mod cluster;
 mod explain;
 mod fit;
+mod hooks;
 mod memory;
 mod names;
 mod node;
@@ -22,7 +23,9 @@ use std::{io, thread};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::edge::counters::{Counters, EdgeCounters};
-use crate::edge::records::{Records, RecordsConfig};
+use crate::edge::journal::EventsFile;
+use crate::edge::lines::{Lines, LinesConfig};
+use crate::edge::records::Records;
 use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
 use crate::edge::udp::{BindError, Sockets, Waker};
@@ -365,8 +368,13 @@ impl Handle {
     }
 
     /// Starts to write records, counted among [`Handle::edge_counters`].
-    fn start_records(&self, config: &RecordsConfig, node: &str) -> io::Result<Records> {
-        Records::start(config, node, Arc::clone(&self.0.counters))
+    fn start_records(&self, config: &LinesConfig, node: &str) -> io::Result<Records> {
+        Records::start(config, node, self.0.counters.records())
+    }
+
+    /// Starts to write events, counted there too.
+    fn start_events(&self, config: &LinesConfig) -> io::Result<EventsFile> {
+        Lines::start(config, self.0.counters.events())
     }
 
     fn not_asked(&self) {

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tandem::config::Config;
+use tandem::config::{Config, EventsConfig};
 use tandem::drill::lab::SCRIPTS;
 use tandem::edge::cluster::{ClusterConfig, Seed};
-use tandem::edge::records::RecordsConfig;
+use tandem::edge::lines::LinesConfig;
+use tandem::edge::webhook::{Url, WebhookConfig};
 use tandem::engine::dispatch::{
     Agent, Check, CheckKind, Damping, Judgement, Ping, Probing, SessionPolicy, SipProbe, SlowStart,
 };
@@ -238,8 +239,11 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
     assert_eq!(policy.judgement.slow_start, Some(SlowStart::default()));
     let classes: Vec<_> = policy.capacity.resources.iter().map(|class| &*class.name).collect();
     assert_eq!(classes, ["tts", "asr", "rec", "verify", "fast"]);
-    let records = RecordsConfig::of(base.join("records.jsonl"));
+    let records = LinesConfig::of(base.join("records.jsonl"));
     assert_eq!(shown.records, Some(records));
+    let url = Url::parse("http://10.0.0.9:8080/tandem").expect("a URL");
+    let webhooks = vec![WebhookConfig::of("1", url)];
+    assert_eq!(shown.events, EventsConfig { file: Some(LinesConfig::of(base.join("events.jsonl"))), webhooks });
     let four_hours = Some(Duration::from_secs(4 * 3600));
     let session = SessionPolicy { max_duration: four_hours, ping: Some(Ping::default()), ..SessionPolicy::default() };
     assert_eq!(policy.session, session);

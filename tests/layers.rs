@@ -39,7 +39,10 @@ const MAY_ALSO: &[(&str, &str)] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("rsip", &["src/engine/sip/compose.rs"]),
     ("blake3", &["src/engine/sip/token.rs", "src/edge/store/digest.rs"]),
-    ("base64", &["src/engine/sip/token.rs", "src/edge/key.rs"]),
+    ("base64", &["src/engine/sip/token.rs", "src/edge/key.rs", "src/edge/webhook/signature.rs"]),
+    ("hmac", &["src/edge/webhook/signature.rs"]),
+    ("sha2", &["src/edge/webhook/signature.rs"]),
+    ("httpdate", &["src/edge/webhook.rs"]),
     ("siphasher", &["src/engine/sip/token.rs"]),
     (
         "nix",

@@ -13,6 +13,8 @@ mod contract;
 mod drill;
 #[path = "server/explain.rs"]
 mod explain;
+#[path = "server/hooks.rs"]
+mod hooks;
 #[path = "server/icmp.rs"]
 mod icmp;
 #[path = "server/import.rs"]

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::run::{OPEN, foreign};
 use super::{Failure, block_on, term};
 use crate::config::Config;
-use crate::edge::records::RecordsConfig;
+use crate::edge::lines::LinesConfig;
 use crate::edge::store::Load;
+use crate::edge::webhook::WebhookConfig;
 use crate::engine::dispatch::{Agent, Check, CheckKind, Policy, Probing, Who};
 use crate::engine::flow::Listener;
 use crate::server::check_rows;
@@ -45,10 +46,15 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
         Some(address) => term::line(&format!("  HTTP surface {address}: {OPEN}")),
         None => term::line("  no HTTP surface"),
     }
-    if let Some(RecordsConfig { file, .. }) = &config.records {
+    for (lines, config) in [("records", &config.records), ("events", &config.events.file)] {
+        let Some(LinesConfig { file, .. }) = config else { continue };
         let is_there = file.parent().is_some_and(|folder| folder.is_dir());
         let remedy = if is_there { "" } else { ", but there is no such folder: make it" };
-        term::line(&format!("  records {}{remedy}", file.display()));
+        term::line(&format!("  {lines} {}{remedy}", file.display()));
+    }
+    for WebhookConfig { name, url, secret, .. } in &config.events.webhooks {
+        let signed = if secret.is_some() { "signed" } else { "not signed" };
+        term::line(&format!("  webhook {name} {url}, {signed}"));
     }
     for rule in &config.route.rules {
         term::line(&format!("  rule {:?}", rule.name));

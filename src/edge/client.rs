@@ -2,15 +2,14 @@
 
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::time;
 
 /// The longest answer that is read: ten thousand destinations in words, several times over.
@@ -34,6 +33,8 @@ pub struct Request<'r> {
 pub struct Answer {
     /// The status.
     pub status: u16,
+    /// When to ask again, as `Retry-After` says it.
+    pub retry_after: Option<String>,
     /// The body.
     pub body: Bytes,
 }
@@ -45,7 +46,7 @@ pub enum ClientError {
     #[error("can't connect to {address}: {source}")]
     Connect {
         /// The address.
-        address: SocketAddr,
+        address: String,
         /// What the system said.
         source: io::Error,
     },
@@ -53,7 +54,7 @@ pub enum ClientError {
     #[error("{address} did not answer within {time:?}")]
     TooLate {
         /// The address.
-        address: SocketAddr,
+        address: String,
         /// How long it had.
         time: Duration,
     },
@@ -61,41 +62,68 @@ pub enum ClientError {
     #[error("no whole HTTP answer from {address}: {source}")]
     Broken {
         /// The address.
-        address: SocketAddr,
+        address: String,
         /// What went wrong.
         source: Box<dyn Error + Send + Sync>,
     },
 }
 
-/// Sends the request on a connection of its own and reads the whole answer, within `time`.
+/// Sends the request on a connection of its own, to an address or to a host and port, and reads the whole answer, within `time`.
 ///
 /// # Errors
 /// [`ClientError`].
-pub async fn ask(address: SocketAddr, request: Request<'_>, time: Duration) -> Result<Answer, ClientError> {
+pub async fn ask(
+    to: impl ToSocketAddrs + ToString,
+    request: Request<'_>,
+    time: Duration,
+) -> Result<Answer, ClientError> {
+    ask_with(to, request, &[], time).await
+}
+
+/// The same with these headers too.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn ask_with(
+    to: impl ToSocketAddrs + ToString,
+    request: Request<'_>,
+    headers: &[(&str, String)],
+    time: Duration,
+) -> Result<Answer, ClientError> {
+    let address = to.to_string();
     let answer = async {
-        let stream = TcpStream::connect(address).await.map_err(|source| ClientError::Connect { address, source })?;
-        converse(stream, address, request).await.map_err(|source| ClientError::Broken { address, source })
+        let connected = TcpStream::connect(to).await;
+        let stream = connected.map_err(|source| ClientError::Connect { address: address.clone(), source })?;
+        let answer = converse(stream, &address, request, headers).await;
+        answer.map_err(|source| ClientError::Broken { address: address.clone(), source })
     };
-    time::timeout(time, answer).await.unwrap_or(Err(ClientError::TooLate { address, time }))
+    let answer = time::timeout(time, answer).await;
+    answer.unwrap_or_else(|_| Err(ClientError::TooLate { address: address.clone(), time }))
 }
 
 async fn converse(
     stream: TcpStream,
-    address: SocketAddr,
+    host: &str,
     request: Request<'_>,
+    headers: &[(&str, String)],
 ) -> Result<Answer, Box<dyn Error + Send + Sync>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = hyper::Request::builder()
+    let mut builder = hyper::Request::builder()
         .method(request.method)
         .uri(request.path)
-        .header(HOST, address.to_string())
-        .header(CONTENT_TYPE, request.kind)
-        .body(Full::new(Bytes::from(request.body)))?;
+        .header(HOST, host)
+        .header(USER_AGENT, concat!("tandem/", env!("CARGO_PKG_VERSION")))
+        .header(CONTENT_TYPE, request.kind);
+    for (name, value) in headers {
+        builder = builder.header(*name, value);
+    }
+    let request = builder.body(Full::new(Bytes::from(request.body)))?;
     let answer = async {
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = Limited::new(response.into_body(), LONGEST).collect().await?.to_bytes();
-        Ok::<_, Box<dyn Error + Send + Sync>>(Answer { status, body })
+        Ok::<_, Box<dyn Error + Send + Sync>>(Answer { status, retry_after, body })
     };
     tokio::pin!(answer, connection);
     // The connection moves the bytes; when it ends first, the answer has got all that it will.
@@ -110,6 +138,8 @@ async fn converse(
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 

@@ -1,5 +1,6 @@
 //! What the edge counts: datagrams, bytes, and what was lost on our side of the wire.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Why a message was not sent. Our own trouble, never evidence against the peer.
@@ -60,9 +61,9 @@ impl SendFault {
     }
 }
 
-/// Why a record was not written.
+/// Why a line was not written to its file: a record or an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RecordFault {
+pub enum LineFault {
     /// The disk takes them more slowly than they come.
     Slow,
     /// The disk or the user's share of it is full (ENOSPC, EDQUOT, EFBIG).
@@ -75,29 +76,29 @@ pub enum RecordFault {
     Other,
 }
 
-impl RecordFault {
+impl LineFault {
     /// Every fault, in the order of `as usize`.
-    pub const ALL: [RecordFault; 5] =
-        [RecordFault::Slow, RecordFault::NoSpace, RecordFault::Denied, RecordFault::NoFolder, RecordFault::Other];
+    pub const ALL: [LineFault; 5] =
+        [LineFault::Slow, LineFault::NoSpace, LineFault::Denied, LineFault::NoFolder, LineFault::Other];
 
     /// As in a metric's label.
     pub fn name(self) -> &'static str {
         match self {
-            RecordFault::Slow => "slow",
-            RecordFault::NoSpace => "no_space",
-            RecordFault::Denied => "denied",
-            RecordFault::NoFolder => "no_folder",
-            RecordFault::Other => "other",
+            LineFault::Slow => "slow",
+            LineFault::NoSpace => "no_space",
+            LineFault::Denied => "denied",
+            LineFault::NoFolder => "no_folder",
+            LineFault::Other => "other",
         }
     }
 
     /// What to do about it.
     pub fn remedy(self) -> &'static str {
         match self {
-            RecordFault::NoSpace => "make room on their disk",
-            RecordFault::Denied => "let this user write their file",
-            RecordFault::NoFolder => "make their folder",
-            RecordFault::Slow | RecordFault::Other => "mend their disk, or give another file under [records]",
+            LineFault::NoSpace => "make room on their disk",
+            LineFault::Denied => "let this user write their file",
+            LineFault::NoFolder => "make their folder",
+            LineFault::Slow | LineFault::Other => "mend their disk, or give another file",
         }
     }
 }
@@ -123,14 +124,23 @@ pub struct EdgeCounters {
     pub check_faults: u64,
     /// Times that what is to outlive a restart could not be written.
     pub state_faults: u64,
-    /// Records written to their file.
-    pub records_written: u64,
-    /// Records that were not, by fault (`RecordFault::ALL`).
-    pub records_dropped: [u64; RecordFault::ALL.len()],
-    /// What keeps records out of their file now.
-    pub record_fault: Option<RecordFault>,
+    /// The file of records.
+    pub records: LineCounts,
+    /// The file of events.
+    pub events: LineCounts,
     /// TCP: connections and messages.
     pub streams: StreamCounters,
+}
+
+/// What is counted of a file of lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LineCounts {
+    /// Lines written.
+    pub written: u64,
+    /// Lines that were not, by fault (`LineFault::ALL`).
+    pub dropped: [u64; LineFault::ALL.len()],
+    /// What keeps lines out of the file now.
+    pub fault: Option<LineFault>,
 }
 
 /// What is counted of TCP.
@@ -164,11 +174,44 @@ pub struct Counters {
     events_dropped: AtomicU64,
     check_faults: AtomicU64,
     state_faults: AtomicU64,
-    records_written: AtomicU64,
-    records_dropped: [AtomicU64; RecordFault::ALL.len()],
-    /// By its place in [`RecordFault::ALL`], from 1; 0: none.
-    record_fault: AtomicUsize,
+    records: Arc<LineCounters>,
+    events: Arc<LineCounters>,
     streams: AtomicStreams,
+}
+
+/// The counters of a file of lines as they are written, by its thread and by who gives it lines.
+#[derive(Debug, Default)]
+pub struct LineCounters {
+    written: AtomicU64,
+    dropped: [AtomicU64; LineFault::ALL.len()],
+    /// By its place in [`LineFault::ALL`], from 1; 0: none.
+    fault: AtomicUsize,
+}
+
+impl LineCounters {
+    /// Counts lines that are in the file.
+    pub fn written(&self, lines: u64) {
+        self.written.fetch_add(lines, Relaxed);
+    }
+
+    /// Counts lines that will not be.
+    pub fn dropped(&self, fault: LineFault, lines: u64) {
+        self.dropped[fault as usize].fetch_add(lines, Relaxed);
+    }
+
+    /// Tells what keeps lines out of the file now.
+    pub fn fault(&self, fault: Option<LineFault>) {
+        self.fault.store(fault.map_or(0, |fault| fault as usize + 1), Relaxed);
+    }
+
+    /// The values now.
+    pub fn read(&self) -> LineCounts {
+        LineCounts {
+            written: self.written.load(Relaxed),
+            dropped: self.dropped.each_ref().map(|count| count.load(Relaxed)),
+            fault: self.fault.load(Relaxed).checked_sub(1).map(|nth| LineFault::ALL[nth]),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -220,19 +263,14 @@ impl Counters {
         self.state_faults.fetch_add(1, Relaxed);
     }
 
-    /// Counts records that are in their file.
-    pub fn records_written(&self, records: u64) {
-        self.records_written.fetch_add(records, Relaxed);
+    /// Those of the file of records.
+    pub fn records(&self) -> Arc<LineCounters> {
+        Arc::clone(&self.records)
     }
 
-    /// Counts records that will not be.
-    pub fn records_dropped(&self, fault: RecordFault, records: u64) {
-        self.records_dropped[fault as usize].fetch_add(records, Relaxed);
-    }
-
-    /// Tells what keeps records out of their file now.
-    pub fn record_fault(&self, fault: Option<RecordFault>) {
-        self.record_fault.store(fault.map_or(0, |fault| fault as usize + 1), Relaxed);
+    /// Those of the file of events.
+    pub fn events(&self) -> Arc<LineCounters> {
+        Arc::clone(&self.events)
     }
 
     /// Tells how many TCP connections there are now.
@@ -282,9 +320,8 @@ impl Counters {
             events_dropped: self.events_dropped.load(Relaxed),
             check_faults: self.check_faults.load(Relaxed),
             state_faults: self.state_faults.load(Relaxed),
-            records_written: self.records_written.load(Relaxed),
-            records_dropped: self.records_dropped.each_ref().map(|count| count.load(Relaxed)),
-            record_fault: self.record_fault.load(Relaxed).checked_sub(1).map(|nth| RecordFault::ALL[nth]),
+            records: self.records.read(),
+            events: self.events.read(),
             streams: StreamCounters {
                 connections: self.streams.connections.load(Relaxed),
                 accepted: self.streams.accepted.load(Relaxed),
@@ -312,16 +349,16 @@ mod tests {
         assert_eq!(counters.read().send_faults, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         let names: std::collections::BTreeSet<_> = SendFault::ALL.map(SendFault::name).into();
         assert_eq!(names.len(), SendFault::ALL.len());
-        for (place, fault) in RecordFault::ALL.into_iter().enumerate() {
+        for (place, fault) in LineFault::ALL.into_iter().enumerate() {
             assert_eq!(place, fault as usize);
-            counters.records_dropped(fault, place as u64 + 1);
-            counters.record_fault(Some(fault));
-            assert_eq!(counters.read().record_fault, Some(fault));
+            counters.records().dropped(fault, place as u64 + 1);
+            counters.records().fault(Some(fault));
+            assert_eq!(counters.read().records.fault, Some(fault));
         }
-        counters.record_fault(None);
-        assert_eq!(counters.read().record_fault, None);
-        assert_eq!(counters.read().records_dropped, [1, 2, 3, 4, 5]);
-        let names: std::collections::BTreeSet<_> = RecordFault::ALL.map(RecordFault::name).into();
-        assert_eq!(names.len(), RecordFault::ALL.len());
+        counters.records().fault(None);
+        assert_eq!(counters.read().records.fault, None);
+        assert_eq!(counters.read().records.dropped, [1, 2, 3, 4, 5]);
+        let names: std::collections::BTreeSet<_> = LineFault::ALL.map(LineFault::name).into();
+        assert_eq!(names.len(), LineFault::ALL.len());
     }
 }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod destinations;
+mod events;
 mod node;
 mod wires;
 
@@ -13,6 +14,7 @@ use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::edge::counters::EdgeCounters;
+use crate::edge::webhook::WebhookStatus;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{BOUNDS, Latency};
 use crate::engine::flow::Listener;
@@ -58,6 +60,8 @@ pub struct View<'a> {
     pub stores: &'a [StoreStatus],
     /// The gossip; none if the node stands alone.
     pub cluster: Option<ClusterView>,
+    /// The webhooks.
+    pub webhooks: &'a [WebhookStatus],
     /// The listeners.
     pub listeners: Listeners<'a>,
     /// When the process started.
@@ -133,7 +137,7 @@ impl Extend<(Vec<String>, f64)> for Values {
 
 /// Every metric, in the order of the text.
 pub fn table() -> impl Iterator<Item = &'static Row> {
-    [node::ROWS, destinations::ROWS, wires::ROWS, cluster::ROWS].into_iter().flatten()
+    [node::ROWS, destinations::ROWS, wires::ROWS, events::ROWS, cluster::ROWS].into_iter().flatten()
 }
 
 /// The text that Prometheus reads ([`CONTENT_TYPE`]). A metric without a value, such as those of destinations while no
@@ -210,7 +214,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::edge::counters::{RecordFault, SendFault};
+    use crate::edge::counters::{LineFault, SendFault};
     use crate::engine::dispatch::{
         AgentView, AgentWord, DestinationId, Fitness, Health, Kept, Limits, Order, RowState, SetId, Standing, Why,
         Wish, Witness,
@@ -325,8 +329,8 @@ mod tests {
         };
         let mut edge = EdgeCounters { received: 1 << 40, ..EdgeCounters::default() };
         edge.send_faults[SendFault::NoRoute as usize] = 7;
-        edge.records_written = 4;
-        edge.records_dropped[RecordFault::NoSpace as usize] = 5;
+        edge.records.written = 4;
+        edge.records.dropped[LineFault::NoSpace as usize] = 5;
         let cluster = ClusterView { peers: 1, counters: crate::edge::cluster::ClusterCounters::default() };
         let advertise = HostPort { host: "192.0.2.7".to_owned(), port: 8060 };
         let listener = |id, role| Listener {
@@ -339,7 +343,9 @@ mod tests {
         };
         let listeners = [listener(0, Role::Node), listener(1, Role::Vip)];
         let listeners = Listeners { listeners: &listeners, held: &[true, false] };
-        render(&View { snapshot, edge: &edge, stores: &[store], cluster: Some(cluster), listeners, started: at })
+        let webhooks = &[WebhookStatus { hook: "noc".to_owned(), ok: 3, failed: 2, dropped: 1, queue: 4 }];
+        let cluster = Some(cluster);
+        render(&View { snapshot, edge: &edge, stores: &[store], cluster, webhooks, listeners, started: at })
     }
 
     #[test]
@@ -431,6 +437,8 @@ mod tests {
             r#"tandem_sessions_ended_total{ending="quiet"} 6"#,
             r#"tandem_records_dropped_total{cause="no_space"} 5"#,
             "tandem_records_written_total 4",
+            r#"tandem_webhook_deliveries_total{hook="noc",result="failed"} 2"#,
+            r#"tandem_webhook_queue{hook="noc"} 4"#,
             r#"tandem_reloads_total{partition="default",result="failed"} 1"#,
             "tandem_received_datagrams_total 1099511627776",
             r#"tandem_last_reload_success_timestamp_seconds{partition="default"} 1700000000.5"#,
@@ -477,7 +485,7 @@ mod tests {
         let stores = [StoreStatus { partition: "default".to_owned(), ..StoreStatus::default() }];
         let (snapshot, listeners) = (Snapshot::default(), Listeners::default());
         let (edge, stores, snapshot, started) = (&edge, &stores[..], &snapshot, UNIX_EPOCH);
-        let view = View { snapshot, edge, stores, cluster: None, listeners, started };
+        let view = View { snapshot, edge, stores, cluster: None, webhooks: &[], listeners, started };
         let text = render(&view);
         assert!(
             text.contains("tandem_store_ok{partition=\"default\"} 0\n") && text.contains("tandem_requests_total 0\n"),

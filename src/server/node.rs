@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use super::addresses::Addresses;
+use super::hooks::Hooks;
 use super::memory::Keeper;
 use super::names::Names;
 use super::sets::{Ask, Current, First, Source, Status, first_sets};
@@ -30,8 +31,10 @@ use crate::edge::interfaces::Changes;
 use crate::edge::journal::{Entry, Journal, Kind};
 use crate::edge::key::{self, KeyError};
 use crate::edge::metrics;
+use crate::edge::partitions::Partitions;
 use crate::edge::store::snapshot::SnapshotError;
 use crate::edge::store::{Store, StoreError};
+use crate::edge::webhook::Webhook;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{DistrustOrder, NoSuchDestination, NotDistrusted, OrderTerms, SetId, Standing};
 use crate::engine::event::{Drain, EndOrder, NotEnded};
@@ -81,8 +84,8 @@ pub enum NodeError {
     /// The server stopped while it was starting.
     #[error(transparent)]
     Gone(#[from] Gone),
-    /// The thread that writes records could not be made.
-    #[error("cannot start the thread that writes records: {0}: raise the limit of processes (ulimit -u)")]
+    /// A thread that writes records or events could not be made.
+    #[error("cannot start the thread that writes records or events: {0}: raise the limit of processes (ulimit -u)")]
     Records(io::Error),
     /// The gossip can't start.
     #[error(transparent)]
@@ -115,6 +118,7 @@ pub struct Node {
     stop: watch::Sender<bool>,
     /// Ends when every event is told and every record is written.
     told: JoinHandle<()>,
+    hooks: Hooks,
 }
 
 #[derive(Debug)]
@@ -131,6 +135,8 @@ pub(super) struct Shared {
     pub(super) keeper: Keeper,
     /// What has happened since the start.
     pub(super) journal: Arc<Journal>,
+    /// Who is told of it.
+    webhooks: Vec<Webhook>,
     /// The other nodes; none if this one stands alone.
     pub(super) cluster: Option<Arc<Cluster>>,
     // Held while something new is put in place: one load at a time, whoever asked for it.
@@ -179,6 +185,11 @@ impl Node {
         let records = config.records.as_ref().map(|records| handle.start_records(records, &config.node_id));
         let records = records.transpose().map_err(NodeError::Records)?;
         let journal = Arc::new(Journal::new(&config.node_id));
+        if let Some(file) = &config.events.file {
+            journal.write_to(handle.start_events(file).map_err(NodeError::Records)?);
+        }
+        let snapshot = handle.snapshot().await?;
+        journal.follow(&snapshot);
         let version = env!("CARGO_PKG_VERSION");
         journal.add(Entry::new(Kind::Start, SystemTime::now(), format!("tandem {version} has started")));
         let hearers = Hearers { stirrer: keeper.stirrer(), records, journal: Arc::clone(&journal) };
@@ -191,17 +202,22 @@ impl Node {
             None => None,
         };
         let changes = Changes::listen();
+        let partitions = sources.iter().map(|source| (source.name.clone(), source.set_offset)).collect();
+        let partitions = Arc::new(Partitions(partitions));
+        let webhook = |hook: &_| Webhook::new(Clone::clone(hook), Arc::clone(&journal), Arc::clone(&partitions));
+        let webhooks = config.events.webhooks.iter().map(webhook).collect();
         let shared = Arc::new(Shared {
             addresses: Addresses::new(handle.listeners()),
             handle,
             sources,
             config: config.clone(),
             status: Mutex::default(),
-            started: SystemTime::now(),
+            started: journal.started(),
             drain_ordered: Notify::new(),
             names,
             keeper,
-            journal,
+            journal: Arc::clone(&journal),
+            webhooks,
             cluster: cluster.clone(),
             current: tokio::sync::Mutex::default(),
             placed: Notify::new(),
@@ -238,7 +254,8 @@ impl Node {
             let (transport, advertise) = (listener.transport.name(), &listener.advertise);
             info!(transport, %address, %advertise, "listening");
         }
-        Ok(Node { shared, http, stop, told })
+        let hooks = Hooks::start(&shared.webhooks, journal);
+        Ok(Node { shared, http, stop, told, hooks })
     }
 
     /// The SIP server.
@@ -309,6 +326,7 @@ impl Node {
         }
         // The engine's thread is gone, and so nobody tells of anything new.
         let _ = self.told.await;
+        self.hooks.close().await;
     }
 }
 
@@ -397,8 +415,12 @@ impl http::Node for Shared {
                     readiness.reasons.push("the node is draining".into());
                 }
                 let unfit = snapshot.sets.iter().filter(|set| set.destinations.iter().all(|one| !one.fitness.is_fit()));
-                let fault = self.handle.edge_counters().record_fault;
-                readiness.degraded.extend(fault.map(|fault| format!("records can't be written: {}", fault.remedy())));
+                let edge = self.handle.edge_counters();
+                for (lines, fault) in [("records", edge.records.fault), ("events", edge.events.fault)] {
+                    readiness
+                        .degraded
+                        .extend(fault.map(|fault| format!("{lines} can't be written: {}", fault.remedy())));
+                }
                 readiness.degraded.extend(self.cluster.iter().flat_map(|cluster| alone_or_double(cluster)));
                 readiness.degraded.extend(unfit.map(|set| format!("set {} has no fit destination", set.id.0)));
             }
@@ -428,8 +450,9 @@ impl http::Node for Shared {
         });
         let (listeners, held) = (self.handle.listeners(), self.addresses.held());
         let listeners = metrics::Listeners { listeners, held: &held };
-        let (snapshot, edge, stores, started) = (&snapshot, &edge, &stores, self.started);
-        Ok(metrics::render(&metrics::View { snapshot, edge, stores, cluster, listeners, started }))
+        let webhooks: Vec<_> = self.webhooks.iter().map(Webhook::status).collect();
+        let (snapshot, edge, stores, webhooks, started) = (&snapshot, &edge, &stores, &webhooks, self.started);
+        Ok(metrics::render(&metrics::View { snapshot, edge, stores, cluster, webhooks, listeners, started }))
     }
 
     async fn reload(&self, order: ReloadOrder) -> Result<Reloaded, ReloadFailed> {

@@ -20,6 +20,7 @@ use tokio::time;
 
 use super::sets::{Refusal, body_of, give, in_time};
 use super::{Given, Node, RELOAD, ReloadOrder, Shared, TOO_LATE};
+use crate::edge::partitions::Partitions;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{
     AgentWord, Distrust, DistrustOrder, Fitness, NotDistrusted, Order, OrderTerms, SetId, Standing,
@@ -52,29 +53,6 @@ async fn kamailio<N: Node>(
 async fn whole(answer: impl Future<Output = Response> + Send + 'static) -> Result<Response, Refusal> {
     let broke_off = |_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "it broke off; the log tells why".to_owned());
     tokio::spawn(answer).await.map_err(broke_off)
-}
-
-/// OpenSIPS's partitions: the name of each and what its sets' numbers are above their own.
-struct Partitions(Vec<(String, u32)>);
-
-impl Partitions {
-    /// The one that is meant where none is named.
-    const DEFAULT: &str = "default";
-
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.names().any(|known| known == name)
-    }
-
-    /// A set's partition, and its number there.
-    fn place(&self, set: SetId) -> (&str, u32) {
-        let below = self.0.iter().filter(|(_, offset)| *offset <= set.0);
-        let nearest = below.max_by_key(|(_, offset)| *offset);
-        nearest.map_or((Self::DEFAULT, set.0), |(name, offset)| (name, set.0 - offset))
-    }
 }
 
 /// The sets that have rows: the peers know of no others.

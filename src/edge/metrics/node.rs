@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Kind, Row, StoreStatus, Values, View};
-use crate::edge::counters::RecordFault;
+use crate::edge::counters::LineFault;
 use crate::engine::event::{Drain, DropCause, Ending};
 
 const FINAL: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "6xx"];
@@ -202,7 +202,7 @@ pub(super) const ROWS: &[Row] = &[
         help: "Records of sessions written to the file of [records].",
         kind: Kind::Counter,
         labels: &[],
-        values: |view, values| values.one(view.edge.records_written as f64),
+        values: |view, values| values.one(view.edge.records.written as f64),
     },
     Row {
         name: "tandem_records_dropped_total",
@@ -210,7 +210,7 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Counter,
         labels: &["cause"],
         values: |view, values| {
-            let counts = RecordFault::ALL.iter().zip(view.edge.records_dropped);
+            let counts = LineFault::ALL.iter().zip(view.edge.records.dropped);
             values.extend(counts.map(|(fault, count)| (vec![fault.name().to_owned()], count as f64)));
         },
     },
