@@ -164,10 +164,10 @@ impl Engine {
             }
             Input::Drain(drain) => proxy.drain(drain),
             Input::Resolved { id, addresses } => proxy.resolved(&mut world, id, &addresses),
-            Input::Order { set, uri, standing } => {
-                let ordered = world.dispatch.order(set, uri, standing, world.dialogs, world.out);
-                if let Err(unknown) = ordered {
-                    world.out.push(Output::Event(Event::OrderedInVain(unknown)));
+            Input::Order { set, uri, standing, terms } => {
+                if let Err(why) = world.dispatch.order_on((set, uri), standing, terms, (world.dialogs, now), world.out)
+                {
+                    world.out.push(Output::Event(Event::OrderedInVain(why)));
                 }
             }
             Input::Distrust(order) => {

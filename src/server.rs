@@ -27,7 +27,8 @@ use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
 use crate::edge::udp::{BindError, Sockets, Waker};
 use crate::engine::dispatch::{
-    DistrustOrder, NoSuchDestination, NotDistrusted, Outcome, PeerReport, Remembered, SetId, Sets, Standing,
+    DistrustOrder, NoSuchDestination, NotDistrusted, NotOrdered, OrderTerms, Outcome, PeerReport, Remembered, SetId,
+    Sets, Standing,
 };
 use crate::engine::event::{AgentId, Changes, CheckId, Drain, EndOrder, Input, LookupId, NotEnded};
 use crate::engine::explain::{Came, Explained};
@@ -226,12 +227,26 @@ impl Handle {
         Ok(())
     }
 
-    /// Gives an operator's order to a destination, by its `destination` column.
+    /// Gives an order to a destination, by its `destination` column, held to nothing.
     ///
     /// # Errors
-    /// [`NoSuchDestination`] inside; [`Gone`] outside.
-    pub async fn give(&self, set: SetId, uri: &str, standing: Standing) -> Result<Result<(), NoSuchDestination>, Gone> {
-        let given = self.order(|done| Order::Give(set, uri.to_owned(), standing, done)).await?;
+    /// [`NotOrdered`] inside; [`Gone`] outside.
+    pub async fn give(&self, set: SetId, uri: &str, standing: Standing) -> Result<Result<(), NotOrdered>, Gone> {
+        self.give_on(set, uri, standing, OrderTerms::NONE).await
+    }
+
+    /// The same, if it keeps to its terms.
+    ///
+    /// # Errors
+    /// [`NotOrdered`] inside; [`Gone`] outside.
+    pub async fn give_on(
+        &self,
+        set: SetId,
+        uri: &str,
+        standing: Standing,
+        terms: OrderTerms,
+    ) -> Result<Result<(), NotOrdered>, Gone> {
+        let given = self.order(|done| Order::Give(set, uri.to_owned(), standing, terms, done)).await?;
         self.forget_snapshot().await;
         self.0.given.notify_one();
         Ok(given)

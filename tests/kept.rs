@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use tandem::engine::Input;
 use tandem::engine::dispatch::{
-    Check, CheckKind, Fitness, Health, Kept, Order, Outcome, Probing, Remembered, RowState, SetId, Sets, Standing,
+    Check, CheckKind, Fitness, Health, Kept, Order, OrderTerms, Outcome, Probing, Remembered, RowState, SetId, Sets,
+    Standing,
 };
 use tandem::engine::event::CheckId;
 
@@ -118,7 +119,12 @@ fn an_order_is_for_addresses_that_a_name_gets_later_too() {
     };
     let mut bench = Bench::new();
     bench.load(named(&SERVERS[..1], RowState::Active));
-    bench.handle(Input::Order { set: SET, uri: "sip:tts.example.test", standing: &drained() });
+    bench.handle(Input::Order {
+        set: SET,
+        uri: "sip:tts.example.test",
+        standing: &drained(),
+        terms: &OrderTerms::NONE,
+    });
     // First another address beside it, then others in the place of all.
     for addresses in [&SERVERS[..], &["10.0.0.7:5060", "10.0.0.8:5060"]] {
         bench.load(named(addresses, RowState::Active));

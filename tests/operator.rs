@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
-use tandem::engine::dispatch::{AtDeadline, Deadline, Order, SetId, Standing};
+use tandem::engine::dispatch::{AtDeadline, Deadline, Order, OrderTerms, SetId, Standing};
 use tandem::engine::event::{Ending, NotEnded, NotOurs, Which};
 use tandem::engine::flow::ListenerId;
 use tandem::engine::snapshot::{SessionState, SessionView};
@@ -175,7 +175,12 @@ fn drain(bench: &mut Bench, deadline: u64, then: AtDeadline) {
     let at = |after| SystemTime::UNIX_EPOCH + seconds(1_800_000_000 + after);
     let deadline = Some(Deadline { at: at(deadline), then });
     let standing = Standing { order: Order::Drain, by: "ada".into(), reason: "a test".into(), at: at(0), deadline };
-    bench.handle(Input::Order { set: SetId(19), uri: &format!("sip:{}", SERVERS[0]), standing: &standing });
+    bench.handle(Input::Order {
+        set: SetId(19),
+        uri: &format!("sip:{}", SERVERS[0]),
+        standing: &standing,
+        terms: &OrderTerms::NONE,
+    });
 }
 
 /// Endings written down so far.

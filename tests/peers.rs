@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use tandem::engine::Input;
 use tandem::engine::dispatch::{
-    Asked, Fitness, Health, Order, PeerDestination, PeerOrder, PeerReport, RowState, SetId, Standing, VerdictRule,
+    Asked, Fitness, Health, Order, OrderTerms, PeerDestination, PeerOrder, PeerReport, RowState, SetId, Standing,
+    VerdictRule,
 };
 use tandem::engine::sip::Resources;
 
@@ -150,7 +151,7 @@ fn what_the_table_says_is_told_and_an_order_that_another_node_has_under_the_new_
     one.load(word(RowState::Probing));
     let uri = format!("sip:{}", SERVERS[0]);
     // By a clock that is behind: later than the table's word all the same.
-    one.handle(Input::Order { set: SetId(19), uri: &uri, standing: &drain(start) });
+    one.handle(Input::Order { set: SetId(19), uri: &uri, standing: &drain(start), terms: &OrderTerms::NONE });
     assert!(standing(&one).at > start + seconds(100));
     let told = PeerReport { node: "b".into(), started: 1, ..one.report() };
     tell(&mut other, std::slice::from_ref(&told));
@@ -160,7 +161,7 @@ fn what_the_table_says_is_told_and_an_order_that_another_node_has_under_the_new_
     assert_eq!(standing(&other), standing(&one), "though it reads it later than the order was given");
     // An older order of one that has not read a word ends by it.
     let [mut one, mut other] = [bench(VerdictRule::AnyDown), bench(VerdictRule::AnyDown)];
-    other.handle(Input::Order { set: SetId(19), uri: &uri, standing: &drain(start) });
+    other.handle(Input::Order { set: SetId(19), uri: &uri, standing: &drain(start), terms: &OrderTerms::NONE });
     one.pass(seconds(10));
     one.load(word(RowState::Inactive));
     one.load(word(RowState::Active));
@@ -188,7 +189,7 @@ fn the_newest_order_wins_and_the_tables_word_ends_older_ones() {
     assert_eq!(order(&bench), Order::Drain);
     let uri = format!("sip:{}", SERVERS[0]);
     let ready = Standing { order: Order::Ready, ..drain(SystemTime::UNIX_EPOCH) };
-    bench.handle(Input::Order { set: SetId(19), uri: &uri, standing: &ready });
+    bench.handle(Input::Order { set: SetId(19), uri: &uri, standing: &ready, terms: &OrderTerms::NONE });
     tell(&mut bench, &with(drain(start)));
     assert_eq!(order(&bench), Order::Ready, "given later, whatever this node's clock says");
     // The table takes it out and puts it back: what people said before is over.

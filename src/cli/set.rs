@@ -32,6 +32,12 @@ pub(super) struct Args {
     /// With a deadline: the sessions that it still has then get BYE at both ends.
     #[arg(long, requires = "deadline")]
     then_end: bool,
+    /// Whatever it leaves of the set: without this the last that is fit stays, and so does more than max_out_percent.
+    #[arg(long)]
+    force: bool,
+    /// Only if the order that stands has this version: `tandem show SET DESTINATION --json` tells it.
+    #[arg(long, value_name = "VERSION")]
+    expected: Option<String>,
     /// Print the node's JSON instead.
     #[arg(long)]
     json: bool,
@@ -81,9 +87,16 @@ async fn order(args: &Args, by: &str, surface: Surface) -> Result<(), Failure> {
     let uri = find_uri(set, &args.destination)?;
     let order = args.order.to_possible_value().expect("no order is hidden");
     let deadline = args.deadline.map(|deadline| Moment(SystemTime::now() + deadline));
-    let (reason, then_end) = (&args.reason, args.then_end);
-    let body =
-        json!({ "order": order.get_name(), "reason": reason, "by": by, "deadline": deadline, "then_end": then_end });
+    let Args { reason, then_end, force, expected, .. } = args;
+    let body = json!({
+        "order": order.get_name(),
+        "reason": reason,
+        "by": by,
+        "deadline": deadline,
+        "then_end": then_end,
+        "force": force,
+        "expected": expected,
+    });
     let path = path_of(set.set, &uri, "/order");
     let told: Told<DestinationStory> = surface.put(&path, body.to_string().into_bytes()).await?;
     term::line(if args.json { told.json } else { said(&told.said) }.as_str());

@@ -190,7 +190,7 @@ fn facts(one: &DestinationReport, now: SystemTime) -> Vec<Vec<Cell>> {
     fact("fit", one.fitness.clone(), if one.fit { Tone::Good } else { Tone::Bad });
     let health = format!("{} since {}: {}", one.health, when(one.since), one.why);
     fact("health", health, tone_of(&one.health));
-    let OrderReport { order, by, at, reason, deadline, then_end } = &one.order;
+    let OrderReport { order, by, at, reason, deadline, then_end, .. } = &one.order;
     let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     fact("order", format!("{order} by {by} at {}{reason}", when(*at)), Tone::Plain);
     if let Some(deadline) = deadline {
@@ -316,6 +316,7 @@ pub(super) mod tests {
             weight: 1,
             priority: 100,
             order: OrderReport {
+                version: "0-ready".to_owned(),
                 order: "ready".to_owned(),
                 by: "table".to_owned(),
                 at: EPOCH,

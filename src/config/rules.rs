@@ -78,6 +78,9 @@ fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
         session: session::read(&section.section("session")),
         attrs: capacity::read_attrs(&section.section("attrs")),
         verdict,
+        max_out_percent: section
+            .number("max_out_percent", 0..=100)
+            .map_or(default.max_out_percent, |percent| percent as u8),
         view_ttl: section
             .text("view_ttl", values::duration_within(VIEW_TTL.0..=VIEW_TTL.1))
             .unwrap_or(default.view_ttl),

@@ -37,7 +37,9 @@ use crate::edge::cluster::Peers;
 use crate::edge::journal::Journal;
 use crate::edge::metrics::CONTENT_TYPE;
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{DistrustOrder, NoSuchDestination, NotDistrusted, Observation, SetId, Standing};
+use crate::engine::dispatch::{
+    DistrustOrder, NoSuchDestination, NotDistrusted, NotOrdered, Observation, OrderTerms, SetId, Standing,
+};
 use crate::engine::event::{EndOrder, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::Listener;
@@ -94,8 +96,14 @@ pub trait Node: Send + Sync + 'static {
     fn held(&self) -> Vec<bool>;
     /// What would become of a message that came so.
     fn explain(&self, message: Vec<u8>, came: Came) -> impl Future<Output = Result<Explained, String>> + Send;
-    /// Gives an operator's order to a destination, and puts it on disk.
-    fn give(&self, set: SetId, uri: &str, standing: Standing) -> impl Future<Output = Result<Given, String>> + Send;
+    /// Gives an operator's order to a destination, if it keeps to its terms, and puts it on disk.
+    fn give(
+        &self,
+        set: SetId,
+        uri: &str,
+        standing: Standing,
+        terms: OrderTerms,
+    ) -> impl Future<Output = Result<Given, String>> + Send;
     /// Whether the `state` column of the set's rows follows orders.
     fn persists(&self, set: SetId) -> bool;
     /// Holds a destination for failed, until a probe or a call has shown otherwise.
@@ -158,8 +166,8 @@ pub enum Given {
     Kept,
     /// It holds; why a restart would not know of it.
     Unkept(String),
-    /// The set has no such destination.
-    InVain,
+    /// It is not obeyed.
+    InVain(NotOrdered),
 }
 
 /// Why the surface can't be served.
@@ -415,7 +423,7 @@ mod tests {
             Err("no engine".to_owned())
         }
 
-        async fn give(&self, _: SetId, _: &str, _: Standing) -> Result<Given, String> {
+        async fn give(&self, _: SetId, _: &str, _: Standing, _: OrderTerms) -> Result<Given, String> {
             panic!("nothing here is to be ordered")
         }
 

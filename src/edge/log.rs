@@ -530,7 +530,7 @@ mod tests {
             Event::Draining { set, uri: uri.clone(), address, sessions: 1, late: Some(AtDeadline::Tell) },
             Event::Draining { set, uri: uri.clone(), address, sessions: 1, late: Some(AtDeadline::End) },
             Event::Drained { set, uri, address },
-            Event::OrderedInVain(vain),
+            Event::OrderedInVain(vain.into()),
         ];
         let lines = lines(&LogConfig::default(), &events);
         for (line, words) in lines.iter().zip([

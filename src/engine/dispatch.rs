@@ -9,6 +9,7 @@ mod distrust;
 mod explain;
 mod failover;
 mod fitness;
+mod guard;
 mod health;
 mod inherited;
 mod order;
@@ -42,6 +43,7 @@ pub use distrust::{Distrust, DistrustOrder, NotDistrusted};
 pub use explain::{DestinationTold, Role, SetTold};
 pub use failover::{BadOutcome, Failover, RetryOn};
 pub use fitness::Fitness;
+pub use guard::{NotOrdered, OrderTerms};
 pub use health::{
     Answers, BOUNDS, BadAnswer, Check, CheckKind, Codes, Combine, Damping, Health, InitState, Judgement, KEPT, Kept,
     KeptPenalty, LONGEST_RETRY_AFTER, Latency, Level, Meaning, Observation, Observe, Outcome, Probing, SipProbe,

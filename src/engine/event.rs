@@ -13,7 +13,7 @@ pub use self::record::Record;
 pub(crate) use self::record::write_down;
 pub use crate::engine::dialog::Ending;
 use crate::engine::dispatch::{
-    AtDeadline, DistrustOrder, Health, NoSuchDestination, NotDistrusted, Observation, Order, Outcome, PeerReport,
+    AtDeadline, DistrustOrder, Health, NotDistrusted, NotOrdered, Observation, Order, OrderTerms, Outcome, PeerReport,
     Remembered, SetId, Sets, Standing, Why, Wish,
 };
 use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
@@ -73,6 +73,8 @@ pub enum Input<'a> {
         uri: &'a str,
         /// The order, with who gives it and why.
         standing: &'a Standing,
+        /// What it is held to.
+        terms: &'a OrderTerms,
     },
     /// An operator holds a destination for failed.
     Distrust(&'a DistrustOrder),
@@ -241,8 +243,8 @@ pub enum Event {
         /// The sessions that it has now.
         sessions: u64,
     },
-    /// An order was for nobody.
-    OrderedInVain(NoSuchDestination),
+    /// An order is not obeyed.
+    OrderedInVain(NotOrdered),
     /// An operator holds a destination for failed.
     Distrusted {
         /// The order.

@@ -33,7 +33,7 @@ use crate::edge::metrics;
 use crate::edge::store::snapshot::SnapshotError;
 use crate::edge::store::{Store, StoreError};
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{DistrustOrder, NoSuchDestination, NotDistrusted, SetId, Standing};
+use crate::engine::dispatch::{DistrustOrder, NoSuchDestination, NotDistrusted, OrderTerms, SetId, Standing};
 use crate::engine::event::{Drain, EndOrder, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{Listener, Role};
@@ -354,10 +354,10 @@ impl http::Node for Shared {
         self.handle.explain(message, came).await.map_err(|gone| gone.to_string())
     }
 
-    async fn give(&self, set: SetId, uri: &str, standing: Standing) -> Result<Given, String> {
+    async fn give(&self, set: SetId, uri: &str, standing: Standing, terms: OrderTerms) -> Result<Given, String> {
         let gone = |gone: Gone| gone.to_string();
-        if self.handle.give(set, uri, standing).await.map_err(gone)?.is_err() {
-            return Ok(Given::InVain);
+        if let Err(why) = self.handle.give_on(set, uri, standing, terms).await.map_err(gone)? {
+            return Ok(Given::InVain(why));
         }
         // Whoever is told that it holds may rely on it, whatever happens to the node next.
         Ok(match self.keep().await.map_err(gone)? {

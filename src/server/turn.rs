@@ -17,8 +17,8 @@ use crate::edge::resolve::Question;
 use crate::edge::tcp::{Heard, Streams};
 use crate::edge::udp::{Batch, Sockets};
 use crate::engine::dispatch::{
-    DistrustOrder, NoSuchDestination, NotDistrusted, Observation, Outcome, PeerReport, Remembered, SetId, Sets,
-    Standing,
+    DistrustOrder, NoSuchDestination, NotDistrusted, NotOrdered, Observation, OrderTerms, Outcome, PeerReport,
+    Remembered, SetId, Sets, Standing,
 };
 use crate::engine::event::{
     AgentId, Changes, CheckId, CheckTarget, Drain, EndOrder, Event, Input, LookupId, NotEnded, Output,
@@ -41,7 +41,7 @@ pub(super) enum Order {
     Hold(ListenerId, bool, oneshot::Sender<()>),
     Resolved(LookupId, Vec<SocketAddr>),
     /// An operator's order to a destination.
-    Give(SetId, String, Standing, oneshot::Sender<Result<(), NoSuchDestination>>),
+    Give(SetId, String, Standing, OrderTerms, oneshot::Sender<Result<(), NotOrdered>>),
     /// An operator holds a destination for failed.
     Distrust(DistrustOrder, oneshot::Sender<Result<(), NotDistrusted>>),
     /// The last observations of a destination by address.
@@ -293,14 +293,15 @@ impl Turns {
                     self.engine.handle(Input::Resolved { id, addresses }, now, &mut self.out);
                     self.flush(now);
                 }
-                Ok(Order::Give(set, uri, standing, answer)) => {
-                    self.engine.handle(Input::Order { set, uri: &uri, standing: &standing }, now, &mut self.out);
-                    let unknown = self.out.iter().find_map(|output| match output {
-                        Output::Event(Event::OrderedInVain(unknown)) => Some(unknown.clone()),
+                Ok(Order::Give(set, uri, standing, terms, answer)) => {
+                    let order = Input::Order { set, uri: &uri, standing: &standing, terms: &terms };
+                    self.engine.handle(order, now, &mut self.out);
+                    let refused = self.out.iter().find_map(|output| match output {
+                        Output::Event(Event::OrderedInVain(why)) => Some(why.clone()),
                         _ => None,
                     });
                     self.flush(now);
-                    let _ = answer.send(unknown.map_or(Ok(()), Err));
+                    let _ = answer.send(refused.map_or(Ok(()), Err));
                 }
                 Ok(Order::Distrust(order, answer)) => {
                     self.engine.handle(Input::Distrust(&order), now, &mut self.out);

@@ -1,6 +1,8 @@
 //! Orders by hand: another thing than health.
 
-use tandem::engine::dispatch::{Fitness, Health, Order, Remembered, RowState, SetId};
+use tandem::engine::dispatch::{
+    Distrust, DistrustOrder, Fitness, Health, Order, OrderTerms, Remembered, RowState, SetId,
+};
 use tandem::engine::{Event, Input};
 
 use super::{EMPTY, eject, health, is_fit, live, mute, probed, probes, refused, sit_out, standing, to, view};
@@ -8,7 +10,12 @@ use crate::harness::{Bench, CALLER, SERVERS, from_destination, in_dialog, lines,
 
 /// Gives an order to a destination of set 19.
 pub(crate) fn order(bench: &mut Bench, address: &str, order: Order) {
-    bench.handle(Input::Order { set: SetId(19), uri: &format!("sip:{address}"), standing: &standing(order) });
+    bench.handle(Input::Order {
+        set: SetId(19),
+        uri: &format!("sip:{address}"),
+        standing: &standing(order),
+        terms: &OrderTerms::NONE,
+    });
 }
 
 /// `ordered OLD NEW SESSIONS` and `drained ADDRESS`, as they were told.
@@ -18,7 +25,7 @@ fn told(bench: &Bench) -> Vec<String> {
             Some(format!("ordered {} {} {sessions} by {}", old.name(), standing.order.name(), standing.by))
         }
         Event::Drained { address, .. } => Some(format!("drained {address}")),
-        Event::OrderedInVain(unknown) => Some(format!("in vain {} {}", unknown.set.0, unknown.uri)),
+        Event::OrderedInVain(why) => Some(format!("in vain: {why}")),
         _ => None,
     };
     bench.events.iter().filter_map(tell).collect()
@@ -184,10 +191,64 @@ fn an_order_says_nothing_of_health_and_health_nothing_of_the_order() {
 fn an_order_for_nobody_is_told_and_changes_nothing() {
     let mut bench = Bench::new();
     for (set, uri) in [(19, "sip:10.0.0.1"), (20, "sip:10.129.39.88:7010"), (19, "SIP:10.129.39.88:7010"), (19, "")] {
-        bench.handle(Input::Order { set: SetId(set), uri, standing: &standing(Order::Maint) });
+        bench.handle(Input::Order {
+            set: SetId(set),
+            uri,
+            standing: &standing(Order::Maint),
+            terms: &OrderTerms::NONE,
+        });
     }
-    assert_eq!((told(&bench).len(), told(&bench)[0].as_str()), (4, "in vain 19 sip:10.0.0.1"));
+    assert_eq!((told(&bench).len(), told(&bench)[0].as_str()), (4, "in vain: set 19 has no destination sip:10.0.0.1"));
     assert!(SERVERS.iter().all(|one| is_fit(&bench, one)));
+}
+
+/// What an order on these terms has come to; empty if it is obeyed.
+fn ordered_on(bench: &mut Bench, address: &str, order: Order, terms: &OrderTerms) -> String {
+    bench.events.clear();
+    let (set, uri, standing) = (SetId(19), format!("sip:{address}"), standing(order));
+    bench.handle(Input::Order { set, uri: &uri, standing: &standing, terms });
+    told(bench).into_iter().find(|told| told.starts_with("in vain")).unwrap_or_default()
+}
+
+#[test]
+fn a_guarded_order_leaves_enough_of_the_set_fit() {
+    let guarded = OrderTerms { guarded: true, expected: None };
+    let servers = ["10.0.0.1:7010", "10.0.0.2:7010", "10.0.0.3:7010", "10.0.0.4:7010"];
+    let mut bench = Bench::new();
+    bench.load(set_19(&servers));
+    assert_eq!(ordered_on(&mut bench, servers[0], Order::Drain, &guarded), "");
+    // What is down counts as much as what was ordered.
+    let (uri, by, reason) = (format!("sip:{}", servers[1]), "ada".to_owned(), "x".to_owned());
+    bench.handle(Input::Distrust(&DistrustOrder { set: SetId(19), uri, distrust: Distrust::Down, by, reason }));
+    let refusal = "in vain: sip:10.0.0.3:7010 can't be taken out of set 19: 1 of 4 destinations would be fit, and \
+                   max_out_percent is 50: add --force if you mean it";
+    assert_eq!(ordered_on(&mut bench, servers[2], Order::Maint, &guarded), refusal);
+    assert!(is_fit(&bench, servers[2]));
+    // Whoever takes nothing away may: what is down already, and what is drained already.
+    assert_eq!(ordered_on(&mut bench, servers[1], Order::Maint, &guarded), "");
+    assert_eq!(ordered_on(&mut bench, servers[0], Order::Maint, &guarded), "");
+    assert_eq!(ordered_on(&mut bench, servers[2], Order::Maint, &OrderTerms::NONE), "");
+    let last = ordered_on(&mut bench, servers[3], Order::Drain, &guarded);
+    assert!(last.contains("0 of 4 destinations would be fit, and calls would get its empty_reply"), "{last}");
+    assert_eq!(ordered_on(&mut bench, servers[0], Order::Ready, &guarded), "");
+}
+
+#[test]
+fn an_order_that_expects_another_than_stands_changes_nothing() {
+    let mut bench = Bench::new();
+    let seen = view(&bench, SERVERS[0]).standing.version();
+    let on = |expected: &str| OrderTerms { guarded: false, expected: Some(expected.to_owned()) };
+    assert_eq!(ordered_on(&mut bench, SERVERS[0], Order::Drain, &on(&seen)), "");
+    let stands = view(&bench, SERVERS[0]).standing;
+    assert_eq!((stands.order, stands.version() == seen), (Order::Drain, false));
+    let refusal = format!(
+        "in vain: sip:{} has been changed meanwhile: drain by ada stands, version {}",
+        SERVERS[0],
+        stands.version()
+    );
+    assert_eq!(ordered_on(&mut bench, SERVERS[0], Order::Maint, &on(&seen)), refusal);
+    assert_eq!(view(&bench, SERVERS[0]).standing, stands);
+    assert_eq!(ordered_on(&mut bench, SERVERS[0], Order::Maint, &on(&stands.version())), "");
 }
 
 #[test]

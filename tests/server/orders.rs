@@ -84,6 +84,47 @@ fn tandem(args: &[&str], http: SocketAddr) -> Command {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_takes_out_too_much_or_comes_too_late_is_refused_unless_it_is_forced() {
+    let bench = Bench::start().await;
+    let order = |nth| format!("/sets/19/destination/order?uri={}", bench.uri(nth));
+    let body = |order: &str| json!({ "order": order, "reason": "new model", "by": "alice" });
+    let with = |mut body: Value, key: &str, value: Value| {
+        body[key] = value;
+        body
+    };
+    let (_, told) = bench.get(&format!("/sets/19/destination?uri={}", bench.uri(0))).await;
+    let version = told["addresses"][0]["order"]["version"].clone();
+    let drain = with(body("drain"), "expected", version.clone());
+    let (status, told) = bench.ask("PUT", &order(0), &drain).await;
+    assert_eq!((status, &told["addresses"][0]["order"]["order"]), (200, &json!("drain")), "{told}");
+    let (status, told) = bench.ask("PUT", &order(0), &with(body("maint"), "expected", version)).await;
+    assert!(
+        status == 412 && told["error"].as_str().is_some_and(|text| text.contains("drain by alice stands")),
+        "{told}"
+    );
+    let (status, told) = bench.ask("PUT", &order(1), &body("maint")).await;
+    assert!(status == 409 && told["error"].as_str().is_some_and(|text| text.contains("0 of 2 destinations")), "{told}");
+    let told = bench.refused(&["set", "19", &bench.uri(1), "maint", "--reason", "new model"], 1).await;
+    assert!(told.contains("--force") && told.contains("0 of 2 destinations would be fit"), "{told}");
+    let (_, set) = bench.get("/sets/19").await;
+    assert_eq!(set["fit"], 1, "{set}");
+    assert_eq!(bench.ask("PUT", &order(1), &with(body("maint"), "force", json!(true))).await.0, 200);
+    bench.done(&["set", "19", &bench.uri(0), "maint", "--reason", "new model", "--force"]).await;
+
+    // Both are in the journal, and so is that the set has nobody now.
+    let kinds = until("the set's end is told", async || {
+        let (_, told) = bench.get("/events?limit=1000").await;
+        let events = told["events"].as_array().expect("a list").clone();
+        events.iter().any(|event| event["kind"] == "set" && event["new"] == "empty").then_some(events)
+    })
+    .await;
+    let orders: Vec<_> = kinds.iter().filter(|event| event["kind"] == "order").collect();
+    assert_eq!((&orders[0]["old"], &orders[0]["new"]), (&json!("ready"), &json!("drain")));
+    assert_eq!((&orders[0]["actor"], &orders[0]["reason"]), (&json!("alice"), &json!("new model")));
+    assert_eq!((&kinds[0]["kind"], &kinds[0]["sequence"]), (&json!("start"), &json!(1)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_over_http_is_obeyed_told_and_idempotent() {
     let bench = Bench::start().await;
     let (one, other) = (bench.uri(0), bench.uri(1));

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use tandem::engine::dispatch::{Health, Order, Policy, Remembered, RowState, SetId, Sets, Standing};
+use tandem::engine::dispatch::{Health, Order, OrderTerms, Policy, Remembered, RowState, SetId, Sets, Standing};
 use tandem::engine::flow::{ConnectionId, Flow, HostPort, Listener, ListenerId, Role, Transport};
 use tandem::engine::snapshot::DestinationView;
 use tandem::engine::{Config, Engine, Input, Instant, Now, Output};
@@ -348,7 +348,7 @@ impl World {
         let (by, reason) = ("ann".to_owned(), self.net.now.as_millis().to_string());
         let standing = Standing { order, by, reason, at: self.now(node).wall, deadline: None };
         let uri = format!("sip:{}", self.servers[server].address);
-        self.handle(node, Input::Order { set: SET, uri: &uri, standing: &standing });
+        self.handle(node, Input::Order { set: SET, uri: &uri, standing: &standing, terms: &OrderTerms::NONE });
     }
 
     /// The nodes and their listeners that an address leads to now.

@@ -21,7 +21,9 @@ use tokio::time;
 use super::sets::{Refusal, body_of, give, in_time};
 use super::{Given, Node, RELOAD, ReloadOrder, Shared, TOO_LATE};
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{AgentWord, Distrust, DistrustOrder, Fitness, NotDistrusted, Order, SetId, Standing};
+use crate::engine::dispatch::{
+    AgentWord, Distrust, DistrustOrder, Fitness, NotDistrusted, Order, OrderTerms, SetId, Standing,
+};
 use crate::engine::snapshot::{DestinationView, SetView};
 
 pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
@@ -187,10 +189,12 @@ impl<N: Node> Shared<N> {
     async fn order(&self, set: SetId, uri: &str, order: Order, giver: Giver) -> Result<(), NotDone> {
         let Giver { by, reason } = giver;
         let (by, reason, at) = (by.to_owned(), reason.to_owned(), SystemTime::now());
-        match in_time(give(self, set, uri, Standing { order, by, reason, at, deadline: None })).await? {
+        let standing = Standing { order, by, reason, at, deadline: None };
+        // Held to nothing, as the peers hold it: their tools know no force.
+        match in_time(give(self, set, uri, standing, OrderTerms::NONE)).await? {
             // What a restart would forget stands in the log and in `/ready`.
             Given::Kept | Given::Unkept(_) => Ok(()),
-            Given::InVain => Err(NotDone::Unknown),
+            Given::InVain(_) => Err(NotDone::Unknown),
         }
     }
 

@@ -204,6 +204,9 @@ pub struct AgentReport {
 pub struct OrderReport {
     /// `ready`, `drain` or `maint`.
     pub order: String,
+    /// Tells it apart from other orders: an order that expects it is refused if another stands.
+    #[serde(default)]
+    pub version: String,
     /// Who gave it; `table` for the `state` column.
     pub by: String,
     /// When.
@@ -376,10 +379,10 @@ impl AgentReport {
 
 impl OrderReport {
     fn of(standing: &Standing) -> Self {
-        let then_end = standing.ends_sessions();
+        let (then_end, version) = (standing.ends_sessions(), standing.version());
         let Standing { order, by, reason, at, deadline } = standing.clone();
         let deadline = deadline.map(|deadline| Moment(deadline.at));
-        OrderReport { order: order.name().to_owned(), by, at: Moment(at), reason, deadline, then_end }
+        OrderReport { order: order.name().to_owned(), version, by, at: Moment(at), reason, deadline, then_end }
     }
 }
 

@@ -18,7 +18,7 @@ use super::report::{DestinationStory, NodeSessions, SetReport, SetsReport};
 use super::{ANSWER, Given, NOT_FROM_PAGES, Node, Shared, error, is_from_a_page, is_json};
 use crate::edge::moment::Moment;
 use crate::engine::Snapshot;
-use crate::engine::dispatch::{AtDeadline, Deadline, Order, SetId, Standing};
+use crate::engine::dispatch::{AtDeadline, Deadline, NotOrdered, Order, OrderTerms, SetId, Standing};
 use crate::engine::snapshot::SetView;
 
 /// The longest reason or name, in bytes.
@@ -75,13 +75,17 @@ async fn order<N: Node>(
 ) -> Result<Response, Refusal> {
     let body = body_of(&headers, body)?;
     let uri = uri_of(query)?;
-    let standing = read(&body, SystemTime::now()).map_err(|fault| Refusal(StatusCode::BAD_REQUEST, fault))?;
+    let (standing, terms) = read(&body, SystemTime::now()).map_err(|fault| Refusal(StatusCode::BAD_REQUEST, fault))?;
     let snapshot = in_time(shared.node.snapshot()).await?;
     let view = find(&snapshot, &set)?;
-    let unkept = match in_time(give(&shared, view.id, &uri, standing)).await? {
+    let unkept = match in_time(give(&shared, view.id, &uri, standing, terms)).await? {
         Given::Kept => None,
         Given::Unkept(cause) => Some(cause),
-        Given::InVain => return Err(no_destination(view, &uri)),
+        Given::InVain(NotOrdered::NoSuchDestination(_)) => return Err(no_destination(view, &uri)),
+        Given::InVain(why @ NotOrdered::TooFew { .. }) => return Err(Refusal(StatusCode::CONFLICT, why.to_string())),
+        Given::InVain(why @ NotOrdered::Changed { .. }) => {
+            return Err(Refusal(StatusCode::PRECONDITION_FAILED, why.to_string()));
+        }
     };
     let snapshot = in_time(shared.node.snapshot()).await?;
     let story = tell(&shared, &snapshot, &set, &uri).await?;
@@ -106,9 +110,10 @@ pub(super) async fn give<N: Node>(
     set: SetId,
     uri: &str,
     standing: Standing,
+    terms: OrderTerms,
 ) -> Result<Given, String> {
     let (node, uri) = (Arc::clone(&shared.node), uri.to_owned());
-    let task = tokio::spawn(async move { node.give(set, &uri, standing).await });
+    let task = tokio::spawn(async move { node.give(set, &uri, standing, terms).await });
     task.await.unwrap_or_else(|_| Err("the order broke off; the log tells why".to_owned()))
 }
 
@@ -180,6 +185,11 @@ struct Body {
     /// Whether the sessions that it still has then are ended.
     #[serde(default)]
     then_end: bool,
+    /// Whatever it takes out of its set.
+    #[serde(default)]
+    force: bool,
+    /// The version of the order that it is to follow; none: whichever stands.
+    expected: Option<String>,
 }
 
 /// Who gives an order, and why; both in one line.
@@ -198,8 +208,8 @@ pub(super) fn line(key: &str, text: &str, remedy: &str) -> Result<String, String
     }
 }
 
-fn read(body: &[u8], at: SystemTime) -> Result<Standing, String> {
-    let Body { order, reason, by, deadline, then_end } = serde_json::from_slice(body)
+fn read(body: &[u8], at: SystemTime) -> Result<(Standing, OrderTerms), String> {
+    let Body { order, reason, by, deadline, then_end, force, expected } = serde_json::from_slice(body)
         .map_err(|fault| format!(r#"{fault}: give {{"order": "drain", "reason": "new model", "by": "alice"}}"#))?;
     let Some(order) = Order::from_name(&order) else {
         return Err(format!("order is {order:?}: give ready, drain or maint"));
@@ -216,7 +226,7 @@ fn read(body: &[u8], at: SystemTime) -> Result<Standing, String> {
     }
     let then = if then_end { AtDeadline::End } else { AtDeadline::Tell };
     let deadline = deadline.map(|deadline| Deadline { at: deadline.0, then });
-    Ok(Standing { order, by, reason, at, deadline })
+    Ok((Standing { order, by, reason, at, deadline }, OrderTerms { guarded: !force, expected }))
 }
 
 #[cfg(test)]
@@ -230,13 +240,20 @@ mod tests {
         let body = br#"{"order": "drain", "reason": " new model ", "by": "alice"}"#;
         let (by, reason) = ("alice".to_owned(), "new model".to_owned());
         let standing = Standing { order: Order::Drain, by, reason, at: AT, deadline: None };
-        assert_eq!(read(body, AT), Ok(standing.clone()));
+        let guarded = |standing| Ok((standing, OrderTerms { guarded: true, expected: None }));
+        assert_eq!(read(body, AT), guarded(standing.clone()));
         let body = br#"{"order": "drain", "reason": "new model", "by": "alice", "deadline": "1970-01-01T00:10:00Z"}"#;
         let at = AT + std::time::Duration::from_secs(600);
         let deadline = |then| Some(Deadline { at, then });
-        assert_eq!(read(body, AT), Ok(Standing { deadline: deadline(AtDeadline::Tell), ..standing.clone() }));
+        assert_eq!(read(body, AT), guarded(Standing { deadline: deadline(AtDeadline::Tell), ..standing.clone() }));
         let body = std::str::from_utf8(body).expect("text").replace('}', r#", "then_end": true}"#);
-        assert_eq!(read(body.as_bytes(), AT), Ok(Standing { deadline: deadline(AtDeadline::End), ..standing }));
+        assert_eq!(
+            read(body.as_bytes(), AT),
+            guarded(Standing { deadline: deadline(AtDeadline::End), ..standing.clone() })
+        );
+        let body = br#"{"order": "drain", "reason": "new model", "by": "alice", "force": true, "expected": "7-ready"}"#;
+        let terms = OrderTerms { guarded: false, expected: Some("7-ready".to_owned()) };
+        assert_eq!(read(body, AT), Ok((standing, terms)));
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct Policy {
     pub verdict: VerdictRule,
     /// What another node has told longer ago than this has no say in that.
     pub view_ttl: Duration,
+    /// Orders that are guarded may leave so many percent of its destinations out.
+    pub max_out_percent: u8,
     /// What its rows say in `attrs` instead of in columns.
     pub attrs: Attrs,
     /// What is done when too few are fit.
@@ -65,6 +67,7 @@ impl Policy {
             judgement: Judgement::default(),
             capacity: Capacity::default(),
             session: SessionPolicy::default(),
+            max_out_percent: 50,
             attrs: Attrs::default(),
             verdict: VerdictRule::default(),
             view_ttl: Duration::from_secs(5),
