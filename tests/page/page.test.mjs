@@ -153,14 +153,14 @@ test("drain by click: it asks first, wants a reason, and both nodes obey", async
 
 test("the last one is refused, and force is a second step", async () => {
   const page = await live("a");
-  for (const port of [7010, 7011]) await pair.order("a", 19, uri(port), { order: "drain", reason: "new voices", by: "bob" });
+  for (const port of [7010, 7011]) await pair.order("a", 19, uri(port), { order: "drain", reason: "new voices", by: "bob", force: true });
   await headline(page, "1 of 3 fit");
   await page.getByText("Set 19 (tts) has one fit destination left").waitFor();
   await page.getByRole("button", { name: "Drain 127.0.0.1:7012" }).click();
   await page.locator("#order-effect", { hasText: "Nobody is left for new calls." }).waitFor();
   await fillOrder(page, "all of them");
   await page.getByRole("button", { name: "Drain", exact: true }).click();
-  await page.getByRole("alert").getByText(/can't be taken out of set 19/).waitFor();
+  await page.getByRole("alert").getByText(/can't be taken out of set 19: 0 of 3 destinations would be fit, and calls would get its empty_reply\.$/).waitFor();
   assert.equal((await pair.told("a", 19, uri(7012))).order.order, "ready");
   expected(page, 409);
   await page.getByRole("button", { name: "Drain it all the same" }).click();
@@ -249,13 +249,13 @@ test("what is not fit is found among the others", async () => {
   await page.getByLabel("Filter", { exact: true }).fill("rack 2");
   assert.deepEqual(await page.locator("tbody tr:visible .name").allInnerTexts(), ["127.0.0.1:7011"]);
   await page.getByLabel("Filter", { exact: true }).fill("");
-  await page.getByLabel("Order").selectOption("as the rows");
+  await page.getByLabel("Sort").selectOption("as the rows");
   await until("rows stand as in the table", async () => (await page.locator("tbody tr .name").allInnerTexts()).join() === PORTS.map((port) => `127.0.0.1:${port}`).join());
 });
 
 test("no barrier that axe knows, in both themes, at both widths, with dialogs", async () => {
   await pair.order("a", 19, uri(7011), { order: "drain", reason: "new voices", by: "bob" });
-  await pair.order("a", 19, uri(7012), { order: "maint", reason: "disk", by: "bob" });
+  await pair.order("a", 19, uri(7012), { order: "maint", reason: "disk", by: "bob", force: true });
   for (const theme of ["light", "dark"]) {
     for (const [width, height] of [[1440, 900], [360, 740]]) {
       const page = await live("a", { theme, width, height });

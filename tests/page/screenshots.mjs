@@ -51,7 +51,7 @@ try {
   calls("asr a", "a", "ASR", "5", "12s");
   calls("tts b", "b", "TTS", "4", "8s");
   calls("asr b", "b", "ASR", "2", "10s");
-  const page = await open(browser, process.env.FAKE ?? pair.url("a"), { width: 1440, height: 900, theme: "light" });
+  const page = await open(browser, pair.url("a"), { width: 1440, height: 900, theme: "light" });
   await sleep(WARM);
   await pair.order("a", 19, uri(TTS[3]), { order: "drain", reason: "new voices", by: "alice", deadline: new Date(Date.now() + 900_000).toISOString() });
   await pair.order("b", 20, uri(ASR[4]), { order: "maint", reason: "disk is being replaced", by: "bob" });

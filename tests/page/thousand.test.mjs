@@ -26,7 +26,7 @@ test("a thousand destinations are live, and one that changes touches its row alo
     // Which rows change what they say of fitness, and how often.
     await page.evaluate(() => {
       globalThis.touched = [];
-      const row = (node) => (node.nodeType === Node.TEXT_NODE ? node.parentElement : node)?.closest("tbody tr")?.querySelector(".name").innerText;
+      const row = (node) => (node.nodeType === Node.TEXT_NODE ? node.parentElement : node)?.closest("tbody tr")?.querySelector(".name").textContent;
       const seen = new MutationObserver((records) =>
         touched.push(...records.filter(({ target }) => (target.parentElement ?? target).closest(".state, .order, .act")).map(({ target }) => row(target))));
       seen.observe(document.getElementById("sets"), { subtree: true, characterData: true, childList: true });

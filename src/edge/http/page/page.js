@@ -39,17 +39,19 @@ function hear(event, value) {
   news.events.push(...heard.events);
   news.whole ||= heard.whole;
   news.node ||= heard.node;
+  // What was told of another start is no news any more; it comes first of all.
+  if (heard.another) Object.assign(news, { another: true, events: [] });
 }
 
 /** Shows what is new; how long that takes is measured, and the last of it kept (`performance.getEntriesByName("update")`). */
 function update() {
   if (!news) return;
-  const { keys, sets: numbers, whole, node, events } = news;
+  const { keys, sets: numbers, whole, node, events, another } = news;
   news = null;
   const began = performance.now();
   if (whole) sets.whole();
   else if (keys.size + numbers.size > 0) sets.changed(keys, numbers);
-  if (events.length > 0 || model.events.length === 0) showEvents(model, events);
+  if (events.length > 0 || another) showEvents(model, events, another);
   if (node) showNodes(model);
   showGlance(model);
   showWrong(model, open);

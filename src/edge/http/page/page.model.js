@@ -34,7 +34,7 @@ export class Model {
 
   /** Takes what the stream says; what of it must be shown anew. */
   hear(event, value) {
-    const news = { keys: new Set(), sets: new Set(), whole: false, node: false, events: [] };
+    const news = { keys: new Set(), sets: new Set(), whole: false, node: false, events: [], another: false };
     if (event === "node") this.#hearNode(value, news);
     else if (event === "sets") this.#hearSets(value, news);
     else if (event === "changes") this.#hearChanges(value, news);
@@ -65,8 +65,8 @@ export class Model {
   }
 
   #hearNode(report, news) {
-    const another = this.node && (this.node.started !== report.started || this.node.node !== report.node);
-    if (another) {
+    news.another = this.node !== null && (this.node.started !== report.started || this.node.node !== report.node);
+    if (news.another) {
       // Its counters and its events began anew.
       this.events = [];
       this.rates = new Rates();

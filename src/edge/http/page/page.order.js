@@ -137,7 +137,8 @@ export class OrderDialog {
     else if (answer?.status === 401) await this.#named(fault);
     else if (answer?.status === 412) await this.#again(fault);
     else {
-      this.#refuse(fault, answer?.status === 409);
+      // A command line is told of its option; here there is a button.
+      this.#refuse(fault.replace(/: add --force.*/, "."), answer?.status === 409);
       if (answer?.status === 409) $("order-force").focus();
     }
   }
@@ -165,7 +166,7 @@ export class OrderDialog {
   async #again(fault) {
     const { set, uri } = this.#which;
     const answer = await fetch(`/sets/${set}/destination?uri=${encodeURIComponent(uri)}`, { headers: bearer(this.#token()) }).catch(() => null);
-    const one = answer?.ok ? (await answer.json()).addresses[0]?.destination : null;
+    const one = answer?.ok ? (await answer.json()).addresses[0] : null;
     if (!this.#which) return;
     if (one) this.#moved(one);
     this.#refuse(one ? "Nothing was done. Look at what stands now, and give the order once more if you still want it." : fault);

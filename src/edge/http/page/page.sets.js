@@ -15,7 +15,7 @@ export class SetsView {
   #onOrder;
   /** By set: its section, and its rows by key. */
   #sections = new Map();
-  #filter = { words: [], unfit: false };
+  #filter = { text: "", unfit: false };
   #sort = "trouble";
   #touched = 0;
   #inOrder = true;
@@ -37,7 +37,7 @@ export class SetsView {
   }
 
   filterBy(text, unfit) {
-    this.#filter = { words: text.toLowerCase().split(/\s+/).filter(Boolean), unfit };
+    this.#filter = { text: text.trim().toLowerCase(), unfit };
     for (const section of this.#sections.values()) for (const row of section.rows.values()) this.#sift(row);
     this.#count();
   }
@@ -204,14 +204,13 @@ export class SetsView {
   }
 
   #sift(row) {
-    const { words, unfit } = this.#filter;
-    const shown = (!unfit || !row.one.fit) && words.every((word) => row.hay.includes(word));
-    show(row.tr, shown);
+    const { text, unfit } = this.#filter;
+    show(row.tr, (!unfit || !row.one.fit) && row.hay.includes(text));
   }
 
   #count() {
     let [shown, all] = [0, 0];
-    const filtered = this.#filter.unfit || this.#filter.words.length > 0;
+    const filtered = this.#filter.unfit || this.#filter.text !== "";
     for (const section of this.#sections.values()) {
       let visible = 0;
       for (const row of section.rows.values()) if (!row.tr.hidden) visible += 1;

@@ -145,9 +145,9 @@ export function showNodes(model) {
 }
 
 /** New events, the newest on top. */
-export function showEvents(model, news) {
+export function showEvents(model, news, anew) {
   const list = $("events");
-  if (model.events.length === 0) list.replaceChildren();
+  if (anew) list.replaceChildren();
   // At the start they come all at once, and nobody wants to hear them.
   const fresh = news.filter((event) => model.now() - Date.parse(event.at) < 10_000 && TOLD.has(event.kind));
   for (const event of news) {
