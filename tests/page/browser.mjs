@@ -34,7 +34,7 @@ export async function open(browser, url, { width = 1280, height = 900, theme = "
 /** While the page is written: its files as they stand there, instead of those in the program. */
 async function fromDisk(page, url, folder) {
   const kinds = { html: "text/html", css: "text/css", js: "text/javascript" };
-  await page.route(new RegExp(`^${url}/(page\\.[a-z.]+)?$`), async (route) => {
+  await page.context().route(new RegExp(`^${url}/(page\\.[a-z.]+)?$`), async (route) => {
     const file = new URL(route.request().url()).pathname.slice(1) || "index.html";
     const headers = (await (await fetch(url)).headers).get("content-security-policy");
     await route.fulfill({ body: readFileSync(`${folder}/${file}`), contentType: kinds[file.split(".").at(-1)], headers: { "Content-Security-Policy": headers ?? "" } });

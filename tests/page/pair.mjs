@@ -33,6 +33,7 @@ export class Pair {
   processes = new Map();
   names;
   sip;
+  token;
 
   /** `sets` is TOML for both; `more` is for one node, by its name. */
   constructor({ nodes = ["a", "b"], sip = HOSTS, sets, rows, more = {} }) {
@@ -130,8 +131,9 @@ ${sets}
     await gone;
   }
 
+  /** `token` is sent where the node wants one. */
   async get(name, path) {
-    const answer = await fetch(this.url(name) + path);
+    const answer = await fetch(this.url(name) + path, { headers: this.token ? { Authorization: `Bearer ${this.token}` } : {} });
     return answer.json();
   }
 

@@ -166,7 +166,7 @@ function eventItem(event) {
     "li",
     { "data-sequence": event.sequence, "data-kind": kind },
     el("time", { datetime: event.at, title: event.at }, clock(event.at)),
-    el("span", { class: "event-kind" }, event.kind),
+    el("span", { class: "event-kind" }, event.set === undefined ? event.kind : `${event.kind}, set ${event.set}`),
     el("span", { class: "event-text" }, event.text),
   );
 }
