@@ -174,11 +174,11 @@ test("who is overtaken by another's order is shown it, and may give theirs again
   await page.getByRole("button", { name: "Drain 127.0.0.1:7010" }).click();
   await fillOrder(page, "new voices");
   // Another one is quicker, by the blink of an eye.
-  await page.route("**/order?*", async (route) => {
-    await page.unroute("**/order?*");
+  const overtake = async (route) => {
     await pair.order("a", 19, uri(7010), { order: "maint", reason: "disk", by: "bob" });
     await route.continue();
-  });
+  };
+  await page.route("**/order?*", overtake, { times: 1 });
   await page.getByRole("button", { name: "Drain", exact: true }).click();
   await page.getByText(/^Someone changed it meanwhile: maint by bob \d+s ago: disk\.$/).waitFor();
   await page.getByRole("alert").getByText(/^Nothing was done/).waitFor();
