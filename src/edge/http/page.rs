@@ -20,6 +20,14 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/", HTML, include_str!("page/index.html")),
     ("/page.css", CSS, include_str!("page/page.css")),
     ("/page.js", SCRIPT, include_str!("page/page.js")),
+    ("/page.dom.js", SCRIPT, include_str!("page/page.dom.js")),
+    ("/page.model.js", SCRIPT, include_str!("page/page.model.js")),
+    ("/page.order.js", SCRIPT, include_str!("page/page.order.js")),
+    ("/page.panel.js", SCRIPT, include_str!("page/page.panel.js")),
+    ("/page.sets.js", SCRIPT, include_str!("page/page.sets.js")),
+    ("/page.stream.js", SCRIPT, include_str!("page/page.stream.js")),
+    ("/page.whole.js", SCRIPT, include_str!("page/page.whole.js")),
+    ("/page.words.js", SCRIPT, include_str!("page/page.words.js")),
 ];
 
 pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
