@@ -3,10 +3,11 @@
 
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { canonical } from './canonical.js';
 
-const here = import.meta.dirname;
+const here = fileURLToPath(new URL('.', import.meta.url));
 const folder = join(here, '../../dashboards');
 const scratch = join(here, 'node_modules/.dashboards');
 

@@ -18,7 +18,6 @@ from pathlib import Path
 class Prometheus:
     def __init__(self, address):
         self.base = f"http://{address}/api/v1/"
-        self.began = time.time()
 
     def get(self, path, **parameters):
         url = self.base + path + "?" + urllib.parse.urlencode(parameters, doseq=True)
