@@ -9,6 +9,7 @@ mod commands;
 #[path = "server/compat.rs"]
 mod compat;
 mod contract;
+mod dashboards;
 #[path = "server/drill.rs"]
 mod drill;
 #[path = "server/explain.rs"]
