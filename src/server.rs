@@ -9,6 +9,7 @@ mod fit;
 mod memory;
 mod names;
 mod node;
+mod ready;
 mod sets;
 mod turn;
 
@@ -20,7 +21,7 @@ use std::{io, thread};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::edge::counters::{Counters, EdgeCounters};
+use crate::edge::counters::{Counters, EdgeCounters, HttpRefusal};
 use crate::edge::records::{Records, RecordsConfig};
 use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
@@ -354,6 +355,10 @@ impl Handle {
 
     fn not_asked(&self) {
         self.0.counters.not_checked();
+    }
+
+    fn http_refused(&self, why: HttpRefusal) {
+        self.0.counters.http_refused(why);
     }
 
     fn not_kept(&self) {

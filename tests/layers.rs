@@ -40,6 +40,9 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rsip", &["src/engine/sip/compose.rs"]),
     ("blake3", &["src/engine/sip/token.rs", "src/edge/store/digest.rs"]),
     ("base64", &["src/engine/sip/token.rs", "src/edge/key.rs"]),
+    ("sha2", &["src/edge/http/access.rs"]),
+    ("tokio_rustls", &["src/edge/tls.rs"]),
+    ("rustls_native_certs", &["src/edge/tls.rs"]),
     ("siphasher", &["src/engine/sip/token.rs"]),
     (
         "nix",
