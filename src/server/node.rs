@@ -207,7 +207,7 @@ impl Node {
             config: config.clone(),
             status: Mutex::default(),
             started: SystemTime::now(),
-            awaited: Awaited::new(config),
+            awaited: Awaited::new(config, std::time::Instant::now()),
             drain_ordered: Notify::new(),
             names,
             keeper,
