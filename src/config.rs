@@ -7,6 +7,7 @@ mod cluster;
 mod database;
 mod events;
 mod health;
+mod http;
 mod lines;
 mod listeners;
 mod probe;
@@ -39,6 +40,7 @@ use crate::engine::{self, Limits, route};
 pub use self::database::{Database, Partition};
 pub use self::events::EventsConfig;
 pub use self::health::HealthConfig;
+pub use self::http::{ClientFiles, HttpConfig};
 pub use self::reader::Fault;
 pub use self::values::duration;
 
@@ -71,8 +73,8 @@ pub struct Config {
     pub streams: StreamLimits,
     /// Timer lengths.
     pub timing: Timing,
-    /// Where the HTTP surface listens; none: it is off.
-    pub http: Option<SocketAddr>,
+    /// The HTTP surface.
+    pub http: HttpConfig,
     /// How a node leaves.
     pub drain: Drained,
     /// The gossip with other nodes; none: there are no others.
@@ -203,7 +205,7 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
         streams,
         dns: read_dns(&root.section("dns")),
         timing: read_timing(&root.section("timing")),
-        http: read_http(&root.section("http")),
+        http: http::read(&root.section("http"), base),
         drain: read_drain(&root.section("drain")),
         log: read_log(&root.section("log")),
         records: lines::read_records(&root.section("records"), base),
@@ -272,16 +274,6 @@ fn read_timing(section: &Section<'_>) -> Timing {
     }
     section.finish();
     timing
-}
-
-fn read_http(section: &Section<'_>) -> Option<SocketAddr> {
-    let address = |text: &str| match text {
-        "off" => Ok(None),
-        _ => text.parse().map(Some).map_err(|_| "give address:port, as 127.0.0.1:9060, or off".to_owned()),
-    };
-    let listen = section.text("listen", address).unwrap_or(Some(SocketAddr::from(([127, 0, 0, 1], 9060))));
-    section.finish();
-    listen
 }
 
 fn read_drain(section: &Section<'_>) -> Drained {
@@ -369,7 +361,7 @@ mod tests {
             (Role::Node, "127.0.0.1:8060".into())
         );
         assert_eq!((config.limits, config.timing), (Limits::default(), Timing::RFC_3261));
-        assert_eq!(config.http, Some(SocketAddr::from(([127, 0, 0, 1], 9060))));
+        assert_eq!(config.http.listen, Some(SocketAddr::from(([127, 0, 0, 1], 9060))));
         assert_eq!(config.route.unroutable.status, 404);
         assert_eq!((config.state_dir, config.database.url), ("/base/.".into(), "sqlite:tandem.db".into()));
     }
@@ -462,7 +454,7 @@ mod tests {
         assert!(matches!(&rule.when[3], Condition::Listener(ids) if ids.len() == 1 && ids[0].0 == 1));
         let Action::Set(target) = &rule.action else { panic!("{rule:?}") };
         assert_eq!((target.rewrite, target.record_route_params.as_str()), (Rewrite::Host, "nat=yes"));
-        assert_eq!((config.http, config.log.format), (None, LogFormat::Json));
+        assert_eq!((config.http.listen, config.log.format), (None, LogFormat::Json));
         assert_eq!(config.listeners[1].advertise.to_string(), "sip.example.com:8060");
         let file = PathBuf::from("/base/log/calls.jsonl");
         assert_eq!(config.records, Some(LinesConfig { file, max_bytes: Some(5000), keep: 3 }));

@@ -20,6 +20,7 @@ pub mod retry;
 pub mod seal;
 pub mod store;
 pub mod tcp;
+pub mod tls;
 pub mod udp;
 pub mod webhook;
 

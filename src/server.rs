@@ -10,6 +10,7 @@ mod hooks;
 mod memory;
 mod names;
 mod node;
+mod ready;
 mod sets;
 mod told;
 mod turn;
@@ -22,7 +23,7 @@ use std::{io, thread};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::edge::counters::{Counters, EdgeCounters};
+use crate::edge::counters::{Counters, EdgeCounters, HttpRefusal};
 use crate::edge::journal::EventsFile;
 use crate::edge::lines::{Lines, LinesConfig};
 use crate::edge::records::Records;
@@ -379,6 +380,10 @@ impl Handle {
 
     fn not_asked(&self) {
         self.0.counters.not_checked();
+    }
+
+    fn http_refused(&self, why: HttpRefusal) {
+        self.0.counters.http_refused(why);
     }
 
     fn not_kept(&self) {

@@ -41,8 +41,10 @@ const DOORS: &[(&str, &[&str])] = &[
     ("blake3", &["src/engine/sip/token.rs", "src/edge/store/digest.rs"]),
     ("base64", &["src/engine/sip/token.rs", "src/edge/key.rs", "src/edge/webhook/signature.rs"]),
     ("hmac", &["src/edge/webhook/signature.rs"]),
-    ("sha2", &["src/edge/webhook/signature.rs"]),
     ("httpdate", &["src/edge/webhook.rs"]),
+    ("sha2", &["src/edge/http/access.rs", "src/edge/webhook/signature.rs"]),
+    ("tokio_rustls", &["src/edge/tls.rs"]),
+    ("rustls_native_certs", &["src/edge/tls.rs"]),
     ("siphasher", &["src/engine/sip/token.rs"]),
     (
         "nix",

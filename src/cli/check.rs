@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::run::{OPEN, foreign};
+use super::run::foreign;
 use super::{Failure, block_on, term};
 use crate::config::Config;
 use crate::edge::lines::LinesConfig;
@@ -41,9 +41,15 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
         let here = if foreign.contains(&listener) { ", an address that this machine does not have now" } else { "" };
         term::line(&format!("  listener {}:{bind} as {advertise} ({}){here}", transport.name(), role.name()));
     }
-    match config.http {
-        Some(address) if address.ip().is_loopback() => term::line(&format!("  HTTP surface {address}")),
-        Some(address) => term::line(&format!("  HTTP surface {address}: {OPEN}")),
+    match config.http.listen {
+        Some(address) => {
+            let scheme = if config.http.tls.is_some() { "https" } else { "http" };
+            let open = config.http.open(address).map_or_else(String::new, |open| format!(": {open}"));
+            term::line(&format!("  HTTP surface {scheme}://{address}{open}"));
+            for token in &config.http.access.tokens {
+                term::line(&format!("    {} may {}", token.name, token.role.name()));
+            }
+        }
         None => term::line("  no HTTP surface"),
     }
     for (lines, config) in [("records", &config.records), ("events", &config.events.file)] {

@@ -9,6 +9,7 @@ use super::values::{duration_within, one_of, token};
 use crate::edge::journal::Kind;
 use crate::edge::key;
 use crate::edge::lines::LinesConfig;
+use crate::edge::tls::{Anchor, Trust};
 use crate::edge::webhook::{Format, Secret, Url, WebhookConfig};
 
 /// How long an answer may take.
@@ -66,6 +67,10 @@ fn read_webhook(section: &Section<'_>, base: &Path, nth: usize) -> WebhookConfig
     }
     let formats = [("tandem", Format::Tandem), ("opensips", Format::OpenSips)];
     let webhook = WebhookConfig {
+        trust: Trust {
+            anchor: section.text("ca", |text| Ok(Anchor::Authorities(base.join(text)))).unwrap_or_default(),
+            own: None,
+        },
         secret: secret.flatten(),
         kinds: section.texts("kinds", kind).unwrap_or_default(),
         sets: section
@@ -131,7 +136,8 @@ mod tests {
             url = "http://10.0.0.9:8080/tandem"
             [[events.webhook]]
             name = "noc"
-            url = "http://noc.example.com/x"
+            url = "https://noc.example.com/x"
+            ca = "ca.pem"
             secret_file = "noc.secret"
             kinds = ["health", "order"]
             sets = [19, 20]
@@ -144,13 +150,14 @@ mod tests {
         assert_eq!(events.file, Some(LinesConfig { file, max_bytes: Some(5000), keep: 3 }));
         let url = |text| Url::parse(text).expect("a URL");
         let noc = WebhookConfig {
+            trust: Trust { anchor: Anchor::Authorities(folder.path().join("ca.pem")), own: None },
             secret: Secret::parse(SECRET.as_bytes()).ok(),
             kinds: vec![Kind::Health, Kind::Order],
             sets: vec![19, 20],
             format: Format::OpenSips,
             timeout: Duration::from_secs(1),
             retry_for: Duration::from_secs(3600),
-            ..WebhookConfig::of("noc", url("http://noc.example.com/x"))
+            ..WebhookConfig::of("noc", url("https://noc.example.com/x"))
         };
         assert_eq!(events.webhooks, [WebhookConfig::of("1", url("http://10.0.0.9:8080/tandem")), noc]);
     }

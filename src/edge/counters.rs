@@ -103,6 +103,47 @@ impl LineFault {
     }
 }
 
+/// Why a request to the HTTP surface was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HttpRefusal {
+    /// It has no token.
+    NoToken,
+    /// Nobody has its token.
+    BadToken,
+    /// The token's role is too low.
+    Role,
+    /// It came by a name that may be anybody's.
+    Host,
+    /// A web page of another place makes it.
+    Origin,
+    /// Its TLS handshake failed, or took too long.
+    Tls,
+}
+
+impl HttpRefusal {
+    /// Every cause, in the order of `as usize`.
+    pub const ALL: [HttpRefusal; 6] = [
+        HttpRefusal::NoToken,
+        HttpRefusal::BadToken,
+        HttpRefusal::Role,
+        HttpRefusal::Host,
+        HttpRefusal::Origin,
+        HttpRefusal::Tls,
+    ];
+
+    /// As in a metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            HttpRefusal::NoToken => "no_token",
+            HttpRefusal::BadToken => "bad_token",
+            HttpRefusal::Role => "role",
+            HttpRefusal::Host => "host",
+            HttpRefusal::Origin => "origin",
+            HttpRefusal::Tls => "tls",
+        }
+    }
+}
+
 /// The counters at one moment, all since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EdgeCounters {
@@ -128,6 +169,8 @@ pub struct EdgeCounters {
     pub records: LineCounts,
     /// The file of events.
     pub events: LineCounts,
+    /// Requests to the HTTP surface that were not let in, by cause (`HttpRefusal::ALL`).
+    pub http_refused: [u64; HttpRefusal::ALL.len()],
     /// TCP: connections and messages.
     pub streams: StreamCounters,
 }
@@ -176,6 +219,7 @@ pub struct Counters {
     state_faults: AtomicU64,
     records: Arc<LineCounters>,
     events: Arc<LineCounters>,
+    http_refused: [AtomicU64; HttpRefusal::ALL.len()],
     streams: AtomicStreams,
 }
 
@@ -273,6 +317,11 @@ impl Counters {
         Arc::clone(&self.events)
     }
 
+    /// Counts one request to the HTTP surface that was not let in.
+    pub fn http_refused(&self, why: HttpRefusal) {
+        self.http_refused[why as usize].fetch_add(1, Relaxed);
+    }
+
     /// Tells how many TCP connections there are now.
     pub fn streams(&self, connections: usize) {
         self.streams.connections.store(connections as u64, Relaxed);
@@ -322,6 +371,7 @@ impl Counters {
             state_faults: self.state_faults.load(Relaxed),
             records: self.records.read(),
             events: self.events.read(),
+            http_refused: self.http_refused.each_ref().map(|count| count.load(Relaxed)),
             streams: StreamCounters {
                 connections: self.streams.connections.load(Relaxed),
                 accepted: self.streams.accepted.load(Relaxed),
@@ -349,6 +399,13 @@ mod tests {
         assert_eq!(counters.read().send_faults, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         let names: std::collections::BTreeSet<_> = SendFault::ALL.map(SendFault::name).into();
         assert_eq!(names.len(), SendFault::ALL.len());
+        for (place, why) in HttpRefusal::ALL.into_iter().enumerate() {
+            assert_eq!(place, why as usize);
+            (0..=place).for_each(|_| counters.http_refused(why));
+        }
+        assert_eq!(counters.read().http_refused, [1, 2, 3, 4, 5, 6]);
+        let names: std::collections::BTreeSet<_> = HttpRefusal::ALL.map(HttpRefusal::name).into();
+        assert_eq!(names.len(), HttpRefusal::ALL.len());
         for (place, fault) in LineFault::ALL.into_iter().enumerate() {
             assert_eq!(place, fault as usize);
             counters.records().dropped(fault, place as u64 + 1);

@@ -38,7 +38,7 @@ pub enum KeyError {
         source: io::Error,
     },
     /// Others than the owner may read or change the file.
-    #[error("key file {}: mode is {mode:04o}, so others may read it: chmod 600 it", path.display())]
+    #[error("key file {}: mode is {mode:04o}, so others may read what it keeps secret: chmod 600 it", path.display())]
     Mode {
         /// The key file.
         path: PathBuf,
@@ -98,10 +98,21 @@ pub fn seed() -> io::Result<[u8; 32]> {
 /// # Errors
 /// [`KeyError`] if the file can't be read, others may read it, or it holds no key.
 pub fn load(path: &Path) -> Result<[u8; 32], KeyError> {
-    parse(read(path)?.trim_ascii()).map_err(|problem| KeyError::Content { path: path.to_owned(), problem })
+    parse(&read(path)?).map_err(|problem| KeyError::Content { path: path.to_owned(), problem })
 }
 
-/// Reads a file that nobody but its owner may read, or the beginning of a long one.
+/// What a file holds that nobody but its owner may read, without the white space around it; none if there is no such file.
+///
+/// # Errors
+/// [`KeyError`] if the file can't be read, or others may read it.
+pub fn secret(path: &Path) -> Result<Option<Vec<u8>>, KeyError> {
+    match read(path) {
+        Err(KeyError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// The same of a file that has to be there.
 ///
 /// # Errors
 /// [`KeyError`] if the file can't be read, or others may read it.
@@ -114,7 +125,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
     }
     let mut bytes = Vec::new();
     file.take(4096).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+    Ok(bytes.trim_ascii().to_vec())
 }
 
 /// A key in hex or base64.

@@ -14,10 +14,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
-use crate::edge::client::{Answer, Request, ask_with};
+use crate::edge::client::{Answer, Request, Server, ask_with};
 use crate::edge::journal::{Entry, Journal, KEPT, Kind, Page, status_event};
 use crate::edge::partitions::Partitions;
 use crate::edge::retry::Retry;
+use crate::edge::tls::Trust;
 
 pub use self::signature::Secret;
 pub use self::url::Url;
@@ -38,6 +39,8 @@ pub struct WebhookConfig {
     pub name: String,
     /// Where to.
     pub url: Url,
+    /// Whose certificates are believed, of an https URL.
+    pub trust: Trust,
     /// What signs; none: nothing is signed.
     pub secret: Option<Secret>,
     /// Only entries of these kinds; none: of all.
@@ -68,6 +71,7 @@ impl WebhookConfig {
         WebhookConfig {
             name: name.into(),
             url,
+            trust: Trust::default(),
             secret: None,
             kinds: Vec::new(),
             sets: Vec::new(),
@@ -198,14 +202,15 @@ impl Webhook {
     }
 
     async fn post(&self, entry: &Entry, body: &[u8]) -> Result<Answer, String> {
-        let WebhookConfig { url, secret, timeout, .. } = &*self.config;
+        let WebhookConfig { url, trust, secret, timeout, .. } = &*self.config;
         let (id, timestamp) = (self.id(entry), since_1970(SystemTime::now()).as_secs());
         let mut headers = vec![("webhook-timestamp", timestamp.to_string())];
         headers.extend(secret.iter().map(|secret| ("webhook-signature", secret.sign(&id, timestamp, body))));
         headers.push(("webhook-id", id));
         let request = Request { method: "POST", path: url.path(), kind: JSON, body: body.to_vec() };
-        // The one place that knows how a URL is reached.
-        ask_with(url.authority(), request, &headers, *timeout).await.map_err(|fault| fault.to_string())
+        let Url { tls, host, port, .. } = url.clone();
+        let server = Server { host, port, trust: tls.then(|| trust.clone()), token: None };
+        ask_with(&server, request, &headers, *timeout).await.map_err(|fault| fault.to_string())
     }
 }
 

@@ -18,11 +18,13 @@ use super::addresses::Addresses;
 use super::hooks::Hooks;
 use super::memory::Keeper;
 use super::names::Names;
+use super::ready::Awaited;
 use super::sets::{Ask, Current, First, Source, Status, first_sets};
 use super::told::Hearers;
 use super::{Gone, Handle, History, Server, ServerConfig, ServerError};
 use crate::config::{Config, Drained};
 use crate::edge::cluster::{Cluster, ClusterError, Peers};
+use crate::edge::counters::HttpRefusal;
 use crate::edge::http::{
     self, Given, HttpError, PlanReport, Readiness, ReloadFailed, ReloadOrder, Reloaded, RollbackOrder, StoreReport,
     Surface,
@@ -34,6 +36,7 @@ use crate::edge::metrics;
 use crate::edge::partitions::Partitions;
 use crate::edge::store::snapshot::SnapshotError;
 use crate::edge::store::{Store, StoreError};
+use crate::edge::tls::{Identity, TlsError};
 use crate::edge::webhook::Webhook;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{DistrustOrder, NoSuchDestination, NotDistrusted, OrderTerms, SetId, Standing};
@@ -93,13 +96,16 @@ pub enum NodeError {
     /// The HTTP surface can't start.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// The HTTP surface has no identity.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl NodeError {
     /// Whether the configuration or the rows have to be mended before another start can do better.
     pub fn is_configuration(&self) -> bool {
         match self {
-            NodeError::NoSets { .. } | NodeError::Key(_) | NodeError::StateDir { .. } => true,
+            NodeError::NoSets { .. } | NodeError::Key(_) | NodeError::Tls(_) | NodeError::StateDir { .. } => true,
             NodeError::Seed(_)
             | NodeError::Server(_)
             | NodeError::Gone(_)
@@ -129,6 +135,7 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) status: Mutex<Status>,
     pub(super) started: SystemTime,
+    pub(super) awaited: Awaited,
     pub(super) drain_ordered: Notify,
     pub(super) names: Names,
     pub(super) addresses: Addresses,
@@ -162,8 +169,11 @@ impl Node {
         let First { sources, known, placed, next } = first;
         names.keep(known);
         let resolved = names.resolve(&sets).await;
-        let surface = match config.http {
-            Some(listen) => Some(Surface::bind(listen).await?),
+        let surface = match config.http.listen {
+            Some(listen) => {
+                let identity = config.http.tls.clone().map(Identity::load).transpose()?;
+                Some((Surface::bind(listen).await?, identity))
+            }
             None => None,
         };
         let (events, heard) = mpsc::channel(EVENTS);
@@ -213,6 +223,7 @@ impl Node {
             config: config.clone(),
             status: Mutex::default(),
             started: journal.started(),
+            awaited: Awaited::new(config, std::time::Instant::now()),
             drain_ordered: Notify::new(),
             names,
             keeper,
@@ -246,9 +257,9 @@ impl Node {
             info!(node = cluster.node(), address = %cluster.bound(), "gossips");
             tokio::spawn(Arc::clone(&shared).gossip(cluster, stopped.clone()));
         }
-        let http = surface.as_ref().map(Surface::address);
-        if let Some(surface) = surface {
-            tokio::spawn(serve(surface, Arc::clone(&shared), stopped));
+        let http = surface.as_ref().map(|(surface, _)| surface.address());
+        if let Some((surface, identity)) = surface {
+            tokio::spawn(serve(surface, identity, Arc::clone(&shared), stopped));
         }
         for (listener, address) in shared.handle.listeners().iter().zip(shared.handle.addresses()) {
             let (transport, advertise) = (listener.transport.name(), &listener.advertise);
@@ -414,6 +425,7 @@ impl http::Node for Shared {
                 if snapshot.drain > Drain::No {
                     readiness.reasons.push("the node is draining".into());
                 }
+                readiness.reasons.extend(self.awaits(&snapshot));
                 let unfit = snapshot.sets.iter().filter(|set| set.destinations.iter().all(|one| !one.fitness.is_fit()));
                 let edge = self.handle.edge_counters();
                 for (lines, fault) in [("records", edge.records.fault), ("events", edge.events.fault)] {
@@ -482,13 +494,18 @@ impl http::Node for Shared {
     fn drain(&self) {
         self.drain_ordered.notify_one();
     }
+
+    fn refused(&self, why: HttpRefusal) {
+        self.handle.http_refused(why);
+    }
 }
 
-async fn serve(surface: Surface, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+async fn serve(surface: Surface, identity: Option<Identity>, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     let shutdown = async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    if let Err(fault) = surface.serve(shared, shutdown).await {
+    let access = shared.config.http.access.clone();
+    if let Err(fault) = surface.serve(shared, access, identity, shutdown).await {
         error!(cause = %fault, "the HTTP surface is gone");
     }
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
+use super::access::Role;
+use super::routes::{Need, Routes};
 use super::sets::Refusal;
 use super::{Node, Shared};
 use crate::edge::journal::{Entry, KEPT, status_event};
@@ -18,8 +19,8 @@ use crate::edge::partitions::Partitions;
 /// Entries of an answer, unless fewer or more are asked for.
 const USUAL: usize = 100;
 
-pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
-    Router::new().route("/events", get(some::<N>))
+pub(super) fn routes<N: Node>() -> Routes<N> {
+    Routes::new().get("/events", Need::Role(Role::Read), some::<N>)
 }
 
 /// Some of what has happened: `GET /events`.

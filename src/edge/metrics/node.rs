@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Kind, Row, StoreStatus, Values, View};
-use crate::edge::counters::LineFault;
+use crate::edge::counters::{HttpRefusal, LineFault};
 use crate::engine::event::{Drain, DropCause, Ending};
 
 const FINAL: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "6xx"];
@@ -220,6 +220,16 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Counter,
         labels: &[],
         values: |view, values| values.one(view.edge.check_faults as f64),
+    },
+    Row {
+        name: "tandem_http_refused_total",
+        help: "Requests to the HTTP surface that were not let in, by cause.",
+        kind: Kind::Counter,
+        labels: &["cause"],
+        values: |view, values| {
+            let counts = HttpRefusal::ALL.iter().zip(view.edge.http_refused);
+            values.extend(counts.map(|(cause, count)| (vec![cause.name().to_owned()], count as f64)));
+        },
     },
     Row {
         name: "tandem_state_faults_total",
