@@ -719,8 +719,7 @@ mod tests {
     #[tokio::test]
     async fn unknown_paths_and_methods_are_answered_in_json() {
         let running = run().await;
-        for (line, expected) in [("GET /", 404), ("GET /nothing?x=1", 404), ("GET /reload", 405), ("POST /ready", 405)]
-        {
+        for (line, expected) in [("GET /nothing?x=1", 404), ("GET /reload", 405), ("POST /ready", 405)] {
             let (status, _, body) = ask(running.address, line).await;
             assert_eq!(status, expected, "{line}");
             assert!(value(&body)["error"].is_string(), "{line}: {body}");
