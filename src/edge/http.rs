@@ -368,8 +368,8 @@ mod tests {
 
     use super::*;
 
-    #[derive(Default)]
     pub(super) struct Double {
+        journal: Journal,
         readiness: std::sync::Mutex<Readiness>,
         broken: AtomicBool,
         reloads: AtomicUsize,
@@ -393,6 +393,7 @@ mod tests {
                 go_on: Default::default(),
                 held: Default::default(),
                 drained: Default::default(),
+                refused: Default::default(),
             }
         }
     }

@@ -95,7 +95,7 @@ impl TlsFiles {
     }
 
     /// Which of all versions of the files these are.
-    fn stamp(&self) -> Vec<Option<(u64, u64, i64, i64)>> {
+    fn stamp(&self) -> Stamp {
         let of = |path: &Path| std::fs::metadata(path).ok();
         let stamp = |one: std::fs::Metadata| (one.ino(), one.len(), one.mtime(), one.mtime_nsec());
         self.all().map(|path| of(path).map(stamp)).collect()
@@ -132,13 +132,16 @@ impl TlsFiles {
     }
 }
 
+/// Which versions of the files: inode, length and time of change of each; none if it is not there.
+type Stamp = Vec<Option<(u64, u64, i64, i64)>>;
+
 /// Who the node is.
 #[derive(Debug)]
 pub struct Identity {
     files: TlsFiles,
     current: RwLock<Arc<ServerConfig>>,
     /// Of the files that were read last, good or bad.
-    stamp: Mutex<Vec<Option<(u64, u64, i64, i64)>>>,
+    stamp: Mutex<Stamp>,
 }
 
 impl Identity {

@@ -42,7 +42,7 @@ use crate::engine::Snapshot;
 use crate::engine::dispatch::{DistrustOrder, NoSuchDestination, NotDistrusted, OrderTerms, SetId, Standing};
 use crate::engine::event::{Drain, EndOrder, NotEnded};
 use crate::engine::explain::{Came, Explained};
-use crate::engine::flow::{Listener, Role};
+use crate::engine::flow::Listener;
 use crate::engine::snapshot::SessionPage;
 
 /// The cluster's key, in the state folder.
@@ -341,15 +341,6 @@ impl Node {
     }
 }
 
-/// What is wrong with the cluster.
-fn alone_or_double(cluster: &Cluster) -> Vec<String> {
-    let peers = cluster.peers();
-    let peers = peers.borrow();
-    let alone = peers.live.is_empty().then(|| "no other node of the cluster is heard".to_owned());
-    let double = peers.duplicates.iter().map(|(node, at)| format!("more than one node is called {node}: {at:?}"));
-    alone.into_iter().chain(double).collect()
-}
-
 impl http::Node for Shared {
     fn name(&self) -> &str {
         &self.config.node_id
@@ -417,36 +408,7 @@ impl http::Node for Shared {
     }
 
     async fn readiness(&self) -> Readiness {
-        let of_sources = self.sources.iter().flat_map(Source::degraded);
-        let degraded = of_sources.chain(self.status().degraded()).collect();
-        let mut readiness = Readiness { reasons: Vec::new(), degraded };
-        match self.handle.snapshot().await {
-            Ok(snapshot) => {
-                if snapshot.drain > Drain::No {
-                    readiness.reasons.push("the node is draining".into());
-                }
-                readiness.reasons.extend(self.awaits(&snapshot));
-                let unfit = snapshot.sets.iter().filter(|set| set.destinations.iter().all(|one| !one.fitness.is_fit()));
-                let edge = self.handle.edge_counters();
-                for (lines, fault) in [("records", edge.records.fault), ("events", edge.events.fault)] {
-                    readiness
-                        .degraded
-                        .extend(fault.map(|fault| format!("{lines} can't be written: {}", fault.remedy())));
-                }
-                readiness.degraded.extend(self.cluster.iter().flat_map(|cluster| alone_or_double(cluster)));
-                readiness.degraded.extend(unfit.map(|set| format!("set {} has no fit destination", set.id.0)));
-            }
-            Err(gone) => readiness.reasons.push(gone.to_string()),
-        }
-        let fixed = self.handle.listeners().iter().zip(self.addresses.held()).filter(|(one, _)| one.role == Role::Node);
-        let (here, gone): (Vec<_>, Vec<_>) = fixed.partition(|(_, held)| *held);
-        let broken = gone.iter().map(|(one, _)| format!("listener {}: this machine has no such address", one.name()));
-        // With none of its own a node can ask no destination anything.
-        match here.is_empty() {
-            true => readiness.reasons.extend(broken),
-            false => readiness.degraded.extend(broken),
-        }
-        readiness
+        self.is_ready().await
     }
 
     async fn unfit(&self) -> Result<Vec<String>, String> {

@@ -1,13 +1,17 @@
-//! What a node waits for when it starts, before `/ready` says so: the first answers to its probes, and a word of the other
+//! Whether a node is ready, and what it waits for when it starts: the first answers to its probes, and a word of the other
 //! nodes. Neither can hold it up for long: a dead server no longer than its probe may take, a lone node no longer than one is
 //! held for alive that is not heard.
 
 use std::time::{Duration, Instant};
 
 use super::node::Shared;
+use super::sets::Source;
 use crate::config::Config;
-use crate::edge::cluster::ClusterConfig;
+use crate::edge::cluster::{Cluster, ClusterConfig};
+use crate::edge::http::Readiness;
 use crate::engine::dispatch::{Order, Probing};
+use crate::engine::event::Drain;
+use crate::engine::flow::Role;
 use crate::engine::snapshot::{DestinationView, SetView, Snapshot};
 
 /// The longest that other nodes are waited for.
@@ -43,11 +47,53 @@ impl Awaited {
 }
 
 impl Shared {
+    /// Whether the node can take calls, and what is wrong with it.
+    pub(super) async fn is_ready(&self) -> Readiness {
+        let of_sources = self.sources.iter().flat_map(Source::degraded);
+        let degraded = of_sources.chain(self.status().degraded()).collect();
+        let mut readiness = Readiness { reasons: Vec::new(), degraded };
+        match self.handle.snapshot().await {
+            Ok(snapshot) => {
+                if snapshot.drain > Drain::No {
+                    readiness.reasons.push("the node is draining".into());
+                }
+                readiness.reasons.extend(self.awaits(&snapshot));
+                let unfit = snapshot.sets.iter().filter(|set| set.destinations.iter().all(|one| !one.fitness.is_fit()));
+                let edge = self.handle.edge_counters();
+                for (lines, fault) in [("records", edge.records.fault), ("events", edge.events.fault)] {
+                    let told = fault.map(|fault| format!("{lines} can't be written: {}", fault.remedy()));
+                    readiness.degraded.extend(told);
+                }
+                readiness.degraded.extend(self.cluster.iter().flat_map(|cluster| alone_or_double(cluster)));
+                readiness.degraded.extend(unfit.map(|set| format!("set {} has no fit destination", set.id.0)));
+            }
+            Err(gone) => readiness.reasons.push(gone.to_string()),
+        }
+        let fixed = self.handle.listeners().iter().zip(self.addresses.held()).filter(|(one, _)| one.role == Role::Node);
+        let (here, gone): (Vec<_>, Vec<_>) = fixed.partition(|(_, held)| *held);
+        let broken = gone.iter().map(|(one, _)| format!("listener {}: this machine has no such address", one.name()));
+        // With none of its own a node can ask no destination anything.
+        match here.is_empty() {
+            true => readiness.reasons.extend(broken),
+            false => readiness.degraded.extend(broken),
+        }
+        readiness
+    }
+
     /// What is still waited for, in words.
-    pub(super) fn awaits(&self, snapshot: &Snapshot) -> Vec<String> {
+    fn awaits(&self, snapshot: &Snapshot) -> Vec<String> {
         let is_alone = self.cluster.as_ref().is_some_and(|cluster| cluster.peers().borrow().live.is_empty());
         self.awaited.at(Instant::now(), is_alone, &snapshot.sets)
     }
+}
+
+/// What is wrong with the cluster.
+fn alone_or_double(cluster: &Cluster) -> Vec<String> {
+    let peers = cluster.peers();
+    let peers = peers.borrow();
+    let alone = peers.live.is_empty().then(|| "no other node of the cluster is heard".to_owned());
+    let double = peers.duplicates.iter().map(|(node, at)| format!("more than one node is called {node}: {at:?}"));
+    alone.into_iter().chain(double).collect()
 }
 
 /// The set, if something of it is to be probed and neither this node nor another has done so.

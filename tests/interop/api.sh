@@ -63,6 +63,7 @@ set_rows sip:127.0.0.1:7010 sip:127.0.0.1:7011
 until_true 20 curl -fs -o /dev/null http://127.0.0.1:9061/ready || fail "b is not ready: $(tail -n 3 "$work/b.log")"
 until_true 10 sh -c "curl -fs http://127.0.0.1:9061/sets/19 | grep -q 7010" || fail "b has no rows: $(tail -n 3 "$work/b.log")"
 start "$work/calls.log" "$TANDEM" calls --rate 2 --for 60s --hold 60s
+caller=$started
 
 # As whom TLS lets in.
 curl -fsS --cacert "$work/ca.pem" -o /dev/null https://localhost:9060/live || fail "the right authority is not believed"
@@ -110,5 +111,8 @@ until_true 15 shown renewed || fail "the new certificate is not shown"
 echo "a renewed certificate is shown"
 
 # The last order of all.
+stop "$caller"
 python3 "$here/api/drive.py" "$document" "$work" drain || fail "drain differs from its document"
+until_true 10 grep -q 'change ordered actor="ann" .*what="POST /drain"' "$work/tandem.log" || fail "drain is not logged"
+until_true 10 grep -q 'leaving: calls are served' "$work/tandem.log" || fail "it does not leave"
 verdict

@@ -136,7 +136,9 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let failed = Arc::new(AtomicUsize::new(0));
         let counting = Arc::clone(&failed);
-        let count = move || drop(counting.fetch_add(1, SeqCst));
+        let count = move || {
+            counting.fetch_add(1, SeqCst);
+        };
         let mut listener = TlsListener::new(listener, Identity::load(files).expect("an identity"), count);
         listener.patience = patience;
         let identity = Arc::clone(&listener.identity);

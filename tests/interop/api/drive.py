@@ -219,10 +219,6 @@ def untold():
 if sys.argv[3:] == ["drain"]:
     by_every_role(["drain"])
     ask("drain", 202, "admin")
-    until = time.monotonic() + 10
-    while curl("GET", "/ready", "none")[0] != 503 and time.monotonic() < until:
-        time.sleep(0.05)
-    ask("ready", 503, "none")
 else:
     wrong += document.own_faults()
     by_every_role([name for name, *_ in document.operations() if name != "drain"])
