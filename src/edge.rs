@@ -11,6 +11,7 @@ pub mod key;
 pub mod log;
 pub mod metrics;
 pub mod moment;
+pub mod process;
 pub mod records;
 pub mod resolve;
 pub mod retry;

@@ -1,6 +1,7 @@
 //! What the edge counts: datagrams, bytes, and what was lost on our side of the wire.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Why a message was not sent. Our own trouble, never evidence against the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,6 +130,10 @@ pub struct EdgeCounters {
     pub records_dropped: [u64; RecordFault::ALL.len()],
     /// What keeps records out of their file now.
     pub record_fault: Option<RecordFault>,
+    /// Turns of the engine's thread.
+    pub turns: u64,
+    /// How long they took in all.
+    pub busy: Duration,
     /// TCP: connections and messages.
     pub streams: StreamCounters,
 }
@@ -168,6 +173,9 @@ pub struct Counters {
     records_dropped: [AtomicU64; RecordFault::ALL.len()],
     /// By its place in [`RecordFault::ALL`], from 1; 0: none.
     record_fault: AtomicUsize,
+    turns: AtomicU64,
+    /// In nanoseconds.
+    busy: AtomicU64,
     streams: AtomicStreams,
 }
 
@@ -235,6 +243,12 @@ impl Counters {
         self.record_fault.store(fault.map_or(0, |fault| fault as usize + 1), Relaxed);
     }
 
+    /// Counts one turn of the engine's thread, which took so long.
+    pub fn turn(&self, time: Duration) {
+        self.turns.fetch_add(1, Relaxed);
+        self.busy.fetch_add(u64::try_from(time.as_nanos()).unwrap_or_default(), Relaxed);
+    }
+
     /// Tells how many TCP connections there are now.
     pub fn streams(&self, connections: usize) {
         self.streams.connections.store(connections as u64, Relaxed);
@@ -285,6 +299,8 @@ impl Counters {
             records_written: self.records_written.load(Relaxed),
             records_dropped: self.records_dropped.each_ref().map(|count| count.load(Relaxed)),
             record_fault: self.record_fault.load(Relaxed).checked_sub(1).map(|nth| RecordFault::ALL[nth]),
+            turns: self.turns.load(Relaxed),
+            busy: Duration::from_nanos(self.busy.load(Relaxed)),
             streams: StreamCounters {
                 connections: self.streams.connections.load(Relaxed),
                 accepted: self.streams.accepted.load(Relaxed),

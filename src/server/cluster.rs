@@ -15,6 +15,8 @@ use crate::edge::cluster::report::{
 };
 use crate::edge::cluster::{Cluster, PeerView, Peers};
 use crate::edge::interfaces::held_vips;
+use crate::edge::metrics::ClusterView;
+use crate::edge::store::Digest;
 use crate::engine::dispatch::{
     Asked, AtDeadline, Deadline, Left, PeerDestination, PeerOrder, PeerReport, RowState, SetId, Standing, Taken,
 };
@@ -129,6 +131,32 @@ impl Shared {
             cluster.publish(view);
         }
     }
+}
+
+impl Shared {
+    /// What the metrics tell of the gossip.
+    pub(super) fn cluster_view(&self, cluster: &Cluster) -> ClusterView {
+        let peers = cluster.peers();
+        let peers = peers.borrow();
+        let ages = peers.live.iter().map(|peer| (Arc::clone(&peer.node), peer.heard.elapsed()));
+        ClusterView {
+            node: cluster.node().to_owned(),
+            peers: ages.collect(),
+            rows_differ: self
+                .sources
+                .iter()
+                .filter(|source| differs(&source.name, source.told().digest, &peers))
+                .count(),
+            counters: cluster.counters(),
+        }
+    }
+}
+
+/// Whether some other node has other rows of the partition in place than those.
+fn differs(partition: &str, own: Option<Digest>, peers: &Peers) -> bool {
+    let known = peers.live.iter().map(|peer| &peer.view.report).filter(|report| report.unknown_format().is_none());
+    let mut told = known.filter_map(|report| report.sources.get(partition)?.digest);
+    own.is_some_and(|own| told.any(|other| other != own))
 }
 
 fn name(listener: &Listener) -> String {

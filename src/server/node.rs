@@ -29,6 +29,7 @@ use crate::edge::interfaces::Changes;
 use crate::edge::key::{self, KeyError};
 use crate::edge::log;
 use crate::edge::metrics;
+use crate::edge::process;
 use crate::edge::records::Records;
 use crate::edge::store::snapshot::SnapshotError;
 use crate::edge::store::{Store, StoreError};
@@ -419,14 +420,14 @@ impl http::Node for Shared {
     async fn metrics(&self) -> Result<String, String> {
         let snapshot = http::Node::snapshot(self).await?;
         let (edge, stores) = (self.handle.edge_counters(), self.store_statuses());
-        let cluster = self.cluster.as_ref().map(|cluster| metrics::ClusterView {
-            peers: cluster.peers().borrow().live.len(),
-            counters: cluster.counters(),
-        });
+        let cluster = self.cluster.as_ref().map(|cluster| self.cluster_view(cluster));
+        let (cluster, queues) = (cluster.as_ref(), &self.handle.queues()[..]);
+        // It reads files.
+        let process = spawn_blocking(process::usage).await.unwrap_or_default();
         let (listeners, held) = (self.handle.listeners(), self.addresses.held());
         let listeners = metrics::Listeners { listeners, held: &held };
         let (snapshot, edge, stores, started) = (&snapshot, &edge, &stores, self.started);
-        Ok(metrics::render(&metrics::View { snapshot, edge, stores, cluster, listeners, started }))
+        Ok(metrics::render(&metrics::View { snapshot, edge, stores, cluster, listeners, queues, process, started }))
     }
 
     async fn reload(&self, order: ReloadOrder) -> Result<Reloaded, ReloadFailed> {
