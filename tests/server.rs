@@ -17,6 +17,8 @@ mod explain;
 mod icmp;
 #[path = "server/import.rs"]
 mod import;
+#[path = "server/metrics.rs"]
+mod metrics;
 #[path = "server/node.rs"]
 mod node;
 #[path = "server/orders.rs"]

@@ -538,6 +538,15 @@ mod tests {
     }
 
     #[test]
+    fn a_destination_adds_as_many_series_as_docs_metrics_says() {
+        let series = |uris: &[&str]| text(&snapshot(uris)).lines().filter(|line| !line.starts_with('#')).count();
+        let one = series(&["sip:10.0.0.1:7010"]);
+        // One witness, a limit, two classes of which one has a limit, an agent, two nodes that have a say; it was called.
+        let says = 43 + 15 + 15 + 1 + 3 + 5 + 2;
+        assert_eq!(series(&["sip:10.0.0.1:7010", "sip:10.0.0.2:7010"]) - one, says);
+    }
+
+    #[test]
     fn quotes_backslashes_and_line_ends_in_a_uri_are_escaped() {
         let text = text(&snapshot(&["sip:a\"b\\c\nd@h"]));
         assert!(text.contains(r#"tandem_sessions{set="19",destination="sip:a\"b\\c\nd@h"} 4"#), "{text}");

@@ -354,7 +354,34 @@ fn taken_over(peer: &PeerView, taken: &TakenReport, now: Instant) -> impl Iterat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::cluster::report::FORMAT;
+    use crate::edge::cluster::report::{FORMAT, SourceReport};
+
+    /// A node that tells so of its partitions, in that format.
+    fn telling(format: u32, sources: &[(&str, Option<u8>)]) -> PeerView {
+        let told =
+            |digest: Option<u8>| SourceReport { digest: digest.map(|one| Digest([one; 16])), ..Default::default() };
+        let sources = sources.iter().map(|(name, digest)| ((*name).to_owned(), told(*digest))).collect();
+        peer("b", NodeReport { format, sources, ..NodeReport::default() }, Vec::new())
+    }
+
+    #[test]
+    fn rows_differ_if_a_node_that_is_understood_says_that_it_has_others() {
+        let of = |own: Option<u8>, format, told: &[(&str, Option<u8>)]| {
+            let peers =
+                Peers { live: vec![telling(format, &[("default", own)]), telling(format, told)], ..Peers::default() };
+            differs("default", own.map(|one| Digest([one; 16])), &peers)
+        };
+        assert!(of(Some(1), FORMAT, &[("default", Some(2))]));
+        for (own, format, told) in [
+            (Some(1), FORMAT, &[("default", Some(1)), ("asr", Some(2))][..]),
+            (Some(1), FORMAT, &[("default", None)]),
+            (Some(1), FORMAT, &[("asr", Some(2))]),
+            (None, FORMAT, &[("default", Some(2))]),
+            (Some(1), FORMAT + 1, &[("default", Some(2))]),
+        ] {
+            assert!(!of(own, format, told), "{own:?} {told:?}");
+        }
+    }
 
     #[test]
     fn a_latency_is_told_to_one_digit() {
