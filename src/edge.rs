@@ -14,6 +14,7 @@ pub mod log;
 pub mod metrics;
 pub mod moment;
 pub mod partitions;
+pub mod process;
 pub mod records;
 pub mod resolve;
 pub mod retry;

@@ -10,6 +10,7 @@ mod hooks;
 mod memory;
 mod names;
 mod node;
+mod queues;
 mod ready;
 mod sets;
 mod told;
@@ -26,6 +27,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::edge::counters::{Counters, EdgeCounters, HttpRefusal};
 use crate::edge::journal::EventsFile;
 use crate::edge::lines::{Lines, LinesConfig};
+use crate::edge::metrics::Queue;
 use crate::edge::records::Records;
 use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
@@ -40,6 +42,7 @@ use crate::engine::flow::{HostPort, Listener, ListenerId, Transport};
 use crate::engine::snapshot::SessionPage;
 use crate::engine::{self, Engine, Now, Snapshot};
 
+use queues::Queues;
 use turn::{Order, Outside, Turns, Wires};
 
 pub use explain::{Offline, explain_offline};
@@ -126,6 +129,7 @@ struct Shared {
     listeners: Vec<Listener>,
     addresses: Vec<SocketAddr>,
     counters: Arc<Counters>,
+    queues: Queues,
     /// An order was given.
     given: Notify,
     // Held while one is being fetched: others who ask meanwhile get the same.
@@ -154,6 +158,13 @@ impl Server {
         let addresses = listeners.iter().map(|listener| listener.bind).collect();
         let waker = wires.sockets.waker();
         let (orders, incoming) = mpsc::channel(ORDERS);
+        let queues = Queues {
+            orders: orders.downgrade(),
+            events: events.downgrade(),
+            lookups: lookups.downgrade(),
+            checks: checks.downgrade(),
+            streams: wires.streams.as_ref().map(Streams::queue),
+        };
         let outside = Outside { events, lookups, checks };
         let mut engine = Engine::new(config, seed);
         // Before the first datagram is read: a node must not refuse calls for want of sets that it has.
@@ -171,6 +182,7 @@ impl Server {
             listeners,
             addresses,
             counters,
+            queues,
             given: Notify::new(),
             snapshot: tokio::sync::Mutex::new(None),
             thread: Mutex::new(Some(thread.map_err(ServerError::Thread)?)),
@@ -368,6 +380,11 @@ impl Handle {
         self.0.counters.read()
     }
 
+    /// How full the queues between the engine's thread and others are.
+    pub fn queues(&self) -> Vec<Queue> {
+        self.0.queues.look()
+    }
+
     /// Starts to write records, counted among [`Handle::edge_counters`].
     fn start_records(&self, config: &LinesConfig, node: &str) -> io::Result<Records> {
         Records::start(config, node, self.0.counters.records())
@@ -563,7 +580,9 @@ mod tests {
         let servers: Vec<_> = (0..20).map(|_| start()).collect();
         for server in &servers {
             turns(server).await;
-            assert_eq!(server.edge_counters(), EdgeCounters::default());
+            let counted = EdgeCounters { turns: 0, busy: Duration::ZERO, ..server.edge_counters() };
+            assert_eq!(counted, EdgeCounters::default());
+            assert!(server.edge_counters().turns >= 2, "orders take turns");
             server.stop().await;
         }
     }

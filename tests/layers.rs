@@ -53,6 +53,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "src/edge/udp/",
             "src/edge/interfaces.rs",
             "src/edge/descriptors.rs",
+            "src/edge/process.rs",
             "src/drill/command.rs",
         ],
     ),

@@ -20,6 +20,8 @@ mod hooks;
 mod icmp;
 #[path = "server/import.rs"]
 mod import;
+#[path = "server/metrics.rs"]
+mod metrics;
 #[path = "server/node.rs"]
 mod node;
 #[path = "server/orders.rs"]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Why a message was not sent. Our own trouble, never evidence against the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -171,6 +172,10 @@ pub struct EdgeCounters {
     pub events: LineCounts,
     /// Requests to the HTTP surface that were not let in, by cause (`HttpRefusal::ALL`).
     pub http_refused: [u64; HttpRefusal::ALL.len()],
+    /// Turns of the engine's thread.
+    pub turns: u64,
+    /// How long they took in all.
+    pub busy: Duration,
     /// TCP: connections and messages.
     pub streams: StreamCounters,
 }
@@ -220,6 +225,9 @@ pub struct Counters {
     records: Arc<LineCounters>,
     events: Arc<LineCounters>,
     http_refused: [AtomicU64; HttpRefusal::ALL.len()],
+    turns: AtomicU64,
+    /// In nanoseconds.
+    busy: AtomicU64,
     streams: AtomicStreams,
 }
 
@@ -322,6 +330,12 @@ impl Counters {
         self.http_refused[why as usize].fetch_add(1, Relaxed);
     }
 
+    /// Counts one turn of the engine's thread, which took so long.
+    pub fn turn(&self, time: Duration) {
+        self.turns.fetch_add(1, Relaxed);
+        self.busy.fetch_add(u64::try_from(time.as_nanos()).unwrap_or_default(), Relaxed);
+    }
+
     /// Tells how many TCP connections there are now.
     pub fn streams(&self, connections: usize) {
         self.streams.connections.store(connections as u64, Relaxed);
@@ -372,6 +386,8 @@ impl Counters {
             records: self.records.read(),
             events: self.events.read(),
             http_refused: self.http_refused.each_ref().map(|count| count.load(Relaxed)),
+            turns: self.turns.load(Relaxed),
+            busy: Duration::from_nanos(self.busy.load(Relaxed)),
             streams: StreamCounters {
                 connections: self.streams.connections.load(Relaxed),
                 accepted: self.streams.accepted.load(Relaxed),

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
@@ -34,6 +34,7 @@ use crate::edge::journal::{Entry, Journal, Kind};
 use crate::edge::key::{self, KeyError};
 use crate::edge::metrics;
 use crate::edge::partitions::Partitions;
+use crate::edge::process;
 use crate::edge::store::snapshot::SnapshotError;
 use crate::edge::store::{Store, StoreError};
 use crate::edge::tls::{Identity, TlsError};
@@ -417,16 +418,25 @@ impl http::Node for Shared {
 
     async fn metrics(&self) -> Result<String, String> {
         let snapshot = http::Node::snapshot(self).await?;
-        let (edge, stores) = (self.handle.edge_counters(), self.store_statuses());
-        let cluster = self.cluster.as_ref().map(|cluster| metrics::ClusterView {
-            peers: cluster.peers().borrow().live.len(),
-            counters: cluster.counters(),
-        });
-        let (listeners, held) = (self.handle.listeners(), self.addresses.held());
-        let listeners = metrics::Listeners { listeners, held: &held };
+        let (edge, stores, queues) = (self.handle.edge_counters(), self.store_statuses(), self.handle.queues());
+        let cluster = self.cluster.as_ref().map(|cluster| self.cluster_view(cluster));
         let webhooks: Vec<_> = self.webhooks.iter().map(Webhook::status).collect();
-        let (snapshot, edge, stores, webhooks, started) = (&snapshot, &edge, &stores, &webhooks, self.started);
-        Ok(metrics::render(&metrics::View { snapshot, edge, stores, cluster, webhooks, listeners, started }))
+        let (listeners, held, started) = (self.handle.listeners().to_vec(), self.addresses.held(), self.started);
+        // It reads files, and writes a long text.
+        let render = move || {
+            metrics::render(&metrics::View {
+                snapshot: &snapshot,
+                edge: &edge,
+                stores: &stores,
+                cluster: cluster.as_ref(),
+                webhooks: &webhooks,
+                listeners: metrics::Listeners { listeners: &listeners, held: &held },
+                queues: &queues,
+                process: process::usage(),
+                started,
+            })
+        };
+        spawn_blocking(render).await.map_err(|fault| fault.to_string())
     }
 
     async fn reload(&self, order: ReloadOrder) -> Result<Reloaded, ReloadFailed> {
