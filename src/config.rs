@@ -11,6 +11,7 @@ mod probe;
 pub(crate) mod reader;
 mod rules;
 mod session;
+mod trace;
 mod values;
 
 use std::io;
@@ -37,6 +38,7 @@ use crate::engine::{self, Limits, route};
 pub use self::database::{Database, Partition};
 pub use self::health::HealthConfig;
 pub use self::reader::Fault;
+pub use self::trace::TraceConfig;
 pub use self::values::duration;
 
 /// Everything that a node is told.
@@ -78,6 +80,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Where records of sessions go; none: into the log alone.
     pub records: Option<RecordsConfig>,
+    /// Which calls are told of message by message.
+    pub trace: TraceConfig,
 }
 
 /// A file of records that is shorter would be set aside at every call.
@@ -159,6 +163,7 @@ impl Config {
 
     /// The engine's part. `key` is the cluster's.
     pub fn engine(&self, key: [u8; 32]) -> engine::Config {
+        let stories = self.trace.stories.calls > 0 || self.trace.engine.sample.0 > 0;
         engine::Config {
             node: self.node_id.clone(),
             key,
@@ -167,8 +172,9 @@ impl Config {
             route: self.route.clone(),
             sets: self.sets.clone(),
             limits: self.limits,
-            call_events: log::tells_calls(),
-            records: log::tells_calls() || self.records.is_some(),
+            call_events: log::tells_calls() || stories,
+            records: log::tells_calls() || self.records.is_some() || stories,
+            trace: self.trace.engine,
         }
     }
 }
@@ -205,6 +211,7 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
         drain: read_drain(&root.section("drain")),
         log: read_log(&root.section("log")),
         records: read_records(&root.section("records"), base),
+        trace: trace::read(&root.section("trace"), base),
     };
     root.finish();
     config

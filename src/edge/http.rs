@@ -1,5 +1,5 @@
 //! The local HTTP surface: `/live`, `/ready`, `/fit`, `/metrics`, `/node`, `/sets`, `/sessions/end`, `/explain`, `/store`,
-//! `/plan`, `/reload`, `/rollback`, `/drain`, and `/mi` and `/RPC` as the peers have them.
+//! `/plan`, `/reload`, `/rollback`, `/traces`, `/drain`, and `/mi` and `/RPC` as the peers have them.
 //!
 //! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
 
@@ -11,6 +11,7 @@ mod sessions;
 mod sets;
 mod store;
 mod this_node;
+mod traces;
 
 use std::future::Future;
 use std::io;
@@ -33,12 +34,14 @@ use tokio::time;
 
 use crate::edge::cluster::Peers;
 use crate::edge::metrics::CONTENT_TYPE;
+use crate::edge::stories::Stories;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{DistrustOrder, NoSuchDestination, NotDistrusted, Observation, SetId, Standing};
 use crate::engine::event::{EndOrder, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::Listener;
 use crate::engine::snapshot::SessionPage;
+use crate::engine::trace::{NotTraced, TraceOrder};
 
 use idle::IdleListener;
 
@@ -56,6 +59,7 @@ pub use store::{
     Reloaded, RollbackOrder, StoreReport, VersionReport,
 };
 pub use this_node::{ListenerReport, NodeReport, PeerReport};
+pub use traces::{BeingTraced, MessageReport, StepReport, StoryReport, TraceSummary, TracesReport};
 
 /// How long an answer may take before 503 is given instead; a reload may take longer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -104,6 +108,10 @@ pub trait Node: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Result<SessionPage, NoSuchDestination>, String>> + Send;
     /// Ends sessions; how many are being ended.
     fn end(&self, order: EndOrder) -> impl Future<Output = Result<Result<u64, NotEnded>, String>> + Send;
+    /// Calls' stories.
+    fn stories(&self) -> &Stories;
+    /// Tells of a call from now on.
+    fn trace(&self, order: TraceOrder) -> impl Future<Output = Result<Result<(), NotTraced>, String>> + Send;
     /// Whether the node can take calls, and what is wrong with it.
     fn readiness(&self) -> impl Future<Output = Readiness> + Send;
     /// Why another node would serve calls better; nothing if none would.
@@ -225,13 +233,14 @@ fn router<N: Node>(node: Arc<N>) -> Router {
         .merge(sessions::routes())
         .merge(explain::routes())
         .merge(store::routes())
+        .merge(traces::routes())
         .merge(compat::routes())
         .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "no such method here"))
         .fallback(async || {
             error(
                 StatusCode::NOT_FOUND,
                 "no such path: /live, /ready, /fit, /metrics, /node, /sets, /sessions/end, /explain, /store, /plan, /reload, \
-                 /rollback, /drain, /mi, /RPC",
+                 /rollback, /traces, /drain, /mi, /RPC",
             )
         })
         .layer(DefaultBodyLimit::max(BODY))
@@ -399,6 +408,14 @@ mod tests {
 
         async fn end(&self, _: EndOrder) -> Result<Result<u64, NotEnded>, String> {
             panic!("nothing here is to be ended")
+        }
+
+        fn stories(&self) -> &Stories {
+            panic!("nobody calls here")
+        }
+
+        async fn trace(&self, _: TraceOrder) -> Result<Result<(), NotTraced>, String> {
+            panic!("nobody calls here")
         }
 
         fn drain(&self) {

@@ -13,6 +13,7 @@ use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::edge::counters::EdgeCounters;
+use crate::edge::stories::StoryCounters;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{BOUNDS, Latency};
 use crate::engine::flow::Listener;
@@ -60,6 +61,8 @@ pub struct View<'a> {
     pub cluster: Option<ClusterView>,
     /// The listeners.
     pub listeners: Listeners<'a>,
+    /// What is told of calls.
+    pub stories: StoryCounters,
     /// When the process started.
     pub started: SystemTime,
 }
@@ -339,7 +342,15 @@ mod tests {
         };
         let listeners = [listener(0, Role::Node), listener(1, Role::Vip)];
         let listeners = Listeners { listeners: &listeners, held: &[true, false] };
-        render(&View { snapshot, edge: &edge, stores: &[store], cluster: Some(cluster), listeners, started: at })
+        render(&View {
+            snapshot,
+            edge: &edge,
+            stores: &[store],
+            cluster: Some(cluster),
+            listeners,
+            stories: StoryCounters::default(),
+            started: at,
+        })
     }
 
     #[test]
@@ -477,7 +488,8 @@ mod tests {
         let stores = [StoreStatus { partition: "default".to_owned(), ..StoreStatus::default() }];
         let (snapshot, listeners) = (Snapshot::default(), Listeners::default());
         let (edge, stores, snapshot, started) = (&edge, &stores[..], &snapshot, UNIX_EPOCH);
-        let view = View { snapshot, edge, stores, cluster: None, listeners, started };
+        let view =
+            View { snapshot, edge, stores, cluster: None, listeners, stories: StoryCounters::default(), started };
         let text = render(&view);
         assert!(
             text.contains("tandem_store_ok{partition=\"default\"} 0\n") && text.contains("tandem_requests_total 0\n"),

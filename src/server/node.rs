@@ -32,12 +32,14 @@ use crate::edge::metrics;
 use crate::edge::records::Records;
 use crate::edge::store::snapshot::SnapshotError;
 use crate::edge::store::{Store, StoreError};
+use crate::edge::stories::{Stories, StoriesError};
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{DistrustOrder, NoSuchDestination, NotDistrusted, SetId, Standing};
 use crate::engine::event::{Drain, EndOrder, Event, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{Listener, Role};
 use crate::engine::snapshot::SessionPage;
+use crate::engine::trace::{NotTraced, TraceOrder};
 
 /// The cluster's key, in the state folder.
 pub(super) const KEY_FILE: &str = "cluster.key";
@@ -89,6 +91,9 @@ pub enum NodeError {
     /// The thread that writes records could not be made.
     #[error("cannot start the thread that writes records: {0}: raise the limit of processes (ulimit -u)")]
     Records(io::Error),
+    /// What is told of calls can't go where it is wanted.
+    #[error(transparent)]
+    Stories(#[from] StoriesError),
     /// The gossip can't start.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -101,7 +106,7 @@ impl NodeError {
     /// Whether the configuration or the rows have to be mended before another start can do better.
     pub fn is_configuration(&self) -> bool {
         match self {
-            NodeError::NoSets { .. } | NodeError::Key(_) | NodeError::StateDir { .. } => true,
+            NodeError::NoSets { .. } | NodeError::Key(_) | NodeError::StateDir { .. } | NodeError::Stories(_) => true,
             NodeError::Seed(_)
             | NodeError::Server(_)
             | NodeError::Gone(_)
@@ -134,6 +139,7 @@ pub(super) struct Shared {
     pub(super) names: Names,
     pub(super) addresses: Addresses,
     pub(super) keeper: Keeper,
+    stories: Arc<Stories>,
     /// The other nodes; none if this one stands alone.
     pub(super) cluster: Option<Arc<Cluster>>,
     // Held while something new is put in place: one load at a time, whoever asked for it.
@@ -166,6 +172,7 @@ impl Node {
         let (events, heard) = mpsc::channel(EVENTS);
         let (lookups, asked) = mpsc::channel(LOOKUPS);
         let (checks, to_check) = mpsc::channel(CHECKS);
+        let stories = Stories::start(&config.trace.stories, &config.node_id)?;
         let keeper = Keeper::new(config);
         let mut remembered = keeper.remembered(&resolved.sets).await;
         sources.iter().for_each(|source| source.states.begin(&resolved.sets, &mut remembered));
@@ -181,7 +188,7 @@ impl Node {
         })?;
         let records = config.records.as_ref().map(|records| handle.start_records(records, &config.node_id));
         let records = records.transpose().map_err(NodeError::Records)?;
-        let told = tokio::spawn(report(heard, keeper.stirrer(), records));
+        let told = tokio::spawn(report(heard, keeper.stirrer(), Arc::clone(&stories), records));
         let cluster = match &config.cluster {
             Some(cluster) => {
                 let cluster = Cluster::start(cluster.clone(), &config.node_id, names.resolver()).await;
@@ -200,6 +207,7 @@ impl Node {
             drain_ordered: Notify::new(),
             names,
             keeper,
+            stories,
             cluster: cluster.clone(),
             current: tokio::sync::Mutex::default(),
             placed: Notify::new(),
@@ -384,6 +392,14 @@ impl http::Node for Shared {
         self.handle.end(order).await.map_err(|gone| gone.to_string())
     }
 
+    fn stories(&self) -> &Stories {
+        &self.stories
+    }
+
+    async fn trace(&self, order: TraceOrder) -> Result<Result<(), NotTraced>, String> {
+        self.handle.trace(order).await.map_err(|gone| gone.to_string())
+    }
+
     async fn readiness(&self) -> Readiness {
         let of_sources = self.sources.iter().flat_map(Source::degraded);
         let degraded = of_sources.chain(self.status().degraded()).collect();
@@ -426,7 +442,8 @@ impl http::Node for Shared {
         let (listeners, held) = (self.handle.listeners(), self.addresses.held());
         let listeners = metrics::Listeners { listeners, held: &held };
         let (snapshot, edge, stores, started) = (&snapshot, &edge, &stores, self.started);
-        Ok(metrics::render(&metrics::View { snapshot, edge, stores, cluster, listeners, started }))
+        let stories = self.stories.counters();
+        Ok(metrics::render(&metrics::View { snapshot, edge, stores, cluster, listeners, stories, started }))
     }
 
     async fn reload(&self, order: ReloadOrder) -> Result<Reloaded, ReloadFailed> {
@@ -465,10 +482,16 @@ async fn serve(surface: Surface, shared: Arc<Shared>, mut stopped: watch::Receiv
 
 /// Tells people of events, and the file of records: many at a time, since each time that this task is woken costs the engine's
 /// thread a system call.
-async fn report(mut heard: mpsc::Receiver<Event>, stirrer: Stirrer, mut records: Option<Records>) {
+async fn report(
+    mut heard: mpsc::Receiver<Event>,
+    stirrer: Stirrer,
+    stories: Arc<Stories>,
+    mut records: Option<Records>,
+) {
     let mut tell = |event: Event| {
         log::report(&event);
         stirrer.hear(&event);
+        stories.hear(&event);
         if let (Some(records), Event::Session(record)) = (&mut records, event) {
             records.take(record);
         }
