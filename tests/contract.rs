@@ -3,15 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tandem::config::Config;
+use tandem::config::{Config, TraceConfig};
 use tandem::drill::lab::SCRIPTS;
 use tandem::edge::cluster::{ClusterConfig, Seed};
+use tandem::edge::hep::HepConfig;
 use tandem::edge::records::RecordsConfig;
+use tandem::edge::stories::StoriesConfig;
 use tandem::engine::dispatch::{
     Agent, Check, CheckKind, Damping, Judgement, Ping, Probing, SessionPolicy, SipProbe, SlowStart,
 };
 use tandem::engine::event::Ending;
 use tandem::engine::flow::Role;
+use tandem::engine::trace::{self, Sample};
 
 use crate::scratch::Folder;
 
@@ -240,6 +243,15 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
     assert_eq!(classes, ["tts", "asr", "rec", "verify", "fast"]);
     let records = RecordsConfig::of(base.join("records.jsonl"));
     assert_eq!(shown.records, Some(records));
+    let hep = HepConfig {
+        to: "10.0.0.9:9060".parse().expect("an address"),
+        id: HepConfig::USUAL_ID,
+        password_file: Some(base.join("hep.password")),
+    };
+    let otlp = Some("127.0.0.1:4318".parse().expect("an address"));
+    let stories = StoriesConfig { hep: Some(hep), otlp, ..StoriesConfig::default() };
+    let engine = trace::Config { sample: Sample(10_000), ..trace::Config::default() };
+    assert_eq!(shown.trace, TraceConfig { engine, stories });
     let four_hours = Some(Duration::from_secs(4 * 3600));
     let session = SessionPolicy { max_duration: four_hours, ping: Some(Ping::default()), ..SessionPolicy::default() };
     assert_eq!(policy.session, session);

@@ -215,7 +215,7 @@ mod tests {
         let packet = packet("10.0.0.1:5060", "10.0.0.2:8060", b"BYE");
         let bytes = encode(7, Some("pw"), at, "a@b", Way::In, &packet).expect("it is short");
         let chunks: [&[u8]; 14] = [
-            b"HEP3\x00\x76",
+            b"HEP3\x00\x77",
             b"\0\0\0\x01\0\x07\x02",
             b"\0\0\0\x02\0\x07\x11",
             b"\0\0\0\x03\0\x0a\x0a\0\0\x01",

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use super::addresses::Addresses;
+use super::cluster::alone_or_double;
 use super::memory::{Keeper, Stirrer};
 use super::names::Names;
 use super::sets::{Ask, Current, First, Source, Status, first_sets};
@@ -188,7 +189,7 @@ impl Node {
         })?;
         let records = config.records.as_ref().map(|records| handle.start_records(records, &config.node_id));
         let records = records.transpose().map_err(NodeError::Records)?;
-        let told = tokio::spawn(report(heard, keeper.stirrer(), Arc::clone(&stories), records));
+        let told = tokio::spawn(report(heard, (keeper.stirrer(), Arc::clone(&stories)), records));
         let cluster = match &config.cluster {
             Some(cluster) => {
                 let cluster = Cluster::start(cluster.clone(), &config.node_id, names.resolver()).await;
@@ -315,15 +316,6 @@ impl Node {
         // The engine's thread is gone, and so nobody tells of anything new.
         let _ = self.told.await;
     }
-}
-
-/// What is wrong with the cluster.
-fn alone_or_double(cluster: &Cluster) -> Vec<String> {
-    let peers = cluster.peers();
-    let peers = peers.borrow();
-    let alone = peers.live.is_empty().then(|| "no other node of the cluster is heard".to_owned());
-    let double = peers.duplicates.iter().map(|(node, at)| format!("more than one node is called {node}: {at:?}"));
-    alone.into_iter().chain(double).collect()
 }
 
 impl http::Node for Shared {
@@ -482,12 +474,8 @@ async fn serve(surface: Surface, shared: Arc<Shared>, mut stopped: watch::Receiv
 
 /// Tells people of events, and the file of records: many at a time, since each time that this task is woken costs the engine's
 /// thread a system call.
-async fn report(
-    mut heard: mpsc::Receiver<Event>,
-    stirrer: Stirrer,
-    stories: Arc<Stories>,
-    mut records: Option<Records>,
-) {
+async fn report(mut heard: mpsc::Receiver<Event>, told: (Stirrer, Arc<Stories>), mut records: Option<Records>) {
+    let (stirrer, stories) = told;
     let mut tell = |event: Event| {
         log::report(&event);
         stirrer.hear(&event);

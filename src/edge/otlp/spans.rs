@@ -91,8 +91,7 @@ pub(super) fn of(story: &Story, node: &str) -> Vec<SpanData> {
         let Branch { packet, began, ended: over_at, status, lost, over, events } = branch;
         let mut attributes =
             vec![KeyValue::new("sip.call_id", story.call_id.clone()), KeyValue::new("tandem.try", nth as i64 + 1)];
-        attributes
-            .extend(decision.and_then(|told| set_of(told)).map(|set| KeyValue::new("tandem.set", i64::from(set))));
+        attributes.extend(decision.and_then(set_of).map(|set| KeyValue::new("tandem.set", i64::from(set))));
         let uri = decision.and_then(|told| uri_of(told, packet.flow.peer));
         attributes.extend(uri.map(|uri| KeyValue::new("tandem.destination", uri.to_owned())));
         attributes.extend(peer_of(Some(packet)));
