@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use tandem::engine::dispatch::Sets;
 use tandem::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
+use tandem::engine::trace::{Sample, TraceOrder};
 use tandem::engine::{Engine, Input, Instant, Now, Output};
 
 /// An INVITE of a real MRCP client, 886 bytes.
@@ -38,7 +39,13 @@ pub struct Player {
 impl Player {
     /// An engine with the article's set; always the same one.
     pub fn new() -> Self {
+        Self::tracing(0)
+    }
+
+    /// The same where so many of a million calls are told of message by message.
+    pub fn tracing(sample: u32) -> Self {
         let mut config = harness::config();
+        config.trace.sample = Sample(sample);
         // As in `tandem run`, where logs are told of calls.
         config.call_events = true;
         config.records = true;
@@ -55,6 +62,13 @@ impl Player {
     fn handle(&mut self, input: Input<'_>) {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.now;
         self.engine.handle(input, Now { mono: Instant::after_start(self.now), wall }, &mut self.out);
+    }
+
+    /// Somebody asks for a call that never comes.
+    pub fn ask_for_another(&mut self) {
+        let (call_id, by, reason) = ("another".to_owned(), "bench".to_owned(), "bench".to_owned());
+        self.handle(Input::Trace(&TraceOrder { call_id, by, reason, time: Duration::from_secs(86_400) }));
+        self.out.clear();
     }
 
     /// Time moves on to the next call, and timers fire.
