@@ -55,9 +55,9 @@ const DOORS: &[(&str, &[&str])] = &[
     ("sqlx", &["src/edge/store.rs", "src/edge/store/"]),
     ("axum", &["src/edge/http.rs", "src/edge/http/"]),
     ("futures_util", &["src/edge/http/stream.rs"]),
-    ("hyper", &["src/edge/check.rs", "src/edge/client.rs"]),
-    ("hyper_util", &["src/edge/check.rs", "src/edge/client.rs"]),
-    ("http_body_util", &["src/edge/check.rs", "src/edge/client.rs"]),
+    ("hyper", &["src/edge/check.rs", "src/edge/client.rs", "src/edge/client/"]),
+    ("hyper_util", &["src/edge/check.rs", "src/edge/client.rs", "src/edge/client/"]),
+    ("http_body_util", &["src/edge/check.rs", "src/edge/client.rs", "src/edge/client/"]),
     ("prometheus", &["src/edge/metrics.rs", "src/edge/metrics/"]),
     ("backoff", &["src/edge/retry.rs"]),
     ("hickory_resolver", &["src/edge/resolve.rs"]),
@@ -66,6 +66,9 @@ const DOORS: &[(&str, &[&str])] = &[
     // The configuration, and sets that stand in a file: what tells their lines is in the crate itself.
     ("toml_edit", &["src/config.rs", "src/config/", "src/edge/store/toml.rs"]),
     ("clap", &["src/cli.rs", "src/cli/"]),
+    ("clap_complete", &["src/cli/completions.rs"]),
+    ("clap_mangen", &["src/cli/man.rs"]),
+    ("crossterm", &["src/cli/top/screen.rs"]),
     ("chitchat", &["src/edge/cluster.rs", "src/edge/cluster/"]),
     ("chacha20poly1305", &["src/edge/seal.rs"]),
     // chitchat's traits are written in their words.

@@ -1,4 +1,7 @@
-//! One HTTP request to an address, its answer, and no more: what commands ask a node by. A door of hyper, as `check` is.
+//! One HTTP request to an address and its answer, or a stream of events: what commands ask a node by. A door of hyper, as
+//! `check` is.
+
+mod stream;
 
 use std::error::Error;
 use std::io;
@@ -12,6 +15,8 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time;
+
+pub use stream::{Stream, StreamEvent, listen};
 
 /// The longest answer that is read: ten thousand destinations in words, several times over.
 const LONGEST: usize = 64 << 20;
@@ -65,6 +70,22 @@ pub enum ClientError {
         /// What went wrong.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// It gives an answer, but no stream.
+    #[error("{address} refuses with status {status}: {text}")]
+    Refused {
+        /// The address.
+        address: SocketAddr,
+        /// The status.
+        status: u16,
+        /// What it said.
+        text: String,
+    },
+    /// The stream is over.
+    #[error("{address} has ended the stream")]
+    Ended {
+        /// The address.
+        address: SocketAddr,
+    },
 }
 
 /// Sends the request on a connection of its own and reads the whole answer, within `time`.
@@ -73,10 +94,14 @@ pub enum ClientError {
 /// [`ClientError`].
 pub async fn ask(address: SocketAddr, request: Request<'_>, time: Duration) -> Result<Answer, ClientError> {
     let answer = async {
-        let stream = TcpStream::connect(address).await.map_err(|source| ClientError::Connect { address, source })?;
+        let stream = connect(address).await?;
         converse(stream, address, request).await.map_err(|source| ClientError::Broken { address, source })
     };
     time::timeout(time, answer).await.unwrap_or(Err(ClientError::TooLate { address, time }))
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream, ClientError> {
+    TcpStream::connect(address).await.map_err(|source| ClientError::Connect { address, source })
 }
 
 async fn converse(

@@ -60,6 +60,7 @@ pub use store::{
     ChangedField, PartitionPlan, PartitionReport, PinReport, PlanReport, PlannedChange, ReloadFailed, ReloadOrder,
     Reloaded, RollbackOrder, StoreReport, VersionReport,
 };
+pub use stream::event_id;
 pub use this_node::{ListenerReport, NodeReport, PeerReport};
 
 /// How long an answer may take before 503 is given instead; a reload may take longer.
