@@ -7,6 +7,7 @@ mod drill;
 mod end;
 mod explain;
 mod import;
+mod list;
 mod mrcp_server;
 mod run;
 mod sessions;
@@ -16,6 +17,7 @@ mod store;
 mod surface;
 mod table;
 mod term;
+mod trouble;
 
 use std::future::Future;
 use std::io::Write;
@@ -49,6 +51,8 @@ enum Command {
     Check(check::Args),
     /// Make a configuration of OpenSIPS's or Kamailio's, and tell what became of each thing in it.
     Import(import::Args),
+    /// The sets of a running node, a line each, and what is wrong first; exit 1 with --check if one has no fit destination.
+    List(list::Args),
     /// What a running node holds of its destinations, and why: who gets calls and who does not.
     Show(show::Args),
     /// What would become of a SIP message, and why: rule by rule, destination by destination. Nothing is sent.
@@ -81,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Import(args) => import::main(&args),
+        Command::List(args) => list::main(&args),
         Command::Show(args) => show::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Set(args) => set::main(&args),
