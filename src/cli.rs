@@ -5,9 +5,11 @@ mod check;
 mod demo;
 mod drill;
 mod end;
+mod events;
 mod explain;
 mod import;
 mod list;
+mod live;
 mod mrcp_server;
 mod run;
 mod sessions;
@@ -55,6 +57,8 @@ enum Command {
     List(list::Args),
     /// What a running node holds of its destinations, and why: who gets calls and who does not.
     Show(show::Args),
+    /// What has happened since the node started, and what happens.
+    Events(events::Args),
     /// What would become of a SIP message, and why: rule by rule, destination by destination. Nothing is sent.
     Explain(explain::Args),
     /// Put a destination in service, let it drain, or take it out.
@@ -87,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::main(&args),
         Command::List(args) => list::main(&args),
         Command::Show(args) => show::main(&args),
+        Command::Events(args) => events::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Set(args) => set::main(&args),
         Command::Plan(args) => store::plan(&args),

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::Failure;
 use crate::config::Config;
-use crate::edge::client::{Request, ask};
+use crate::edge::client::{ClientError, Request, Stream, ask, listen};
 use crate::edge::http::{DestinationReport, SetReport};
 
 /// Where a node is that was told nothing else.
@@ -106,9 +106,7 @@ impl Surface {
     }
 
     async fn ask<T: DeserializeOwned>(self, request: Request<'_>) -> Result<Told<T>, Failure> {
-        let answer = ask(self.0, request, PATIENCE).await.map_err(|fault| {
-            Failure::new(format!("{fault}: is `tandem run` there? Else give its address with --http"))
-        })?;
+        let answer = ask(self.0, request, PATIENCE).await.map_err(|fault| no_answer(&fault))?;
         let json = String::from_utf8_lossy(&answer.body).into_owned();
         if answer.status == 200 {
             return match serde_json::from_str(&json) {
@@ -116,17 +114,34 @@ impl Surface {
                 Err(fault) => Err(self.is_no_node(&fault.to_string())),
             };
         }
-        match serde_json::from_str::<Refusal>(&json) {
+        Err(self.refused(answer.status, &json))
+    }
+
+    /// What the node tells live, from after the event with that id on.
+    pub(super) async fn listen(self, last: Option<&str>) -> Result<Stream, Failure> {
+        match listen(self.0, "/stream", last, PATIENCE).await {
+            Ok(stream) => Ok(stream),
+            Err(ClientError::Refused { status, text, .. }) => Err(self.refused(status, &text)),
+            Err(fault) => Err(no_answer(&fault)),
+        }
+    }
+
+    fn refused(self, status: u16, json: &str) -> Failure {
+        match serde_json::from_str::<Refusal>(json) {
             Ok(Refusal { error, faults }) => {
-                Err(Failure::new(std::iter::once(error).chain(faults).collect::<Vec<_>>().join("\n  ")))
+                Failure::new(std::iter::once(error).chain(faults).collect::<Vec<_>>().join("\n  "))
             }
-            Err(_) => Err(self.is_no_node(&format!("status {}", answer.status))),
+            Err(_) => self.is_no_node(&format!("status {status}")),
         }
     }
 
     fn is_no_node(self, fault: &str) -> Failure {
         Failure::new(format!("{} answers, but not as this version's node ({fault}): check --http", self.0))
     }
+}
+
+fn no_answer(fault: &ClientError) -> Failure {
+    Failure::new(format!("{fault}: is `tandem run` there? Else give its address with --http"))
 }
 
 /// The set of that number or name.
