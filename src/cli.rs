@@ -19,6 +19,7 @@ mod store;
 mod surface;
 mod table;
 mod term;
+mod top;
 mod trouble;
 
 use std::future::Future;
@@ -57,6 +58,8 @@ enum Command {
     List(list::Args),
     /// What a running node holds of its destinations, and why: who gets calls and who does not.
     Show(show::Args),
+    /// The same live in the terminal: who gets how many of the calls of the last seconds, the worst first.
+    Top(top::Args),
     /// What has happened since the node started, and what happens.
     Events(events::Args),
     /// What would become of a SIP message, and why: rule by rule, destination by destination. Nothing is sent.
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::main(&args),
         Command::List(args) => list::main(&args),
         Command::Show(args) => show::main(&args),
+        Command::Top(args) => top::main(&args),
         Command::Events(args) => events::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Set(args) => set::main(&args),
