@@ -2,6 +2,7 @@
 
 mod calls;
 mod check;
+mod completions;
 mod demo;
 mod drill;
 mod end;
@@ -10,6 +11,7 @@ mod explain;
 mod import;
 mod list;
 mod live;
+mod man;
 mod mrcp_server;
 mod run;
 mod sessions;
@@ -84,6 +86,10 @@ enum Command {
     Drill(drill::Args),
     /// A stand-in MRCPv2 server.
     MrcpServer(mrcp_server::Args),
+    /// The completions of a shell, to be put where it looks for them.
+    Completions(completions::Args),
+    /// A manual page on standard output, or all of them in a folder.
+    Man(man::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -107,6 +113,8 @@ pub fn main() -> ExitCode {
         Command::Calls(args) => calls::main(&args),
         Command::Drill(args) => drill::main(&args),
         Command::MrcpServer(args) => mrcp_server::main(&args),
+        Command::Completions(args) => completions::main(&args),
+        Command::Man(args) => man::main(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
