@@ -299,10 +299,10 @@ degraded: the rows are old
 virtual addresses here: 10.0.0.101; no peer is heard
 40 sessions, 20.0 calls/s, 1 of 2 destinations fit
 
-SET       DESTINATION         CALLS/S  SHARE              SESSIONS  HEALTH  ORDER  FIT  SINCE   WHY
-19 (tts)  round_robin            20.0                           40                 1/2
-          sip:10.0.0.2:7010       5.0    25%  ###               10  down    ready  no   3s ago  3 failed in a row
-          sip:10.0.0.1:7010      15.0    75%  ########          30  up      ready  yes  3s ago  it answers";
+SET       DESTINATION        CALLS/S  SHARE              SESSIONS  HEALTH  ORDER  FIT  SINCE   WHY
+19 (tts)  round_robin           20.0                           40                 1/2
+          sip:10.0.0.2:7010      5.0    25%  ###               10  down    ready  no   3s ago  3 failed in a row
+          sip:10.0.0.1:7010     15.0    75%  ########          30  up      ready  yes  3s ago  it answers";
         assert_eq!(told.join("\n"), expected);
     }
 
