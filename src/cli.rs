@@ -2,11 +2,16 @@
 
 mod calls;
 mod check;
+mod completions;
 mod demo;
 mod drill;
 mod end;
+mod events;
 mod explain;
 mod import;
+mod list;
+mod live;
+mod man;
 mod mrcp_server;
 mod run;
 mod sessions;
@@ -16,7 +21,9 @@ mod store;
 mod surface;
 mod table;
 mod term;
+mod top;
 mod trace;
+mod trouble;
 
 use std::future::Future;
 use std::io::Write;
@@ -50,8 +57,14 @@ enum Command {
     Check(check::Args),
     /// Make a configuration of OpenSIPS's or Kamailio's, and tell what became of each thing in it.
     Import(import::Args),
+    /// The sets of a running node, a line each, and what is wrong first; exit 1 with --check if one has no fit destination.
+    List(list::Args),
     /// What a running node holds of its destinations, and why: who gets calls and who does not.
     Show(show::Args),
+    /// The same live in the terminal: who gets how many of the calls of the last seconds, the worst first.
+    Top(top::Args),
+    /// What has happened since the node started, and what happens.
+    Events(events::Args),
     /// What would become of a SIP message, and why: rule by rule, destination by destination. Nothing is sent.
     Explain(explain::Args),
     /// A call's story: what was decided and why, each message, and how it ended; without a Call-ID the last calls.
@@ -76,6 +89,10 @@ enum Command {
     Drill(drill::Args),
     /// A stand-in MRCPv2 server.
     MrcpServer(mrcp_server::Args),
+    /// The completions of a shell, to be put where it looks for them.
+    Completions(completions::Args),
+    /// A manual page on standard output, or all of them in a folder.
+    Man(man::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -84,7 +101,10 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Import(args) => import::main(&args),
+        Command::List(args) => list::main(&args),
         Command::Show(args) => show::main(&args),
+        Command::Top(args) => top::main(&args),
+        Command::Events(args) => events::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Trace(args) => trace::main(&args),
         Command::Set(args) => set::main(&args),
@@ -97,6 +117,8 @@ pub fn main() -> ExitCode {
         Command::Calls(args) => calls::main(&args),
         Command::Drill(args) => drill::main(&args),
         Command::MrcpServer(args) => mrcp_server::main(&args),
+        Command::Completions(args) => completions::main(&args),
+        Command::Man(args) => man::main(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

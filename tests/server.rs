@@ -42,6 +42,10 @@ mod sessions;
 mod siege;
 #[path = "server/store.rs"]
 mod store;
+#[path = "server/stream.rs"]
+mod stream;
+#[path = "server/terminal.rs"]
+mod terminal;
 #[path = "server/told.rs"]
 mod told;
 #[path = "server/trace.rs"]

@@ -48,7 +48,7 @@ pub(super) struct Args {
     /// Note in the JSON what happened when: answers by destination, failures, lost sessions, silences.
     #[arg(long, requires = "json")]
     timeline: bool,
-    /// Print the report as one JSON object on the last line.
+    /// Print the report as one JSON object, and nothing else.
     #[arg(long)]
     json: bool,
 }
@@ -123,10 +123,10 @@ async fn call(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The report for people, and on the last line for programs.
+/// The report for people, or for programs.
 pub(super) fn print(report: &Report, json: bool) {
-    term::line(&report.to_string());
-    if json {
-        term::line(&serde_json::to_string(report).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}")));
-    }
+    term::line(&match json {
+        true => serde_json::to_string(report).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}")),
+        false => report.to_string(),
+    });
 }

@@ -52,7 +52,7 @@ pub(super) struct Args {
     /// How long each call lasts.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
     hold: Duration,
-    /// Print the report as one JSON object on the last line.
+    /// Print the report as one JSON object, and nothing else.
     #[arg(long)]
     json: bool,
 }
@@ -73,12 +73,14 @@ async fn play(args: &Args, folder: &Path) -> Result<(), Failure> {
     reload(&node).await?;
 
     let proxy = node.server().addresses()[0];
-    term::line(&format!(
-        "proxy at udp {proxy}, set 19 of three servers, {} calls/s for {:?}",
-        args.rate, args.duration
-    ));
+    let told = |text: &str| {
+        if !args.json {
+            term::line(text);
+        }
+    };
+    told(&format!("proxy at udp {proxy}, set 19 of three servers, {} calls/s for {:?}", args.rate, args.duration));
     if let Some(http) = node.http() {
-        term::line(&format!("metrics at http://{http}/metrics while this runs"));
+        told(&format!("metrics at http://{http}/metrics while this runs"));
     }
     let caller = Caller::new();
     let config = CallerConfig {
@@ -92,11 +94,11 @@ async fn play(args: &Args, folder: &Path) -> Result<(), Failure> {
         hold: args.hold,
         ..CallerConfig::default()
     };
-    let show = Show { node: &node, servers: &servers, caller: &caller, length: args.duration };
+    let show = Show { node: &node, servers: &servers, caller: &caller, length: args.duration, silent: args.json };
     let (report, shown) = tokio::join!(run(config, &caller), show.run());
     shown?;
     let report: Report = report.map_err(|error| Failure::new(format!("can't call {proxy}: {error}")))?;
-    term::line("");
+    told("");
     calls::print(&report, args.json);
     node.stop().await;
     Ok(())
@@ -149,6 +151,8 @@ struct Show<'s> {
     servers: &'s [MrcpServer],
     caller: &'s Caller,
     length: Duration,
+    /// No picture is drawn.
+    silent: bool,
 }
 
 impl Show<'_> {
@@ -171,7 +175,9 @@ impl Show<'_> {
             let live = self.caller.live();
             let over = began.elapsed() >= self.length && live.running == 0;
             let picture = picture(act, began.elapsed(), &snapshot, live.running);
-            if terminal {
+            if self.silent {
+                // The report tells it all.
+            } else if terminal {
                 let up = if lines > 0 { format!("\x1b[{lines}A\x1b[J") } else { String::new() };
                 lines = picture.lines().count();
                 term::write(&format!("{up}{picture}"));

@@ -55,14 +55,7 @@ async fn show(args: &Args, surface: Surface) -> Result<(), Failure> {
     };
     let set = find_set(&all.said.sets, set)?;
     match &args.destination {
-        None if args.json => {
-            let told: Told<SetReport> = surface.get(&format!("/sets/{}", set.set)).await?;
-            term::line(&told.json);
-        }
-        None => {
-            print_sets(&[set]);
-            print_summary(set);
-        }
+        None => one_set(set, args.json, surface).await?,
         Some(wanted) => {
             let uri = find_uri(set, wanted)?;
             let story: Told<DestinationStory> = surface.get(&path_of(set.set, &uri, "")).await?;
@@ -72,6 +65,18 @@ async fn show(args: &Args, surface: Surface) -> Result<(), Failure> {
                 print_story(&story.said);
             }
         }
+    }
+    Ok(())
+}
+
+/// The destinations of one set.
+pub(super) async fn one_set(set: &SetReport, json: bool, surface: Surface) -> Result<(), Failure> {
+    if json {
+        let told: Told<SetReport> = surface.get(&format!("/sets/{}", set.set)).await?;
+        term::line(&told.json);
+    } else {
+        print_sets(&[set]);
+        print_summary(set);
     }
     Ok(())
 }

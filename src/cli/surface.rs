@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::Failure;
 use crate::config::{ClientFiles, Config, HttpConfig};
-use crate::edge::client::{Answer, ClientError, Request, Server, ask};
+use crate::edge::client::{Answer, ClientError, Request, Server, Stream, ask, listen};
 use crate::edge::http::{DestinationReport, SetReport};
 use crate::edge::tls::{Anchor, Trust};
 
@@ -205,17 +205,21 @@ impl Surface {
         self.ask(Request { method: "POST", path, kind, body }).await
     }
 
+    /// What the node tells live, from after the event with that id on.
+    pub(super) async fn listen(&self, last: Option<&str>) -> Result<Stream, Failure> {
+        match listen(&self.0, "/stream", last, PATIENCE).await {
+            Ok(stream) => Ok(stream),
+            Err(ClientError::Refused { status, text, .. }) => Err(self.refused(status, &text)),
+            Err(fault) => Err(no_answer(&fault)),
+        }
+    }
+
     async fn ask<T: DeserializeOwned>(&self, request: Request<'_>) -> Result<Told<T>, Failure> {
         self.read(&self.answer(request).await?)
     }
 
     async fn answer(&self, request: Request<'_>) -> Result<Answer, Failure> {
-        ask(&self.0, request, PATIENCE).await.map_err(|fault| {
-            Failure::new(match fault {
-                ClientError::Tls { .. } => format!("{fault}: is this the node? Its authority is given with --ca"),
-                fault => format!("{fault}: is `tandem run` there? Else give its address with --http"),
-            })
-        })
+        ask(&self.0, request, PATIENCE).await.map_err(|fault| no_answer(&fault))
     }
 
     fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<Told<T>, Failure> {
@@ -226,21 +230,32 @@ impl Surface {
                 Err(fault) => Err(self.is_no_node(&fault.to_string())),
             };
         }
-        match serde_json::from_str::<Refusal>(&json) {
-            Ok(Refusal { error, .. }) if answer.status == 401 => {
+        Err(self.refused(answer.status, &json))
+    }
+
+    fn refused(&self, status: u16, json: &str) -> Failure {
+        match serde_json::from_str::<Refusal>(json) {
+            Ok(Refusal { error, .. }) if status == 401 => {
                 let remedy = "give a token with --token-file or TANDEM_TOKEN";
-                Err(Failure::new(format!("{} does not know who asks: {error}\n  {remedy}", self.0)))
+                Failure::new(format!("{} does not know who asks: {error}\n  {remedy}", self.0))
             }
             Ok(Refusal { error, faults }) => {
-                Err(Failure::new(std::iter::once(error).chain(faults).collect::<Vec<_>>().join("\n  ")))
+                Failure::new(std::iter::once(error).chain(faults).collect::<Vec<_>>().join("\n  "))
             }
-            Err(_) => Err(self.is_no_node(&format!("status {}", answer.status))),
+            Err(_) => self.is_no_node(&format!("status {status}")),
         }
     }
 
     fn is_no_node(&self, fault: &str) -> Failure {
         Failure::new(format!("{} answers, but not as this version's node ({fault}): check --http", self.0))
     }
+}
+
+fn no_answer(fault: &ClientError) -> Failure {
+    Failure::new(match fault {
+        ClientError::Tls { .. } => format!("{fault}: is this the node? Its authority is given with --ca"),
+        fault => format!("{fault}: is `tandem run` there? Else give its address with --http"),
+    })
 }
 
 /// The set of that number or name.

@@ -1,4 +1,7 @@
-//! One HTTP request to a node, its answer, and no more: what commands ask it by. A door of hyper, as `check` is.
+//! One HTTP request to an address and its answer, or a stream of events: what commands ask a node by. A door of hyper, as
+//! `check` is.
+
+mod stream;
 
 use std::error::Error;
 use std::fmt;
@@ -16,6 +19,8 @@ use tokio::net::TcpStream;
 use tokio::time;
 
 use super::tls::Trust;
+
+pub use stream::{Stream, StreamEvent, listen};
 
 /// The longest answer that is read: ten thousand destinations in words, several times over.
 const LONGEST: usize = 64 << 20;
@@ -58,6 +63,19 @@ impl From<SocketAddr> for Server {
 }
 
 impl Server {
+    /// The beginning of a request.
+    fn request(&self, method: &str, path: &str) -> hyper::http::request::Builder {
+        let head = hyper::Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, self.authority())
+            .header(USER_AGENT, concat!("tandem/", env!("CARGO_PKG_VERSION")));
+        match &self.token {
+            Some(token) => head.header(AUTHORIZATION, format!("Bearer {token}")),
+            None => head,
+        }
+    }
+
     /// What stands in Host.
     fn authority(&self) -> String {
         Server { trust: None, token: None, ..self.clone() }.to_string()
@@ -123,6 +141,22 @@ pub enum ClientError {
         /// What went wrong.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// It gives an answer, but no stream.
+    #[error("{address} refuses with status {status}: {text}")]
+    Refused {
+        /// Who.
+        address: String,
+        /// The status.
+        status: u16,
+        /// What it said.
+        text: String,
+    },
+    /// The stream is over.
+    #[error("{address} has ended the stream")]
+    Ended {
+        /// Who.
+        address: String,
+    },
 }
 
 /// Sends the request on a connection of its own and reads the whole answer, within `time`.
@@ -145,37 +179,38 @@ pub async fn ask_with(
 ) -> Result<Answer, ClientError> {
     let address = || server.to_string();
     let answer = async {
-        let stream = TcpStream::connect((server.host.as_str(), server.port)).await;
-        let stream = stream.map_err(|source| ClientError::Connect { address: address(), source })?;
-        let answer = match &server.trust {
-            None => converse(stream, server, request, headers).await,
-            Some(trust) => {
-                let stream = trust.connect(stream, &server.host).await;
-                let stream = stream.map_err(|source| ClientError::Tls { address: address(), source })?;
-                converse(stream, server, request, headers).await
-            }
-        };
+        let answer = converse(connect(server).await?, server, request, headers).await;
         answer.map_err(|source| ClientError::Broken { address: address(), source })
     };
     time::timeout(time, answer).await.unwrap_or_else(|_| Err(ClientError::TooLate { address: address(), time }))
 }
 
+/// A connection, whatever it is made of.
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+async fn connect(server: &Server) -> Result<Box<dyn Wire>, ClientError> {
+    let address = || server.to_string();
+    let stream = TcpStream::connect((server.host.as_str(), server.port)).await;
+    let stream = stream.map_err(|source| ClientError::Connect { address: address(), source })?;
+    match &server.trust {
+        None => Ok(Box::new(stream)),
+        Some(trust) => {
+            let stream = trust.connect(stream, &server.host).await;
+            Ok(Box::new(stream.map_err(|source| ClientError::Tls { address: address(), source })?))
+        }
+    }
+}
+
 async fn converse(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: Box<dyn Wire>,
     server: &Server,
     request: Request<'_>,
     headers: &[(&str, String)],
 ) -> Result<Answer, Box<dyn Error + Send + Sync>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let mut head = hyper::Request::builder()
-        .method(request.method)
-        .uri(request.path)
-        .header(HOST, server.authority())
-        .header(USER_AGENT, concat!("tandem/", env!("CARGO_PKG_VERSION")))
-        .header(CONTENT_TYPE, request.kind);
-    if let Some(token) = &server.token {
-        head = head.header(AUTHORIZATION, format!("Bearer {token}"));
-    }
+    let mut head = server.request(request.method, request.path).header(CONTENT_TYPE, request.kind);
     for (name, value) in headers {
         head = head.header(*name, value);
     }
@@ -226,10 +261,6 @@ mod tests {
         (address, task)
     }
 
-    fn plain(address: SocketAddr) -> Server {
-        Server { host: address.ip().to_string(), port: address.port(), trust: None, token: None }
-    }
-
     fn put() -> Request<'static> {
         Request { method: "PUT", path: "/x?y=z", kind: "application/json", body: b"{}".to_vec() }
     }
@@ -237,7 +268,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_is_sent_and_its_answer_read_whatever_the_status() {
         let (address, server) = answering(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone").await;
-        let answer = ask(&plain(address), put(), TIME).await.expect("an answer");
+        let answer = ask(&Server::from(address), put(), TIME).await.expect("an answer");
         assert_eq!((answer.status, &answer.body[..]), (404, &b"none"[..]));
         let request = server.await.expect("no panic").to_lowercase();
         assert!(request.starts_with("put /x?y=z http/1.1\r\n"), "{request}");
@@ -247,21 +278,21 @@ mod tests {
     #[tokio::test]
     async fn an_answer_without_a_length_ends_with_its_connection() {
         let (address, _server) = answering(b"HTTP/1.0 200 OK\r\n\r\nall of it").await;
-        assert_eq!(&ask(&plain(address), put(), TIME).await.expect("an answer").body[..], b"all of it");
+        assert_eq!(&ask(&Server::from(address), put(), TIME).await.expect("an answer").body[..], b"all of it");
     }
 
     #[tokio::test]
     async fn what_is_no_answer_is_told_apart() {
         let (address, _server) = answering(b"SIP/2.0 200 OK\r\n\r\n").await;
-        assert!(matches!(ask(&plain(address), put(), TIME).await, Err(ClientError::Broken { .. })));
+        assert!(matches!(ask(&Server::from(address), put(), TIME).await, Err(ClientError::Broken { .. })));
         let (address, _server) = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
-        assert!(matches!(ask(&plain(address), put(), TIME).await, Err(ClientError::Broken { .. })));
+        assert!(matches!(ask(&Server::from(address), put(), TIME).await, Err(ClientError::Broken { .. })));
         // Bound, and nobody accepts.
         let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = silent.local_addr().expect("bound");
-        let late = ask(&plain(address), put(), Duration::from_millis(1)).await;
+        let late = ask(&Server::from(address), put(), Duration::from_millis(1)).await;
         assert!(matches!(late, Err(ClientError::TooLate { .. })), "{late:?}");
         drop(silent);
-        assert!(matches!(ask(&plain(address), put(), TIME).await, Err(ClientError::Connect { .. })));
+        assert!(matches!(ask(&Server::from(address), put(), TIME).await, Err(ClientError::Connect { .. })));
     }
 }

@@ -74,6 +74,7 @@ pub use store::{
     ChangedField, PartitionPlan, PartitionReport, PinReport, PlanReport, PlannedChange, ReloadFailed, ReloadOrder,
     Reloaded, RollbackOrder, StoreReport, VersionReport,
 };
+pub use stream::event_id;
 pub use this_node::{ListenerReport, NodeReport, PeerReport};
 pub use traces::{BeingTraced, MessageReport, StepReport, StoryReport, TraceSummary, TracesReport};
 

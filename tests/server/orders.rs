@@ -19,7 +19,7 @@ use crate::scratch::{Folder, anew, http, http_with, insert, until};
 pub(crate) struct Bench {
     pub(crate) node: Node,
     pub(crate) servers: Vec<MrcpServer>,
-    http: SocketAddr,
+    pub(crate) http: SocketAddr,
     folder: Folder,
 }
 

@@ -61,7 +61,8 @@ pub struct SetReport {
     pub failovers: u64,
     /// Requests whose every try failed.
     pub exhausted: u64,
-    /// Its destinations in the table's order; a name is one for each of its addresses.
+    /// Its destinations in the table's order; a name is one for each of its addresses. In a stream's `changes` they stand apart.
+    #[serde(default)]
     pub destinations: Vec<DestinationReport>,
 }
 

@@ -80,6 +80,9 @@ async fn order<N: Node>(
     let uri = uri_of(query)?;
     let (standing, terms) =
         read(&body, SystemTime::now(), &asker).map_err(|fault| Refusal(StatusCode::BAD_REQUEST, fault))?;
+    if !terms.guarded {
+        asker.needs(Role::Admin)?;
+    }
     let snapshot = in_time(shared.node.snapshot()).await?;
     let view = find(&snapshot, &set)?;
     let unkept = match in_time(give(&shared, view.id, &uri, standing, terms)).await? {

@@ -232,14 +232,14 @@ impl<N: Node> Listener<N> {
         let started = self.shared.node.started();
         let event = |entry: Arc<Entry>| {
             let data = serde_json::to_string(&*entry).expect("entries are JSON");
-            Event::default().event("event").id(id(entry.sequence, started)).data(data)
+            Event::default().event("event").id(event_id(entry.sequence, started)).data(data)
         };
         self.waiting.extend(entries.into_iter().map(event));
     }
 }
 
 /// An event's id: numbers begin anew with each start of the node.
-fn id(sequence: u64, started: SystemTime) -> String {
+pub fn event_id(sequence: u64, started: SystemTime) -> String {
     format!("{}-{sequence}", millis(started))
 }
 
@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn an_id_is_of_one_start() {
         let started = AT + Duration::from_millis(1_764_127_257_250);
-        assert_eq!(id(7, started), "1764127257250-7");
+        assert_eq!(event_id(7, started), "1764127257250-7");
         assert_eq!(sequence("1764127257250-7", started), Some(7));
         assert_eq!(sequence("1764127257251-7", started), None);
         assert_eq!(sequence("7", started), None);
