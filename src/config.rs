@@ -5,7 +5,10 @@ mod agent;
 mod capacity;
 mod cluster;
 mod database;
+mod events;
 mod health;
+mod http;
+mod lines;
 mod listeners;
 mod probe;
 pub(crate) mod reader;
@@ -23,8 +26,8 @@ use thiserror::Error;
 use self::reader::{Section, Source};
 use self::values::duration_from;
 use crate::edge::cluster::ClusterConfig;
+use crate::edge::lines::LinesConfig;
 use crate::edge::log::{self, LogConfig, LogFormat};
-use crate::edge::records::RecordsConfig;
 use crate::edge::resolve::DnsConfig;
 use crate::edge::store::AskedProbe;
 use crate::edge::tcp::StreamLimits;
@@ -35,7 +38,9 @@ use crate::engine::transaction::timing::Timing;
 use crate::engine::{self, Limits, route};
 
 pub use self::database::{Database, Partition};
+pub use self::events::EventsConfig;
 pub use self::health::HealthConfig;
+pub use self::http::{ClientFiles, HttpConfig};
 pub use self::reader::Fault;
 pub use self::values::duration;
 
@@ -68,8 +73,8 @@ pub struct Config {
     pub streams: StreamLimits,
     /// Timer lengths.
     pub timing: Timing,
-    /// Where the HTTP surface listens; none: it is off.
-    pub http: Option<SocketAddr>,
+    /// The HTTP surface.
+    pub http: HttpConfig,
     /// How a node leaves.
     pub drain: Drained,
     /// The gossip with other nodes; none: there are no others.
@@ -77,11 +82,10 @@ pub struct Config {
     /// How to log.
     pub log: LogConfig,
     /// Where records of sessions go; none: into the log alone.
-    pub records: Option<RecordsConfig>,
+    pub records: Option<LinesConfig>,
+    /// Where events go, beside the HTTP surface.
+    pub events: EventsConfig,
 }
-
-/// A file of records that is shorter would be set aside at every call.
-const LEAST_BYTES: i64 = 4096;
 
 /// How a node leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,10 +205,11 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
         streams,
         dns: read_dns(&root.section("dns")),
         timing: read_timing(&root.section("timing")),
-        http: read_http(&root.section("http")),
+        http: http::read(&root.section("http"), base),
         drain: read_drain(&root.section("drain")),
         log: read_log(&root.section("log")),
-        records: read_records(&root.section("records"), base),
+        records: lines::read_records(&root.section("records"), base),
+        events: events::read(&root.section("events"), base),
     };
     root.finish();
     config
@@ -271,16 +276,6 @@ fn read_timing(section: &Section<'_>) -> Timing {
     timing
 }
 
-fn read_http(section: &Section<'_>) -> Option<SocketAddr> {
-    let address = |text: &str| match text {
-        "off" => Ok(None),
-        _ => text.parse().map(Some).map_err(|_| "give address:port, as 127.0.0.1:9060, or off".to_owned()),
-    };
-    let listen = section.text("listen", address).unwrap_or(Some(SocketAddr::from(([127, 0, 0, 1], 9060))));
-    section.finish();
-    listen
-}
-
 fn read_drain(section: &Section<'_>) -> Drained {
     let time = |key, otherwise| section.text(key, values::duration).unwrap_or(Duration::from_secs(otherwise));
     let drained = Drained { handover: time("handover", 10), limit: time("limit", 35) };
@@ -310,31 +305,6 @@ fn read_log(section: &Section<'_>) -> LogConfig {
     };
     section.finish();
     log
-}
-
-/// The table switches it on.
-fn read_records(section: &Section<'_>, base: &Path) -> Option<RecordsConfig> {
-    let path = |text: &str| match text.is_empty() || text.ends_with('/') {
-        true => Err("give a file's path, as records.jsonl".to_owned()),
-        false => Ok(base.join(text)),
-    };
-    let file = section.text("file", path);
-    if section.is_present() && !section.has("file") {
-        section.fault("it has no file: give one, as file = \"records.jsonl\"");
-    }
-    let default = RecordsConfig::of(file.unwrap_or_default());
-    let max_bytes = match section.number("max_bytes", 0..=1 << 50) {
-        Some(0) => None,
-        Some(few @ 1..LEAST_BYTES) => {
-            section.fault_at("max_bytes", &format!("it is {few}: give {LEAST_BYTES} or more, or 0 for no end"));
-            None
-        }
-        Some(number) => Some(number as u64),
-        None => default.max_bytes,
-    };
-    let keep = section.number("keep", 1..=1000).map_or(default.keep, |number| number as u32);
-    section.finish();
-    section.is_present().then_some(RecordsConfig { max_bytes, keep, ..default })
 }
 
 /// A node's name.
@@ -391,7 +361,7 @@ mod tests {
             (Role::Node, "127.0.0.1:8060".into())
         );
         assert_eq!((config.limits, config.timing), (Limits::default(), Timing::RFC_3261));
-        assert_eq!(config.http, Some(SocketAddr::from(([127, 0, 0, 1], 9060))));
+        assert_eq!(config.http.listen, Some(SocketAddr::from(([127, 0, 0, 1], 9060))));
         assert_eq!(config.route.unroutable.status, 404);
         assert_eq!((config.state_dir, config.database.url), ("/base/.".into(), "sqlite:tandem.db".into()));
     }
@@ -484,10 +454,10 @@ mod tests {
         assert!(matches!(&rule.when[3], Condition::Listener(ids) if ids.len() == 1 && ids[0].0 == 1));
         let Action::Set(target) = &rule.action else { panic!("{rule:?}") };
         assert_eq!((target.rewrite, target.record_route_params.as_str()), (Rewrite::Host, "nat=yes"));
-        assert_eq!((config.http, config.log.format), (None, LogFormat::Json));
+        assert_eq!((config.http.listen, config.log.format), (None, LogFormat::Json));
         assert_eq!(config.listeners[1].advertise.to_string(), "sip.example.com:8060");
         let file = PathBuf::from("/base/log/calls.jsonl");
-        assert_eq!(config.records, Some(RecordsConfig { file, max_bytes: Some(5000), keep: 3 }));
+        assert_eq!(config.records, Some(LinesConfig { file, max_bytes: Some(5000), keep: 3 }));
         let sources = &config.listeners[1].sources;
         assert_eq!((sources.allow.len(), sources.deny.len()), (2, 1));
         assert_eq!((config.limits.message, config.limits.header_lines), (4000, 64));
@@ -557,7 +527,7 @@ transactions = "many"
     fn records_need_a_file_and_room_in_it() {
         assert_eq!(parse(LISTENER).expect("valid").records, None);
         let records = parse(&format!("{LISTENER}[records]\nfile = \"/r\"\nmax_bytes = 0\n")).expect("valid").records;
-        assert_eq!(records, Some(RecordsConfig { max_bytes: None, ..RecordsConfig::of("/r".into()) }));
+        assert_eq!(records, Some(LinesConfig { max_bytes: None, ..LinesConfig::of("/r".into()) }));
         let told = faults("[records]\nmax_bytes = 4095\nkeep = 0\ncompress = true\n");
         let expected = [
             "1: records: it has no file: give one, as file = \"records.jsonl\"",

@@ -9,16 +9,21 @@ pub mod http;
 pub mod interfaces;
 pub mod journal;
 pub mod key;
+pub mod lines;
 pub mod log;
 pub mod metrics;
 pub mod moment;
+pub mod partitions;
+pub mod process;
 pub mod records;
 pub mod resolve;
 pub mod retry;
 pub mod seal;
 pub mod store;
 pub mod tcp;
+pub mod tls;
 pub mod udp;
+pub mod webhook;
 
 #[cfg(test)]
 pub(crate) mod scratch {

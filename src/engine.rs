@@ -30,7 +30,7 @@ use self::probe::{Agents, Prober};
 use self::proxy::{Owner, Proxy, View, World};
 use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
 use self::snapshot::Totals;
-use self::transaction::{Happened, Transactions};
+use self::transaction::{Happened, TransactionKind, Transactions};
 
 pub use clock::{Instant, Now};
 pub use event::{Event, Input, Output};
@@ -249,12 +249,17 @@ impl Engine {
 
     /// The state that the outside may see.
     pub fn snapshot(&self, now: Now) -> Arc<Snapshot> {
+        let mut kinds = self.transactions.kinds();
+        kinds[TransactionKind::ClientOther as usize] += self.keeper.transactions();
         Arc::new(Snapshot {
             sets: self.dispatch.view(&self.dialogs, now),
             totals: self.totals,
             transactions: self.transactions.len() + self.keeper.transactions(),
+            transaction_kinds: kinds,
+            resent: self.transactions.times_resent() + self.prober.times_resent() + self.keeper.times_resent(),
             sessions: self.dialogs.len(),
             parked: self.keeper.parked(&self.dialogs),
+            drift: self.dialogs.drift(),
             drain: self.proxy.draining(),
             open: match self.proxy.draining() {
                 Drain::No => 0,

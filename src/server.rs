@@ -6,9 +6,12 @@ mod checks;
 mod cluster;
 mod explain;
 mod fit;
+mod hooks;
 mod memory;
 mod names;
 mod node;
+mod queues;
+mod ready;
 mod sets;
 mod told;
 mod turn;
@@ -21,8 +24,11 @@ use std::{io, thread};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::edge::counters::{Counters, EdgeCounters};
-use crate::edge::records::{Records, RecordsConfig};
+use crate::edge::counters::{Counters, EdgeCounters, HttpRefusal};
+use crate::edge::journal::EventsFile;
+use crate::edge::lines::{Lines, LinesConfig};
+use crate::edge::metrics::Queue;
+use crate::edge::records::Records;
 use crate::edge::resolve::Question;
 use crate::edge::tcp::{self, StreamLimits, Streams};
 use crate::edge::udp::{BindError, Sockets, Waker};
@@ -36,6 +42,7 @@ use crate::engine::flow::{HostPort, Listener, ListenerId, Transport};
 use crate::engine::snapshot::SessionPage;
 use crate::engine::{self, Engine, Now, Snapshot};
 
+use queues::Queues;
 use turn::{Order, Outside, Turns, Wires};
 
 pub use explain::{Offline, explain_offline};
@@ -122,6 +129,7 @@ struct Shared {
     listeners: Vec<Listener>,
     addresses: Vec<SocketAddr>,
     counters: Arc<Counters>,
+    queues: Queues,
     /// An order was given.
     given: Notify,
     // Held while one is being fetched: others who ask meanwhile get the same.
@@ -150,6 +158,13 @@ impl Server {
         let addresses = listeners.iter().map(|listener| listener.bind).collect();
         let waker = wires.sockets.waker();
         let (orders, incoming) = mpsc::channel(ORDERS);
+        let queues = Queues {
+            orders: orders.downgrade(),
+            events: events.downgrade(),
+            lookups: lookups.downgrade(),
+            checks: checks.downgrade(),
+            streams: wires.streams.as_ref().map(Streams::queue),
+        };
         let outside = Outside { events, lookups, checks };
         let mut engine = Engine::new(config, seed);
         // Before the first datagram is read: a node must not refuse calls for want of sets that it has.
@@ -167,6 +182,7 @@ impl Server {
             listeners,
             addresses,
             counters,
+            queues,
             given: Notify::new(),
             snapshot: tokio::sync::Mutex::new(None),
             thread: Mutex::new(Some(thread.map_err(ServerError::Thread)?)),
@@ -364,13 +380,27 @@ impl Handle {
         self.0.counters.read()
     }
 
+    /// How full the queues between the engine's thread and others are.
+    pub fn queues(&self) -> Vec<Queue> {
+        self.0.queues.look()
+    }
+
     /// Starts to write records, counted among [`Handle::edge_counters`].
-    fn start_records(&self, config: &RecordsConfig, node: &str) -> io::Result<Records> {
-        Records::start(config, node, Arc::clone(&self.0.counters))
+    fn start_records(&self, config: &LinesConfig, node: &str) -> io::Result<Records> {
+        Records::start(config, node, self.0.counters.records())
+    }
+
+    /// Starts to write events, counted there too.
+    fn start_events(&self, config: &LinesConfig) -> io::Result<EventsFile> {
+        Lines::start(config, self.0.counters.events())
     }
 
     fn not_asked(&self) {
         self.0.counters.not_checked();
+    }
+
+    fn http_refused(&self, why: HttpRefusal) {
+        self.0.counters.http_refused(why);
     }
 
     fn not_kept(&self) {
@@ -550,7 +580,9 @@ mod tests {
         let servers: Vec<_> = (0..20).map(|_| start()).collect();
         for server in &servers {
             turns(server).await;
-            assert_eq!(server.edge_counters(), EdgeCounters::default());
+            let counted = EdgeCounters { turns: 0, busy: Duration::ZERO, ..server.edge_counters() };
+            assert_eq!(counted, EdgeCounters::default());
+            assert!(server.edge_counters().turns >= 2, "orders take turns");
             server.stop().await;
         }
     }

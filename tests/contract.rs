@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tandem::config::Config;
+use tandem::config::{Config, EventsConfig};
 use tandem::drill::lab::SCRIPTS;
 use tandem::edge::cluster::{ClusterConfig, Seed};
-use tandem::edge::records::RecordsConfig;
+use tandem::edge::http::Role as TokenRole;
+use tandem::edge::lines::LinesConfig;
+use tandem::edge::webhook::{Url, WebhookConfig};
 use tandem::engine::dispatch::{
     Agent, Check, CheckKind, Damping, Judgement, Ping, Probing, SessionPolicy, SipProbe, SlowStart,
 };
@@ -44,6 +46,7 @@ fn its_commented_keys_are_known_and_stand_there_with_their_defaults() {
         "to",
         "header",
         "record_route_params",
+        "names",
     ];
     let uncommented: Vec<_> = text
         .lines()
@@ -217,7 +220,13 @@ fn its_examples_of_conditions_are_read() {
 #[test]
 fn its_examples_of_tables_are_read_and_show_their_defaults() {
     let text = std::fs::read_to_string(SHIPPED).expect("it is there");
-    let base = Path::new(SHIPPED).parent().expect("a folder");
+    // The files of an identity are looked at.
+    let folder = Folder::new();
+    let base = folder.path();
+    for (name, file) in [("node.pem", "node.pem"), ("node.key", "node.key"), ("clients.pem", "ca.pem")] {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(file);
+        folder.write_secret(name, &std::fs::read_to_string(from).expect("it is there"));
+    }
     let uncommented: Vec<_> = text
         .lines()
         .map(|line| match line.strip_prefix("#   ") {
@@ -238,8 +247,11 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
     assert_eq!(policy.judgement.slow_start, Some(SlowStart::default()));
     let classes: Vec<_> = policy.capacity.resources.iter().map(|class| &*class.name).collect();
     assert_eq!(classes, ["tts", "asr", "rec", "verify", "fast"]);
-    let records = RecordsConfig::of(base.join("records.jsonl"));
+    let records = LinesConfig::of(base.join("records.jsonl"));
     assert_eq!(shown.records, Some(records));
+    let url = Url::parse("http://10.0.0.9:8080/tandem").expect("a URL");
+    let webhooks = vec![WebhookConfig::of("1", url)];
+    assert_eq!(shown.events, EventsConfig { file: Some(LinesConfig::of(base.join("events.jsonl"))), webhooks });
     let four_hours = Some(Duration::from_secs(4 * 3600));
     let session = SessionPolicy { max_duration: four_hours, ping: Some(Ping::default()), ..SessionPolicy::default() };
     assert_eq!(policy.session, session);
@@ -261,6 +273,10 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
         ..ClusterConfig::default()
     };
     assert_eq!(shown.cluster, Some(cluster));
+    let http = &shown.http;
+    assert_eq!((http.access.tokens[0].name.as_str(), http.access.tokens[0].role), ("alice", TokenRole::Operate));
+    assert_eq!(http.tls.as_ref().and_then(|tls| tls.client_ca.clone()), Some(base.join("clients.pem")));
+    assert_eq!(http.client.token_file, Some(base.join("ops.token")));
 }
 
 #[test]

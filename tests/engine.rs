@@ -3,6 +3,7 @@
 mod capacity;
 mod captures;
 mod checks;
+mod counted;
 mod explain;
 mod failover;
 mod harness;

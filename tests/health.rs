@@ -2,6 +2,7 @@
 
 mod agents;
 mod answers;
+mod causes;
 mod checks;
 mod distrust;
 mod evidence;

@@ -39,7 +39,12 @@ const MAY_ALSO: &[(&str, &str)] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("rsip", &["src/engine/sip/compose.rs"]),
     ("blake3", &["src/engine/sip/token.rs", "src/edge/store/digest.rs"]),
-    ("base64", &["src/engine/sip/token.rs", "src/edge/key.rs"]),
+    ("base64", &["src/engine/sip/token.rs", "src/edge/key.rs", "src/edge/webhook/signature.rs"]),
+    ("hmac", &["src/edge/webhook/signature.rs"]),
+    ("httpdate", &["src/edge/webhook.rs"]),
+    ("sha2", &["src/edge/http/access.rs", "src/edge/webhook/signature.rs"]),
+    ("tokio_rustls", &["src/edge/tls.rs"]),
+    ("rustls_native_certs", &["src/edge/tls.rs"]),
     ("siphasher", &["src/engine/sip/token.rs"]),
     (
         "nix",
@@ -48,6 +53,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "src/edge/udp/",
             "src/edge/interfaces.rs",
             "src/edge/descriptors.rs",
+            "src/edge/process.rs",
             "src/drill/command.rs",
         ],
     ),

@@ -9,14 +9,19 @@ mod commands;
 #[path = "server/compat.rs"]
 mod compat;
 mod contract;
+mod dashboards;
 #[path = "server/drill.rs"]
 mod drill;
 #[path = "server/explain.rs"]
 mod explain;
+#[path = "server/hooks.rs"]
+mod hooks;
 #[path = "server/icmp.rs"]
 mod icmp;
 #[path = "server/import.rs"]
 mod import;
+#[path = "server/metrics.rs"]
+mod metrics;
 #[path = "server/node.rs"]
 mod node;
 #[path = "server/orders.rs"]

@@ -33,6 +33,7 @@ fn is_empty(world: &World) {
     for node in world.running() {
         let engine = world.nodes[node].engine.as_ref().expect("it runs");
         let snapshot = engine.snapshot(world.now(node));
+        world.hold_true(snapshot.drift == 0, || format!("node {node} has a drift of {}", snapshot.drift));
         world.hold_true(snapshot.sessions == 0, || format!("node {node} has {} sessions", snapshot.sessions));
     }
 }

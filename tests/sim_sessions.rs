@@ -398,6 +398,10 @@ impl Sim {
         if std::env::var("TANDEM_SIM_TRACE").is_ok() {
             trace(self.net.now, step, &sent, &records);
         }
+        self.model.hold(snapshot.drift == 0, || format!("{} sessions are lost or too many", snapshot.drift));
+        let kinds: usize = snapshot.transaction_kinds.iter().sum();
+        self.model
+            .hold(kinds == snapshot.transactions, || format!("{kinds} of {} transactions", snapshot.transactions));
         self.model.turn(self.net.now, step, &sent, &records, &snapshot);
         records.iter().for_each(|record| self.is_true(record));
         let deadline = self.engine.next_deadline();

@@ -5,11 +5,12 @@
 mod harness;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tandem::engine::dispatch::Sets;
+use tandem::engine::dispatch::{Set, SetId, Sets};
 use tandem::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
-use tandem::engine::{Engine, Input, Instant, Now, Output};
+use tandem::engine::{Engine, Input, Instant, Now, Output, Snapshot};
 
 /// An INVITE of a real MRCP client, 886 bytes.
 pub const INVITE: &str = include_str!("../../tests/captures/recog-01-client-INVITE.sip");
@@ -47,14 +48,36 @@ impl Player {
         player
     }
 
+    /// The same with another set of so many destinations, which nobody calls.
+    pub fn beside(destinations: usize) -> Self {
+        let mut player = Player::new();
+        let Sets(mut sets) = harness::set_19(&harness::SERVERS);
+        let address = |nth: usize| format!("10.{}.{}.1:7010", 1 + nth / 250, nth % 250);
+        let others: Vec<_> = (0..destinations).map(address).collect();
+        let Sets(others) = harness::set_19(&others.iter().map(String::as_str).collect::<Vec<_>>());
+        sets.extend(others.into_iter().map(|set| Set { id: SetId(20), ..set }));
+        player.load(Sets(sets));
+        player
+    }
+
+    /// What the outside sees.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.engine.snapshot(self.time())
+    }
+
+    fn time(&self) -> Now {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.now;
+        Now { mono: Instant::after_start(self.now), wall }
+    }
+
     fn load(&mut self, sets: Sets) {
         self.handle(Input::Sets(sets));
         self.out.clear();
     }
 
     fn handle(&mut self, input: Input<'_>) {
-        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.now;
-        self.engine.handle(input, Now { mono: Instant::after_start(self.now), wall }, &mut self.out);
+        let now = self.time();
+        self.engine.handle(input, now, &mut self.out);
     }
 
     /// Time moves on to the next call, and timers fire.

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::run::{OPEN, foreign};
+use super::run::foreign;
 use super::{Failure, block_on, term};
 use crate::config::Config;
-use crate::edge::records::RecordsConfig;
+use crate::edge::lines::LinesConfig;
 use crate::edge::store::Load;
+use crate::edge::webhook::WebhookConfig;
 use crate::engine::dispatch::{Agent, Check, CheckKind, Policy, Probing, Who};
 use crate::engine::flow::Listener;
 use crate::server::check_rows;
@@ -40,15 +41,26 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
         let here = if foreign.contains(&listener) { ", an address that this machine does not have now" } else { "" };
         term::line(&format!("  listener {}:{bind} as {advertise} ({}){here}", transport.name(), role.name()));
     }
-    match config.http {
-        Some(address) if address.ip().is_loopback() => term::line(&format!("  HTTP surface {address}")),
-        Some(address) => term::line(&format!("  HTTP surface {address}: {OPEN}")),
+    match config.http.listen {
+        Some(address) => {
+            let scheme = if config.http.tls.is_some() { "https" } else { "http" };
+            let open = config.http.open(address).map_or_else(String::new, |open| format!(": {open}"));
+            term::line(&format!("  HTTP surface {scheme}://{address}{open}"));
+            for token in &config.http.access.tokens {
+                term::line(&format!("    {} may {}", token.name, token.role.name()));
+            }
+        }
         None => term::line("  no HTTP surface"),
     }
-    if let Some(RecordsConfig { file, .. }) = &config.records {
+    for (lines, config) in [("records", &config.records), ("events", &config.events.file)] {
+        let Some(LinesConfig { file, .. }) = config else { continue };
         let is_there = file.parent().is_some_and(|folder| folder.is_dir());
         let remedy = if is_there { "" } else { ", but there is no such folder: make it" };
-        term::line(&format!("  records {}{remedy}", file.display()));
+        term::line(&format!("  {lines} {}{remedy}", file.display()));
+    }
+    for WebhookConfig { name, url, secret, .. } in &config.events.webhooks {
+        let signed = if secret.is_some() { "signed" } else { "not signed" };
+        term::line(&format!("  webhook {name} {url}, {signed}"));
     }
     for rule in &config.route.rules {
         term::line(&format!("  rule {:?}", rule.name));

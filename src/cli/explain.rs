@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::surface::{Surface, Told, Where, title};
+use super::surface::{How, Place, Surface, Told, Where, title};
 use super::table::{self, Cell, Tone};
 use super::{Failure, block_on, show, term};
 use crate::config::Config;
@@ -29,8 +29,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "LISTENER")]
     listener: Option<String>,
     /// Ask the node with this HTTP surface [default: as config/tandem.toml says if it is there, else 127.0.0.1:9060].
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    http: Option<SocketAddr>,
+    #[arg(long, value_name = "WHERE", value_parser = Place::parse)]
+    http: Option<Place>,
     /// Ask no node: explain by this configuration file and the stored sets, as after a fresh start.
     #[arg(long, value_name = "FILE", conflicts_with = "http")]
     config: Option<PathBuf>,
@@ -40,6 +40,8 @@ pub(super) struct Args {
     /// Print JSON instead.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    how: How,
 }
 
 pub(super) fn main(args: &Args) -> Result<(), Failure> {
@@ -47,7 +49,7 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
     let told = match &args.config {
         Some(file) => offline(args, file, &message)?,
         None => {
-            let surface = Where::at(args.http).surface()?;
+            let surface = Where::at(args.http.clone(), args.how.clone()).surface()?;
             block_on(online(args, message, surface))?
         }
     };

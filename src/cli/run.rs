@@ -13,9 +13,6 @@ use crate::edge::{interfaces, log};
 use crate::engine::flow::{Listener, Role};
 use crate::server::Node;
 
-/// What is wrong with an HTTP surface that others than this machine reach.
-pub(super) const OPEN: &str = "whoever reaches the HTTP surface may give orders: let a firewall choose who does";
-
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The configuration file.
@@ -54,8 +51,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     };
     if let Some(address) = node.http() {
         info!(%address, "HTTP surface: /live /ready /metrics /node /sets /store /plan, POST /explain /reload /rollback /drain");
-        if !address.ip().is_loopback() {
-            warn!(%address, "{OPEN}");
+        if let Some(open) = config.http.open(address) {
+            warn!(%address, "{open}");
         }
     }
     let by_signal = loop {

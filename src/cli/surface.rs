@@ -8,9 +8,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Failure;
-use crate::config::Config;
-use crate::edge::client::{Request, ask};
+use crate::config::{ClientFiles, Config, HttpConfig};
+use crate::edge::client::{ClientError, Request, Server, ask};
 use crate::edge::http::{DestinationReport, SetReport};
+use crate::edge::tls::{Anchor, Trust};
 
 /// Where a node is that was told nothing else.
 const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9060);
@@ -25,17 +26,80 @@ pub(super) const JSON: &str = "application/json";
 /// Which node is asked.
 #[derive(Debug, clap::Args)]
 pub(super) struct Where {
-    /// The node's HTTP surface [default: as the configuration says, else 127.0.0.1:9060].
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    http: Option<SocketAddr>,
+    /// The node's HTTP surface, as HOST:PORT, http://HOST:PORT or https://HOST:PORT [default: as the configuration says, else
+    /// 127.0.0.1:9060].
+    #[arg(long, value_name = "WHERE", value_parser = Place::parse)]
+    http: Option<Place>,
     /// The node's configuration file [default: config/tandem.toml if it is there].
     #[arg(long, value_name = "FILE", conflicts_with = "http")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What a node is asked with.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct How {
+    /// A file with a token, where the node asks for one [default: TANDEM_TOKEN, else as the configuration says].
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Whose certificates are believed, in PEM [default: those of this system's authorities; with a configuration its own].
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Our own certificate, where the node asks for one.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its private key.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+}
+
+/// Where a node's HTTP surface is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    is_tls: bool,
+    host: String,
+    port: u16,
+}
+
+impl Place {
+    /// # Errors
+    /// What to give.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let remedy = || "give HOST:PORT, http://HOST:PORT or https://HOST:PORT".to_owned();
+        let (is_tls, rest) = match text.split_once("://") {
+            None => (false, text),
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            Some(_) => return Err(remedy()),
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !rest.ends_with(']') => (host, port.parse().map_err(|_| remedy())?),
+            Some(_) | None if text.contains("://") => (rest, if is_tls { 443 } else { 80 }),
+            Some(_) | None => return Err(remedy()),
+        };
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let fits = match bare {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')),
+        };
+        match fits && port != 0 {
+            true => Ok(Place { is_tls, host: bare.unwrap_or(host).to_owned(), port }),
+            false => Err(remedy()),
+        }
+    }
+}
+
+impl From<SocketAddr> for Place {
+    fn from(address: SocketAddr) -> Self {
+        Place { is_tls: false, host: address.ip().to_string(), port: address.port() }
+    }
 }
 
 /// A node's HTTP surface.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Surface(SocketAddr);
+#[derive(Clone, Debug)]
+pub(super) struct Surface(Server);
 
 /// An answer: as it came, and what it says.
 pub(super) struct Told<T> {
@@ -52,27 +116,57 @@ struct Refusal {
 }
 
 impl Where {
-    /// At that address; none: as the usual configuration says, if it is there.
-    pub(super) fn at(http: Option<SocketAddr>) -> Self {
-        Where { http, config: None }
+    /// There; none: as the usual configuration says, if it is there.
+    pub(super) fn at(http: Option<Place>, how: How) -> Self {
+        Where { http, config: None, how }
     }
 
     pub(super) fn surface(&self) -> Result<Surface, Failure> {
-        let address = match (self.http, &self.config) {
-            (Some(address), _) => address,
+        let (place, of_node, files) = match (&self.http, &self.config) {
+            (Some(place), _) => (place.clone(), None, ClientFiles::default()),
             (None, Some(file)) => configured(file)?,
             (None, None) if Path::new(USUAL_FILE).exists() => configured(Path::new(USUAL_FILE))?,
-            (None, None) => USUAL,
+            (None, None) => (USUAL.into(), None, ClientFiles::default()),
         };
-        Ok(Surface(reachable(address)))
+        let How { token_file, ca, cert, key } = &self.how;
+        let anchor = match (ca, of_node) {
+            (Some(ca), _) => Anchor::Authorities(ca.clone()),
+            (None, Some(cert)) => Anchor::Exactly(cert),
+            (None, None) => Anchor::System,
+        };
+        let own = cert.clone().zip(key.clone()).or(files.own);
+        let trust = place.is_tls.then_some(Trust { anchor, own });
+        let variable = std::env::var("TANDEM_TOKEN").ok().filter(|token| !token.is_empty());
+        let token = match (token_file, variable, &files.token_file) {
+            (Some(file), ..) => Some(token_of(file)?),
+            (None, Some(token), _) => Some(token.trim().to_owned()),
+            (None, None, Some(file)) => Some(token_of(file)?),
+            (None, None, None) => None,
+        };
+        Ok(Surface(Server { host: place.host, port: place.port, trust, token }))
     }
 }
 
-fn configured(file: &Path) -> Result<SocketAddr, Failure> {
+fn token_of(file: &Path) -> Result<String, Failure> {
+    let remedy = "give a file with a token, by --token-file";
+    let fault = |fault| Failure::new(format!("{}: can't read it: {fault}: {remedy}", file.display()));
+    let token = std::fs::read_to_string(file).map_err(fault)?;
+    match token.trim() {
+        token if !token.is_empty() && token.chars().all(|c| c.is_ascii_graphic()) => Ok(token.to_owned()),
+        _ => Err(Failure::new(format!("{}: it holds no token: {remedy}", file.display()))),
+    }
+}
+
+/// Where it is, its certificate, and what it is asked with.
+fn configured(file: &Path) -> Result<(Place, Option<PathBuf>, ClientFiles), Failure> {
     let remedy = "give the node's address with --http";
     let config = Config::load(file).map_err(|fault| Failure::new(format!("{fault}\nor {remedy}")))?;
-    match config.http {
-        Some(address) if address.port() != 0 => Ok(address),
+    let HttpConfig { listen, tls, client, .. } = config.http;
+    match listen {
+        Some(address) if address.port() != 0 => {
+            let place = Place { is_tls: tls.is_some(), ..reachable(address).into() };
+            Ok((place, tls.map(|files| files.cert), client))
+        }
         Some(_) => Err(Failure::new(format!("{}: http.listen has no port of its own: {remedy}", file.display()))),
         None => Err(Failure::new(format!("{}: http.listen is \"off\": turn it on, or {remedy}", file.display()))),
     }
@@ -88,16 +182,16 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 impl Surface {
-    pub(super) async fn get<T: DeserializeOwned>(self, path: &str) -> Result<Told<T>, Failure> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Told<T>, Failure> {
         self.ask(Request { method: "GET", path, kind: JSON, body: Vec::new() }).await
     }
 
-    pub(super) async fn put<T: DeserializeOwned>(self, path: &str, json: Vec<u8>) -> Result<Told<T>, Failure> {
+    pub(super) async fn put<T: DeserializeOwned>(&self, path: &str, json: Vec<u8>) -> Result<Told<T>, Failure> {
         self.ask(Request { method: "PUT", path, kind: JSON, body: json }).await
     }
 
     pub(super) async fn post<T: DeserializeOwned>(
-        self,
+        &self,
         path: &str,
         kind: &str,
         body: Vec<u8>,
@@ -105,9 +199,12 @@ impl Surface {
         self.ask(Request { method: "POST", path, kind, body }).await
     }
 
-    async fn ask<T: DeserializeOwned>(self, request: Request<'_>) -> Result<Told<T>, Failure> {
-        let answer = ask(self.0, request, PATIENCE).await.map_err(|fault| {
-            Failure::new(format!("{fault}: is `tandem run` there? Else give its address with --http"))
+    async fn ask<T: DeserializeOwned>(&self, request: Request<'_>) -> Result<Told<T>, Failure> {
+        let answer = ask(&self.0, request, PATIENCE).await.map_err(|fault| {
+            Failure::new(match fault {
+                ClientError::Tls { .. } => format!("{fault}: is this the node? Its authority is given with --ca"),
+                fault => format!("{fault}: is `tandem run` there? Else give its address with --http"),
+            })
         })?;
         let json = String::from_utf8_lossy(&answer.body).into_owned();
         if answer.status == 200 {
@@ -117,6 +214,10 @@ impl Surface {
             };
         }
         match serde_json::from_str::<Refusal>(&json) {
+            Ok(Refusal { error, .. }) if answer.status == 401 => {
+                let remedy = "give a token with --token-file or TANDEM_TOKEN";
+                Err(Failure::new(format!("{} does not know who asks: {error}\n  {remedy}", self.0)))
+            }
             Ok(Refusal { error, faults }) => {
                 Err(Failure::new(std::iter::once(error).chain(faults).collect::<Vec<_>>().join("\n  ")))
             }
@@ -124,7 +225,7 @@ impl Surface {
         }
     }
 
-    fn is_no_node(self, fault: &str) -> Failure {
+    fn is_no_node(&self, fault: &str) -> Failure {
         Failure::new(format!("{} answers, but not as this version's node ({fault}): check --http", self.0))
     }
 }
@@ -246,6 +347,25 @@ mod tests {
         assert_eq!((found("19"), found("tts"), found("20")), (Ok(19), Ok(19), Ok(20)));
         assert_eq!(found("21"), Err("no set 21: there are 19 (tts), 20".to_owned()));
         assert_eq!(found(""), Err("no set : there are 19 (tts), 20".to_owned()));
+    }
+
+    #[test]
+    fn a_place_is_an_address_or_a_url_and_a_host_may_be_a_name() {
+        let place = |is_tls, host: &str, port| Ok(Place { is_tls, host: host.to_owned(), port });
+        for (text, expected) in [
+            ("127.0.0.1:9060", place(false, "127.0.0.1", 9060)),
+            ("[::1]:9060", place(false, "::1", 9060)),
+            ("tandem-a:9060", place(false, "tandem-a", 9060)),
+            ("http://10.0.0.1:9060/", place(false, "10.0.0.1", 9060)),
+            ("https://tandem-a.example.com", place(true, "tandem-a.example.com", 443)),
+            ("https://[2001:db8::1]", place(true, "2001:db8::1", 443)),
+        ] {
+            assert_eq!(Place::parse(text), expected, "{text}");
+        }
+        for text in ["", "9060", "10.0.0.1", ":9060", "a:0", "a:65536", "::1:9060", "ftp://a:1", "https://a/b", "[a]:1"]
+        {
+            assert!(Place::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -226,6 +226,17 @@ impl<'d> Section<'d> {
         }
     }
 
+    /// A list of whole numbers within bounds.
+    pub(crate) fn numbers(&self, key: &'static str, bounds: std::ops::RangeInclusive<i64>) -> Option<Vec<i64>> {
+        let item = self.item(key)?;
+        let number = |value: &Value| value.as_integer().filter(|number| bounds.contains(number));
+        let all: Option<Vec<_>> = item.as_array().and_then(|array| array.iter().map(number).collect());
+        all.filter(|all| !all.is_empty()).or_else(|| {
+            let wanted = format!("a list of whole numbers from {} to {}, as [19]", bounds.start(), bounds.end());
+            self.wrong_type(key, item, &wanted)
+        })
+    }
+
     /// A number within bounds, whole or not.
     pub(crate) fn real(&self, key: &'static str, bounds: std::ops::RangeInclusive<f64>) -> Option<f64> {
         let item = self.item(key)?;

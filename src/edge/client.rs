@@ -1,20 +1,60 @@
-//! One HTTP request to an address, its answer, and no more: what commands ask a node by. A door of hyper, as `check` is.
+//! One HTTP request to a node, its answer, and no more: what commands ask it by. A door of hyper, as `check` is.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time;
 
+use super::tls::Trust;
+
 /// The longest answer that is read: ten thousand destinations in words, several times over.
 const LONGEST: usize = 64 << 20;
+
+/// Who is asked, and how.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Server {
+    /// A name, or an address without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Whom it is believed from, by TLS; none: no TLS.
+    pub trust: Option<Trust>,
+    /// Whose orders these are.
+    pub token: Option<String>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("at", &self.to_string()).finish_non_exhaustive()
+    }
+}
+
+/// As URLs have it.
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.trust.is_some() { "https://" } else { "" };
+        match self.host.contains(':') {
+            true => write!(f, "{scheme}[{}]:{}", self.host, self.port),
+            false => write!(f, "{scheme}{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl Server {
+    /// What stands in Host.
+    fn authority(&self) -> String {
+        Server { trust: None, token: None, ..self.clone() }.to_string()
+    }
+}
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +74,8 @@ pub struct Request<'r> {
 pub struct Answer {
     /// The status.
     pub status: u16,
+    /// When to ask again, as `Retry-After` says it.
+    pub retry_after: Option<String>,
     /// The body.
     pub body: Bytes,
 }
@@ -44,24 +86,32 @@ pub enum ClientError {
     /// Nobody is there.
     #[error("can't connect to {address}: {source}")]
     Connect {
-        /// The address.
-        address: SocketAddr,
+        /// Who.
+        address: String,
         /// What the system said.
+        source: io::Error,
+    },
+    /// It is not believed, or does not speak TLS.
+    #[error("no TLS with {address}: {source}")]
+    Tls {
+        /// Who.
+        address: String,
+        /// What went wrong.
         source: io::Error,
     },
     /// It took too long.
     #[error("{address} did not answer within {time:?}")]
     TooLate {
-        /// The address.
-        address: SocketAddr,
+        /// Who.
+        address: String,
         /// How long it had.
         time: Duration,
     },
     /// What is there does not speak HTTP, or broke off.
     #[error("no whole HTTP answer from {address}: {source}")]
     Broken {
-        /// The address.
-        address: SocketAddr,
+        /// Who.
+        address: String,
         /// What went wrong.
         source: Box<dyn Error + Send + Sync>,
     },
@@ -71,31 +121,63 @@ pub enum ClientError {
 ///
 /// # Errors
 /// [`ClientError`].
-pub async fn ask(address: SocketAddr, request: Request<'_>, time: Duration) -> Result<Answer, ClientError> {
+pub async fn ask(server: &Server, request: Request<'_>, time: Duration) -> Result<Answer, ClientError> {
+    ask_with(server, request, &[], time).await
+}
+
+/// The same with these headers too.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn ask_with(
+    server: &Server,
+    request: Request<'_>,
+    headers: &[(&str, String)],
+    time: Duration,
+) -> Result<Answer, ClientError> {
+    let address = || server.to_string();
     let answer = async {
-        let stream = TcpStream::connect(address).await.map_err(|source| ClientError::Connect { address, source })?;
-        converse(stream, address, request).await.map_err(|source| ClientError::Broken { address, source })
+        let stream = TcpStream::connect((server.host.as_str(), server.port)).await;
+        let stream = stream.map_err(|source| ClientError::Connect { address: address(), source })?;
+        let answer = match &server.trust {
+            None => converse(stream, server, request, headers).await,
+            Some(trust) => {
+                let stream = trust.connect(stream, &server.host).await;
+                let stream = stream.map_err(|source| ClientError::Tls { address: address(), source })?;
+                converse(stream, server, request, headers).await
+            }
+        };
+        answer.map_err(|source| ClientError::Broken { address: address(), source })
     };
-    time::timeout(time, answer).await.unwrap_or(Err(ClientError::TooLate { address, time }))
+    time::timeout(time, answer).await.unwrap_or_else(|_| Err(ClientError::TooLate { address: address(), time }))
 }
 
 async fn converse(
-    stream: TcpStream,
-    address: SocketAddr,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    server: &Server,
     request: Request<'_>,
+    headers: &[(&str, String)],
 ) -> Result<Answer, Box<dyn Error + Send + Sync>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = hyper::Request::builder()
+    let mut head = hyper::Request::builder()
         .method(request.method)
         .uri(request.path)
-        .header(HOST, address.to_string())
-        .header(CONTENT_TYPE, request.kind)
-        .body(Full::new(Bytes::from(request.body)))?;
+        .header(HOST, server.authority())
+        .header(USER_AGENT, concat!("tandem/", env!("CARGO_PKG_VERSION")))
+        .header(CONTENT_TYPE, request.kind);
+    if let Some(token) = &server.token {
+        head = head.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    for (name, value) in headers {
+        head = head.header(*name, value);
+    }
+    let request = head.body(Full::new(Bytes::from(request.body)))?;
     let answer = async {
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = Limited::new(response.into_body(), LONGEST).collect().await?.to_bytes();
-        Ok::<_, Box<dyn Error + Send + Sync>>(Answer { status, body })
+        Ok::<_, Box<dyn Error + Send + Sync>>(Answer { status, retry_after, body })
     };
     tokio::pin!(answer, connection);
     // The connection moves the bytes; when it ends first, the answer has got all that it will.
@@ -110,6 +192,8 @@ async fn converse(
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -134,6 +218,10 @@ mod tests {
         (address, task)
     }
 
+    fn plain(address: SocketAddr) -> Server {
+        Server { host: address.ip().to_string(), port: address.port(), trust: None, token: None }
+    }
+
     fn put() -> Request<'static> {
         Request { method: "PUT", path: "/x?y=z", kind: "application/json", body: b"{}".to_vec() }
     }
@@ -141,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_is_sent_and_its_answer_read_whatever_the_status() {
         let (address, server) = answering(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone").await;
-        let answer = ask(address, put(), TIME).await.expect("an answer");
+        let answer = ask(&plain(address), put(), TIME).await.expect("an answer");
         assert_eq!((answer.status, &answer.body[..]), (404, &b"none"[..]));
         let request = server.await.expect("no panic").to_lowercase();
         assert!(request.starts_with("put /x?y=z http/1.1\r\n"), "{request}");
@@ -151,21 +239,21 @@ mod tests {
     #[tokio::test]
     async fn an_answer_without_a_length_ends_with_its_connection() {
         let (address, _server) = answering(b"HTTP/1.0 200 OK\r\n\r\nall of it").await;
-        assert_eq!(&ask(address, put(), TIME).await.expect("an answer").body[..], b"all of it");
+        assert_eq!(&ask(&plain(address), put(), TIME).await.expect("an answer").body[..], b"all of it");
     }
 
     #[tokio::test]
     async fn what_is_no_answer_is_told_apart() {
         let (address, _server) = answering(b"SIP/2.0 200 OK\r\n\r\n").await;
-        assert!(matches!(ask(address, put(), TIME).await, Err(ClientError::Broken { .. })));
+        assert!(matches!(ask(&plain(address), put(), TIME).await, Err(ClientError::Broken { .. })));
         let (address, _server) = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
-        assert!(matches!(ask(address, put(), TIME).await, Err(ClientError::Broken { .. })));
+        assert!(matches!(ask(&plain(address), put(), TIME).await, Err(ClientError::Broken { .. })));
         // Bound, and nobody accepts.
         let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = silent.local_addr().expect("bound");
-        let late = ask(address, put(), Duration::from_millis(1)).await;
+        let late = ask(&plain(address), put(), Duration::from_millis(1)).await;
         assert!(matches!(late, Err(ClientError::TooLate { .. })), "{late:?}");
         drop(silent);
-        assert!(matches!(ask(address, put(), TIME).await, Err(ClientError::Connect { .. })));
+        assert!(matches!(ask(&plain(address), put(), TIME).await, Err(ClientError::Connect { .. })));
     }
 }

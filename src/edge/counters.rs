@@ -1,6 +1,8 @@
 //! What the edge counts: datagrams, bytes, and what was lost on our side of the wire.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Why a message was not sent. Our own trouble, never evidence against the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,9 +62,9 @@ impl SendFault {
     }
 }
 
-/// Why a record was not written.
+/// Why a line was not written to its file: a record or an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RecordFault {
+pub enum LineFault {
     /// The disk takes them more slowly than they come.
     Slow,
     /// The disk or the user's share of it is full (ENOSPC, EDQUOT, EFBIG).
@@ -75,29 +77,70 @@ pub enum RecordFault {
     Other,
 }
 
-impl RecordFault {
+impl LineFault {
     /// Every fault, in the order of `as usize`.
-    pub const ALL: [RecordFault; 5] =
-        [RecordFault::Slow, RecordFault::NoSpace, RecordFault::Denied, RecordFault::NoFolder, RecordFault::Other];
+    pub const ALL: [LineFault; 5] =
+        [LineFault::Slow, LineFault::NoSpace, LineFault::Denied, LineFault::NoFolder, LineFault::Other];
 
     /// As in a metric's label.
     pub fn name(self) -> &'static str {
         match self {
-            RecordFault::Slow => "slow",
-            RecordFault::NoSpace => "no_space",
-            RecordFault::Denied => "denied",
-            RecordFault::NoFolder => "no_folder",
-            RecordFault::Other => "other",
+            LineFault::Slow => "slow",
+            LineFault::NoSpace => "no_space",
+            LineFault::Denied => "denied",
+            LineFault::NoFolder => "no_folder",
+            LineFault::Other => "other",
         }
     }
 
     /// What to do about it.
     pub fn remedy(self) -> &'static str {
         match self {
-            RecordFault::NoSpace => "make room on their disk",
-            RecordFault::Denied => "let this user write their file",
-            RecordFault::NoFolder => "make their folder",
-            RecordFault::Slow | RecordFault::Other => "mend their disk, or give another file under [records]",
+            LineFault::NoSpace => "make room on their disk",
+            LineFault::Denied => "let this user write their file",
+            LineFault::NoFolder => "make their folder",
+            LineFault::Slow | LineFault::Other => "mend their disk, or give another file",
+        }
+    }
+}
+
+/// Why a request to the HTTP surface was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HttpRefusal {
+    /// It has no token.
+    NoToken,
+    /// Nobody has its token.
+    BadToken,
+    /// The token's role is too low.
+    Role,
+    /// It came by a name that may be anybody's.
+    Host,
+    /// A web page of another place makes it.
+    Origin,
+    /// Its TLS handshake failed, or took too long.
+    Tls,
+}
+
+impl HttpRefusal {
+    /// Every cause, in the order of `as usize`.
+    pub const ALL: [HttpRefusal; 6] = [
+        HttpRefusal::NoToken,
+        HttpRefusal::BadToken,
+        HttpRefusal::Role,
+        HttpRefusal::Host,
+        HttpRefusal::Origin,
+        HttpRefusal::Tls,
+    ];
+
+    /// As in a metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            HttpRefusal::NoToken => "no_token",
+            HttpRefusal::BadToken => "bad_token",
+            HttpRefusal::Role => "role",
+            HttpRefusal::Host => "host",
+            HttpRefusal::Origin => "origin",
+            HttpRefusal::Tls => "tls",
         }
     }
 }
@@ -123,14 +166,29 @@ pub struct EdgeCounters {
     pub check_faults: u64,
     /// Times that what is to outlive a restart could not be written.
     pub state_faults: u64,
-    /// Records written to their file.
-    pub records_written: u64,
-    /// Records that were not, by fault (`RecordFault::ALL`).
-    pub records_dropped: [u64; RecordFault::ALL.len()],
-    /// What keeps records out of their file now.
-    pub record_fault: Option<RecordFault>,
+    /// The file of records.
+    pub records: LineCounts,
+    /// The file of events.
+    pub events: LineCounts,
+    /// Requests to the HTTP surface that were not let in, by cause (`HttpRefusal::ALL`).
+    pub http_refused: [u64; HttpRefusal::ALL.len()],
+    /// Turns of the engine's thread.
+    pub turns: u64,
+    /// How long they took in all.
+    pub busy: Duration,
     /// TCP: connections and messages.
     pub streams: StreamCounters,
+}
+
+/// What is counted of a file of lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LineCounts {
+    /// Lines written.
+    pub written: u64,
+    /// Lines that were not, by fault (`LineFault::ALL`).
+    pub dropped: [u64; LineFault::ALL.len()],
+    /// What keeps lines out of the file now.
+    pub fault: Option<LineFault>,
 }
 
 /// What is counted of TCP.
@@ -164,11 +222,48 @@ pub struct Counters {
     events_dropped: AtomicU64,
     check_faults: AtomicU64,
     state_faults: AtomicU64,
-    records_written: AtomicU64,
-    records_dropped: [AtomicU64; RecordFault::ALL.len()],
-    /// By its place in [`RecordFault::ALL`], from 1; 0: none.
-    record_fault: AtomicUsize,
+    records: Arc<LineCounters>,
+    events: Arc<LineCounters>,
+    http_refused: [AtomicU64; HttpRefusal::ALL.len()],
+    turns: AtomicU64,
+    /// In nanoseconds.
+    busy: AtomicU64,
     streams: AtomicStreams,
+}
+
+/// The counters of a file of lines as they are written, by its thread and by who gives it lines.
+#[derive(Debug, Default)]
+pub struct LineCounters {
+    written: AtomicU64,
+    dropped: [AtomicU64; LineFault::ALL.len()],
+    /// By its place in [`LineFault::ALL`], from 1; 0: none.
+    fault: AtomicUsize,
+}
+
+impl LineCounters {
+    /// Counts lines that are in the file.
+    pub fn written(&self, lines: u64) {
+        self.written.fetch_add(lines, Relaxed);
+    }
+
+    /// Counts lines that will not be.
+    pub fn dropped(&self, fault: LineFault, lines: u64) {
+        self.dropped[fault as usize].fetch_add(lines, Relaxed);
+    }
+
+    /// Tells what keeps lines out of the file now.
+    pub fn fault(&self, fault: Option<LineFault>) {
+        self.fault.store(fault.map_or(0, |fault| fault as usize + 1), Relaxed);
+    }
+
+    /// The values now.
+    pub fn read(&self) -> LineCounts {
+        LineCounts {
+            written: self.written.load(Relaxed),
+            dropped: self.dropped.each_ref().map(|count| count.load(Relaxed)),
+            fault: self.fault.load(Relaxed).checked_sub(1).map(|nth| LineFault::ALL[nth]),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -220,19 +315,25 @@ impl Counters {
         self.state_faults.fetch_add(1, Relaxed);
     }
 
-    /// Counts records that are in their file.
-    pub fn records_written(&self, records: u64) {
-        self.records_written.fetch_add(records, Relaxed);
+    /// Those of the file of records.
+    pub fn records(&self) -> Arc<LineCounters> {
+        Arc::clone(&self.records)
     }
 
-    /// Counts records that will not be.
-    pub fn records_dropped(&self, fault: RecordFault, records: u64) {
-        self.records_dropped[fault as usize].fetch_add(records, Relaxed);
+    /// Those of the file of events.
+    pub fn events(&self) -> Arc<LineCounters> {
+        Arc::clone(&self.events)
     }
 
-    /// Tells what keeps records out of their file now.
-    pub fn record_fault(&self, fault: Option<RecordFault>) {
-        self.record_fault.store(fault.map_or(0, |fault| fault as usize + 1), Relaxed);
+    /// Counts one request to the HTTP surface that was not let in.
+    pub fn http_refused(&self, why: HttpRefusal) {
+        self.http_refused[why as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts one turn of the engine's thread, which took so long.
+    pub fn turn(&self, time: Duration) {
+        self.turns.fetch_add(1, Relaxed);
+        self.busy.fetch_add(u64::try_from(time.as_nanos()).unwrap_or_default(), Relaxed);
     }
 
     /// Tells how many TCP connections there are now.
@@ -282,9 +383,11 @@ impl Counters {
             events_dropped: self.events_dropped.load(Relaxed),
             check_faults: self.check_faults.load(Relaxed),
             state_faults: self.state_faults.load(Relaxed),
-            records_written: self.records_written.load(Relaxed),
-            records_dropped: self.records_dropped.each_ref().map(|count| count.load(Relaxed)),
-            record_fault: self.record_fault.load(Relaxed).checked_sub(1).map(|nth| RecordFault::ALL[nth]),
+            records: self.records.read(),
+            events: self.events.read(),
+            http_refused: self.http_refused.each_ref().map(|count| count.load(Relaxed)),
+            turns: self.turns.load(Relaxed),
+            busy: Duration::from_nanos(self.busy.load(Relaxed)),
             streams: StreamCounters {
                 connections: self.streams.connections.load(Relaxed),
                 accepted: self.streams.accepted.load(Relaxed),
@@ -312,16 +415,23 @@ mod tests {
         assert_eq!(counters.read().send_faults, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         let names: std::collections::BTreeSet<_> = SendFault::ALL.map(SendFault::name).into();
         assert_eq!(names.len(), SendFault::ALL.len());
-        for (place, fault) in RecordFault::ALL.into_iter().enumerate() {
-            assert_eq!(place, fault as usize);
-            counters.records_dropped(fault, place as u64 + 1);
-            counters.record_fault(Some(fault));
-            assert_eq!(counters.read().record_fault, Some(fault));
+        for (place, why) in HttpRefusal::ALL.into_iter().enumerate() {
+            assert_eq!(place, why as usize);
+            (0..=place).for_each(|_| counters.http_refused(why));
         }
-        counters.record_fault(None);
-        assert_eq!(counters.read().record_fault, None);
-        assert_eq!(counters.read().records_dropped, [1, 2, 3, 4, 5]);
-        let names: std::collections::BTreeSet<_> = RecordFault::ALL.map(RecordFault::name).into();
-        assert_eq!(names.len(), RecordFault::ALL.len());
+        assert_eq!(counters.read().http_refused, [1, 2, 3, 4, 5, 6]);
+        let names: std::collections::BTreeSet<_> = HttpRefusal::ALL.map(HttpRefusal::name).into();
+        assert_eq!(names.len(), HttpRefusal::ALL.len());
+        for (place, fault) in LineFault::ALL.into_iter().enumerate() {
+            assert_eq!(place, fault as usize);
+            counters.records().dropped(fault, place as u64 + 1);
+            counters.records().fault(Some(fault));
+            assert_eq!(counters.read().records.fault, Some(fault));
+        }
+        counters.records().fault(None);
+        assert_eq!(counters.read().records.fault, None);
+        assert_eq!(counters.read().records.dropped, [1, 2, 3, 4, 5]);
+        let names: std::collections::BTreeSet<_> = LineFault::ALL.map(LineFault::name).into();
+        assert_eq!(names.len(), LineFault::ALL.len());
     }
 }

@@ -3,12 +3,16 @@
 //!
 //! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
 
+mod access;
 mod compat;
+mod doors;
 mod events;
 mod explain;
+mod guard;
 mod idle;
 mod page;
 mod report;
+mod routes;
 mod sessions;
 mod sets;
 mod store;
@@ -17,16 +21,14 @@ mod this_node;
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -34,8 +36,10 @@ use tokio::sync::Mutex;
 use tokio::time;
 
 use crate::edge::cluster::Peers;
+use crate::edge::counters::HttpRefusal;
 use crate::edge::journal::Journal;
 use crate::edge::metrics::CONTENT_TYPE;
+use crate::edge::tls::Identity;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{
     DistrustOrder, NoSuchDestination, NotDistrusted, NotOrdered, Observation, OrderTerms, SetId, Standing,
@@ -45,9 +49,14 @@ use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::Listener;
 use crate::engine::snapshot::SessionPage;
 
+use access::Asker;
+use doors::TlsListener;
+use guard::{Cause, Guard, Peer};
 use idle::IdleListener;
+use routes::{Need, Operation, Routes};
 use stream::Stream;
 
+pub use access::{Access, Role, Token};
 pub use events::EventsReport;
 pub use explain::{
     ConditionReport, ExplainReport, ExplainedDestination, ExplainedSet, FateReport, RuleReport, TryReport, listener_of,
@@ -72,8 +81,8 @@ const RELOAD: Duration = Duration::from_secs(120);
 const BODY: usize = 64 << 10;
 /// What who asks is told after [`ANSWER`].
 const TOO_LATE: &str = "the node did not answer in time";
-/// What a browser is told.
-const NOT_FROM_PAGES: &str = "not from a web page";
+/// The document of all that can be asked (OpenAPI 3.1).
+const DOCUMENT: &str = include_str!("../../docs/openapi.json");
 
 /// The last observations of a destination by address, oldest first.
 type History = Vec<(SocketAddr, Vec<Observation>)>;
@@ -137,6 +146,8 @@ pub trait Node: Send + Sync + 'static {
     fn journal(&self) -> &Journal;
     /// Makes the node leave, as SIGTERM does.
     fn drain(&self);
+    /// Counts a request that was not let in.
+    fn refused(&self, why: HttpRefusal);
 }
 
 /// Whether the node can take calls: one load of the sets is in and it is not draining.
@@ -207,24 +218,28 @@ impl Surface {
         self.address
     }
 
-    /// Serves `node` until `shutdown` is done and the requests in being are answered.
+    /// Serves `node` to those who may ask, by TLS if there is an identity, until `shutdown` is done and the requests in being
+    /// are answered.
     pub async fn serve<N: Node>(
         self,
         node: Arc<N>,
+        access: Access,
+        identity: Option<Identity>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), HttpError> {
-        let listener = IdleListener::new(self.listener);
-        axum::serve(listener, router(node)).with_graceful_shutdown(shutdown).await.map_err(HttpError::Serve)
+        let counting = Arc::clone(&node);
+        let failed = move || counting.refused(HttpRefusal::Tls);
+        let router = router(node, access, identity.is_some());
+        let service = router.into_make_service_with_connect_info::<Peer>();
+        let served = match identity {
+            None => axum::serve(IdleListener::new(self.listener), service).with_graceful_shutdown(shutdown).await,
+            Some(identity) => {
+                let listener = IdleListener::new(TlsListener::new(self.listener, identity, failed));
+                axum::serve(listener, service).with_graceful_shutdown(shutdown).await
+            }
+        };
+        served.map_err(HttpError::Serve)
     }
-}
-
-/// [`Surface::bind`] and [`Surface::serve`] in one.
-pub async fn serve<N: Node>(
-    listen: SocketAddr,
-    node: Arc<N>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), HttpError> {
-    Surface::bind(listen).await?.serve(node, shutdown).await
 }
 
 struct Shared<N> {
@@ -240,14 +255,16 @@ impl<N> Clone for Shared<N> {
     }
 }
 
-fn router<N: Node>(node: Arc<N>) -> Router {
-    Router::new()
-        .route("/live", get(async || "ok"))
-        .route("/ready", get(ready::<N>))
-        .route("/fit", get(fit::<N>))
-        .route("/metrics", get(metrics::<N>))
-        .route("/node", get(this_node::<N>))
-        .route("/drain", post(drain::<N>))
+/// All that can be asked, and what who asks needs.
+fn routes<N: Node>() -> Routes<N> {
+    Routes::new()
+        .get("/live", Need::Nothing, async || "ok")
+        .get("/ready", Need::Nothing, ready::<N>)
+        .get("/fit", Need::Nothing, fit::<N>)
+        .get("/metrics", Need::Metrics, metrics::<N>)
+        .get("/node", Need::Role(Role::Read), this_node::<N>)
+        .get("/openapi.json", Need::Page, async || ([(header::CONTENT_TYPE, "application/json")], DOCUMENT))
+        .post("/drain", Role::Admin, drain::<N>)
         .merge(sets::routes())
         .merge(sessions::routes())
         .merge(explain::routes())
@@ -256,17 +273,25 @@ fn router<N: Node>(node: Arc<N>) -> Router {
         .merge(events::routes())
         .merge(stream::routes())
         .merge(page::routes())
+}
+
+fn router<N: Node>(node: Arc<N>, access: Access, is_tls: bool) -> Router {
+    let (router, table) = routes::<N>().into_parts();
+    let there = paths(&table);
+    let guard = Arc::new(Guard::new(Arc::clone(&node), access, table, is_tls));
+    router
         .method_not_allowed_fallback(async || error(StatusCode::METHOD_NOT_ALLOWED, "no such method here"))
-        .fallback(async || {
-            error(
-                StatusCode::NOT_FOUND,
-                "no such path: /, /live, /ready, /fit, /metrics, /node, /sets, /sessions/end, /events, /stream, /explain, \
-                 /store, /plan, /reload, /rollback, /drain, /mi, /RPC",
-            )
-        })
+        .fallback(async move || error(StatusCode::NOT_FOUND, &format!("no such path: there are {there}")))
         .layer(DefaultBodyLimit::max(BODY))
-        .layer(middleware::from_fn(by_address))
+        .layer(middleware::from_fn_with_state(guard, guard::stand))
         .with_state(Shared { node, reload: Arc::default(), stream: Arc::default() })
+}
+
+/// For whoever asks for another one.
+fn paths(table: &[Operation]) -> String {
+    let mut paths: Vec<_> = table.iter().map(|one| one.path).collect();
+    paths.dedup();
+    paths.join(", ")
 }
 
 async fn ready<N: Node>(State(shared): State<Shared<N>>) -> Response {
@@ -304,36 +329,10 @@ async fn this_node<N: Node>(State(shared): State<Shared<N>>) -> Response {
     }
 }
 
-async fn drain<N: Node>(State(shared): State<Shared<N>>, headers: HeaderMap) -> Response {
-    if is_from_a_page(&headers) {
-        return error(StatusCode::FORBIDDEN, NOT_FROM_PAGES);
-    }
+async fn drain<N: Node>(State(shared): State<Shared<N>>, asker: Asker) -> Response {
+    asker.orders(&asker.giver(""), "", String::new());
     shared.node.drain();
     (StatusCode::ACCEPTED, Json(json!({ "draining": true }))).into_response()
-}
-
-/// A page whose own name leads here (DNS rebinding) could read all and order anything; its browser tells that name in Host.
-/// Monitors ask by the names of hosts, and what they ask for orders nothing.
-async fn by_address(request: Request, next: Next) -> Response {
-    let monitored = matches!(request.uri().path(), "/live" | "/ready" | "/fit" | "/metrics");
-    match monitored || request.headers().get_all(header::HOST).iter().all(is_address) {
-        true => next.run(request).await,
-        false => error(StatusCode::FORBIDDEN, "asked by a name that may be anybody's: give an IP address or localhost"),
-    }
-}
-
-fn is_address(host: &HeaderValue) -> bool {
-    let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
-}
-
-/// A browser sends Origin with every request that a page makes to change something; no page has business here but our own.
-fn is_from_a_page(headers: &HeaderMap) -> bool {
-    let origins = headers.get_all(header::ORIGIN).iter();
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let ours = |origin: &str| origin.split_once("://").is_some_and(|(_, authority)| authority == host);
-    !origins.map(|origin| origin.to_str().unwrap_or_default()).all(ours)
 }
 
 /// A page may send text and forms anywhere unasked, but not this.
@@ -347,7 +346,14 @@ fn too_late() -> Response {
 }
 
 fn error(status: StatusCode, cause: &str) -> Response {
-    (status, Json(json!({ "error": cause }))).into_response()
+    because(cause, (status, Json(json!({ "error": cause }))))
+}
+
+/// An answer that is none, with its cause for the log.
+fn because(cause: &str, answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
+    response.extensions_mut().insert(Cause(cause.to_owned()));
+    response
 }
 
 #[cfg(test)]
@@ -362,7 +368,7 @@ mod tests {
 
     use super::*;
 
-    struct Double {
+    pub(super) struct Double {
         journal: Journal,
         readiness: std::sync::Mutex<Readiness>,
         broken: AtomicBool,
@@ -372,6 +378,7 @@ mod tests {
         go_on: Notify,
         held: AtomicBool,
         drained: AtomicBool,
+        pub(super) refused: std::sync::Mutex<Vec<HttpRefusal>>,
     }
 
     impl Default for Double {
@@ -386,6 +393,7 @@ mod tests {
                 go_on: Default::default(),
                 held: Default::default(),
                 drained: Default::default(),
+                refused: Default::default(),
             }
         }
     }
@@ -456,6 +464,10 @@ mod tests {
             self.drained.store(true, SeqCst);
         }
 
+        fn refused(&self, why: HttpRefusal) {
+            self.refused.lock().expect("whole").push(why);
+        }
+
         async fn readiness(&self) -> Readiness {
             self.readiness.lock().expect("whole").clone()
         }
@@ -503,30 +515,34 @@ mod tests {
         }
     }
 
-    struct Running {
-        node: Arc<Double>,
-        address: SocketAddr,
+    pub(super) struct Running {
+        pub(super) node: Arc<Double>,
+        pub(super) address: SocketAddr,
         stop: oneshot::Sender<()>,
         task: JoinHandle<Result<(), HttpError>>,
     }
 
     async fn run() -> Running {
+        run_with(Access::default(), None).await
+    }
+
+    pub(super) async fn run_with(access: Access, identity: Option<Identity>) -> Running {
         let node = Arc::new(Double::default());
         let surface = Surface::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
         let address = surface.address();
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(surface.serve(Arc::clone(&node), async { drop(stopped.await) }));
+        let task = tokio::spawn(surface.serve(Arc::clone(&node), access, identity, async { drop(stopped.await) }));
         Running { node, address, stop, task }
     }
 
-    async fn send(address: SocketAddr, line: &str, more: &str) -> TcpStream {
+    pub(super) async fn send(address: SocketAddr, line: &str, more: &str) -> TcpStream {
         let mut stream = TcpStream::connect(address).await.expect("listening");
         let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n");
         stream.write_all(request.as_bytes()).await.expect("written");
         stream
     }
 
-    async fn answer(mut stream: TcpStream) -> (u16, String, String) {
+    pub(super) async fn answer(mut stream: TcpStream) -> (u16, String, String) {
         let mut text = String::new();
         stream.read_to_string(&mut text).await.expect("an answer");
         let (head, body) = text.split_once("\r\n\r\n").expect("a head");
@@ -704,8 +720,7 @@ mod tests {
     #[tokio::test]
     async fn unknown_paths_and_methods_are_answered_in_json() {
         let running = run().await;
-        for (line, expected) in [("GET /", 404), ("GET /nothing?x=1", 404), ("GET /reload", 405), ("POST /ready", 405)]
-        {
+        for (line, expected) in [("GET /nothing?x=1", 404), ("GET /reload", 405), ("POST /ready", 405)] {
             let (status, _, body) = ask(running.address, line).await;
             assert_eq!(status, expected, "{line}");
             assert!(value(&body)["error"].is_string(), "{line}: {body}");

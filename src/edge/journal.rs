@@ -1,20 +1,27 @@
 //! The journal: what has happened to destinations, sets and the node, in one order, kept for those who ask later and told to
 //! those who wait.
 
+mod file;
+mod opensips;
 mod told;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::edge::moment::Moment;
+use crate::engine::Snapshot;
 use crate::engine::dispatch::SetId;
 
+use opensips::Statuses;
+
+pub use file::{EventsFile, Started};
+pub use opensips::{Status, StatusEvent, status_event};
 pub use told::entry_of;
 
 /// Entries that are kept; older ones are forgotten.
@@ -126,6 +133,9 @@ pub struct Entry {
     /// What is now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<String>,
+    /// What it makes of the URI as a whole, if calls may go there now and could not before, or the other way round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
     /// What has shown it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
@@ -152,6 +162,7 @@ impl Entry {
             address: None,
             old: None,
             new: None,
+            status: None,
             cause: None,
             actor: None,
             reason: None,
@@ -201,25 +212,62 @@ pub struct Page {
 #[derive(Debug)]
 pub struct Journal {
     node: String,
-    kept: Mutex<VecDeque<Arc<Entry>>>,
+    started: SystemTime,
+    inside: Mutex<Inside>,
     /// The newest entry's place.
     last: watch::Sender<u64>,
 }
 
+#[derive(Debug, Default)]
+struct Inside {
+    kept: VecDeque<Arc<Entry>>,
+    statuses: Statuses,
+    /// Where each entry is written too.
+    file: Option<EventsFile>,
+}
+
 impl Journal {
-    /// An empty one.
+    /// An empty one, of a start that is now.
     pub fn new(node: &str) -> Self {
-        Journal { node: node.to_owned(), kept: Mutex::default(), last: watch::Sender::new(0) }
+        let started = SystemTime::now();
+        Journal { node: node.to_owned(), started, inside: Mutex::default(), last: watch::Sender::new(0) }
     }
 
-    /// Adds an entry, which gets its place now.
+    /// When the node started: places begin anew at each start.
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// Has each entry from now on written to that file too.
+    pub fn write_to(&self, file: EventsFile) {
+        self.inside().file = Some(file);
+    }
+
+    /// Writes what waits for the file and closes it. Returns whether that came to an end within that time.
+    pub fn close(&self, within: Duration) -> bool {
+        let file = self.inside().file.take();
+        file.is_none_or(|file| file.close(within))
+    }
+
+    /// Takes note of who is there: without it no entry knows what it makes of a URI with several addresses.
+    pub fn follow(&self, snapshot: &Snapshot) {
+        self.inside().statuses.follow(snapshot);
+    }
+
+    /// Adds an entry, which gets its place now. Never waits for the file.
     pub fn add(&self, entry: Entry) {
-        let mut kept = self.kept();
+        let mut inside = self.inside();
+        let Inside { kept, statuses, file } = &mut *inside;
         let sequence = *self.last.borrow() + 1;
+        let status = statuses.change(&entry);
+        let entry = Arc::new(Entry { sequence, node: self.node.clone(), status, ..entry });
+        if let Some(file) = file {
+            file.take(Started { started: Moment(self.started), entry: Arc::clone(&entry) });
+        }
         if kept.len() == KEPT {
             kept.pop_front();
         }
-        kept.push_back(Arc::new(Entry { sequence, node: self.node.clone(), ..entry }));
+        kept.push_back(entry);
         self.last.send_replace(sequence);
     }
 
@@ -234,9 +282,9 @@ impl Journal {
     }
 
     fn page(&self, some: impl FnOnce(&VecDeque<Arc<Entry>>) -> Vec<Arc<Entry>>) -> Page {
-        let kept = self.kept();
+        let kept = &self.inside().kept;
         let place = |entry: Option<&Arc<Entry>>| entry.map_or(0, |entry| entry.sequence);
-        Page { first: place(kept.front()), last: place(kept.back()), entries: some(&kept) }
+        Page { first: place(kept.front()), last: place(kept.back()), entries: some(kept) }
     }
 
     /// Tells of new entries: the newest one's place.
@@ -244,9 +292,9 @@ impl Journal {
         self.last.subscribe()
     }
 
-    fn kept(&self) -> MutexGuard<'_, VecDeque<Arc<Entry>>> {
+    fn inside(&self) -> MutexGuard<'_, Inside> {
         // Nothing in here can panic half way.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -38,7 +38,7 @@ pub enum KeyError {
         source: io::Error,
     },
     /// Others than the owner may read or change the file.
-    #[error("key file {}: mode is {mode:04o}, so others may read the cluster's key: chmod 600 it", path.display())]
+    #[error("key file {}: mode is {mode:04o}, so others may read what it keeps secret: chmod 600 it", path.display())]
     Mode {
         /// The key file.
         path: PathBuf,
@@ -98,6 +98,25 @@ pub fn seed() -> io::Result<[u8; 32]> {
 /// # Errors
 /// [`KeyError`] if the file can't be read, others may read it, or it holds no key.
 pub fn load(path: &Path) -> Result<[u8; 32], KeyError> {
+    parse(&read(path)?).map_err(|problem| KeyError::Content { path: path.to_owned(), problem })
+}
+
+/// What a file holds that nobody but its owner may read, without the white space around it; none if there is no such file.
+///
+/// # Errors
+/// [`KeyError`] if the file can't be read, or others may read it.
+pub fn secret(path: &Path) -> Result<Option<Vec<u8>>, KeyError> {
+    match read(path) {
+        Err(KeyError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// The same of a file that has to be there.
+///
+/// # Errors
+/// [`KeyError`] if the file can't be read, or others may read it.
+pub fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
     let failed = |source| KeyError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
@@ -106,7 +125,7 @@ pub fn load(path: &Path) -> Result<[u8; 32], KeyError> {
     }
     let mut bytes = Vec::new();
     file.take(4096).read_to_end(&mut bytes).map_err(failed)?;
-    parse(bytes.trim_ascii()).map_err(|problem| KeyError::Content { path: path.to_owned(), problem })
+    Ok(bytes.trim_ascii().to_vec())
 }
 
 /// A key in hex or base64.

@@ -301,6 +301,14 @@ fn filter(text: &str) -> Result<EnvFilter, LogError> {
     EnvFilter::try_new(words.join(",")).map_err(|source| fault(source.to_string()))
 }
 
+/// For tests that read the log.
+#[cfg(test)]
+pub(crate) fn plain<W: std::io::Write + 'static>(
+    writer: impl Fn() -> W + Send + Sync + 'static,
+) -> impl tracing::Subscriber + Send + Sync {
+    tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;

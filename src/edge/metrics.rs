@@ -2,10 +2,14 @@
 
 mod cluster;
 mod destinations;
+mod events;
 mod node;
+mod process;
+mod sets;
 mod wires;
 
 pub use cluster::ClusterView;
+pub use process::Queue;
 
 use std::time::SystemTime;
 
@@ -13,6 +17,8 @@ use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::edge::counters::EdgeCounters;
+use crate::edge::process::Usage;
+use crate::edge::webhook::WebhookStatus;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{BOUNDS, Latency};
 use crate::engine::flow::Listener;
@@ -57,9 +63,15 @@ pub struct View<'a> {
     /// How the loads went, partition by partition.
     pub stores: &'a [StoreStatus],
     /// The gossip; none if the node stands alone.
-    pub cluster: Option<ClusterView>,
+    pub cluster: Option<&'a ClusterView>,
+    /// The webhooks.
+    pub webhooks: &'a [WebhookStatus],
     /// The listeners.
     pub listeners: Listeners<'a>,
+    /// The queues between the engine's thread and others.
+    pub queues: &'a [Queue],
+    /// What the process has; none if the kernel does not tell.
+    pub process: Option<Usage>,
     /// When the process started.
     pub started: SystemTime,
 }
@@ -133,7 +145,9 @@ impl Extend<(Vec<String>, f64)> for Values {
 
 /// Every metric, in the order of the text.
 pub fn table() -> impl Iterator<Item = &'static Row> {
-    [node::ROWS, destinations::ROWS, wires::ROWS, cluster::ROWS].into_iter().flatten()
+    [node::ROWS, destinations::ROWS, sets::ROWS, wires::ROWS, events::ROWS, cluster::ROWS, process::ROWS]
+        .into_iter()
+        .flatten()
 }
 
 /// The text that Prometheus reads ([`CONTENT_TYPE`]). A metric without a value, such as those of destinations while no
@@ -210,14 +224,14 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::edge::counters::{RecordFault, SendFault};
+    use crate::edge::counters::{LineFault, SendFault};
     use crate::engine::dispatch::{
         AgentView, AgentWord, DestinationId, Fitness, Health, Kept, Limits, Order, RowState, SetId, Standing, Why,
         Wish, Witness,
     };
     use crate::engine::event::Ending;
     use crate::engine::flow::{HostPort, ListenerId, Role, Transport};
-    use crate::engine::snapshot::{ClassView, DestinationView, SetView, Totals};
+    use crate::engine::snapshot::{ClassView, DestinationView, SetView, Totals, VoteView};
 
     fn destination(uri: &str) -> DestinationView {
         DestinationView {
@@ -240,11 +254,12 @@ mod tests {
                 deadline: None,
             },
             health: Health::Busy,
+            told: Health::Down,
             lasted: Duration::ZERO,
             since: UNIX_EPOCH,
             why: Why::Works,
             fitness: Fitness::Ordered(Order::Drain),
-            limits: Limits::default(),
+            limits: Limits { sessions: Some(60), cps: None },
             classes: vec![class("tts", Some(80), 3), class("asr", None, 1)],
             probed: true,
             share: 30,
@@ -260,15 +275,32 @@ mod tests {
             kept: Kept::default(),
             latencies: latencies(),
             falls: 7,
+            falls_by: [4, 2, 1],
             ejections: 8,
+            ejections_by: [5, 1, 2, 0],
             probes: [10, 20, 30, 40],
             selections: 12,
+            choices: [9, 3],
             other_selections: 2,
             responses: [1, 2, 3, 4, 5, 6],
+            setup: latencies()[Witness::Options as usize],
             sessions: 4,
             elsewhere: 0,
-            votes: Vec::new(),
+            votes: vec![vote("b", Health::Up, 1), vote("c", Health::Busy, 9)],
             sessions_peak: 9,
+        }
+    }
+
+    fn vote(node: &str, health: Health, age: u64) -> VoteView {
+        VoteView {
+            node: node.to_owned(),
+            health,
+            lasted: Duration::ZERO,
+            age: Duration::from_secs(age),
+            probed: true,
+            cause: None,
+            latency: None,
+            sessions: 0,
         }
     }
 
@@ -291,6 +323,9 @@ mod tests {
             id: SetId(19),
             name: "tts".to_owned(),
             algorithm: "round_robin",
+            empty_reply: 480,
+            busy_reply: 486,
+            view_ttl: Duration::from_secs(5),
             empty: 5,
             full: 2,
             failovers: 3,
@@ -300,7 +335,8 @@ mod tests {
         };
         let mut totals = Totals { answered_pings: 21, failed_pings: 2, byes: 3, failed_byes: 1, ..Totals::default() };
         totals.ended[Ending::Quiet as usize] = 6;
-        Snapshot { sets: vec![set], parked: 6, totals, ..Snapshot::default() }
+        let transaction_kinds = [4, 3, 2, 1];
+        Snapshot { sets: vec![set], parked: 6, totals, transaction_kinds, resent: 17, ..Snapshot::default() }
     }
 
     fn text(snapshot: &Snapshot) -> String {
@@ -325,9 +361,21 @@ mod tests {
         };
         let mut edge = EdgeCounters { received: 1 << 40, ..EdgeCounters::default() };
         edge.send_faults[SendFault::NoRoute as usize] = 7;
-        edge.records_written = 4;
-        edge.records_dropped[RecordFault::NoSpace as usize] = 5;
-        let cluster = ClusterView { peers: 1, counters: crate::edge::cluster::ClusterCounters::default() };
+        edge.records.written = 4;
+        edge.records.dropped[LineFault::NoSpace as usize] = 5;
+        (edge.turns, edge.busy) = (3, Duration::from_millis(1500));
+        let peers = vec![("b".into(), Duration::from_millis(250))];
+        let counters = crate::edge::cluster::ClusterCounters::default();
+        let cluster = ClusterView { node: "a".to_owned(), peers, rows_differ: 1, counters };
+        let process = Some(Usage {
+            cpu: Duration::from_millis(2500),
+            resident: 4096,
+            virtual_memory: 8192,
+            threads: 5,
+            open_files: 11,
+            most_files: 1024,
+        });
+        let queues = [Queue { name: "events", depth: 2, capacity: 8192 }];
         let advertise = HostPort { host: "192.0.2.7".to_owned(), port: 8060 };
         let listener = |id, role| Listener {
             id: ListenerId(id),
@@ -339,7 +387,9 @@ mod tests {
         };
         let listeners = [listener(0, Role::Node), listener(1, Role::Vip)];
         let listeners = Listeners { listeners: &listeners, held: &[true, false] };
-        render(&View { snapshot, edge: &edge, stores: &[store], cluster: Some(cluster), listeners, started: at })
+        let webhooks = &[WebhookStatus { hook: "noc".to_owned(), ok: 3, failed: 2, dropped: 1, queue: 4 }];
+        let (edge, stores, cluster, queues) = (&edge, &[store][..], Some(&cluster), &queues[..]);
+        render(&View { snapshot, edge, stores, cluster, webhooks, listeners, queues, process, started: at })
     }
 
     #[test]
@@ -421,8 +471,37 @@ mod tests {
             r#"tandem_agent_checks_total{set="19",destination="sip:10.129.39.88:7010",result="answered"} 6"#,
             r#"tandem_agent_checks_total{set="19",destination="sip:10.129.39.88:7010",result="silent"} 5"#,
             r#"tandem_agent_unknown_words_total{set="19",destination="sip:10.129.39.88:7010"} 3"#,
-            r#"tandem_falls_total{set="19",destination="sip:10.129.39.88:7010"} 7"#,
-            r#"tandem_ejections_total{set="19",destination="sip:10.129.39.88:7010"} 8"#,
+            r#"tandem_falls_total{set="19",destination="sip:10.129.39.88:7010",cause="probes"} 4"#,
+            r#"tandem_falls_total{set="19",destination="sip:10.129.39.88:7010",cause="order"} 1"#,
+            r#"tandem_ejections_total{set="19",destination="sip:10.129.39.88:7010",cause="consecutive_failures"} 5"#,
+            r#"tandem_ejections_total{set="19",destination="sip:10.129.39.88:7010",cause="trial"} 2"#,
+            r#"tandem_choices_total{set="19",destination="sip:10.129.39.88:7010",choice="first"} 9"#,
+            r#"tandem_choices_total{set="19",destination="sip:10.129.39.88:7010",choice="failover"} 3"#,
+            r#"tandem_setup_seconds_count{set="19",destination="sip:10.129.39.88:7010"} 3"#,
+            r#"tandem_setup_seconds_bucket{set="19",destination="sip:10.129.39.88:7010",le="0.001"} 1"#,
+            r#"tandem_destination_limit_sessions{set="19",destination="sip:10.129.39.88:7010"} 60"#,
+            r#"tandem_destination_down_reason{set="19",destination="sip:10.129.39.88:7010",reason="order"} 1"#,
+            r#"tandem_destination_down_reason{set="19",destination="sip:10.129.39.88:7010",reason="busy"} 0"#,
+            r#"tandem_destination_votes{set="19",destination="sip:10.129.39.88:7010",node="a"} 0"#,
+            r#"tandem_destination_votes{set="19",destination="sip:10.129.39.88:7010",node="b"} 1"#,
+            r#"tandem_set_info{set="19",name="tts",algorithm="round_robin"} 1"#,
+            r#"tandem_set_replies_total{set="19",status="480"} 6"#,
+            r#"tandem_set_replies_total{set="19",status="486"} 2"#,
+            "tandem_cluster_nodes 2",
+            "tandem_cluster_disagreements 2",
+            "tandem_cluster_rows_differ 1",
+            r#"tandem_cluster_peer_age_seconds{node="b"} 0.25"#,
+            r#"tandem_transactions{kind="client_invite"} 4"#,
+            r#"tandem_transactions{kind="server_other"} 1"#,
+            "tandem_retransmissions_sent_total 17",
+            "tandem_drift_sessions 0",
+            "tandem_engine_turns_total 3",
+            "tandem_engine_busy_seconds_total 1.5",
+            r#"tandem_queue_depth{queue="events"} 2"#,
+            r#"tandem_queue_capacity{queue="events"} 8192"#,
+            "process_cpu_seconds_total 2.5",
+            "process_resident_memory_bytes 4096",
+            "process_open_fds 11",
             r#"tandem_probes_total{set="19",destination="sip:10.129.39.88:7010",result="alive"} 10"#,
             r#"tandem_probes_total{set="19",destination="sip:10.129.39.88:7010",result="fall"} 30"#,
             r#"tandem_dropped_total{cause="stray_ack"} 0"#,
@@ -431,6 +510,8 @@ mod tests {
             r#"tandem_sessions_ended_total{ending="quiet"} 6"#,
             r#"tandem_records_dropped_total{cause="no_space"} 5"#,
             "tandem_records_written_total 4",
+            r#"tandem_webhook_deliveries_total{hook="noc",result="failed"} 2"#,
+            r#"tandem_webhook_queue{hook="noc"} 4"#,
             r#"tandem_reloads_total{partition="default",result="failed"} 1"#,
             "tandem_received_datagrams_total 1099511627776",
             r#"tandem_last_reload_success_timestamp_seconds{partition="default"} 1700000000.5"#,
@@ -466,6 +547,15 @@ mod tests {
     }
 
     #[test]
+    fn a_destination_adds_as_many_series_as_docs_metrics_says() {
+        let series = |uris: &[&str]| text(&snapshot(uris)).lines().filter(|line| !line.starts_with('#')).count();
+        let one = series(&["sip:10.0.0.1:7010"]);
+        // One witness, a limit, two classes of which one has a limit, an agent, two nodes that have a say; it was called.
+        let says = 43 + 15 + 15 + 1 + 3 + 5 + 2;
+        assert_eq!(series(&["sip:10.0.0.1:7010", "sip:10.0.0.2:7010"]) - one, says);
+    }
+
+    #[test]
     fn quotes_backslashes_and_line_ends_in_a_uri_are_escaped() {
         let text = text(&snapshot(&["sip:a\"b\\c\nd@h"]));
         assert!(text.contains(r#"tandem_sessions{set="19",destination="sip:a\"b\\c\nd@h"} 4"#), "{text}");
@@ -477,7 +567,8 @@ mod tests {
         let stores = [StoreStatus { partition: "default".to_owned(), ..StoreStatus::default() }];
         let (snapshot, listeners) = (Snapshot::default(), Listeners::default());
         let (edge, stores, snapshot, started) = (&edge, &stores[..], &snapshot, UNIX_EPOCH);
-        let view = View { snapshot, edge, stores, cluster: None, listeners, started };
+        let (webhooks, queues, process) = (&[][..], &[][..], None);
+        let view = View { snapshot, edge, stores, cluster: None, webhooks, listeners, queues, process, started };
         let text = render(&view);
         assert!(
             text.contains("tandem_store_ok{partition=\"default\"} 0\n") && text.contains("tandem_requests_total 0\n"),

@@ -183,6 +183,11 @@ impl Streams {
         &self.addresses
     }
 
+    /// The queue of what is heard, to look at.
+    pub fn queue(&self) -> mpsc::WeakSender<Heard> {
+        self.shared.heard.downgrade()
+    }
+
     /// Sends one message: by the flow's connection while there is that one, else by the one that we have made to the
     /// flow's peer, else by a new one to there. What can't be delivered later comes back as [`Heard::Undelivered`].
     ///

@@ -45,9 +45,9 @@ pub use failover::{BadOutcome, Failover, RetryOn};
 pub use fitness::Fitness;
 pub use guard::{NotOrdered, OrderTerms};
 pub use health::{
-    Answers, BOUNDS, BadAnswer, Check, CheckKind, Codes, Combine, Damping, Health, InitState, Judgement, KEPT, Kept,
-    KeptPenalty, LONGEST_RETRY_AFTER, Latency, Level, Meaning, Observation, Observe, Outcome, Probing, SipProbe,
-    SlowStart, When, Who, Why, Witness,
+    Answers, BOUNDS, BadAnswer, Check, CheckKind, Codes, Combine, Damping, EjectionCause, FallCause, Health, InitState,
+    Judgement, KEPT, Kept, KeptPenalty, LONGEST_RETRY_AFTER, Latency, Level, Meaning, Observation, Observe, Outcome,
+    Probing, SipProbe, SlowStart, When, Who, Why, Witness,
 };
 pub use order::{AtDeadline, Deadline, Order, Standing};
 pub use panic::{Panic, PanicMode};
@@ -55,7 +55,7 @@ pub use peers::{Left, PeerDestination, PeerOrder, PeerReport, Taken};
 pub use policy::Policy;
 pub use select::{Algorithm, PriorityOrder, Score};
 pub use session::{AtMaxDuration, OnDown, Ping, PingLegs, PingMethod, SessionPolicy};
-pub use turn::Turn;
+pub use turn::{Choice, Turn};
 pub use votes::{VerdictRule, Vote};
 pub use watch::{NoSuchDestination, Remembered};
 
@@ -344,12 +344,19 @@ impl Dispatch {
     }
 
     /// Counts a request that was sent to the destination.
-    pub fn note_selection(&mut self, id: DestinationId, turn: Turn) {
+    pub fn note_selection(&mut self, id: DestinationId, turn: Turn, choice: Choice) {
         if let Some(destination) = self.destinations.get_mut(id) {
             match turn {
-                Turn::Session => destination.counts.selections += 1,
+                Turn::Session => destination.counts.choices[choice as usize] += 1,
                 Turn::Other => destination.counts.other_selections += 1,
             }
+        }
+    }
+
+    /// Counts a session that was set up there: how long its caller has waited, failed tries included.
+    pub(crate) fn note_setup(&mut self, id: DestinationId, time: Duration) {
+        if let Some(destination) = self.destinations.get_mut(id) {
+            destination.counts.setup.add(time);
         }
     }
 
@@ -408,6 +415,11 @@ impl SetState {
             panicking: false,
             known_good: Vec::new(),
         }
+    }
+
+    /// Whether the outside may have seen a counter of it that is not 0.
+    fn has_counted(&self) -> bool {
+        [self.empty, self.full, self.failovers, self.exhausted].iter().any(|count| *count > 0)
     }
 }
 
@@ -623,7 +635,7 @@ mod tests {
         let mut dispatch = article();
         let before = id(&dispatch, 7010);
         assert_eq!(first(&mut dispatch), Some(7010));
-        dispatch.note_selection(before, Turn::Session);
+        dispatch.note_selection(before, Turn::Session, Choice::First);
         let heavier = Row { description: "other".into(), priority: 5, ..row(7010) };
         assert_eq!(load(&mut dispatch, [heavier, row(7011)]), Changes { added: 0, removed: 0, changed: 1 });
         assert_eq!(id(&dispatch, 7010), before);
@@ -724,9 +736,9 @@ mod tests {
             NOW,
         );
         let id = id(&dispatch, 7010);
-        dispatch.note_selection(id, Turn::Session);
-        dispatch.note_selection(id, Turn::Other);
-        dispatch.note_selection(id, Turn::Other);
+        dispatch.note_selection(id, Turn::Session, Choice::Failover);
+        dispatch.note_selection(id, Turn::Other, Choice::First);
+        dispatch.note_selection(id, Turn::Other, Choice::First);
         for status in [100, 180, 183, 200, 404, 486, 603, 0, 99, 700, u16::MAX] {
             dispatch.note_response(id, status);
         }
@@ -738,6 +750,7 @@ mod tests {
         assert_eq!(rows, [7011, 7010], "in the table's order");
         let seen = &view[0].destinations[1];
         assert_eq!((seen.selections, seen.other_selections, seen.responses), (1, 2, [2, 1, 0, 2, 0, 1]));
+        assert_eq!(seen.choices, [0, 1]);
         assert_eq!(
             (seen.sessions, seen.sessions_peak, seen.fitness, seen.standing.order),
             (3, 9, Fitness::Fit, Order::Ready)

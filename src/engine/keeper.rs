@@ -104,6 +104,11 @@ impl Keeper {
         self.requests.len()
     }
 
+    /// What its requests have sent again.
+    pub(crate) fn times_resent(&self) -> u64 {
+        self.requests.times_resent()
+    }
+
     /// The address of a listener is this node's now, or another's: what was sent from there waits for no answer.
     pub(crate) fn hold(&mut self, scene: &mut Scene<'_>, listener: ListenerId, held: bool) {
         self.lost.retain(|lost| *lost != listener);

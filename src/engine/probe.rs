@@ -201,6 +201,11 @@ impl Prober {
         probing.checks.get(check).map(|check| &check.kind)
     }
 
+    /// What its requests have sent again.
+    pub(crate) fn times_resent(&self) -> u64 {
+        self.requests.times_resent()
+    }
+
     /// When [`Prober::wake`] is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         [self.due.next(), self.requests.next_deadline()].into_iter().flatten().min()

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::engine::dispatch::{
-    AgentView, DestinationId, Fitness, Health, Kept, Latency, Limits, Meaning, RowState, SetId, Standing, Why, Witness,
+    AgentView, Choice, DestinationId, EjectionCause, FallCause, Fitness, Health, Kept, Latency, Limits, Meaning,
+    RowState, SetId, Standing, Why, Witness,
 };
 use crate::engine::event::{Drain, DropCause, Ending, NotOurs};
 use crate::engine::flow::{ListenerId, Transport};
+use crate::engine::transaction::TransactionKind;
 
 /// The engine's state and counters at one moment.
 #[derive(Clone, Debug, Default)]
@@ -17,12 +19,18 @@ pub struct Snapshot {
     pub sets: Vec<SetView>,
     /// Counters of the whole node.
     pub totals: Totals,
-    /// Transactions in being, client and server.
+    /// Transactions in being, client and server; those of probes are not counted.
     pub transactions: usize,
+    /// The same by kind, in the order of [`TransactionKind::ALL`].
+    pub transaction_kinds: [usize; TransactionKind::ALL.len()],
+    /// Messages that transactions have sent again.
+    pub resent: u64,
     /// Live sessions, pending ones included.
     pub sessions: usize,
     /// Those of them whose caller came by an address that this node does not hold now: another node's to ping and to end.
     pub parked: usize,
+    /// By how much the table of sessions and what the destinations have of it differ; 0, unless there is a fault of ours.
+    pub drift: u64,
     /// Requests that wait for a final answer, or for the ACK to one; counted only while the node leaves.
     pub open: usize,
     /// How far the node is in leaving.
@@ -38,6 +46,12 @@ pub struct SetView {
     pub name: String,
     /// The algorithm's name.
     pub algorithm: &'static str,
+    /// The status that a request gets if nobody is fit, or if every try has failed.
+    pub empty_reply: u16,
+    /// The status that a call gets if nobody has room.
+    pub busy_reply: u16,
+    /// How old another node's view may be to have a say.
+    pub view_ttl: Duration,
     /// Requests that found it without a fit destination.
     pub empty: u64,
     /// Calls that found nobody with room.
@@ -81,6 +95,8 @@ pub struct DestinationView {
     pub standing: Standing,
     /// What this node holds of it.
     pub health: Health,
+    /// What it tells the other nodes that it holds of it.
+    pub told: Health,
     /// Since when.
     pub since: SystemTime,
     /// For how long, whatever the wall clock has done.
@@ -107,16 +123,24 @@ pub struct DestinationView {
     pub latencies: [Latency; Witness::ALL.len()],
     /// How often it has gone down.
     pub falls: u64,
+    /// The same by what made it, in the order of [`FallCause::ALL`].
+    pub falls_by: [u64; FallCause::ALL.len()],
     /// How often its callers' failures have ejected it.
     pub ejections: u64,
+    /// The same by cause, in the order of [`EjectionCause::ALL`].
+    pub ejections_by: [u64; EjectionCause::ALL.len()],
     /// Probes that have ended, in the order of [`Meaning::ALL`].
     pub probes: [u64; Meaning::ALL.len()],
     /// Initial INVITEs sent there.
     pub selections: u64,
+    /// The same by how it was chosen, in the order of [`Choice::ALL`].
+    pub choices: [u64; Choice::ALL.len()],
     /// Other requests outside a dialog sent there.
     pub other_selections: u64,
     /// Final and provisional responses from there, by class: index 0 is 1xx, 5 is 6xx; 100 is not counted.
     pub responses: [u64; 6],
+    /// From an INVITE to its 2xx there, failed tries elsewhere included.
+    pub setup: Latency,
     /// Live sessions now, pending ones included.
     pub sessions: u64,
     /// The most live sessions at any time.

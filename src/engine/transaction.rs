@@ -15,5 +15,5 @@ pub mod timing;
 pub(crate) use key::Key;
 pub(crate) use originated::{Answer, Originated, Unanswered};
 pub(crate) use server_invite::Acked;
-pub use table::{ClientId, ServerId};
+pub use table::{ClientId, ServerId, TransactionKind};
 pub(crate) use table::{Happened, Request, Transactions};

@@ -15,6 +15,8 @@ use crate::edge::cluster::report::{
 };
 use crate::edge::cluster::{Cluster, PeerView, Peers};
 use crate::edge::interfaces::held_vips;
+use crate::edge::metrics::ClusterView;
+use crate::edge::store::Digest;
 use crate::engine::dispatch::{
     Asked, AtDeadline, Deadline, Left, PeerDestination, PeerOrder, PeerReport, RowState, SetId, Standing, Taken,
 };
@@ -129,6 +131,32 @@ impl Shared {
             cluster.publish(view);
         }
     }
+}
+
+impl Shared {
+    /// What the metrics tell of the gossip.
+    pub(super) fn cluster_view(&self, cluster: &Cluster) -> ClusterView {
+        let peers = cluster.peers();
+        let peers = peers.borrow();
+        let ages = peers.live.iter().map(|peer| (Arc::clone(&peer.node), peer.heard.elapsed()));
+        ClusterView {
+            node: cluster.node().to_owned(),
+            peers: ages.collect(),
+            rows_differ: self
+                .sources
+                .iter()
+                .filter(|source| differs(&source.name, source.told().digest, &peers))
+                .count(),
+            counters: cluster.counters(),
+        }
+    }
+}
+
+/// Whether some other node has other rows of the partition in place than those.
+fn differs(partition: &str, own: Option<Digest>, peers: &Peers) -> bool {
+    let known = peers.live.iter().map(|peer| &peer.view.report).filter(|report| report.unknown_format().is_none());
+    let mut told = known.filter_map(|report| report.sources.get(partition)?.digest);
+    own.is_some_and(|own| told.any(|other| other != own))
 }
 
 fn name(listener: &Listener) -> String {
@@ -326,7 +354,34 @@ fn taken_over(peer: &PeerView, taken: &TakenReport, now: Instant) -> impl Iterat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::cluster::report::FORMAT;
+    use crate::edge::cluster::report::{FORMAT, SourceReport};
+
+    /// A node that tells so of its partitions, in that format.
+    fn telling(format: u32, sources: &[(&str, Option<u8>)]) -> PeerView {
+        let told =
+            |digest: Option<u8>| SourceReport { digest: digest.map(|one| Digest([one; 16])), ..Default::default() };
+        let sources = sources.iter().map(|(name, digest)| ((*name).to_owned(), told(*digest))).collect();
+        peer("b", NodeReport { format, sources, ..NodeReport::default() }, Vec::new())
+    }
+
+    #[test]
+    fn rows_differ_if_a_node_that_is_understood_says_that_it_has_others() {
+        let of = |own: Option<u8>, format, told: &[(&str, Option<u8>)]| {
+            let peers =
+                Peers { live: vec![telling(format, &[("default", own)]), telling(format, told)], ..Peers::default() };
+            differs("default", own.map(|one| Digest([one; 16])), &peers)
+        };
+        assert!(of(Some(1), FORMAT, &[("default", Some(2))]));
+        for (own, format, told) in [
+            (Some(1), FORMAT, &[("default", Some(1)), ("asr", Some(2))][..]),
+            (Some(1), FORMAT, &[("default", None)]),
+            (Some(1), FORMAT, &[("asr", Some(2))]),
+            (None, FORMAT, &[("default", Some(2))]),
+            (Some(1), FORMAT + 1, &[("default", Some(2))]),
+        ] {
+            assert!(!of(own, format, told), "{own:?} {told:?}");
+        }
+    }
 
     #[test]
     fn a_latency_is_told_to_one_digit() {

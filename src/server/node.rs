@@ -10,18 +10,21 @@ use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use super::addresses::Addresses;
+use super::hooks::Hooks;
 use super::memory::Keeper;
 use super::names::Names;
+use super::ready::Awaited;
 use super::sets::{Ask, Current, First, Source, Status, first_sets};
 use super::told::Hearers;
 use super::{Gone, Handle, History, Server, ServerConfig, ServerError};
 use crate::config::{Config, Drained};
 use crate::edge::cluster::{Cluster, ClusterError, Peers};
+use crate::edge::counters::HttpRefusal;
 use crate::edge::http::{
     self, Given, HttpError, PlanReport, Readiness, ReloadFailed, ReloadOrder, Reloaded, RollbackOrder, StoreReport,
     Surface,
@@ -30,13 +33,17 @@ use crate::edge::interfaces::Changes;
 use crate::edge::journal::{Entry, Journal, Kind};
 use crate::edge::key::{self, KeyError};
 use crate::edge::metrics;
+use crate::edge::partitions::Partitions;
+use crate::edge::process;
 use crate::edge::store::snapshot::SnapshotError;
 use crate::edge::store::{Store, StoreError};
+use crate::edge::tls::{Identity, TlsError};
+use crate::edge::webhook::Webhook;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{DistrustOrder, NoSuchDestination, NotDistrusted, OrderTerms, SetId, Standing};
 use crate::engine::event::{Drain, EndOrder, NotEnded};
 use crate::engine::explain::{Came, Explained};
-use crate::engine::flow::{Listener, Role};
+use crate::engine::flow::Listener;
 use crate::engine::snapshot::SessionPage;
 
 /// The cluster's key, in the state folder.
@@ -81,8 +88,8 @@ pub enum NodeError {
     /// The server stopped while it was starting.
     #[error(transparent)]
     Gone(#[from] Gone),
-    /// The thread that writes records could not be made.
-    #[error("cannot start the thread that writes records: {0}: raise the limit of processes (ulimit -u)")]
+    /// A thread that writes records or events could not be made.
+    #[error("cannot start the thread that writes records or events: {0}: raise the limit of processes (ulimit -u)")]
     Records(io::Error),
     /// The gossip can't start.
     #[error(transparent)]
@@ -90,13 +97,16 @@ pub enum NodeError {
     /// The HTTP surface can't start.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// The HTTP surface has no identity.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl NodeError {
     /// Whether the configuration or the rows have to be mended before another start can do better.
     pub fn is_configuration(&self) -> bool {
         match self {
-            NodeError::NoSets { .. } | NodeError::Key(_) | NodeError::StateDir { .. } => true,
+            NodeError::NoSets { .. } | NodeError::Key(_) | NodeError::Tls(_) | NodeError::StateDir { .. } => true,
             NodeError::Seed(_)
             | NodeError::Server(_)
             | NodeError::Gone(_)
@@ -115,6 +125,7 @@ pub struct Node {
     stop: watch::Sender<bool>,
     /// Ends when every event is told and every record is written.
     told: JoinHandle<()>,
+    hooks: Hooks,
 }
 
 #[derive(Debug)]
@@ -125,12 +136,15 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) status: Mutex<Status>,
     pub(super) started: SystemTime,
+    pub(super) awaited: Awaited,
     pub(super) drain_ordered: Notify,
     pub(super) names: Names,
     pub(super) addresses: Addresses,
     pub(super) keeper: Keeper,
     /// What has happened since the start.
     pub(super) journal: Arc<Journal>,
+    /// Who is told of it.
+    webhooks: Vec<Webhook>,
     /// The other nodes; none if this one stands alone.
     pub(super) cluster: Option<Arc<Cluster>>,
     // Held while something new is put in place: one load at a time, whoever asked for it.
@@ -156,8 +170,11 @@ impl Node {
         let First { sources, known, placed, next } = first;
         names.keep(known);
         let resolved = names.resolve(&sets).await;
-        let surface = match config.http {
-            Some(listen) => Some(Surface::bind(listen).await?),
+        let surface = match config.http.listen {
+            Some(listen) => {
+                let identity = config.http.tls.clone().map(Identity::load).transpose()?;
+                Some((Surface::bind(listen).await?, identity))
+            }
             None => None,
         };
         let (events, heard) = mpsc::channel(EVENTS);
@@ -179,6 +196,11 @@ impl Node {
         let records = config.records.as_ref().map(|records| handle.start_records(records, &config.node_id));
         let records = records.transpose().map_err(NodeError::Records)?;
         let journal = Arc::new(Journal::new(&config.node_id));
+        if let Some(file) = &config.events.file {
+            journal.write_to(handle.start_events(file).map_err(NodeError::Records)?);
+        }
+        let snapshot = handle.snapshot().await?;
+        journal.follow(&snapshot);
         let version = env!("CARGO_PKG_VERSION");
         journal.add(Entry::new(Kind::Start, SystemTime::now(), format!("tandem {version} has started")));
         let hearers = Hearers { stirrer: keeper.stirrer(), records, journal: Arc::clone(&journal) };
@@ -191,17 +213,23 @@ impl Node {
             None => None,
         };
         let changes = Changes::listen();
+        let partitions = sources.iter().map(|source| (source.name.clone(), source.set_offset)).collect();
+        let partitions = Arc::new(Partitions(partitions));
+        let webhook = |hook: &_| Webhook::new(Clone::clone(hook), Arc::clone(&journal), Arc::clone(&partitions));
+        let webhooks = config.events.webhooks.iter().map(webhook).collect();
         let shared = Arc::new(Shared {
             addresses: Addresses::new(handle.listeners()),
             handle,
             sources,
             config: config.clone(),
             status: Mutex::default(),
-            started: SystemTime::now(),
+            started: journal.started(),
+            awaited: Awaited::new(config, std::time::Instant::now()),
             drain_ordered: Notify::new(),
             names,
             keeper,
-            journal,
+            journal: Arc::clone(&journal),
+            webhooks,
             cluster: cluster.clone(),
             current: tokio::sync::Mutex::default(),
             placed: Notify::new(),
@@ -230,15 +258,16 @@ impl Node {
             info!(node = cluster.node(), address = %cluster.bound(), "gossips");
             tokio::spawn(Arc::clone(&shared).gossip(cluster, stopped.clone()));
         }
-        let http = surface.as_ref().map(Surface::address);
-        if let Some(surface) = surface {
-            tokio::spawn(serve(surface, Arc::clone(&shared), stopped));
+        let http = surface.as_ref().map(|(surface, _)| surface.address());
+        if let Some((surface, identity)) = surface {
+            tokio::spawn(serve(surface, identity, Arc::clone(&shared), stopped));
         }
         for (listener, address) in shared.handle.listeners().iter().zip(shared.handle.addresses()) {
             let (transport, advertise) = (listener.transport.name(), &listener.advertise);
             info!(transport, %address, %advertise, "listening");
         }
-        Ok(Node { shared, http, stop, told })
+        let hooks = Hooks::start(&shared.webhooks, journal);
+        Ok(Node { shared, http, stop, told, hooks })
     }
 
     /// The SIP server.
@@ -309,16 +338,8 @@ impl Node {
         }
         // The engine's thread is gone, and so nobody tells of anything new.
         let _ = self.told.await;
+        self.hooks.close().await;
     }
-}
-
-/// What is wrong with the cluster.
-fn alone_or_double(cluster: &Cluster) -> Vec<String> {
-    let peers = cluster.peers();
-    let peers = peers.borrow();
-    let alone = peers.live.is_empty().then(|| "no other node of the cluster is heard".to_owned());
-    let double = peers.duplicates.iter().map(|(node, at)| format!("more than one node is called {node}: {at:?}"));
-    alone.into_iter().chain(double).collect()
 }
 
 impl http::Node for Shared {
@@ -388,31 +409,7 @@ impl http::Node for Shared {
     }
 
     async fn readiness(&self) -> Readiness {
-        let of_sources = self.sources.iter().flat_map(Source::degraded);
-        let degraded = of_sources.chain(self.status().degraded()).collect();
-        let mut readiness = Readiness { reasons: Vec::new(), degraded };
-        match self.handle.snapshot().await {
-            Ok(snapshot) => {
-                if snapshot.drain > Drain::No {
-                    readiness.reasons.push("the node is draining".into());
-                }
-                let unfit = snapshot.sets.iter().filter(|set| set.destinations.iter().all(|one| !one.fitness.is_fit()));
-                let fault = self.handle.edge_counters().record_fault;
-                readiness.degraded.extend(fault.map(|fault| format!("records can't be written: {}", fault.remedy())));
-                readiness.degraded.extend(self.cluster.iter().flat_map(|cluster| alone_or_double(cluster)));
-                readiness.degraded.extend(unfit.map(|set| format!("set {} has no fit destination", set.id.0)));
-            }
-            Err(gone) => readiness.reasons.push(gone.to_string()),
-        }
-        let fixed = self.handle.listeners().iter().zip(self.addresses.held()).filter(|(one, _)| one.role == Role::Node);
-        let (here, gone): (Vec<_>, Vec<_>) = fixed.partition(|(_, held)| *held);
-        let broken = gone.iter().map(|(one, _)| format!("listener {}: this machine has no such address", one.name()));
-        // With none of its own a node can ask no destination anything.
-        match here.is_empty() {
-            true => readiness.reasons.extend(broken),
-            false => readiness.degraded.extend(broken),
-        }
-        readiness
+        self.is_ready().await
     }
 
     async fn unfit(&self) -> Result<Vec<String>, String> {
@@ -421,15 +418,25 @@ impl http::Node for Shared {
 
     async fn metrics(&self) -> Result<String, String> {
         let snapshot = http::Node::snapshot(self).await?;
-        let (edge, stores) = (self.handle.edge_counters(), self.store_statuses());
-        let cluster = self.cluster.as_ref().map(|cluster| metrics::ClusterView {
-            peers: cluster.peers().borrow().live.len(),
-            counters: cluster.counters(),
-        });
-        let (listeners, held) = (self.handle.listeners(), self.addresses.held());
-        let listeners = metrics::Listeners { listeners, held: &held };
-        let (snapshot, edge, stores, started) = (&snapshot, &edge, &stores, self.started);
-        Ok(metrics::render(&metrics::View { snapshot, edge, stores, cluster, listeners, started }))
+        let (edge, stores, queues) = (self.handle.edge_counters(), self.store_statuses(), self.handle.queues());
+        let cluster = self.cluster.as_ref().map(|cluster| self.cluster_view(cluster));
+        let webhooks: Vec<_> = self.webhooks.iter().map(Webhook::status).collect();
+        let (listeners, held, started) = (self.handle.listeners().to_vec(), self.addresses.held(), self.started);
+        // It reads files, and writes a long text.
+        let render = move || {
+            metrics::render(&metrics::View {
+                snapshot: &snapshot,
+                edge: &edge,
+                stores: &stores,
+                cluster: cluster.as_ref(),
+                webhooks: &webhooks,
+                listeners: metrics::Listeners { listeners: &listeners, held: &held },
+                queues: &queues,
+                process: process::usage(),
+                started,
+            })
+        };
+        spawn_blocking(render).await.map_err(|fault| fault.to_string())
     }
 
     async fn reload(&self, order: ReloadOrder) -> Result<Reloaded, ReloadFailed> {
@@ -459,13 +466,18 @@ impl http::Node for Shared {
     fn drain(&self) {
         self.drain_ordered.notify_one();
     }
+
+    fn refused(&self, why: HttpRefusal) {
+        self.handle.http_refused(why);
+    }
 }
 
-async fn serve(surface: Surface, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+async fn serve(surface: Surface, identity: Option<Identity>, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     let shutdown = async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    if let Err(fault) = surface.serve(shared, shutdown).await {
+    let access = shared.config.http.access.clone();
+    if let Err(fault) = surface.serve(shared, access, identity, shutdown).await {
         error!(cause = %fault, "the HTTP surface is gone");
     }
 }

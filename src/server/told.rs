@@ -97,6 +97,7 @@ impl Shared {
                 _ = peer => {}
             }
             let Ok(snapshot) = self.handle.fresh_snapshot().await else { return };
+            self.journal.follow(&snapshot);
             let now = self.facts(&snapshot);
             now.since(&facts, SystemTime::now()).into_iter().for_each(|entry| self.journal.add(entry));
             facts = now;

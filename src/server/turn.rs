@@ -216,14 +216,21 @@ impl Turns {
         let _guard = AbortOnPanic;
         let mut batch = Batch::default();
         self.flush(Now { mono: self.mono(), wall: SystemTime::now() });
+        let mut woke = None;
         loop {
-            let timeout = self.engine.next_deadline().map(|deadline| on_grid(deadline).since(self.mono()));
+            // The one reading of the clock that tells how long the turn took and how long to wait.
+            let rests = self.mono();
+            if let Some(woke) = woke {
+                self.counters.turn(rests.since(woke));
+            }
+            let timeout = self.engine.next_deadline().map(|deadline| on_grid(deadline).since(rests));
             if let Err(cause) = self.wires.sockets.wait(timeout) {
                 // Only a broken descriptor makes it fail, and nothing that we could do mends one.
                 error!(%cause, "the engine's thread can't wait for its sockets: the process ends");
                 process::abort();
             }
             let now = Now { mono: self.mono(), wall: SystemTime::now() };
+            woke = Some(now.mono);
             if self.take_orders(now) == Next::Stop {
                 return;
             }

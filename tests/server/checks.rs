@@ -10,7 +10,7 @@ use tandem::server::Node;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::scratch::{Folder, anew, insert, own_address, until};
+use crate::scratch::{Folder, PATIENCE, anew, http, insert, own_address, until};
 
 /// A node with one destination there that is asked so, ten times a second.
 async fn node(folder: &Folder, address: SocketAddr, kind: CheckKind) -> (Node, String) {
@@ -82,5 +82,39 @@ async fn a_check_that_can_not_be_made_is_counted_and_no_evidence() {
     let found = node.server().snapshot().await.expect("it runs").sets[0].destinations[0].clone();
     assert_eq!((found.health, found.falls), (Health::Up, 0));
     assert!(node.server().history(SetId(19), &uri).await.expect("it runs")[0].1.is_empty());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_not_ready_before_what_it_probes_has_answered() {
+    let folder = Folder::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let (answer, may_answer) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("a check");
+            let mut may_answer = may_answer.clone();
+            tokio::spawn(async move {
+                let _ = stream.read(&mut [0; 1024]).await;
+                let _ = may_answer.wait_for(|may| *may).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+            });
+        }
+    });
+    let kind = CheckKind::Http { port: address.port(), path: "/".to_owned() };
+    let mut config = folder.config("");
+    let check = Check { timeout: PATIENCE, ..Check::new(kind) };
+    config.sets[0].probing = Arc::new(Probing { checks: vec![check], ..Probing::default() });
+    let node = Node::start(&config).await.expect("it starts");
+    node.store().execute(&insert(&[address])).await.expect("a row");
+    node.reload(anew()).await.expect("good rows");
+    let surface = node.http().expect("it is on");
+    let ready = async || tokio::task::spawn_blocking(move || http(surface, "GET", "/ready")).await.expect("no panic");
+    let (status, body) = ready().await;
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("set 19: 1 of its destinations are not probed yet"), "{body}");
+    answer.send(true).expect("somebody asks");
+    until("it is ready", async || (ready().await.0 == 200).then_some(())).await;
     node.stop().await;
 }

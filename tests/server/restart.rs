@@ -161,7 +161,7 @@ async fn an_order_is_on_disk_when_it_is_answered_or_the_answer_says_that_it_is_n
     let http = node.http().expect("it is on");
     let path = format!("/sets/19/destination/order?uri=sip:{}", addresses(&sockets)[0]);
     let order = async |order: &str| {
-        let body = json!({ "order": order, "reason": "a new disk", "by": "ann" }).to_string();
+        let body = json!({ "order": order, "reason": "a new disk", "by": "ann", "force": true }).to_string();
         let path = path.clone();
         let asked = tokio::task::spawn_blocking(move || http_with(http, "PUT", &path, &body));
         let (status, text) = asked.await.expect("no panic");

@@ -9,72 +9,66 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use axum::routing::post;
 use tokio::time;
 
+use super::access::{Asker, Role};
+use super::routes::{Need, Routes};
 use super::sets::{Refusal, body_of, give, in_time};
 use super::{Given, Node, RELOAD, ReloadOrder, Shared, TOO_LATE};
+use crate::edge::partitions::Partitions;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{
     AgentWord, Distrust, DistrustOrder, Fitness, NotDistrusted, Order, OrderTerms, SetId, Standing,
 };
 use crate::engine::snapshot::{DestinationView, SetView};
 
-pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
-    Router::new().route("/mi", post(opensips::<N>)).route("/RPC", post(kamailio::<N>))
+pub(super) fn routes<N: Node>() -> Routes<N> {
+    Routes::new().ask("/mi", Need::Role(Role::Read), opensips::<N>).ask("/RPC", Need::Role(Role::Read), kamailio::<N>)
 }
 
 async fn opensips<N: Node>(
     State(shared): State<Shared<N>>,
+    asker: Asker,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let body = body_of(&headers, body)?;
-    whole(async move { rpc::answer(&opensips::Mi(shared), &body).await }).await
+    let by = asker.giver("mi");
+    admit(&asker, &by, &body, opensips::orders)?;
+    whole(async move { rpc::answer(&opensips::Mi { shared, by }, &body).await }).await
 }
 
 async fn kamailio<N: Node>(
     State(shared): State<Shared<N>>,
+    asker: Asker,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let body = body_of(&headers, body)?;
-    whole(async move { rpc::answer(&kamailio::Rpc(shared), &body).await }).await
+    let by = asker.giver("rpc");
+    admit(&asker, &by, &body, kamailio::orders)?;
+    whole(async move { rpc::answer(&kamailio::Rpc { shared, by }, &body).await }).await
+}
+
+/// Refuses a body with commands that its asker may not give, as a whole; those that are orders are told of.
+fn admit(asker: &Asker, by: &str, body: &[u8], is_order: fn(&str) -> bool) -> Result<(), Refusal> {
+    let mut orders = rpc::calls(body).into_iter().filter(|(method, _)| is_order(method)).peekable();
+    let Some((first, _)) = orders.peek() else { return Ok(()) };
+    let reason = first.clone();
+    let what: Vec<_> = orders.map(|(method, params)| format!("{method} {params}").trim_end().to_owned()).collect();
+    asker.orders(by, &reason, what.join("; "));
+    asker.needs(Role::Operate)
 }
 
 /// In a task of its own, so that a client that hangs up does not leave half of its orders undone.
 async fn whole(answer: impl Future<Output = Response> + Send + 'static) -> Result<Response, Refusal> {
     let broke_off = |_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "it broke off; the log tells why".to_owned());
     tokio::spawn(answer).await.map_err(broke_off)
-}
-
-/// OpenSIPS's partitions: the name of each and what its sets' numbers are above their own.
-struct Partitions(Vec<(String, u32)>);
-
-impl Partitions {
-    /// The one that is meant where none is named.
-    const DEFAULT: &str = "default";
-
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.names().any(|known| known == name)
-    }
-
-    /// A set's partition, and its number there.
-    fn place(&self, set: SetId) -> (&str, u32) {
-        let below = self.0.iter().filter(|(_, offset)| *offset <= set.0);
-        let nearest = below.max_by_key(|(_, offset)| *offset);
-        nearest.map_or((Self::DEFAULT, set.0), |(name, offset)| (name, set.0 - offset))
-    }
 }
 
 /// The sets that have rows: the peers know of no others.
@@ -127,8 +121,8 @@ impl Service {
 
 /// Who asks, as the log and the order say; the peers' interfaces do not tell more.
 #[derive(Clone, Copy, Debug)]
-struct Giver {
-    by: &'static str,
+struct Giver<'g> {
+    by: &'g str,
     reason: &'static str,
 }
 
@@ -161,7 +155,7 @@ impl From<Refusal> for NotDone {
 impl<N: Node> Shared<N> {
     /// Makes a destination what is wanted. One that is held for failed is so before it is ready, so that no call goes there in
     /// between, and is no longer ordered out of service.
-    async fn make(&self, set: &SetView, uri: &str, wanted: Wanted, giver: Giver) -> Result<(), NotDone> {
+    async fn make(&self, set: &SetView, uri: &str, wanted: Wanted, giver: Giver<'_>) -> Result<(), NotDone> {
         let distrust = match wanted {
             Wanted::In => return self.order(set.id, uri, Order::Ready, giver).await,
             Wanted::Off => return self.order(set.id, uri, Order::Maint, giver).await,
@@ -175,7 +169,7 @@ impl<N: Node> Shared<N> {
         }
     }
 
-    async fn distrust(&self, set: SetId, uri: &str, distrust: Distrust, giver: Giver) -> Result<(), NotDone> {
+    async fn distrust(&self, set: SetId, uri: &str, distrust: Distrust, giver: Giver<'_>) -> Result<(), NotDone> {
         let Giver { by, reason } = giver;
         let (by, reason) = (by.to_owned(), reason.to_owned());
         let order = DistrustOrder { set, uri: uri.to_owned(), distrust, by, reason };
@@ -186,7 +180,7 @@ impl<N: Node> Shared<N> {
     }
 
     /// Gives an order to a destination.
-    async fn order(&self, set: SetId, uri: &str, order: Order, giver: Giver) -> Result<(), NotDone> {
+    async fn order(&self, set: SetId, uri: &str, order: Order, giver: Giver<'_>) -> Result<(), NotDone> {
         let Giver { by, reason } = giver;
         let (by, reason, at) = (by.to_owned(), reason.to_owned(), SystemTime::now());
         let standing = Standing { order, by, reason, at, deadline: None };
@@ -199,7 +193,7 @@ impl<N: Node> Shared<N> {
     }
 
     /// Reads the sets anew: all, or those of a partition.
-    async fn reload(&self, giver: Giver, partition: Option<String>) -> Result<(), String> {
+    async fn reload(&self, giver: Giver<'_>, partition: Option<String>) -> Result<(), String> {
         let Giver { by, reason } = giver;
         let order = ReloadOrder { reason: reason.to_owned(), partition, ..ReloadOrder::of(by) };
         let (node, one_at_a_time) = (Arc::clone(&self.node), Arc::clone(&self.reload));

@@ -3,26 +3,26 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::report::{DestinationReport, millis};
+use super::routes::{Need, Routes};
 use super::sets::{Refusal, in_time};
-use super::{NOT_FROM_PAGES, Node, Shared, is_from_a_page};
+use super::{Node, Shared, access};
 use crate::engine::dispatch::{DestinationTold, Planned, Role, Score, SetTold, Turn};
 use crate::engine::explain::{Came, Explanation, Fate, Try};
 use crate::engine::flow::Listener;
 use crate::engine::route::RuleTold;
 use crate::engine::sip::Reply;
 
-pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
-    Router::new().route("/explain", post(explain::<N>))
+pub(super) fn routes<N: Node>() -> Routes<N> {
+    Routes::new().ask("/explain", Need::Role(access::Role::Read), explain::<N>)
 }
 
 /// What would become of a message: `POST /explain`.
@@ -336,12 +336,8 @@ impl TryReport {
 async fn explain<N: Node>(
     State(shared): State<Shared<N>>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    if is_from_a_page(&headers) {
-        return Err(Refusal(StatusCode::FORBIDDEN, NOT_FROM_PAGES.to_owned()));
-    }
     let bad = |fault: String| Refusal(StatusCode::BAD_REQUEST, fault);
     let came = came_of(&query.unwrap_or_default(), shared.node.listeners()).map_err(bad)?;
     let body = body.map_err(|fault| Refusal(fault.status(), fault.body_text()))?;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -19,23 +18,23 @@ const MOST: usize = 64;
 const IDLE: Duration = Duration::from_secs(150);
 
 /// Accepts at most `MOST` connections at a time.
-pub(super) struct IdleListener {
-    listener: TcpListener,
+pub(super) struct IdleListener<L> {
+    listener: L,
     places: Arc<Semaphore>,
     idle: Duration,
 }
 
-impl IdleListener {
-    pub(super) fn new(listener: TcpListener) -> Self {
+impl<L> IdleListener<L> {
+    pub(super) fn new(listener: L) -> Self {
         IdleListener { listener, places: Arc::new(Semaphore::new(MOST)), idle: IDLE }
     }
 }
 
-impl Listener for IdleListener {
-    type Io = IdleStream;
+impl<L: Listener<Addr = SocketAddr>> Listener for IdleListener<L> {
+    type Io = IdleStream<L::Io>;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (IdleStream, SocketAddr) {
+    async fn accept(&mut self) -> (IdleStream<L::Io>, SocketAddr) {
         let place = Arc::clone(&self.places).acquire_owned().await.expect("nobody closes the semaphore");
         // axum's own accept waits and tries again on errors.
         let (stream, peer) = Listener::accept(&mut self.listener).await;
@@ -48,14 +47,14 @@ impl Listener for IdleListener {
 }
 
 /// A connection whose reads and writes fail when nothing has moved for too long.
-pub(super) struct IdleStream {
-    stream: TcpStream,
+pub(super) struct IdleStream<S> {
+    stream: S,
     timer: Pin<Box<Sleep>>,
     idle: Duration,
     _place: OwnedSemaphorePermit,
 }
 
-impl IdleStream {
+impl<S> IdleStream<S> {
     /// Winds the timer up if something moved, and lets the operation fail if nothing has for too long.
     fn watch<T>(&mut self, cx: &mut Context<'_>, moved: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if moved.is_ready() {
@@ -66,14 +65,14 @@ impl IdleStream {
     }
 }
 
-impl AsyncRead for IdleStream {
+impl<S: AsyncRead + Unpin> AsyncRead for IdleStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let moved = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.watch(cx, moved)
     }
 }
 
-impl AsyncWrite for IdleStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for IdleStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let moved = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.watch(cx, moved)
@@ -91,10 +90,11 @@ impl AsyncWrite for IdleStream {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
-    async fn accepted(idle: Duration) -> (TcpStream, IdleStream) {
+    async fn accepted(idle: Duration) -> (TcpStream, IdleStream<TcpStream>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let mut listener = IdleListener { idle, ..IdleListener::new(listener) };
         let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("listening");

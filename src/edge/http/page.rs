@@ -1,11 +1,10 @@
 //! `/`: the operator's page. It stands in the binary, and asks nobody but this surface.
 
-use axum::Router;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 
-use super::{Node, Shared};
+use super::Node;
+use super::routes::{Need, Routes};
 
 /// Nothing from elsewhere, nothing within the page itself, and the page in nobody's frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
@@ -30,10 +29,9 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/page.words.js", SCRIPT, include_str!("page/page.words.js")),
 ];
 
-pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
-    FILES
-        .iter()
-        .fold(Router::new(), |router, &(path, kind, text)| router.route(path, get(async move || file(kind, text))))
+pub(super) fn routes<N: Node>() -> Routes<N> {
+    let add = |routes: Routes<N>, &(path, kind, text)| routes.get(path, Need::Page, async move || file(kind, text));
+    FILES.iter().fold(Routes::new(), add)
 }
 
 fn file(kind: &'static str, text: &'static str) -> Response {

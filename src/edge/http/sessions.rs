@@ -2,15 +2,16 @@
 
 use std::net::SocketAddr;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
+use super::access::{Asker, Role};
+use super::routes::{Need, Routes};
 use super::sets::{Refusal, body_of, find, giver, in_time, no_destination};
 use super::{Node, Shared};
 use crate::edge::moment::Moment;
@@ -21,8 +22,12 @@ use crate::engine::snapshot::{MOST_SESSIONS, SessionView};
 /// How many sessions are told if nobody says.
 const USUAL: usize = 100;
 
-pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
-    Router::new().route("/sets/{set}/sessions", get(some::<N>)).route("/sessions/end", post(end::<N>))
+pub(super) fn routes<N: Node>() -> Routes<N> {
+    Routes::new().get("/sets/{set}/sessions", Need::Role(Role::Read), some::<N>).post(
+        "/sessions/end",
+        Role::Operate,
+        end::<N>,
+    )
 }
 
 /// Some sessions of a set or of a destination: `GET /sets/{set}/sessions?uri=...&offset=...&limit=...`. Who is at which place
@@ -143,11 +148,12 @@ fn wanted(query: &str) -> Result<Wanted, Refusal> {
 
 async fn end<N: Node>(
     State(shared): State<Shared<N>>,
+    asker: Asker,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let body = body_of(&headers, body)?;
-    let order = read(&body).map_err(|fault| Refusal(StatusCode::BAD_REQUEST, fault))?;
+    let order = read(&body, &asker).map_err(|fault| Refusal(StatusCode::BAD_REQUEST, fault))?;
     let ending = match in_time(shared.node.end(order)).await? {
         Ok(ending) => ending,
         Err(NotEnded::NoSuchDestination(unknown)) => {
@@ -174,7 +180,7 @@ struct Body {
     by: String,
 }
 
-fn read(body: &[u8]) -> Result<EndOrder, String> {
+fn read(body: &[u8], asker: &Asker) -> Result<EndOrder, String> {
     let Body { call_id, set, destination, reason, by } = serde_json::from_slice(body)
         .map_err(|fault| format!(r#"{fault}: give {{"call_id": "a84b4c76", "reason": "stuck", "by": "alice"}}"#))?;
     let which = match (call_id, set, destination) {
@@ -185,7 +191,11 @@ fn read(body: &[u8]) -> Result<EndOrder, String> {
         (None, Some(set), Some(uri)) => Which::Destination { set: SetId(set), uri },
         _ => return Err("say which sessions: give either call_id, or set and destination".to_owned()),
     };
-    let (by, reason) = giver(&by, &reason)?;
+    let what = match &which {
+        Which::Call(call_id) => format!("call {call_id}"),
+        Which::Destination { set, uri } => format!("all of set {} {uri}", set.0),
+    };
+    let (by, reason) = giver(asker, &by, &reason, what)?;
     Ok(EndOrder { which, by, reason })
 }
 
@@ -214,9 +224,12 @@ mod tests {
     fn an_order_says_which_sessions_why_and_who() {
         let order = |which| EndOrder { which, by: "alice".to_owned(), reason: "stuck".to_owned() };
         let body = br#"{"call_id": "a@b", "reason": "stuck", "by": "alice"}"#;
-        assert_eq!(read(body), Ok(order(Which::Call("a@b".to_owned()))));
+        assert_eq!(read(body, &Asker::default()), Ok(order(Which::Call("a@b".to_owned()))));
         let body = br#"{"set": 19, "destination": "sip:a", "reason": "stuck", "by": "alice"}"#;
-        assert_eq!(read(body), Ok(order(Which::Destination { set: SetId(19), uri: "sip:a".to_owned() })));
+        assert_eq!(
+            read(body, &Asker::default()),
+            Ok(order(Which::Destination { set: SetId(19), uri: "sip:a".to_owned() }))
+        );
         for (body, words) in [
             ("", r#"give {"call_id": "#),
             (r#"{"reason": "x", "by": "a"}"#, "give either call_id, or set and destination"),
@@ -227,7 +240,7 @@ mod tests {
             (r#"{"call_id": "x", "reason": "x"}"#, "by is missing: say who"),
             (r#"{"call_id": "x", "why": "x"}"#, "unknown field `why`"),
         ] {
-            let fault = read(body.as_bytes()).expect_err(body);
+            let fault = read(body.as_bytes(), &Asker::default()).expect_err(body);
             assert!(fault.contains(words), "{body}: {fault}");
         }
     }

@@ -4,18 +4,19 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
-use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::time;
 
+use super::access::{Asker, Role};
 use super::report::{DestinationStory, NodeSessions, SetReport, SetsReport};
-use super::{ANSWER, Given, NOT_FROM_PAGES, Node, Shared, error, is_from_a_page, is_json};
+use super::routes::{Need, Routes};
+use super::{ANSWER, Given, Node, Shared, error, is_json};
 use crate::edge::moment::Moment;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{AtDeadline, Deadline, NotOrdered, Order, OrderTerms, SetId, Standing};
@@ -26,12 +27,13 @@ const LONGEST: usize = 256;
 /// So many sets or destinations are named where one was not found.
 const NAMED: usize = 10;
 
-pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
-    Router::new()
-        .route("/sets", get(all::<N>))
-        .route("/sets/{set}", get(one::<N>))
-        .route("/sets/{set}/destination", get(story::<N>))
-        .route("/sets/{set}/destination/order", put(order::<N>).post(order::<N>))
+pub(super) fn routes<N: Node>() -> Routes<N> {
+    Routes::new()
+        .get("/sets", Need::Role(Role::Read), all::<N>)
+        .get("/sets/{set}", Need::Role(Role::Read), one::<N>)
+        .get("/sets/{set}/destination", Need::Role(Role::Read), story::<N>)
+        .put("/sets/{set}/destination/order", Role::Operate, order::<N>)
+        .post("/sets/{set}/destination/order", Role::Operate, order::<N>)
 }
 
 /// An answer that is none: the status, and what to do.
@@ -70,12 +72,14 @@ async fn order<N: Node>(
     State(shared): State<Shared<N>>,
     Path(set): Path<String>,
     RawQuery(query): RawQuery,
+    asker: Asker,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let body = body_of(&headers, body)?;
     let uri = uri_of(query)?;
-    let (standing, terms) = read(&body, SystemTime::now()).map_err(|fault| Refusal(StatusCode::BAD_REQUEST, fault))?;
+    let (standing, terms) =
+        read(&body, SystemTime::now(), &asker).map_err(|fault| Refusal(StatusCode::BAD_REQUEST, fault))?;
     let snapshot = in_time(shared.node.snapshot()).await?;
     let view = find(&snapshot, &set)?;
     let unkept = match in_time(give(&shared, view.id, &uri, standing, terms)).await? {
@@ -94,9 +98,6 @@ async fn order<N: Node>(
 
 /// The body of an order, if it is one that a program sends.
 pub(super) fn body_of(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
-    if is_from_a_page(headers) {
-        return Err(Refusal(StatusCode::FORBIDDEN, NOT_FROM_PAGES.to_owned()));
-    }
     if !is_json(headers) {
         let remedy = "an order is JSON: say so, with Content-Type: application/json";
         return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, remedy.to_owned()));
@@ -192,10 +193,12 @@ struct Body {
     expected: Option<String>,
 }
 
-/// Who gives an order, and why; both in one line.
-pub(super) fn giver(by: &str, reason: &str) -> Result<(String, String), String> {
+/// Who gives an order, and why; both in one line. `what` it is stands in the log.
+pub(super) fn giver(asker: &Asker, by: &str, reason: &str, what: String) -> Result<(String, String), String> {
+    let by = asker.giver(by);
+    asker.orders(&by, reason, what);
     let reason = line("reason", reason, "say why, for those who will wonder")?;
-    Ok((line("by", by, "say who gives the order")?, reason))
+    Ok((line("by", &by, "say who gives the order")?, reason))
 }
 
 /// One line of text of a body.
@@ -208,13 +211,13 @@ pub(super) fn line(key: &str, text: &str, remedy: &str) -> Result<String, String
     }
 }
 
-fn read(body: &[u8], at: SystemTime) -> Result<(Standing, OrderTerms), String> {
+fn read(body: &[u8], at: SystemTime, asker: &Asker) -> Result<(Standing, OrderTerms), String> {
     let Body { order, reason, by, deadline, then_end, force, expected } = serde_json::from_slice(body)
         .map_err(|fault| format!(r#"{fault}: give {{"order": "drain", "reason": "new model", "by": "alice"}}"#))?;
     let Some(order) = Order::from_name(&order) else {
         return Err(format!("order is {order:?}: give ready, drain or maint"));
     };
-    let (by, reason) = giver(&by, &reason)?;
+    let (by, reason) = giver(asker, &by, &reason, order.name().to_owned())?;
     if by == "table" {
         return Err(r#"by is "table", as which the state column gives its orders: give a person's name"#.to_owned());
     }
@@ -240,20 +243,19 @@ mod tests {
         let body = br#"{"order": "drain", "reason": " new model ", "by": "alice"}"#;
         let (by, reason) = ("alice".to_owned(), "new model".to_owned());
         let standing = Standing { order: Order::Drain, by, reason, at: AT, deadline: None };
+        let read = |body: &[u8]| read(body, AT, &Asker::default());
         let guarded = |standing| Ok((standing, OrderTerms { guarded: true, expected: None }));
-        assert_eq!(read(body, AT), guarded(standing.clone()));
+        assert_eq!(read(body), guarded(standing.clone()));
         let body = br#"{"order": "drain", "reason": "new model", "by": "alice", "deadline": "1970-01-01T00:10:00Z"}"#;
         let at = AT + std::time::Duration::from_secs(600);
         let deadline = |then| Some(Deadline { at, then });
-        assert_eq!(read(body, AT), guarded(Standing { deadline: deadline(AtDeadline::Tell), ..standing.clone() }));
+        assert_eq!(read(body), guarded(Standing { deadline: deadline(AtDeadline::Tell), ..standing.clone() }));
         let body = std::str::from_utf8(body).expect("text").replace('}', r#", "then_end": true}"#);
-        assert_eq!(
-            read(body.as_bytes(), AT),
-            guarded(Standing { deadline: deadline(AtDeadline::End), ..standing.clone() })
-        );
+        let ending = Standing { deadline: deadline(AtDeadline::End), ..standing.clone() };
+        assert_eq!(read(body.as_bytes()), guarded(ending));
         let body = br#"{"order": "drain", "reason": "new model", "by": "alice", "force": true, "expected": "7-ready"}"#;
         let terms = OrderTerms { guarded: false, expected: Some("7-ready".to_owned()) };
-        assert_eq!(read(body, AT), Ok((standing, terms)));
+        assert_eq!(read(body), Ok((standing, terms)));
     }
 
     #[test]
@@ -275,11 +277,14 @@ mod tests {
             (r#"{"order": "ready", "reason": "x", "by": "a", "deadline": "2026-01-01T00:00:00Z"}"#, "is for drain"),
             (r#"{"order": "maint", "reason": "x", "by": "table"}"#, "a person's name"),
         ] {
-            let fault = read(body.as_bytes(), AT).expect_err(body);
+            let fault = read(body.as_bytes(), AT, &Asker::default()).expect_err(body);
             assert!(fault.contains(words), "{body}: {fault}");
         }
         let long = format!(r#"{{"order": "maint", "reason": "{}", "by": "a"}}"#, "x".repeat(257));
-        assert_eq!(read(long.as_bytes(), AT), Err("reason has 257 bytes: give 256 at most".to_owned()));
+        assert_eq!(
+            read(long.as_bytes(), AT, &Asker::default()),
+            Err("reason has 257 bytes: give 256 at most".to_owned())
+        );
     }
 
     #[test]

@@ -1,28 +1,29 @@
 //! `/store`, `/plan`, `/reload` and `/rollback`: what of the rows is in place, what a reload would do, and an operator's word.
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::time;
 
+use super::access::{Asker, Role};
+use super::routes::{Need, Routes};
 use super::sets::{Refusal, body_of};
-use super::{NOT_FROM_PAGES, Node, RELOAD, Shared, error, is_from_a_page, too_late};
+use super::{Node, RELOAD, Shared, because, error, too_late};
 use crate::edge::moment::Moment;
 
 /// The longest reason or name, in bytes.
 const LONGEST: usize = 256;
 
-pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
-    Router::new()
-        .route("/store", get(store::<N>))
-        .route("/plan", get(plan::<N>))
-        .route("/reload", post(reload::<N>))
-        .route("/rollback", post(rollback::<N>))
+pub(super) fn routes<N: Node>() -> Routes<N> {
+    Routes::new()
+        .get("/store", Need::Role(Role::Read), store::<N>)
+        .get("/plan", Need::Role(Role::Operate), plan::<N>)
+        .post("/reload", Role::Operate, reload::<N>)
+        .post("/rollback", Role::Admin, rollback::<N>)
 }
 
 /// An order to read the rows and put them in place.
@@ -30,6 +31,7 @@ pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
 #[serde(deny_unknown_fields)]
 pub struct ReloadOrder {
     /// Who gives it.
+    #[serde(default)]
     pub by: String,
     /// Why.
     #[serde(default)]
@@ -54,6 +56,7 @@ impl ReloadOrder {
 #[serde(deny_unknown_fields)]
 pub struct RollbackOrder {
     /// Who gives it.
+    #[serde(default)]
     pub by: String,
     /// Why.
     pub reason: String,
@@ -250,31 +253,45 @@ async fn plan<N: Node>(State(shared): State<Shared<N>>, RawQuery(query): RawQuer
 /// Without a body it is an order of nobody in particular, as before there were others.
 async fn reload<N: Node>(
     State(shared): State<Shared<N>>,
+    asker: Asker,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    if is_from_a_page(&headers) {
-        return Ok(error(StatusCode::FORBIDDEN, NOT_FROM_PAGES));
-    }
     let order = match &body {
-        Ok(body) if body.is_empty() => ReloadOrder::of("http"),
+        Ok(body) if body.is_empty() => ReloadOrder::of(&asker.token().map_or("http".to_owned(), str::to_owned)),
         Ok(_) | Err(_) => {
             let order: ReloadOrder = read(&headers, body)?;
-            words(&[("by", &order.by, true), ("reason", &order.reason, false)])?;
-            order
+            ReloadOrder { by: asker.giver(&order.by), ..order }
         }
     };
+    asker.orders(&order.by, &order.reason, told_of(order.force, order.partition.as_deref(), None));
+    words(&[("by", &order.by, true), ("reason", &order.reason, false)])?;
+    if order.force {
+        asker.needs(Role::Admin)?;
+    }
     Ok(carry_out(&shared, move |node| async move { node.reload(order).await }).await)
 }
 
 async fn rollback<N: Node>(
     State(shared): State<Shared<N>>,
+    asker: Asker,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let order: RollbackOrder = read(&headers, body)?;
+    let order = RollbackOrder { by: asker.giver(&order.by), ..order };
+    let version = order.version.as_deref().unwrap_or("none");
+    asker.orders(&order.by, &order.reason, told_of(order.force, order.partition.as_deref(), Some(version)));
     words(&[("by", &order.by, true), ("reason", &order.reason, true)])?;
     Ok(carry_out(&shared, move |node| async move { node.rollback(order).await }).await)
+}
+
+/// For the log.
+fn told_of(force: bool, partition: Option<&str>, version: Option<&str>) -> String {
+    let parts =
+        [version.map(|version| format!("version {version}")), partition.map(|name| format!("partition {name}"))];
+    let force = force.then(|| "forced".to_owned());
+    parts.into_iter().flatten().chain(force).collect::<Vec<_>>().join(", ")
 }
 
 fn read<T: for<'d> Deserialize<'d>>(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
@@ -322,5 +339,7 @@ fn refused(failed: ReloadFailed) -> Response {
         true => StatusCode::UNPROCESSABLE_ENTITY,
         false => StatusCode::CONFLICT,
     };
-    (status, Json(failed)).into_response()
+    let cause = std::iter::once(&failed.error).chain(&failed.refused).chain(&failed.faults).take(4);
+    let cause = cause.map(String::as_str).collect::<Vec<_>>().join("; ");
+    because(&cause, (status, Json(failed)))
 }

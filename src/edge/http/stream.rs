@@ -8,12 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use futures_util::stream;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,7 +19,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::access::Role;
 use super::report::{DestinationReport, NodeSessions, SetReport};
+use super::routes::{Need, Routes};
 use super::sets::{Refusal, in_time};
 use super::{ANSWER, Node, NodeReport, Shared, error};
 use crate::edge::journal::{Entry, KEPT};
@@ -39,8 +39,8 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// So many events of before are told at the start.
 const BEFORE: usize = 100;
 
-pub(super) fn routes<N: Node>() -> Router<Shared<N>> {
-    Router::new().route("/stream", get(listen::<N>))
+pub(super) fn routes<N: Node>() -> Routes<N> {
+    Routes::new().get("/stream", Need::Role(Role::Read), listen::<N>)
 }
 
 /// Who listens, and what they have been told.

@@ -1,14 +1,24 @@
 //! Metrics of the gossip; a node that stands alone has none of them.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::destinations::votes;
 use super::{Kind, Row, View};
 use crate::edge::cluster::ClusterCounters;
 use crate::edge::seal::Refusal;
+use crate::engine::dispatch::Health;
+use crate::engine::snapshot::{DestinationView, SetView};
 
 /// What is told of the gossip.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ClusterView {
-    /// Other nodes that are there.
-    pub peers: usize,
+    /// This node's name.
+    pub node: String,
+    /// The other nodes that are there, each with how long ago it was heard.
+    pub peers: Vec<(Arc<str>, Duration)>,
+    /// Partitions of which another node has other rows in place than this one.
+    pub rows_differ: usize,
     /// Counters.
     pub counters: ClusterCounters,
 }
@@ -19,7 +29,40 @@ pub(super) const ROWS: &[Row] = &[
         help: "Other nodes of the cluster that are heard.",
         kind: Kind::Gauge,
         labels: &[],
-        values: |view, values| view.cluster.iter().for_each(|cluster| values.one(cluster.peers as f64)),
+        values: |view, values| view.cluster.iter().for_each(|cluster| values.one(cluster.peers.len() as f64)),
+    },
+    Row {
+        name: "tandem_cluster_nodes",
+        help: "Nodes of the cluster that are heard, with this one.",
+        kind: Kind::Gauge,
+        labels: &[],
+        values: |view, values| view.cluster.iter().for_each(|cluster| values.one(cluster.peers.len() as f64 + 1.0)),
+    },
+    Row {
+        name: "tandem_cluster_peer_age_seconds",
+        help: "How long ago the other node was heard; absent once it is held for gone.",
+        kind: Kind::Gauge,
+        labels: &["node"],
+        values: |view, values| {
+            let peers = view.cluster.iter().flat_map(|cluster| &cluster.peers);
+            values.extend(peers.map(|(node, age)| (vec![node.to_string()], age.as_secs_f64())));
+        },
+    },
+    Row {
+        name: "tandem_cluster_disagreements",
+        help: "Destinations that one node holds for up and another for down, right now.",
+        kind: Kind::Gauge,
+        labels: &[],
+        values: |view, values| {
+            view.cluster.iter().for_each(|cluster| values.one(disagreements(view, cluster) as f64));
+        },
+    },
+    Row {
+        name: "tandem_cluster_rows_differ",
+        help: "Partitions of which another node has other rows in place than this one.",
+        kind: Kind::Gauge,
+        labels: &[],
+        values: |view, values| view.cluster.iter().for_each(|cluster| values.one(cluster.rows_differ as f64)),
     },
     Row {
         name: "tandem_cluster_packets_total",
@@ -61,4 +104,13 @@ pub(super) const ROWS: &[Row] = &[
 
 fn counters(view: &View<'_>) -> Option<ClusterCounters> {
     view.cluster.map(|cluster| cluster.counters)
+}
+
+fn disagreements(view: &View<'_>, cluster: &ClusterView) -> usize {
+    let differ = |set: &SetView, destination: &DestinationView| {
+        let says = |one: &[Health]| votes(cluster, set, destination).any(|(_, health)| one.contains(&health));
+        says(&[Health::Up, Health::Busy]) && says(&[Health::Down])
+    };
+    let of_set = |set: &SetView| set.destinations.iter().filter(|destination| differ(set, destination)).count();
+    view.snapshot.sets.iter().map(of_set).sum()
 }

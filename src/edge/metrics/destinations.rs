@@ -1,7 +1,9 @@
-//! Metrics of destinations and sets.
+//! Metrics of destinations. They go with their rows: a destination that is removed has none.
 
-use super::{Kind, Row, Values, View};
-use crate::engine::dispatch::{AgentView, Health, Meaning, Order, Witness};
+use super::{ClusterView, Kind, Row, Values, View};
+use crate::engine::dispatch::{
+    AgentView, Choice, EjectionCause, FallCause, Fitness, Health, Meaning, Order, Why, Witness,
+};
 use crate::engine::sip::{Host, Uri};
 use crate::engine::snapshot::{DestinationView, SetView};
 
@@ -19,6 +21,18 @@ pub(super) const ROWS: &[Row] = &[
             for (labels, destination) in destinations(view) {
                 values.push((and(&labels, "session"), destination.selections as f64));
                 values.push((and(&labels, "other"), destination.other_selections as f64));
+            }
+        },
+    },
+    Row {
+        name: "tandem_choices_total",
+        help: "Initial INVITEs sent to the destination: it was the first choice of the set's algorithm, or another had failed.",
+        kind: Kind::Counter,
+        labels: &["set", "destination", "choice"],
+        values: |view, values| {
+            for (labels, destination) in destinations(view) {
+                let counts = Choice::ALL.iter().zip(destination.choices);
+                values.extend(counts.map(|(choice, count)| (and(&labels, choice.name()), count as f64)));
             }
         },
     },
@@ -47,6 +61,19 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Gauge,
         labels: DESTINATION,
         values: |view, values| each(view, values, |destination| destination.sessions_peak as f64),
+    },
+    Row {
+        name: "tandem_destination_limit_sessions",
+        help: "How many sessions the destination may have; absent where it has no limit.",
+        kind: Kind::Gauge,
+        labels: DESTINATION,
+        values: |view, values| {
+            for (labels, destination) in destinations(view) {
+                if let Some(limit) = destination.limits.sessions {
+                    values.push((labels.into(), f64::from(limit)));
+                }
+            }
+        },
     },
     Row {
         name: "tandem_destination_resource_sessions",
@@ -78,6 +105,19 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Gauge,
         labels: DESTINATION,
         values: |view, values| each(view, values, |destination| f64::from(destination.fitness.is_fit())),
+    },
+    Row {
+        name: "tandem_destination_down_reason",
+        help: "Why no new request may go to the destination: 1 for the first reason there is, none while it is fit.",
+        kind: Kind::Gauge,
+        labels: &["set", "destination", "reason"],
+        values: |view, values| {
+            for (labels, destination) in destinations(view) {
+                let now = reason(destination);
+                let is = |reason: &str| f64::from(now == Some(reason));
+                values.extend(REASONS.map(|reason| (and(&labels, reason), is(reason))));
+            }
+        },
     },
     Row {
         name: "tandem_destination_health",
@@ -165,17 +205,27 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "tandem_falls_total",
-        help: "How often the destination has gone down.",
+        help: "How often the destination has gone down: by probes or calls that failed, or by order of an operator or the table.",
         kind: Kind::Counter,
-        labels: DESTINATION,
-        values: |view, values| each(view, values, |destination| destination.falls as f64),
+        labels: &["set", "destination", "cause"],
+        values: |view, values| {
+            for (labels, destination) in destinations(view) {
+                let counts = FallCause::ALL.iter().zip(destination.falls_by);
+                values.extend(counts.map(|(cause, count)| (and(&labels, cause.name()), count as f64)));
+            }
+        },
     },
     Row {
         name: "tandem_ejections_total",
-        help: "How often callers' failures have ejected the destination.",
+        help: "How often callers' failures have ejected the destination, by cause; trial is the one call that tried it.",
         kind: Kind::Counter,
-        labels: DESTINATION,
-        values: |view, values| each(view, values, |destination| destination.ejections as f64),
+        labels: &["set", "destination", "cause"],
+        values: |view, values| {
+            for (labels, destination) in destinations(view) {
+                let counts = EjectionCause::ALL.iter().zip(destination.ejections_by);
+                values.extend(counts.map(|(cause, count)| (and(&labels, cause.name()), count as f64)));
+            }
+        },
     },
     Row {
         name: "tandem_probes_total",
@@ -204,51 +254,66 @@ pub(super) const ROWS: &[Row] = &[
         },
     },
     Row {
-        name: "tandem_set_panicking",
-        help: "Whether too few of the set were fit at its last request, so that its policy for that case held.",
+        name: "tandem_setup_seconds",
+        help: "From an INVITE to its 2xx from the destination, tries elsewhere included; absent until there was one.",
+        kind: Kind::Histogram,
+        labels: DESTINATION,
+        values: |view, values| {
+            for (labels, destination) in destinations(view).filter(|(_, destination)| destination.setup.count > 0) {
+                values.push_latency(labels.into(), destination.setup);
+            }
+        },
+    },
+    Row {
+        name: "tandem_destination_votes",
+        help: "What each node of the cluster says: 1 if it holds the destination for up or knows nothing, 0 for down or busy.",
         kind: Kind::Gauge,
-        labels: &["set"],
+        labels: &["set", "destination", "node"],
         values: |view, values| {
-            values.extend(view.snapshot.sets.iter().map(|set| (vec![number(set)], f64::from(set.panicking))));
-        },
-    },
-    Row {
-        name: "tandem_set_empty_total",
-        help: "Requests that found the set without a fit destination.",
-        kind: Kind::Counter,
-        labels: &["set"],
-        values: |view, values| {
-            values.extend(view.snapshot.sets.iter().map(|set| (vec![number(set)], set.empty as f64)));
-        },
-    },
-    Row {
-        name: "tandem_set_full_total",
-        help: "Calls for which destinations of the set were fit, and none had room.",
-        kind: Kind::Counter,
-        labels: &["set"],
-        values: |view, values| {
-            values.extend(view.snapshot.sets.iter().map(|set| (vec![number(set)], set.full as f64)));
-        },
-    },
-    Row {
-        name: "tandem_failovers_total",
-        help: "Tries at a destination of the set that failed and were followed by another.",
-        kind: Kind::Counter,
-        labels: &["set"],
-        values: |view, values| {
-            values.extend(view.snapshot.sets.iter().map(|set| (vec![number(set)], set.failovers as f64)));
-        },
-    },
-    Row {
-        name: "tandem_exhausted_total",
-        help: "Requests whose every try at a destination of the set failed.",
-        kind: Kind::Counter,
-        labels: &["set"],
-        values: |view, values| {
-            values.extend(view.snapshot.sets.iter().map(|set| (vec![number(set)], set.exhausted as f64)));
+            let Some(cluster) = view.cluster else { return };
+            for set in &view.snapshot.sets {
+                for destination in &set.destinations {
+                    let labels = [number(set), named(destination)];
+                    let vote = |(node, health)| {
+                        (and(&labels, node), f64::from(!matches!(health, Health::Down | Health::Busy)))
+                    };
+                    values.extend(votes(cluster, set, destination).map(vote));
+                }
+            }
         },
     },
 ];
+
+/// Each reason for which a destination is not fit.
+const REASONS: [&str; 10] =
+    ["order", "unresolved", "agent", "down", "ejected", "damped", "busy", "outvoted", "full", "trial"];
+
+/// Why the destination is not fit; none if it is.
+fn reason(destination: &DestinationView) -> Option<&'static str> {
+    match (destination.fitness, destination.why) {
+        (Fitness::Fit, _) => None,
+        (Fitness::Ordered(_), _) => Some("order"),
+        (Fitness::Unresolved, _) => Some("unresolved"),
+        (Fitness::Agent(_), _) => Some("agent"),
+        (Fitness::Unwell(Health::Busy), _) => Some("busy"),
+        (Fitness::Unwell(_), Why::Ejected { .. }) => Some("ejected"),
+        (Fitness::Unwell(_), Why::Flapping { .. }) => Some("damped"),
+        (Fitness::Unwell(_), _) => Some("down"),
+        (Fitness::Outvoted, _) => Some("outvoted"),
+        (Fitness::Full, _) => Some("full"),
+        (Fitness::OnTrial, _) => Some("trial"),
+    }
+}
+
+/// What each node holds of a destination: this one, and the others whose word is not too old to have a say.
+pub(super) fn votes<'a>(
+    cluster: &'a ClusterView,
+    set: &'a SetView,
+    destination: &'a DestinationView,
+) -> impl Iterator<Item = (&'a str, Health)> {
+    let fresh = destination.votes.iter().filter(|vote| vote.age <= set.view_ttl);
+    [(&*cluster.node, destination.told)].into_iter().chain(fresh.map(|vote| (&*vote.node, vote.health)))
+}
 
 fn each(view: &View<'_>, values: &mut Values, value: fn(&DestinationView) -> f64) {
     values.extend(destinations(view).map(|(labels, destination)| (labels.into(), value(destination))));
@@ -274,7 +339,7 @@ fn named(destination: &DestinationView) -> String {
     }
 }
 
-fn number(set: &SetView) -> String {
+pub(super) fn number(set: &SetView) -> String {
     set.id.0.to_string()
 }
 

@@ -3,25 +3,22 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Kind, Row, StoreStatus, Values, View};
-use crate::edge::counters::RecordFault;
+use crate::edge::counters::{HttpRefusal, LineFault};
 use crate::engine::event::{Drain, DropCause, Ending};
+use crate::engine::transaction::TransactionKind;
 
 const FINAL: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "6xx"];
 
 pub(super) const ROWS: &[Row] = &[
     Row {
         name: "tandem_build_info",
-        help: "Always 1; the label tells the version.",
+        help: "Always 1; the labels tell the version and what it was built for.",
         kind: Kind::Gauge,
-        labels: &["version"],
-        values: |_, values| values.push((vec![env!("CARGO_PKG_VERSION").to_owned()], 1.0)),
-    },
-    Row {
-        name: "process_start_time_seconds",
-        help: "When the process started, in seconds since 1970.",
-        kind: Kind::Gauge,
-        labels: &[],
-        values: |view, values| values.one(seconds(view.started)),
+        labels: &["version", "target"],
+        values: |_, values| {
+            let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
+            values.push((vec![env!("CARGO_PKG_VERSION").to_owned(), target], 1.0));
+        },
     },
     Row {
         name: "tandem_late_2xx_total",
@@ -50,6 +47,13 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Counter,
         labels: &[],
         values: |view, values| values.one(view.snapshot.totals.retransmissions as f64),
+    },
+    Row {
+        name: "tandem_retransmissions_sent_total",
+        help: "Requests and answers that this node sent again, by a timer or since the other side had sent its own again.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| values.one(view.snapshot.resent as f64),
     },
     Row {
         name: "tandem_replies_total",
@@ -83,10 +87,20 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "tandem_transactions",
-        help: "Transactions in being, client and server.",
+        help: "Transactions in being by kind; other is what is no INVITE, and those of probes are not counted.",
+        kind: Kind::Gauge,
+        labels: &["kind"],
+        values: |view, values| {
+            let counts = TransactionKind::ALL.iter().zip(view.snapshot.transaction_kinds);
+            values.extend(counts.map(|(kind, count)| (vec![kind.name().to_owned()], count as f64)));
+        },
+    },
+    Row {
+        name: "tandem_drift_sessions",
+        help: "By how much the table of sessions and what its destinations have of it differ; 0, unless there is a fault in Tandem.",
         kind: Kind::Gauge,
         labels: &[],
-        values: |view, values| values.one(view.snapshot.transactions as f64),
+        values: |view, values| values.one(view.snapshot.drift as f64),
     },
     Row {
         name: "tandem_sessions_parked",
@@ -202,7 +216,7 @@ pub(super) const ROWS: &[Row] = &[
         help: "Records of sessions written to the file of [records].",
         kind: Kind::Counter,
         labels: &[],
-        values: |view, values| values.one(view.edge.records_written as f64),
+        values: |view, values| values.one(view.edge.records.written as f64),
     },
     Row {
         name: "tandem_records_dropped_total",
@@ -210,7 +224,7 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Counter,
         labels: &["cause"],
         values: |view, values| {
-            let counts = RecordFault::ALL.iter().zip(view.edge.records_dropped);
+            let counts = LineFault::ALL.iter().zip(view.edge.records.dropped);
             values.extend(counts.map(|(fault, count)| (vec![fault.name().to_owned()], count as f64)));
         },
     },
@@ -220,6 +234,16 @@ pub(super) const ROWS: &[Row] = &[
         kind: Kind::Counter,
         labels: &[],
         values: |view, values| values.one(view.edge.check_faults as f64),
+    },
+    Row {
+        name: "tandem_http_refused_total",
+        help: "Requests to the HTTP surface that were not let in, by cause.",
+        kind: Kind::Counter,
+        labels: &["cause"],
+        values: |view, values| {
+            let counts = HttpRefusal::ALL.iter().zip(view.edge.http_refused);
+            values.extend(counts.map(|(cause, count)| (vec![cause.name().to_owned()], count as f64)));
+        },
     },
     Row {
         name: "tandem_state_faults_total",
@@ -236,6 +260,6 @@ fn of_stores(view: &View<'_>, values: &mut Values, value: impl Fn(&StoreStatus) 
     found.for_each(|one| values.push(one));
 }
 
-fn seconds(at: SystemTime) -> f64 {
+pub(super) fn seconds(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

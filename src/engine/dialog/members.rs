@@ -98,6 +98,14 @@ impl Places {
         }
     }
 
+    /// By how much all of them differ from a table of so many sessions, and from what these have asked for.
+    pub(super) fn drift(&self, table: usize) -> u64 {
+        let all = || self.here.values().chain(self.away.values());
+        let placed: usize = all().map(|members| members.dialogs.len()).sum();
+        let asked = all().map(|members| members.asked.total().abs_diff(members.dialogs.len() as u64));
+        (table as u64).abs_diff(placed as u64) + asked.sum::<u64>()
+    }
+
     /// The sessions of a destination.
     pub(super) fn of(&self, destination: DestinationId) -> &[DialogId] {
         self.here.get(destination).map_or(&[], |members| &members.dialogs)
@@ -119,5 +127,35 @@ impl Load for Places {
 
     fn sessions_peak(&self, destination: DestinationId) -> u64 {
         self.here.get(destination).map_or(0, |members| members.peak as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::*;
+    use crate::engine::flow::Transport;
+
+    #[test]
+    fn a_drift_is_seen_whichever_side_has_too_many() {
+        let (mut map, mut ids): (SlotMap<DestinationId, ()>, SlotMap<DialogId, ()>) =
+            (SlotMap::with_key(), SlotMap::with_key());
+        let (first, second) = (map.insert(()), map.insert(()));
+        let seat = |destination, key| Seat {
+            set: SetId(1),
+            destination,
+            key: Some(key),
+            transport: Transport::Udp,
+            address: ([127, 0, 0, 1], 7010).into(),
+            resources: Resources::NONE,
+        };
+        let mut places = Places::default();
+        places.join(ids.insert(()), seat(first, 1));
+        places.join(ids.insert(()), seat(second, 2));
+        places.join_away(ids.insert(()), seat(first, 3));
+        assert_eq!([2, 3, 4].map(|table| places.drift(table)), [1, 0, 1]);
+        places.here[first].asked = Asked::default();
+        assert_eq!(places.drift(3), 1, "what they asked for is counted beside them");
     }
 }

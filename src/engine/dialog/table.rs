@@ -164,6 +164,11 @@ impl Dialogs {
         self.dialogs.get(id).and_then(|dialog| dialog.far_end)
     }
 
+    /// By how much the table and what the destinations have of it differ, in all; 0, unless there is a fault of ours.
+    pub(crate) fn drift(&self) -> u64 {
+        self.places.drift(self.dialogs.len())
+    }
+
     /// The sessions of a destination; who is at which place changes as sessions end.
     pub(crate) fn of_destination(&self, destination: DestinationId) -> &[DialogId] {
         self.places.of(destination)

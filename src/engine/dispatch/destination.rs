@@ -9,8 +9,9 @@ use super::Policy;
 use super::agent::{Heard, Wish};
 use super::capacity::{ClassLimit, Limits, OneMore, Pace};
 use super::fitness::Fitness;
-use super::health::{Condition, Health, Meaning};
+use super::health::{Condition, EjectionCause, FallCause, Health, Latency, Meaning};
 use super::order::{Order, Standing};
+use super::turn::Choice;
 use super::votes::{Outvoted, Votes};
 use crate::engine::clock::{Instant, Now};
 use crate::engine::flow::{ListenerId, Transport};
@@ -130,11 +131,14 @@ pub struct Destination {
 /// What was counted of a destination while it is loaded.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
-    pub(super) selections: u64,
+    /// Initial INVITEs, in the order of [`Choice::ALL`].
+    pub(super) choices: [u64; Choice::ALL.len()],
     pub(super) other_selections: u64,
     pub(super) responses: [u64; 6],
-    pub(super) falls: u64,
-    pub(super) ejections: u64,
+    pub(super) falls: [u64; FallCause::ALL.len()],
+    pub(super) ejections: [u64; EjectionCause::ALL.len()],
+    /// From INVITE to 2xx.
+    pub(super) setup: Latency,
     pub(super) probes: [u64; Meaning::ALL.len()],
 }
 

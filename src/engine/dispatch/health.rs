@@ -20,13 +20,13 @@ use smallvec::SmallVec;
 pub use answers::{Answers, BadAnswer, Codes, LONGEST_RETRY_AFTER, Meaning};
 pub use count::Level;
 pub use damping::{Damping, KeptPenalty};
-pub use ejection::Observe;
+pub use ejection::{EjectionCause, Observe};
 pub use kept::Kept;
 use latency::Peak;
 pub use latency::{BOUNDS, Latency};
 pub use observation::{KEPT, Observation, Outcome, Witness};
 pub use probing::{Check, CheckKind, Combine, InitState, Probing, SipProbe, When, Who};
-pub use why::Why;
+pub use why::{FallCause, Why};
 
 pub(super) use self::answers::Verdict;
 pub(crate) use self::count::Count;
@@ -207,7 +207,7 @@ impl Condition {
     /// call tries it, whose answer names the port of then.
     pub(crate) fn forget_port(&mut self, check: usize, terms: &Terms<'_>, now: Instant) {
         if self.probes() == Some(Level::Down) && terms.observe.enabled {
-            self.record.fail(terms, now);
+            self.record.fail(EjectionCause::Port, terms, now);
         }
         self.counts[check] = Count::new(Level::Unknown).since(now);
     }
@@ -308,6 +308,22 @@ impl Condition {
     /// Whether traffic holds it out or on trial.
     pub(crate) fn is_ejected(&self, now: Instant) -> bool {
         !matches!(self.record.trust(now), Trust::Trusted { .. })
+    }
+
+    /// What callers have ejected it by, if that lasts still.
+    pub(crate) fn ejected_by(&self, now: Instant) -> Option<EjectionCause> {
+        self.record.cause.filter(|_| self.sits_out(now))
+    }
+
+    /// What it is down by, if it is.
+    pub(crate) fn fallen_by(&self) -> FallCause {
+        // A probe that was never made has not failed: somebody has said so.
+        let failed = |count: &Count| count.level == Level::Down && count.failures > 0;
+        match (self.probes(), self.record.cause) {
+            (Some(Level::Down), _) if self.counts.iter().any(failed) => FallCause::Probes,
+            (Some(Level::Down), _) | (_, None) => FallCause::Order,
+            (_, Some(_)) => FallCause::Calls,
+        }
     }
 
     /// Whether an ejection that lasts still holds it out.

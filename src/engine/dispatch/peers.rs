@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::health::Health;
+use super::health::{Health, Judgement};
 use super::inherited::Holder;
 use super::votes::Vote;
 use super::{Asked, Destination, DestinationId, Dispatch, Load, OneMore, Order, RowState, SetId, Standing};
-use crate::engine::clock::Now;
+use crate::engine::clock::{Instant, Now};
 use crate::engine::event::Output;
 use crate::engine::sip::{Cookie, Resources};
 
@@ -214,11 +214,8 @@ impl Destination {
     fn report(&self, policy: &super::Policy, (id, load): (DestinationId, &dyn Load), now: Now) -> PeerDestination {
         let Destination { row, condition, standing, votes, .. } = self;
         let judgement = &policy.judgement;
-        // Nobody looks at one that is out of service: what was seen of it before is no view.
-        let (health, probed) = match standing.order {
-            Order::Ready | Order::Drain => (condition.health_to_tell(judgement, now.mono), condition.is_known()),
-            Order::Maint => (Health::Unknown, false),
-        };
+        let health = self.health_to_tell(judgement, now.mono);
+        let probed = standing.order != Order::Maint && condition.is_known();
         let fall = condition.last_fall().filter(|_| health != Health::Up);
         PeerDestination {
             set: self.set,
@@ -233,6 +230,14 @@ impl Destination {
             sessions: load.asked(id),
             left: votes.iter().flat_map(|votes| votes.inherited.told(now.mono)).collect(),
             order: self.has_been_told().then(|| PeerOrder { standing: standing.clone(), state: Some(row.state) }),
+        }
+    }
+
+    /// Its health as the others are told it. Nobody looks at one that is out of service: what was seen of it before is no view.
+    pub(super) fn health_to_tell(&self, judgement: &Judgement, now: Instant) -> Health {
+        match self.standing.order {
+            Order::Ready | Order::Drain => self.condition.health_to_tell(judgement, now),
+            Order::Maint => Health::Unknown,
         }
     }
 

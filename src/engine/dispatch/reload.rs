@@ -66,7 +66,7 @@ impl Dispatch {
         }
         self.draining.retain(|one| self.destinations.contains_key(one.id));
         // A counter that the outside has seen may not vanish; a set that nobody ever asked for may.
-        self.sets.retain(|_, state| state.configured || state.empty > 0 || !state.members.is_empty());
+        self.sets.retain(|_, state| state.configured || state.has_counted() || !state.members.is_empty());
         self.index();
         changes
     }

@@ -12,6 +12,28 @@ pub enum Turn {
     Other,
 }
 
+/// How a destination was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// As the first of a plan that the request could be sent to.
+    First,
+    /// Since another one had failed.
+    Failover,
+}
+
+impl Choice {
+    /// Both, in the order of `as usize`.
+    pub const ALL: [Choice; 2] = [Choice::First, Choice::Failover];
+
+    /// As in a metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Choice::First => "first",
+            Choice::Failover => "failover",
+        }
+    }
+}
+
 impl Turn {
     /// Whose turn a request outside a dialog takes.
     pub(crate) fn of(method: Method<'_>) -> Self {

@@ -100,7 +100,9 @@ impl Dispatch {
             found.mrcp_port = None;
             found.condition.forget_port(check, &terms, now.mono);
         }
-        found.counts.ejections += u64::from(!before && found.condition.sits_out(now.mono));
+        if let Some(cause) = found.condition.ejected_by(now.mono).filter(|_| !before) {
+            found.counts.ejections[cause as usize] += 1;
+        }
         if seen.check.is_some() {
             found.counts.probes[observation.meaning as usize] += 1;
         }
@@ -131,8 +133,8 @@ impl Dispatch {
         let judgement = &sets.get(&found.set).map_or(&**unknown, |state| &state.policy).judgement;
         let since = found.condition.since;
         if let Some((old, new, why)) = found.condition.turn(judgement, now) {
-            found.counts.falls += u64::from(new == Health::Down);
             if new == Health::Down {
+                found.counts.falls[found.condition.fallen_by() as usize] += 1;
                 fallen.push(id);
             }
             let Destination { set, row, .. } = found;

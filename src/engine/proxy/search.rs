@@ -10,7 +10,7 @@ use super::session::Session;
 use super::{Incoming, Proxy, World};
 use crate::engine::clock::Instant;
 use crate::engine::dialog::Seat;
-use crate::engine::dispatch::{DestinationId, Dispatch, Failover, Outcome, Plan, Seen, SetId, Turn};
+use crate::engine::dispatch::{Choice, DestinationId, Dispatch, Failover, Outcome, Plan, Seen, SetId, Turn};
 use crate::engine::flow::{Flow, Transport};
 use crate::engine::route::Target;
 use crate::engine::sip::{Message, Reply, Resources, Uri};
@@ -19,6 +19,8 @@ use crate::engine::transaction::ServerId;
 /// What is left of a plan.
 #[derive(Debug)]
 pub(super) struct Search {
+    /// When the request came.
+    began: Instant,
     /// What the rule says of the set.
     target: Arc<Target>,
     /// Whose turn the plan took.
@@ -119,6 +121,13 @@ impl Budgets {
     }
 }
 
+impl Search {
+    /// When the INVITE came that it is for; none if it is for another request.
+    pub(super) fn invited(&self) -> Option<Instant> {
+        (self.turn == Turn::Session).then_some(self.began)
+    }
+}
+
 impl Proxy {
     /// Sends a request to the first of a plan that it can be sent to.
     pub(super) fn search(
@@ -132,6 +141,7 @@ impl Proxy {
     ) {
         let mut context = Box::new(Context::new(incoming));
         let search = Search {
+            began: world.now.mono,
             target: Arc::clone(target),
             turn: Turn::of(incoming.message.method()),
             asked,
@@ -256,7 +266,8 @@ impl Proxy {
             search.by_stream =
                 large && world.dispatch.destination(id).is_some_and(|it| it.row.transport != flow.transport);
             search.tries += 1;
-            world.dispatch.note_selection(id, search.turn);
+            let choice = if search.tries == 1 { Choice::First } else { Choice::Failover };
+            world.dispatch.note_selection(id, search.turn, choice);
             let mut trial = false;
             if search.turn == Turn::Session {
                 trial = world.dispatch.begin_call(id, world.now.mono);

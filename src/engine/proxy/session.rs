@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::context::Context;
 use super::inside::transport_to;
+use super::search::Search;
 use super::{Owner, Proxy, World};
 use crate::engine::clock::Instant;
 use crate::engine::dialog::{Confirmed, Dialog, DialogId, DialogState, Ending, FarEnd, Fork, Found, Leg, Party, Seat};
@@ -38,6 +39,11 @@ impl Proxy {
         owner: Owner,
         message: &Message<'_>,
     ) {
+        if let Some(invited) = context.search.as_ref().and_then(Search::invited)
+            && let Some(destination) = owner.destination
+        {
+            world.dispatch.note_setup(destination, world.now.mono.since(invited));
+        }
         match context.session {
             None => {}
             Some(Session::Begins(dialog, _)) => self.set_up(world, context, way, owner, dialog, message),

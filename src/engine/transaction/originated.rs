@@ -51,6 +51,11 @@ impl<O: Copy> Originated<O> {
         self.transactions.len()
     }
 
+    /// Messages sent again.
+    pub(crate) fn times_resent(&self) -> u64 {
+        self.transactions.times_resent()
+    }
+
     /// Sends a request. `compose` is given the text of its branch.
     pub(crate) fn send(
         &mut self,

@@ -1,5 +1,6 @@
 //! All transactions: found by key or branch, woken by one wheel.
 
+mod counted;
 mod let_go;
 mod undelivered;
 
@@ -9,6 +10,8 @@ use std::hash::BuildHasherDefault;
 use bytes::Bytes;
 use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
 
+use self::counted::Counted;
+pub use self::counted::TransactionKind;
 use super::client_invite::ClientInvite;
 use super::client_non_invite::ClientNonInvite;
 use super::entry::{Cancel, Client, ClientMachine, Server, ServerMachine};
@@ -45,6 +48,7 @@ pub(crate) struct Transactions<O> {
     by_stream: HashMap<Flow, BTreeSet<ClientId>>,
     wheel: Wheel<Id>,
     due: Vec<(Instant, Id)>,
+    counted: Counted,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +108,7 @@ impl<O: Copy> Transactions<O> {
             by_stream: HashMap::new(),
             wheel: Wheel::new(),
             due: Vec::new(),
+            counted: Counted::default(),
         }
     }
 
@@ -130,19 +135,21 @@ impl<O: Copy> Transactions<O> {
         };
         let server = Server { machine, key, flow: answer, last: None, watch: None, scheduled: None };
         let id = self.servers.insert(server);
+        self.counted.invite_servers += usize::from(invite);
         self.by_key.insert(key, id);
         self.schedule_server(id, now);
         id
     }
 
     /// The request of a server transaction has come again.
-    pub(crate) fn resent(&self, id: ServerId, out: &mut Vec<Output>) {
+    pub(crate) fn resent(&mut self, id: ServerId, out: &mut Vec<Output>) {
         let Some(server) = self.servers.get(id) else { return };
         let again = match &server.machine {
             ServerMachine::Invite(machine) => machine.resent(),
             ServerMachine::NonInvite(machine) => machine.resent(),
         };
         if let Some(bytes) = server.last.clone().filter(|_| again) {
+            self.counted.resent += 1;
             out.push(Output::Send { flow: server.flow, bytes });
         }
     }
@@ -219,6 +226,7 @@ impl<O: Copy> Transactions<O> {
     /// Ends a server transaction that will not be answered.
     pub(crate) fn forget(&mut self, id: ServerId) {
         if let Some(server) = self.servers.remove(id) {
+            self.counted.invite_servers -= usize::from(server.is_invite());
             self.by_key.remove(&server.key);
         }
     }
@@ -243,6 +251,7 @@ impl<O: Copy> Transactions<O> {
             out.push(Output::Send { flow, bytes: bytes.clone() });
             Client { machine, owner, flow, bytes, mac, shared, cancel: Cancel::No, unsent: false, scheduled: None }
         });
+        self.counted.invite_clients += usize::from(invite);
         if let Some(number) = shared {
             // If one is left that is waited for no more, the answers are the new one's.
             self.by_shared.insert(number, id);
@@ -301,7 +310,10 @@ impl<O: Copy> Transactions<O> {
                 client.bytes = ack;
                 client.send(out);
             }
-            Hears::Ack => client.send(out),
+            Hears::Ack => {
+                self.counted.resent += 1;
+                client.send(out);
+            }
         }
         if status >= 200 {
             client.cancel = Cancel::No;
@@ -390,6 +402,7 @@ impl<O: Copy> Transactions<O> {
             }
         };
         if let Some(bytes) = server.last.clone().filter(|_| resend) {
+            self.counted.resent += 1;
             out.push(Output::Send { flow: server.flow, bytes });
         }
         if ended {
@@ -412,6 +425,7 @@ impl<O: Copy> Transactions<O> {
         if let Cancel::Sent(cancel) = &mut client.cancel
             && cancel.0.wake(now, &self.timing) == Fires::Resend
         {
+            self.counted.resent += 1;
             out.push(Output::Send { flow: client.flow, bytes: cancel.1.clone() });
         }
         let (fires, ended) = match &mut client.machine {
@@ -423,7 +437,10 @@ impl<O: Copy> Transactions<O> {
         let owner = client.owner;
         match fires {
             Fires::Nothing => {}
-            Fires::Resend => client.send(out),
+            Fires::Resend => {
+                self.counted.resent += 1;
+                client.send(out);
+            }
             Fires::GiveUp => {
                 if matches!(client.cancel, Cancel::No) {
                     client.cancel = Cancel::Wanted;

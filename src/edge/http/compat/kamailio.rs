@@ -17,11 +17,15 @@ use crate::engine::flow::{Listener, Transport};
 use crate::engine::sip::{Host, Uri};
 use crate::engine::snapshot::{DestinationView, SetView};
 
-const SET_STATE: Giver = Giver { by: "rpc", reason: "dispatcher.set_state" };
-const RELOAD: Giver = Giver { by: "rpc", reason: "dispatcher.reload" };
+const SET_STATE: &str = "dispatcher.set_state";
+const RELOAD: &str = "dispatcher.reload";
 
 /// The RPC.
-pub(super) struct Rpc<N>(pub(super) Shared<N>);
+pub(super) struct Rpc<N> {
+    pub(super) shared: Shared<N>,
+    /// Who gives orders by it.
+    pub(super) by: String,
+}
 
 impl<N: Node> Dialect for Rpc<N> {
     type Result = Answer;
@@ -39,6 +43,11 @@ impl<N: Node> Dialect for Rpc<N> {
             _ => Err(fault("Method Not Found")),
         }
     }
+}
+
+/// Whether a command changes something.
+pub(super) fn orders(method: &str) -> bool {
+    matches!(method, RELOAD | SET_STATE)
 }
 
 fn status(code: i32) -> StatusCode {
@@ -60,19 +69,25 @@ pub(super) enum Answer {
 }
 
 impl<N: Node> Rpc<N> {
+    fn giver(&self, reason: &'static str) -> Giver<'_> {
+        Giver { by: &self.by, reason }
+    }
+
     async fn snapshot(&self) -> Result<Arc<Snapshot>, Fault> {
-        in_time(self.0.node.snapshot()).await.map_err(|Refusal(_, cause)| fault(&cause))
+        in_time(self.shared.node.snapshot()).await.map_err(|Refusal(_, cause)| fault(&cause))
     }
 
     async fn list(&self, params: Params) -> Result<Answer, Fault> {
         let Some([mode]) = params.named(["mode"]) else { return Err(fault("Invalid Parameters")) };
         let mode = Mode::of(mode.as_ref().and_then(Value::as_str).unwrap_or_default());
         let snapshot = self.snapshot().await?;
-        List::of(&snapshot, self.0.node.listeners(), mode).map(Answer::List).ok_or_else(|| fault("No Destination Sets"))
+        List::of(&snapshot, self.shared.node.listeners(), mode)
+            .map(Answer::List)
+            .ok_or_else(|| fault("No Destination Sets"))
     }
 
     async fn reload(&self) -> Result<Answer, Fault> {
-        self.0.reload(RELOAD, None).await.map_err(|cause| fault("Reload Failed").with(cause))?;
+        self.shared.reload(self.giver(RELOAD), None).await.map_err(|cause| fault("Reload Failed").with(cause))?;
         Ok(Answer::Words("Ok. Dispatcher successfully reloaded."))
     }
 
@@ -94,7 +109,7 @@ impl<N: Node> Rpc<N> {
             return Err(not_updated());
         }
         for uri in uris {
-            self.0.make(set, uri, wanted, SET_STATE).await.map_err(|fault| match fault {
+            self.shared.make(set, uri, wanted, self.giver(SET_STATE)).await.map_err(|fault| match fault {
                 NotDone::Unknown => not_updated(),
                 NotDone::Unwatched(cause) | NotDone::Failed(cause) => not_updated().with(cause),
             })?;

@@ -18,8 +18,8 @@ use crate::engine::dispatch::{Order, RowState};
 use crate::engine::flow::Listener;
 use crate::engine::snapshot::{DestinationView, SetView};
 
-const SET_STATE: Giver = Giver { by: "mi", reason: "ds_set_state" };
-const RELOAD: Giver = Giver { by: "mi", reason: "ds_reload" };
+const SET_STATE: &str = "ds_set_state";
+const RELOAD: &str = "ds_reload";
 
 /// What it can be asked, each by its names and by the lists of parameters that it takes.
 const COMMANDS: [Command; 4] = [
@@ -115,6 +115,14 @@ impl Arguments {
     }
 }
 
+/// Whether a command changes something.
+pub(super) fn orders(method: &str) -> bool {
+    Command::named(method).is_some_and(|command| match command.does {
+        Does::List | Does::Which => false,
+        Does::Reload | Does::SetState => true,
+    })
+}
+
 fn invalid(data: &str) -> Fault {
     Fault::new(-32602, "Invalid params").with(data)
 }
@@ -124,7 +132,11 @@ fn server_error(cause: String) -> Fault {
 }
 
 /// The management interface.
-pub(super) struct Mi<N>(pub(super) Shared<N>);
+pub(super) struct Mi<N> {
+    pub(super) shared: Shared<N>,
+    /// Who gives orders by it.
+    pub(super) by: String,
+}
 
 impl<N: Node> Dialect for Mi<N> {
     type Result = Answer;
@@ -159,12 +171,16 @@ pub(super) enum Answer {
 const OK: Answer = Answer::Word("OK");
 
 impl<N: Node> Mi<N> {
+    fn giver(&self, reason: &'static str) -> Giver<'_> {
+        Giver { by: &self.by, reason }
+    }
+
     async fn snapshot(&self) -> Result<Arc<Snapshot>, Fault> {
-        in_time(self.0.node.snapshot()).await.map_err(|Refusal(_, cause)| server_error(cause))
+        in_time(self.shared.node.snapshot()).await.map_err(|Refusal(_, cause)| server_error(cause))
     }
 
     fn partitions(&self) -> Partitions {
-        Partitions(self.0.node.partitions())
+        Partitions(self.shared.node.partitions())
     }
 
     async fn list(&self, arguments: &Arguments) -> Result<Answer, Fault> {
@@ -173,7 +189,7 @@ impl<N: Node> Mi<N> {
         let only = partition(arguments, &partitions)?;
         Ok(Answer::List(List::of(
             &*self.snapshot().await?,
-            self.0.node.listeners(),
+            self.shared.node.listeners(),
             &partitions,
             only.as_deref(),
             full,
@@ -183,7 +199,7 @@ impl<N: Node> Mi<N> {
     async fn reload(&self, arguments: &Arguments) -> Result<Answer, Fault> {
         let partition = partition(arguments, &self.partitions())?;
         let failed = |cause: String| Fault::new(500, "ERROR Reloading data").with(cause);
-        self.0.reload(RELOAD, partition).await.map_err(failed)?;
+        self.shared.reload(self.giver(RELOAD), partition).await.map_err(failed)?;
         if matches!(arguments.text("inherit_state")?.as_deref(), Some("0" | "n" | "N")) {
             self.take_states().await?;
         }
@@ -192,7 +208,7 @@ impl<N: Node> Mi<N> {
 
     /// What was ordered by hand ends: the `state` column holds again, unless it is what follows the orders.
     async fn take_states(&self) -> Result<(), Fault> {
-        for set in self.snapshot().await?.sets.iter().filter(|set| !self.0.node.persists(set.id)) {
+        for set in self.snapshot().await?.sets.iter().filter(|set| !self.shared.node.persists(set.id)) {
             for row in rows(set) {
                 let wanted = match (row[0].state, row[0].standing.order) {
                     (RowState::Active, Order::Ready) | (RowState::Inactive, Order::Maint) => continue,
@@ -200,7 +216,7 @@ impl<N: Node> Mi<N> {
                     (RowState::Inactive, Order::Ready | Order::Drain) => Wanted::Off,
                     (RowState::Probing, _) => Wanted::Failed,
                 };
-                match self.0.make(set, &row[0].uri, wanted, RELOAD).await {
+                match self.shared.make(set, &row[0].uri, wanted, self.giver(RELOAD)).await {
                     // As where the table is read: what nobody watches is not held for failed.
                     Ok(()) | Err(NotDone::Unknown | NotDone::Unwatched(_)) => {}
                     Err(NotDone::Failed(cause)) => return Err(server_error(cause)),
@@ -226,7 +242,7 @@ impl<N: Node> Mi<N> {
         let found = set.and_then(|set| Some((set, destination(set, &address)?)));
         let not_found = || Fault::new(404, "destination not found");
         let (set, uri) = found.ok_or_else(not_found)?;
-        self.0.make(set, uri, wanted, SET_STATE).await.map_err(|fault| match fault {
+        self.shared.make(set, uri, wanted, self.giver(SET_STATE)).await.map_err(|fault| match fault {
             NotDone::Unknown => not_found(),
             NotDone::Unwatched(remedy) => bad_state().with(remedy),
             NotDone::Failed(cause) => server_error(cause),

@@ -7,6 +7,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::edge::http::because;
+
 /// A batch has no more requests: each may be answered by all destinations.
 const MOST_REQUESTS: usize = 32;
 
@@ -96,6 +98,12 @@ impl<R> Reply<R> {
         };
         Reply { jsonrpc: "2.0", result, error, id }
     }
+
+    /// Why it is not done.
+    fn cause(&self) -> Option<String> {
+        let Fault { message, data, .. } = self.error.as_ref()?;
+        Some(std::iter::once(message).chain(data).map(String::as_str).collect::<Vec<_>>().join(": "))
+    }
 }
 
 /// Does what a body asks for. Whoever wants no answer gets 202 and nothing.
@@ -113,7 +121,11 @@ pub(super) async fn answer<D: Dialect>(dialect: &D, body: &[u8]) -> Response {
             for request in requests {
                 replies.extend(reply(dialect, request).await);
             }
-            if replies.is_empty() { StatusCode::ACCEPTED.into_response() } else { Json(replies).into_response() }
+            let cause = replies.iter().find_map(Reply::cause);
+            match replies.is_empty() {
+                true => StatusCode::ACCEPTED.into_response(),
+                false => with_cause(cause, Json(replies)),
+            }
         }
         Ok(request) => reply(dialect, request).await.map_or(StatusCode::ACCEPTED.into_response(), one::<D>),
     }
@@ -121,7 +133,34 @@ pub(super) async fn answer<D: Dialect>(dialect: &D, body: &[u8]) -> Response {
 
 fn one<D: Dialect>(reply: Reply<D::Result>) -> Response {
     let status = reply.error.as_ref().map_or(StatusCode::OK, D::status);
-    (status, Json(reply)).into_response()
+    with_cause(reply.cause(), (status, Json(&reply)))
+}
+
+/// The first fault stands in the log, whatever the status.
+fn with_cause(cause: Option<String>, answer: impl IntoResponse) -> Response {
+    match cause {
+        Some(cause) => because(&cause, answer),
+        None => answer.into_response(),
+    }
+}
+
+/// The methods that a body calls, each with its parameters as they are written; those of what is no request are left out.
+pub(super) fn calls(body: &[u8]) -> Vec<(String, String)> {
+    let requests = match serde_json::from_slice(body) {
+        Ok(Value::Array(requests)) => requests,
+        Ok(request) => vec![request],
+        Err(_) => Vec::new(),
+    };
+    let call = |request: Value| {
+        let Request { method, params, .. } = Request::read(request).ok()?;
+        let params = match params {
+            Params::None => String::new(),
+            Params::ByPosition(values) => Value::from(values).to_string(),
+            Params::ByName(values) => Value::from(values).to_string(),
+        };
+        Some((method, params))
+    };
+    requests.into_iter().take(MOST_REQUESTS).filter_map(call).collect()
 }
 
 /// The answer to one request; none to a notification.

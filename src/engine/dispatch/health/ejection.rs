@@ -49,6 +49,39 @@ impl Observe {
     }
 }
 
+/// By what callers' requests have ejected a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EjectionCause {
+    /// So many in a row have failed.
+    ConsecutiveFailures,
+    /// So many percent of an interval's have.
+    FailurePercentage,
+    /// The one that tried it has.
+    Trial,
+    /// The port that they had named for MRCP was found closed.
+    Port,
+}
+
+impl EjectionCause {
+    /// Each of them, in the order of `as usize`.
+    pub const ALL: [EjectionCause; 4] = [
+        EjectionCause::ConsecutiveFailures,
+        EjectionCause::FailurePercentage,
+        EjectionCause::Trial,
+        EjectionCause::Port,
+    ];
+
+    /// As in a metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            EjectionCause::ConsecutiveFailures => "consecutive_failures",
+            EjectionCause::FailurePercentage => "failure_percentage",
+            EjectionCause::Trial => "trial",
+            EjectionCause::Port => "port",
+        }
+    }
+}
+
 /// What traffic says of one destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
@@ -84,6 +117,8 @@ pub(crate) struct Record {
     pub(crate) trust: Trust,
     /// Failures in a row.
     pub(crate) failures: u32,
+    /// Of the last ejection; none if there was none, or if it was said.
+    pub(crate) cause: Option<EjectionCause>,
     window: Window,
 }
 
@@ -107,7 +142,12 @@ pub(crate) struct Terms<'o> {
 
 impl Default for Record {
     fn default() -> Self {
-        Record { trust: Trust::Trusted { since: Instant::ZERO, times: 0 }, failures: 0, window: Window::default() }
+        Record {
+            trust: Trust::Trusted { since: Instant::ZERO, times: 0 },
+            failures: 0,
+            cause: None,
+            window: Window::default(),
+        }
     }
 }
 
@@ -152,10 +192,12 @@ impl Record {
                 if sent < since => {}
             (Trust::Trusted { since, times }, Verdict::Fall) => {
                 self.failures = self.failures.saturating_add(1);
-                let is_bad =
-                    self.window.add(true, terms.observe, now) || self.failures >= terms.observe.consecutive_failures;
-                if is_bad && terms.may_eject {
-                    self.eject_again(since, times, terms, now);
+                let by_percentage =
+                    self.window.add(true, terms.observe, now).then_some(EjectionCause::FailurePercentage);
+                let in_a_row = self.failures >= terms.observe.consecutive_failures;
+                let cause = in_a_row.then_some(EjectionCause::ConsecutiveFailures).or(by_percentage);
+                if let Some(cause) = cause.filter(|_| terms.may_eject) {
+                    self.eject_again(since, times, cause, terms, now);
                 }
             }
             (Trust::Trusted { .. }, Verdict::Alive | Verdict::Busy(_)) => {
@@ -165,35 +207,38 @@ impl Record {
             (Trust::Ejected { times, .. } | Trust::HalfOpen { times, .. }, Verdict::Alive | Verdict::Busy(_)) => {
                 *self = Record { trust: Trust::Trusted { since: now, times }, ..Record::default() };
             }
-            (Trust::HalfOpen { times, .. }, Verdict::Fall) => self.eject(times.saturating_add(1), terms, now),
+            (Trust::HalfOpen { times, .. }, Verdict::Fall) => {
+                self.eject(times.saturating_add(1), Some(EjectionCause::Trial), terms, now);
+            }
             (Trust::HalfOpen { .. }, Verdict::Neutral) => self.set_trial(sent, None, now),
             (Trust::Trusted { .. }, Verdict::Neutral) | (Trust::Ejected { .. }, Verdict::Fall | Verdict::Neutral) => {}
         }
     }
 
     /// It has failed beyond doubt: it is out if it was not, whatever was heard of it before.
-    pub(crate) fn fail(&mut self, terms: &Terms<'_>, now: Instant) {
+    pub(crate) fn fail(&mut self, cause: EjectionCause, terms: &Terms<'_>, now: Instant) {
         match self.trust(now) {
-            Trust::Trusted { since, times } => self.eject_again(since, times, terms, now),
-            Trust::HalfOpen { times, .. } => self.eject(times.saturating_add(1), terms, now),
+            Trust::Trusted { since, times } => self.eject_again(since, times, cause, terms, now),
+            Trust::HalfOpen { times, .. } => self.eject(times.saturating_add(1), Some(cause), terms, now),
             Trust::Ejected { .. } => {}
         }
     }
 
     /// Puts one out that was trusted since then.
-    fn eject_again(&mut self, since: Instant, times: u32, terms: &Terms<'_>, now: Instant) {
+    fn eject_again(&mut self, since: Instant, times: u32, cause: EjectionCause, terms: &Terms<'_>, now: Instant) {
         // One that has long been good begins anew.
         let forgotten = now.since(since) > terms.observe.max_ejection_time;
-        self.eject(if forgotten { 1 } else { times.saturating_add(1) }, terms, now);
+        self.eject(if forgotten { 1 } else { times.saturating_add(1) }, Some(cause), terms, now);
     }
 
-    /// Puts it out for the first time, whatever it did: a start that finds it so.
-    pub(crate) fn eject(&mut self, times: u32, terms: &Terms<'_>, now: Instant) {
+    /// Puts it out, whatever it did; no cause: somebody says so.
+    pub(crate) fn eject(&mut self, times: u32, cause: Option<EjectionCause>, terms: &Terms<'_>, now: Instant) {
         let Observe { base_ejection_time: base, max_ejection_time: most, .. } = *terms.observe;
         let doubled = base.saturating_mul(1 << times.saturating_sub(1).min(20)).min(most.max(base));
         // Never shorter than said, and never the same for two that fell together.
         let time = doubled.mul_f64(1.05 + 0.2 * terms.chance);
         self.trust = Trust::Ejected { since: now, until: now + time, times };
+        self.cause = cause;
         self.window = Window::default();
     }
 

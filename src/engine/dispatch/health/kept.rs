@@ -27,7 +27,7 @@ impl Condition {
             false => self.begin(Level::Down),
             // Nobody could find that it has come back, if nobody watches.
             true if !terms.observe.enabled => {}
-            true => self.record.eject(1, terms, now),
+            true => self.record.eject(1, None, terms, now),
         }
     }
 
@@ -46,7 +46,7 @@ impl Condition {
                 self.begin_down(terms, now);
                 // Its probes may be such that wait for a call.
                 if !is_down(self) && terms.observe.enabled {
-                    self.record.eject(1, terms, now);
+                    self.record.eject(1, None, terms, now);
                 }
                 is_down(self)
             }

@@ -47,6 +47,31 @@ pub enum Why {
     },
 }
 
+/// What has made a destination go down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FallCause {
+    /// Probes that failed.
+    Probes,
+    /// Callers' requests that failed.
+    Calls,
+    /// An operator or the table, who said so.
+    Order,
+}
+
+impl FallCause {
+    /// Each of them, in the order of `as usize`.
+    pub const ALL: [FallCause; 3] = [FallCause::Probes, FallCause::Calls, FallCause::Order];
+
+    /// As in a metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            FallCause::Probes => "probes",
+            FallCause::Calls => "calls",
+            FallCause::Order => "order",
+        }
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tenths = |time: &Duration| format!("{:.1} s", time.as_secs_f64());

@@ -46,6 +46,7 @@ impl<O: Copy> Transactions<O> {
     /// Takes a client transaction out: what still comes for it is a stranger's.
     pub(crate) fn forget_client(&mut self, id: ClientId) {
         let Some(client) = self.clients.remove(id) else { return };
+        self.counted.invite_clients -= usize::from(client.is_invite());
         if let Some(number) = client.shared.filter(|number| self.by_shared.get(number) == Some(&id)) {
             self.by_shared.remove(&number);
         }

@@ -1,4 +1,4 @@
-//! The file of records: whole lines only, set aside when it is full, opened anew when somebody else has moved it away.
+//! The file: whole lines only, set aside when it is full, opened anew when somebody else has moved it away.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
-use super::{RecordsConfig, Told};
+use super::{LinesConfig, Told};
 
-/// What every line begins with.
-const HEAD: &[u8] = br#"{"began":""#;
 /// No line is longer: a Call-ID is part of one message, and each byte of it becomes six at most.
 const LONGEST_LINE: u64 = 1 << 20;
 
 /// The file, whether it can be had now or not.
 #[derive(Debug)]
-pub(super) struct RecordsFile {
-    config: RecordsConfig,
+pub(super) struct LinesFile {
+    config: LinesConfig,
+    /// What many lines are called.
+    name: &'static str,
+    /// What every line begins with.
+    head: &'static str,
     open: Option<Open>,
     /// Of a file that can't be set aside.
     told: Told,
@@ -34,9 +36,9 @@ struct Open {
 /// Device and inode.
 type FileId = (u64, u64);
 
-impl RecordsFile {
-    pub(super) fn new(config: &RecordsConfig) -> Self {
-        RecordsFile { config: config.clone(), open: None, told: Told::default() }
+impl LinesFile {
+    pub(super) fn new(config: &LinesConfig, name: &'static str, head: &'static str) -> Self {
+        LinesFile { config: config.clone(), name, head, open: None, told: Told::default() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -71,8 +73,8 @@ impl RecordsFile {
                 Ok(()) => return (0, Ok(())),
                 Err(cause) => {
                     if self.told.is_due() {
-                        let file = self.config.file.display();
-                        warn!(%file, %cause, "records go on into a full file: it can't be renamed");
+                        let (name, file) = (self.name, self.config.file.display());
+                        warn!(%file, %cause, "{name} go on into a full file: it can't be renamed");
                     }
                     lines
                 }
@@ -91,7 +93,7 @@ impl RecordsFile {
                 let length = open.file.metadata().map(|now| now.len());
                 // If that fails too, it is mended when the file is opened again.
                 if let (Some(_), Ok(length)) = (open.length, length) {
-                    let _ = mend(&open.file, length);
+                    let _ = mend(&open.file, length, self.head);
                 }
                 self.open = None;
                 end_of_last_line(&lines[..written])
@@ -111,14 +113,14 @@ impl RecordsFile {
             (Some(open), Some(there)) if open.id == id(&there) => {
                 Open { length: open.length.map(|_| there.len()), ..open }
             }
-            (Some(_) | None, _) => Open::new(&self.config.file)?,
+            (Some(_) | None, _) => Open::new(&self.config.file, self.head)?,
         };
         Ok(self.open.insert(open))
     }
 
     /// `file.1` becomes `file.2` and so on, the last is no more, and the file becomes `file.1`.
     fn set_aside(&mut self) -> io::Result<()> {
-        let RecordsConfig { file, keep, .. } = &self.config;
+        let LinesConfig { file, keep, .. } = &self.config;
         for nth in (1..*keep).rev() {
             match fs::rename(numbered(file, nth), numbered(file, nth + 1)) {
                 Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
@@ -132,10 +134,10 @@ impl RecordsFile {
 }
 
 impl Open {
-    fn new(path: &Path) -> io::Result<Self> {
+    fn new(path: &Path, head: &str) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
         let found = file.metadata()?;
-        let length = if found.is_file() { Some(mend(&file, found.len())?) } else { None };
+        let length = if found.is_file() { Some(mend(&file, found.len(), head)?) } else { None };
         Ok(Open { id: id(&found), file, length })
     }
 }
@@ -177,9 +179,9 @@ fn write(mut file: &File, text: &[u8]) -> (usize, io::Result<()>) {
     (written, Ok(()))
 }
 
-/// Makes the file end with a whole line, and tells its length then: a record that was cut by a full disk or a crash goes. A
+/// Makes the file end with a whole line, and tells its length then: a line that was cut by a full disk or a crash goes. A
 /// line that is none of ours stays and gets its end.
-fn mend(mut file: &File, length: u64) -> io::Result<u64> {
+fn mend(mut file: &File, length: u64, head: &str) -> io::Result<u64> {
     let mut tail = vec![0; length.min(LONGEST_LINE) as usize];
     let start = length - tail.len() as u64;
     file.read_exact_at(&mut tail, start)?;
@@ -189,7 +191,8 @@ fn mend(mut file: &File, length: u64) -> io::Result<u64> {
         return Ok(length);
     }
     let whole = start + end as u64;
-    if (torn.starts_with(HEAD) || HEAD.starts_with(torn)) && file.set_len(whole).is_ok() {
+    let head = head.as_bytes();
+    if (torn.starts_with(head) || head.starts_with(torn)) && file.set_len(whole).is_ok() {
         return Ok(whole);
     }
     file.write_all(b"\n")?;
@@ -204,12 +207,16 @@ mod tests {
     use super::*;
     use crate::edge::scratch::Folder;
 
-    const CHILD: &str = "TANDEM_TEST_RECORDS";
+    const CHILD: &str = "TANDEM_TEST_LINES";
+
+    fn file_of(config: LinesConfig) -> LinesFile {
+        LinesFile::new(&config, "lines", "{\"began\":\"")
+    }
 
     /// A file in that folder with so many bytes at most.
-    fn records(folder: &Folder, max_bytes: Option<u64>, keep: u32) -> RecordsFile {
-        let file = folder.path().join("records.jsonl");
-        RecordsFile::new(&RecordsConfig { file, max_bytes, keep })
+    fn lines_file(folder: &Folder, max_bytes: Option<u64>, keep: u32) -> LinesFile {
+        let file = folder.path().join("lines.jsonl");
+        file_of(LinesConfig { file, max_bytes, keep })
     }
 
     /// 30 bytes.
@@ -221,7 +228,7 @@ mod tests {
         numbers.map(line).collect()
     }
 
-    fn append(file: &mut RecordsFile, text: &str) {
+    fn append(file: &mut LinesFile, text: &str) {
         let (whole, result) = file.append(text.as_bytes());
         assert!(result.is_ok() && whole == text.len(), "{whole} of {}: {result:?}", text.len());
     }
@@ -233,26 +240,26 @@ mod tests {
     #[test]
     fn a_full_file_is_set_aside_and_so_many_are_kept() {
         let folder = Folder::new();
-        let mut file = records(&folder, Some(100), 2);
+        let mut file = lines_file(&folder, Some(100), 2);
         // One batch over several files, then one line at a time.
         append(&mut file, &lines(0..8));
         (8..20).for_each(|nth| append(&mut file, &line(nth)));
-        assert_eq!(text(&folder, "records.jsonl"), lines(18..20));
-        assert_eq!(text(&folder, "records.jsonl.1"), lines(15..18));
-        assert_eq!(text(&folder, "records.jsonl.2"), lines(12..15));
+        assert_eq!(text(&folder, "lines.jsonl"), lines(18..20));
+        assert_eq!(text(&folder, "lines.jsonl.1"), lines(15..18));
+        assert_eq!(text(&folder, "lines.jsonl.2"), lines(12..15));
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 3);
         // A start goes on with the file that is there.
-        append(&mut records(&folder, Some(100), 2), &lines(20..22));
-        assert_eq!(text(&folder, "records.jsonl"), line(21));
-        assert_eq!(text(&folder, "records.jsonl.1"), lines(18..21));
+        append(&mut lines_file(&folder, Some(100), 2), &lines(20..22));
+        assert_eq!(text(&folder, "lines.jsonl"), line(21));
+        assert_eq!(text(&folder, "lines.jsonl.1"), lines(18..21));
     }
 
     #[test]
     fn a_line_that_is_longer_than_a_file_may_be_has_one_of_its_own() {
         let folder = Folder::new();
-        let mut file = records(&folder, Some(20), 5);
+        let mut file = lines_file(&folder, Some(20), 5);
         append(&mut file, &lines(0..3));
-        for (nth, name) in ["records.jsonl.2", "records.jsonl.1", "records.jsonl"].into_iter().enumerate() {
+        for (nth, name) in ["lines.jsonl.2", "lines.jsonl.1", "lines.jsonl"].into_iter().enumerate() {
             assert_eq!(text(&folder, name), line(nth));
         }
     }
@@ -260,37 +267,37 @@ mod tests {
     #[test]
     fn a_file_that_can_not_be_set_aside_is_written_on() {
         let folder = Folder::new();
-        fs::create_dir_all(folder.path().join("records.jsonl.1/in use")).expect("a folder");
-        let mut file = records(&folder, Some(50), 1);
+        fs::create_dir_all(folder.path().join("lines.jsonl.1/in use")).expect("a folder");
+        let mut file = lines_file(&folder, Some(50), 1);
         append(&mut file, &lines(0..5));
-        assert_eq!(text(&folder, "records.jsonl"), lines(0..5));
-        fs::remove_dir_all(folder.path().join("records.jsonl.1")).expect("it is there");
+        assert_eq!(text(&folder, "lines.jsonl"), lines(0..5));
+        fs::remove_dir_all(folder.path().join("lines.jsonl.1")).expect("it is there");
         append(&mut file, &line(5));
-        assert_eq!((text(&folder, "records.jsonl.1"), text(&folder, "records.jsonl")), (lines(0..5), line(5)));
+        assert_eq!((text(&folder, "lines.jsonl.1"), text(&folder, "lines.jsonl")), (lines(0..5), line(5)));
     }
 
     #[test]
     fn what_logrotate_does_to_the_file_is_seen_at_the_next_line() {
         let folder = Folder::new();
-        let path = folder.path().join("records.jsonl");
+        let path = folder.path().join("lines.jsonl");
         let aside = |name: &str| fs::rename(&path, folder.path().join(name)).expect("it is there");
-        let mut file = records(&folder, None, 1);
+        let mut file = lines_file(&folder, None, 1);
         append(&mut file, &line(0));
         aside("moved");
         append(&mut file, &line(1));
-        assert_eq!((text(&folder, "moved"), text(&folder, "records.jsonl")), (line(0), line(1)));
+        assert_eq!((text(&folder, "moved"), text(&folder, "lines.jsonl")), (line(0), line(1)));
         // `create`: another file stands there at once.
         aside("moved");
         fs::write(&path, "").expect("a file");
         append(&mut file, &line(2));
-        assert_eq!((text(&folder, "moved"), text(&folder, "records.jsonl")), (line(1), line(2)));
+        assert_eq!((text(&folder, "moved"), text(&folder, "lines.jsonl")), (line(1), line(2)));
         // `copytruncate`: the same file, empty.
         fs::OpenOptions::new().write(true).truncate(true).open(&path).expect("it is there");
         append(&mut file, &line(3));
-        assert_eq!(text(&folder, "records.jsonl"), line(3));
+        assert_eq!(text(&folder, "lines.jsonl"), line(3));
         fs::remove_file(&path).expect("it is there");
         append(&mut file, &line(4));
-        assert_eq!(text(&folder, "records.jsonl"), line(4));
+        assert_eq!(text(&folder, "lines.jsonl"), line(4));
     }
 
     #[test]
@@ -304,17 +311,17 @@ mod tests {
             (String::new(), String::new()),
         ] {
             let folder = Folder::new();
-            fs::write(folder.path().join("records.jsonl"), &left).expect("a file");
-            append(&mut records(&folder, None, 1), &line(1));
-            assert_eq!(text(&folder, "records.jsonl"), expected + &line(1), "{left:?}");
+            fs::write(folder.path().join("lines.jsonl"), &left).expect("a file");
+            append(&mut lines_file(&folder, None, 1), &line(1));
+            assert_eq!(text(&folder, "lines.jsonl"), expected + &line(1), "{left:?}");
         }
     }
 
     #[test]
     fn others_may_not_read_it() {
         let folder = Folder::new();
-        append(&mut records(&folder, None, 1), &line(0));
-        let mode = fs::metadata(folder.path().join("records.jsonl")).expect("it is there").mode();
+        append(&mut lines_file(&folder, None, 1), &line(0));
+        let mode = fs::metadata(folder.path().join("lines.jsonl")).expect("it is there").mode();
         assert_eq!(mode & 0o137, 0, "{mode:o}");
     }
 
@@ -324,8 +331,8 @@ mod tests {
     fn a_disk_that_fills_up_in_the_middle_of_a_line_leaves_whole_lines() {
         const LINES: usize = 1000;
         if let Some(folder) = env::var_os(CHILD) {
-            let file = Path::new(&folder).join("records.jsonl");
-            let mut file = RecordsFile::new(&RecordsConfig { file, max_bytes: None, keep: 1 });
+            let file = Path::new(&folder).join("lines.jsonl");
+            let mut file = file_of(LinesConfig { file, max_bytes: None, keep: 1 });
             let all = lines(0..LINES);
             let (whole, result) = file.append(all.as_bytes());
             assert_eq!(result.map_err(|fault| fault.kind()), Err(io::ErrorKind::FileTooLarge));
@@ -339,7 +346,7 @@ mod tests {
             return;
         }
         let folder = Folder::new();
-        let test = "edge::records::file::tests::a_disk_that_fills_up_in_the_middle_of_a_line_leaves_whole_lines";
+        let test = "edge::lines::file::tests::a_disk_that_fills_up_in_the_middle_of_a_line_leaves_whole_lines";
         let script = format!("trap '' XFSZ; ulimit -f 8; exec \"$0\" --exact {test}");
         let child = Command::new("sh")
             .args(["-c", &script])
@@ -349,7 +356,7 @@ mod tests {
             .output()
             .expect("a child");
         assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
-        let (first, second) = (text(&folder, "first"), text(&folder, "records.jsonl"));
+        let (first, second) = (text(&folder, "first"), text(&folder, "lines.jsonl"));
         assert!(first.len() > 1000 && first.len() % 30 == 0, "{} bytes", first.len());
         assert_eq!(first + &second, lines(0..(text(&folder, "first").len() / 30 + 1)));
     }
