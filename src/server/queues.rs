@@ -11,7 +11,7 @@ use crate::edge::tcp::Heard;
 #[derive(Debug)]
 pub(super) struct Queues {
     pub(super) orders: WeakSender<Order>,
-    pub(super) events: WeakSender<Event>,
+    pub(super) events: WeakSender<Happened>,
     pub(super) lookups: WeakSender<Lookup>,
     pub(super) checks: WeakSender<Asked>,
     /// None without a TCP listener.
