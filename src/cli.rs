@@ -16,6 +16,7 @@ mod store;
 mod surface;
 mod table;
 mod term;
+mod trace;
 
 use std::future::Future;
 use std::io::Write;
@@ -53,6 +54,8 @@ enum Command {
     Show(show::Args),
     /// What would become of a SIP message, and why: rule by rule, destination by destination. Nothing is sent.
     Explain(explain::Args),
+    /// A call's story: what was decided and why, each message, and how it ended; without a Call-ID the last calls.
+    Trace(trace::Args),
     /// Put a destination in service, let it drain, or take it out.
     Set(set::Args),
     /// What a reload of the sets would change, and whether it would be refused; exit 1 if it would.
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::main(&args),
         Command::Show(args) => show::main(&args),
         Command::Explain(args) => explain::main(&args),
+        Command::Trace(args) => trace::main(&args),
         Command::Set(args) => set::main(&args),
         Command::Plan(args) => store::plan(&args),
         Command::Reload(args) => store::reload(&args),

@@ -14,6 +14,7 @@ mod probe;
 pub(crate) mod reader;
 mod rules;
 mod session;
+mod trace;
 mod values;
 
 use std::io;
@@ -42,6 +43,7 @@ pub use self::events::EventsConfig;
 pub use self::health::HealthConfig;
 pub use self::http::{ClientFiles, HttpConfig};
 pub use self::reader::Fault;
+pub use self::trace::TraceConfig;
 pub use self::values::duration;
 
 /// Everything that a node is told.
@@ -85,6 +87,8 @@ pub struct Config {
     pub records: Option<LinesConfig>,
     /// Where events go, beside the HTTP surface.
     pub events: EventsConfig,
+    /// Which calls are told of message by message.
+    pub trace: TraceConfig,
 }
 
 /// How a node leaves.
@@ -163,6 +167,7 @@ impl Config {
 
     /// The engine's part. `key` is the cluster's.
     pub fn engine(&self, key: [u8; 32]) -> engine::Config {
+        let stories = self.trace.stories.calls > 0 || self.trace.engine.sample.0 > 0;
         engine::Config {
             node: self.node_id.clone(),
             key,
@@ -171,8 +176,9 @@ impl Config {
             route: self.route.clone(),
             sets: self.sets.clone(),
             limits: self.limits,
-            call_events: log::tells_calls(),
-            records: log::tells_calls() || self.records.is_some(),
+            call_events: log::tells_calls() || stories,
+            records: log::tells_calls() || self.records.is_some() || stories,
+            trace: self.trace.engine,
         }
     }
 }
@@ -210,6 +216,7 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
         log: read_log(&root.section("log")),
         records: lines::read_records(&root.section("records"), base),
         events: events::read(&root.section("events"), base),
+        trace: trace::read(&root.section("trace"), base),
     };
     root.finish();
     config

@@ -13,6 +13,7 @@ mod probe;
 mod proxy;
 pub mod route;
 pub mod sip;
+pub mod trace;
 pub mod transaction;
 mod wheel;
 
@@ -30,6 +31,7 @@ use self::probe::{Agents, Prober};
 use self::proxy::{Owner, Proxy, View, World};
 use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
 use self::snapshot::Totals;
+use self::trace::{Loss, Seen, Tracer, What};
 use self::transaction::{Happened, TransactionKind, Transactions};
 
 pub use clock::{Instant, Now};
@@ -57,6 +59,8 @@ pub struct Config {
     pub call_events: bool,
     /// Whether `Event::Session` is wanted: off saves its cost.
     pub records: bool,
+    /// Which calls are told of message by message.
+    pub trace: trace::Config,
 }
 
 /// What bounds the engine's memory.
@@ -101,13 +105,14 @@ pub struct Engine {
     dialogs: Dialogs,
     totals: Totals,
     happened: Vec<Happened<Owner>>,
+    tracer: Tracer,
 }
 
 impl Engine {
     /// An engine with no sets loaded. `seed` makes its tables' hashes and random choices; give each start another one.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let proxy = Proxy::new(&config);
-        let Config { node, key, timing, sets, limits, listeners, records, .. } = config;
+        let Config { node, key, timing, sets, limits, listeners, records, trace, .. } = config;
         let choices = u64::from_le_bytes(*seed.first_chunk().expect("8 of 32 bytes"));
         let keys = Keys::new(&key, &seed);
         let mark = *seed[8..].first_chunk().expect("8 of 32 bytes");
@@ -123,14 +128,27 @@ impl Engine {
             dialogs: Dialogs::new(limits.sessions, limits.session_lifetime),
             totals: Totals::default(),
             happened: Vec::new(),
+            tracer: Tracer::new(trace, &listeners),
             node,
         }
     }
 
     /// Takes one input and appends what is to be done. Cannot fail: what a peer sends is never our error.
     pub fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
-        let Engine { keys, proxy, prober, agents, keeper, transactions, dispatch, dialogs, totals, happened, node: _ } =
+        if !self.tracer.is_on() {
+            return self.serve(input, now, out);
+        }
+        self.tracer.look_at(now.mono);
+        self.tell_input(&input, now, out);
+        let from = out.len();
+        self.serve(input, now, out);
+        self.tell_sent(from, now, out);
+    }
+
+    fn serve(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
+        let Engine { keys, proxy, prober, agents, keeper, transactions, dispatch, dialogs, totals, happened, .. } =
             self;
+        let tracer = &mut self.tracer;
         let mut world = World { now, keys, transactions, dispatch, dialogs, totals, out };
         match input {
             Input::Received { flow, .. } | Input::Unframed { flow, .. } if !proxy.takes_from(world.view(), flow) => {
@@ -182,6 +200,10 @@ impl Engine {
                 let keys = world.keys;
                 keeper.order_end(&mut keeping(&mut world), keys, order);
             }
+            Input::Trace(order) => {
+                let done = tracer.ask(order, now.mono);
+                world.out.push(Output::Event(Event::TraceOrdered { order: order.clone(), done }));
+            }
             Input::Peers(reports) => {
                 keeper.give_up(&mut keeping(&mut world), reports);
                 world.dispatch.accept(reports, world.dialogs, now, world.out);
@@ -198,6 +220,71 @@ impl Engine {
         while let Some(taken) = world.dialogs.next_taken() {
             world.dispatch.pass(&taken, None, now);
         }
+    }
+
+    /// Tells what has come of calls that are told of, and what will be decided: before it is.
+    fn tell_input(&self, input: &Input<'_>, now: Now, out: &mut Vec<Output>) {
+        let (flow, bytes, lost) = match *input {
+            Input::Received { flow, bytes } => (flow, bytes, None),
+            Input::Undelivered { flow, bytes, fault } => (flow, bytes, Some(Loss::Unsent(fault))),
+            Input::Refused { flow, quoted } => match self.quoted_request(quoted) {
+                Some(bytes) => (flow, &bytes[..], Some(Loss::Refused)),
+                None => return,
+            },
+            _ => return,
+        };
+        let Some(seen) = self.tracer.see(&self.keys, bytes) else { return };
+        if self.is_probing(&seen, lost.is_some()) {
+            return;
+        }
+        let packet = self.tracer.packet(&seen, flow);
+        let mut tell = |what| out.push(Output::Event(Event::Traced(Box::new(seen.step(now, what)))));
+        match lost {
+            Some(why) => tell(What::Lost { packet, why }),
+            None => tell(What::Came(packet)),
+        }
+        let is_new = |message| self.transactions.server(transaction::Key::of(&self.keys, message)).is_none();
+        let decides = lost.is_none() && seen.is_initial_invite() && seen.message.as_ref().is_some_and(is_new);
+        if decides
+            && let Ok(told) = self.explain(bytes, Came { source: Some(flow.peer), listener: Some(flow.listener) }, now)
+        {
+            tell(self.tracer.decision(told));
+        }
+    }
+
+    /// Tells what is sent of calls that are told of, each message behind the one before; how calls have ended comes last.
+    fn tell_sent(&self, from: usize, now: Now, out: &mut Vec<Output>) {
+        let step = |flow: Flow, bytes: &Bytes| {
+            let seen = self.tracer.see(&self.keys, bytes).filter(|seen| !self.is_probing(seen, true))?;
+            Some(seen.step(now, What::Left(self.tracer.packet(&seen, flow))))
+        };
+        let (mut ends, said) = (Vec::new(), out.split_off(from));
+        for output in said {
+            let step = match &output {
+                Output::Send { flow, bytes } => step(*flow, bytes),
+                Output::Event(Event::Session(_)) => {
+                    ends.push(output);
+                    continue;
+                }
+                _ => None,
+            };
+            out.push(output);
+            out.extend(step.map(|step| Output::Event(Event::Traced(Box::new(step)))));
+        }
+        out.append(&mut ends);
+    }
+
+    /// Whether it is a probe of ours that was sent, or the answer to one that came: no call's.
+    fn is_probing(&self, seen: &Seen<'_>, sent: bool) -> bool {
+        seen.message.as_ref().is_some_and(|message| seen.is_request() == sent && self.prober.wrote(message))
+    }
+
+    /// The request that an ICMP error quotes the start of, if it still waits for an answer.
+    fn quoted_request(&self, quoted: &[u8]) -> Option<&Bytes> {
+        let request = sip::quoted(quoted)?;
+        let branch = self.keys.read_branch(request.branch)?;
+        let client = self.transactions.client(&branch, request.method)?;
+        self.transactions.request(client)
     }
 
     /// When `Input::Wake` is due.

@@ -40,6 +40,7 @@ use crate::engine::event::{AgentId, Changes, CheckId, Drain, EndOrder, Input, Lo
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{HostPort, Listener, ListenerId, Transport};
 use crate::engine::snapshot::SessionPage;
+use crate::engine::trace::{NotTraced, TraceOrder};
 use crate::engine::{self, Engine, Now, Snapshot};
 
 use queues::Queues;
@@ -313,6 +314,14 @@ impl Handle {
         Ok(ended)
     }
 
+    /// Tells of a call from now on, by events.
+    ///
+    /// # Errors
+    /// [`NotTraced`] inside; [`Gone`] outside.
+    pub async fn trace(&self, order: TraceOrder) -> Result<Result<(), NotTraced>, Gone> {
+        self.order(|done| Order::Trace(order, done)).await
+    }
+
     /// What would become of a message that came so.
     pub async fn explain(&self, message: Vec<u8>, came: Came) -> Result<Explained, Gone> {
         self.order(|done| Order::Explain(message, came, done)).await
@@ -480,6 +489,7 @@ mod tests {
             limits: Default::default(),
             call_events: true,
             records: true,
+            trace: Default::default(),
         };
         let (events, lookups, checks) = (mpsc::channel(16).0, mpsc::channel(1).0, mpsc::channel(1).0);
         let (sets, streams) = (Sets::default(), StreamLimits::default());

@@ -3,17 +3,20 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tandem::config::{Config, EventsConfig};
+use tandem::config::{Config, EventsConfig, TraceConfig};
 use tandem::drill::lab::SCRIPTS;
 use tandem::edge::cluster::{ClusterConfig, Seed};
+use tandem::edge::hep::HepConfig;
 use tandem::edge::http::Role as TokenRole;
 use tandem::edge::lines::LinesConfig;
+use tandem::edge::stories::StoriesConfig;
 use tandem::edge::webhook::{Url, WebhookConfig};
 use tandem::engine::dispatch::{
     Agent, Check, CheckKind, Damping, Judgement, Ping, Probing, SessionPolicy, SipProbe, SlowStart,
 };
 use tandem::engine::event::Ending;
 use tandem::engine::flow::Role;
+use tandem::engine::trace::{self, Sample};
 
 use crate::scratch::Folder;
 
@@ -252,6 +255,15 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
     let url = Url::parse("http://10.0.0.9:8080/tandem").expect("a URL");
     let webhooks = vec![WebhookConfig::of("1", url)];
     assert_eq!(shown.events, EventsConfig { file: Some(LinesConfig::of(base.join("events.jsonl"))), webhooks });
+    let hep = HepConfig {
+        to: "10.0.0.9:9060".parse().expect("an address"),
+        id: HepConfig::USUAL_ID,
+        password_file: Some(base.join("hep.password")),
+    };
+    let otlp = Some("127.0.0.1:4318".parse().expect("an address"));
+    let stories = StoriesConfig { hep: Some(hep), otlp, ..StoriesConfig::default() };
+    let engine = trace::Config { sample: Sample(10_000), ..trace::Config::default() };
+    assert_eq!(shown.trace, TraceConfig { engine, stories });
     let four_hours = Some(Duration::from_secs(4 * 3600));
     let session = SessionPolicy { max_duration: four_hours, ping: Some(Ping::default()), ..SessionPolicy::default() };
     assert_eq!(policy.session, session);

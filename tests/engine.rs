@@ -23,4 +23,5 @@ mod sim_cluster;
 mod sim_health;
 mod sim_sessions;
 mod torture;
+mod trace;
 mod vip;

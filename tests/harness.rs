@@ -136,6 +136,7 @@ pub(crate) fn config() -> Config {
         limits: Limits::default(),
         call_events: true,
         records: true,
+        trace: Default::default(),
     }
 }
 

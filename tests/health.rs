@@ -29,7 +29,7 @@ use crate::harness::{Bench, CALLER, SERVERS, Sent, invite, seconds, set_19};
 const STEP: Duration = Duration::from_millis(10);
 
 /// A SIP probe every 10 s without jitter, with something changed.
-fn options(change: impl FnOnce(&mut Check)) -> Check {
+pub(crate) fn options(change: impl FnOnce(&mut Check)) -> Check {
     let mut check = Check::new(CheckKind::Sip(SipProbe::default()));
     check.jitter_percent = 0;
     change(&mut check);
@@ -44,7 +44,7 @@ fn probe(change: impl FnOnce(&mut SipProbe)) -> Check {
 }
 
 /// Gives set 19 these probes.
-fn probed_by(checks: Vec<Check>) -> impl FnOnce(&mut Config) {
+pub(crate) fn probed_by(checks: Vec<Check>) -> impl FnOnce(&mut Config) {
     |config| config.sets[0].probing = Probing { checks, ..Probing::default() }.into()
 }
 

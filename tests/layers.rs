@@ -11,8 +11,9 @@ const FLOORS: &[&[&str]] = &[
     &["engine::sip", "engine::wheel"],
     &["engine::transaction", "engine::dispatch", "engine::route"],
     &["engine::dialog"],
-    &["engine::event", "engine::snapshot"],
     &["engine::explain"],
+    &["engine::trace"],
+    &["engine::event", "engine::snapshot"],
     &["engine::proxy", "engine::probe", "engine::keeper"],
     &["engine"],
     &["edge", "lab"],
@@ -74,8 +75,12 @@ const DOORS: &[(&str, &[&str])] = &[
     ("clap", &["src/cli.rs", "src/cli/"]),
     ("chitchat", &["src/edge/cluster.rs", "src/edge/cluster/"]),
     ("chacha20poly1305", &["src/edge/seal.rs"]),
-    // chitchat's traits are written in their words.
-    ("async_trait", &["src/edge/cluster/transport.rs"]),
+    ("opentelemetry", &["src/edge/otlp.rs", "src/edge/otlp/"]),
+    ("opentelemetry_http", &["src/edge/otlp.rs"]),
+    ("opentelemetry_otlp", &["src/edge/otlp.rs"]),
+    ("opentelemetry_sdk", &["src/edge/otlp.rs", "src/edge/otlp/"]),
+    // chitchat's and opentelemetry's traits are written in their words.
+    ("async_trait", &["src/edge/cluster/transport.rs", "src/edge/otlp.rs"]),
     ("anyhow", &["src/main.rs", "src/edge/cluster/transport.rs"]),
 ];
 

@@ -44,6 +44,8 @@ mod siege;
 mod store;
 #[path = "server/told.rs"]
 mod told;
+#[path = "server/trace.rs"]
+mod trace;
 
 #[path = "server/dns.rs"]
 mod dns;

@@ -110,6 +110,32 @@ fn call(bencher: Bencher<'_, '_>) {
     });
 }
 
+/// The same call with tracing: none, of another call that somebody asks for, of one call in a hundred, of all.
+#[divan::bench(sample_count = 200, sample_size = 100, args = ["off", "another", "1 %", "all"])]
+fn call_traced(bencher: Bencher<'_, '_>, which: &str) {
+    let calls = Player::record(CALLS);
+    let player = || {
+        let mut player = Player::tracing(match which {
+            "1 %" => 10_000,
+            "all" => 1_000_000,
+            _ => 0,
+        });
+        if which == "another" {
+            player.ask_for_another();
+        }
+        player
+    };
+    let (mut now, mut next) = (player(), 0);
+    bencher.bench_local(|| {
+        if next == CALLS {
+            (now, next) = (player(), 0);
+        }
+        now.next_call();
+        calls[next].iter().for_each(|message| _ = now.play(message));
+        next += 1;
+    });
+}
+
 /// One kind of message alone; the others of its call pass before and after, unmeasured.
 #[divan::bench(args = MESSAGES, sample_count = 5000, sample_size = 1)]
 fn message(bencher: Bencher<'_, '_>, name: &str) {

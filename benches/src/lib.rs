@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use tandem::engine::dispatch::{Set, SetId, Sets};
 use tandem::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 use tandem::engine::{Engine, Input, Instant, Now, Output, Snapshot};
+use tandem::engine::trace::{Sample, TraceOrder};
 
 /// An INVITE of a real MRCP client, 886 bytes.
 pub const INVITE: &str = include_str!("../../tests/captures/recog-01-client-INVITE.sip");
@@ -39,7 +40,13 @@ pub struct Player {
 impl Player {
     /// An engine with the article's set; always the same one.
     pub fn new() -> Self {
+        Self::tracing(0)
+    }
+
+    /// The same where so many of a million calls are told of message by message.
+    pub fn tracing(sample: u32) -> Self {
         let mut config = harness::config();
+        config.trace.sample = Sample(sample);
         // As in `tandem run`, where logs are told of calls.
         config.call_events = true;
         config.records = true;
@@ -78,6 +85,13 @@ impl Player {
     fn handle(&mut self, input: Input<'_>) {
         let now = self.time();
         self.engine.handle(input, now, &mut self.out);
+    }
+
+    /// Somebody asks for a call that never comes.
+    pub fn ask_for_another(&mut self) {
+        let (call_id, by, reason) = ("another".to_owned(), "bench".to_owned(), "bench".to_owned());
+        self.handle(Input::Trace(&TraceOrder { call_id, by, reason, time: Duration::from_secs(86_400) }));
+        self.out.clear();
     }
 
     /// Time moves on to the next call, and timers fire.

@@ -116,6 +116,12 @@ fn print(told: &ExplainReport) {
     term::line(&format!("  from {source}{}", assumed(told.source_assumed, ", as its Via says (--source for another)")));
     let by = assumed(told.listener_assumed, ", the first that reaches it (--listener for another)");
     term::line(&format!("  by {listener}{by}"));
+    print_decision(told);
+    term::line("(nothing was sent, and nothing has changed)");
+}
+
+/// Rule by rule, destination by destination, and what becomes of it.
+pub(super) fn print_decision(told: &ExplainReport) {
     told.notes.iter().for_each(|note| term::line(&format!("  note: {}", plain(note))));
     if !told.rules.is_empty() {
         term::line("\nrules: the first that matches decides");
@@ -124,7 +130,6 @@ fn print(told: &ExplainReport) {
     told.sets.iter().for_each(print_set);
     term::line("");
     print_fate(&told.fate, &told.sets);
-    term::line("(nothing was sent, and nothing has changed)");
 }
 
 /// What could move a terminal's cursor is taken out.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::Failure;
 use crate::config::{ClientFiles, Config, HttpConfig};
-use crate::edge::client::{ClientError, Request, Server, ask};
+use crate::edge::client::{Answer, ClientError, Request, Server, ask};
 use crate::edge::http::{DestinationReport, SetReport};
 use crate::edge::tls::{Anchor, Trust};
 
@@ -186,6 +186,12 @@ impl Surface {
         self.ask(Request { method: "GET", path, kind: JSON, body: Vec::new() }).await
     }
 
+    /// What may not be there.
+    pub(super) async fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<Told<T>>, Failure> {
+        let answer = self.answer(Request { method: "GET", path, kind: JSON, body: Vec::new() }).await?;
+        if answer.status == 404 { Ok(None) } else { self.read(&answer).map(Some) }
+    }
+
     pub(super) async fn put<T: DeserializeOwned>(&self, path: &str, json: Vec<u8>) -> Result<Told<T>, Failure> {
         self.ask(Request { method: "PUT", path, kind: JSON, body: json }).await
     }
@@ -200,12 +206,19 @@ impl Surface {
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: Request<'_>) -> Result<Told<T>, Failure> {
-        let answer = ask(&self.0, request, PATIENCE).await.map_err(|fault| {
+        self.read(&self.answer(request).await?)
+    }
+
+    async fn answer(&self, request: Request<'_>) -> Result<Answer, Failure> {
+        ask(&self.0, request, PATIENCE).await.map_err(|fault| {
             Failure::new(match fault {
                 ClientError::Tls { .. } => format!("{fault}: is this the node? Its authority is given with --ca"),
                 fault => format!("{fault}: is `tandem run` there? Else give its address with --http"),
             })
-        })?;
+        })
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<Told<T>, Failure> {
         let json = String::from_utf8_lossy(&answer.body).into_owned();
         if answer.status == 200 {
             return match serde_json::from_str(&json) {

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,6 +47,13 @@ impl fmt::Display for Server {
             true => write!(f, "{scheme}[{}]:{}", self.host, self.port),
             false => write!(f, "{scheme}{}:{}", self.host, self.port),
         }
+    }
+}
+
+/// Without TLS or a token.
+impl From<SocketAddr> for Server {
+    fn from(address: SocketAddr) -> Self {
+        Server { host: address.ip().to_string(), port: address.port(), trust: None, token: None }
     }
 }
 

@@ -18,6 +18,7 @@ mod sets;
 mod store;
 mod stream;
 mod this_node;
+mod traces;
 
 use std::future::Future;
 use std::io;
@@ -39,6 +40,7 @@ use crate::edge::cluster::Peers;
 use crate::edge::counters::HttpRefusal;
 use crate::edge::journal::Journal;
 use crate::edge::metrics::CONTENT_TYPE;
+use crate::edge::stories::Stories;
 use crate::edge::tls::Identity;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{
@@ -48,6 +50,7 @@ use crate::engine::event::{EndOrder, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::Listener;
 use crate::engine::snapshot::SessionPage;
+use crate::engine::trace::{NotTraced, TraceOrder};
 
 use access::Asker;
 use doors::TlsListener;
@@ -72,6 +75,7 @@ pub use store::{
     Reloaded, RollbackOrder, StoreReport, VersionReport,
 };
 pub use this_node::{ListenerReport, NodeReport, PeerReport};
+pub use traces::{BeingTraced, MessageReport, StepReport, StoryReport, TraceSummary, TracesReport};
 
 /// How long an answer may take before 503 is given instead; a reload may take longer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -126,6 +130,10 @@ pub trait Node: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Result<SessionPage, NoSuchDestination>, String>> + Send;
     /// Ends sessions; how many are being ended.
     fn end(&self, order: EndOrder) -> impl Future<Output = Result<Result<u64, NotEnded>, String>> + Send;
+    /// Calls' stories.
+    fn stories(&self) -> &Stories;
+    /// Tells of a call from now on.
+    fn trace(&self, order: TraceOrder) -> impl Future<Output = Result<Result<(), NotTraced>, String>> + Send;
     /// Whether the node can take calls, and what is wrong with it.
     fn readiness(&self) -> impl Future<Output = Readiness> + Send;
     /// Why another node would serve calls better; nothing if none would.
@@ -269,6 +277,7 @@ fn routes<N: Node>() -> Routes<N> {
         .merge(sessions::routes())
         .merge(explain::routes())
         .merge(store::routes())
+        .merge(traces::routes())
         .merge(compat::routes())
         .merge(events::routes())
         .merge(stream::routes())
@@ -458,6 +467,14 @@ mod tests {
 
         fn journal(&self) -> &Journal {
             &self.journal
+        }
+
+        fn stories(&self) -> &Stories {
+            panic!("nobody calls here")
+        }
+
+        async fn trace(&self, _: TraceOrder) -> Result<Result<(), NotTraced>, String> {
+            panic!("nobody calls here")
         }
 
         fn drain(&self) {

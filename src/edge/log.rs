@@ -15,6 +15,8 @@ use crate::edge::moment::Moment;
 use crate::engine::Event;
 use crate::engine::dispatch::{AgentWord, AtDeadline, Distrust, DistrustOrder, Health, NotDistrusted};
 use crate::engine::event::{AgentChange, EndOrder, HealthChange, NotEnded, Record, Which};
+use crate::engine::explain::Fate;
+use crate::engine::trace::{Packet, Step, TraceOrder, What};
 
 /// Lines that may wait for standard error before further ones are dropped: a few seconds of calls.
 const QUEUE: usize = 32_768;
@@ -143,6 +145,12 @@ pub fn report(event: &Event) {
         Event::Session(record) => report_session(record),
         Event::Distrusted { order, done } => report_distrust(order, done),
         Event::EndOrdered { order, ended } => report_end(order, ended),
+        // Told where it is known whether a story begins with it.
+        Event::Traced(_) => {}
+        Event::TraceOrdered { order: TraceOrder { call_id, by, reason, time }, done } => match done {
+            Ok(()) => info!(call_id, by, reason, time = ?time, "call is traced by order"),
+            Err(cause) => warn!(call_id, by, reason, %cause, "call to be traced in vain"),
+        },
         Event::SetsReplaced(changes) => {
             info!(added = changes.added, removed = changes.removed, changed = changes.changed, "sets replaced");
         }
@@ -186,6 +194,43 @@ pub fn report(event: &Event) {
                 "message dropped"
             );
         }
+    }
+}
+
+/// Tells people of a step of a call that is told of.
+pub fn report_step(step: &Step) {
+    let Step { call_id, what, .. } = step;
+    let lines = |packet: &Packet| (packet.flow.peer, packet.listener.clone(), packet.line.clone());
+    match what {
+        What::Came(packet) => {
+            let (peer, listener, line) = lines(packet);
+            info!(call_id, %peer, listener, line, "message came");
+        }
+        What::Left(packet) => {
+            let (peer, listener, line) = lines(packet);
+            info!(call_id, %peer, listener, line, "message sent");
+        }
+        What::Lost { packet, why } => {
+            let (peer, listener, line) = lines(packet);
+            info!(call_id, %peer, listener, line, cause = why.text(), "message lost");
+        }
+        What::Decided(told) => {
+            let rule = told.rules.iter().find(|rule| rule.matches == Some(true)).map(|rule| &rule.name);
+            info!(call_id, rule, decision = in_words(&told.fate), "call decided");
+        }
+    }
+}
+
+fn in_words(fate: &Fate) -> String {
+    match fate {
+        Fate::Sent { set, tries, most } => {
+            let uris: Vec<_> = tries.iter().filter(|one| one.way.is_some()).map(|one| one.uri.as_str()).collect();
+            format!("set {}: {}", set.0, uris[..uris.len().min(*most)].join(", then "))
+        }
+        Fate::Relayed { peer, why, .. } => format!("to {peer}: {why}"),
+        Fate::LookedUp { name, why } => format!("to {name}, once it is looked up: {why}"),
+        Fate::Answered { status, reason, why, .. } => format!("{status} {reason}: {why}"),
+        Fate::Ends { why } => why.clone(),
     }
 }
 

@@ -18,6 +18,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 
 use crate::edge::counters::EdgeCounters;
 use crate::edge::process::Usage;
+use crate::edge::stories::StoryCounters;
 use crate::edge::webhook::WebhookStatus;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{BOUNDS, Latency};
@@ -72,6 +73,8 @@ pub struct View<'a> {
     pub queues: &'a [Queue],
     /// What the process has; none if the kernel does not tell.
     pub process: Option<Usage>,
+    /// What is told of calls.
+    pub stories: StoryCounters,
     /// When the process started.
     pub started: SystemTime,
 }
@@ -389,7 +392,18 @@ mod tests {
         let listeners = Listeners { listeners: &listeners, held: &[true, false] };
         let webhooks = &[WebhookStatus { hook: "noc".to_owned(), ok: 3, failed: 2, dropped: 1, queue: 4 }];
         let (edge, stores, cluster, queues) = (&edge, &[store][..], Some(&cluster), &queues[..]);
-        render(&View { snapshot, edge, stores, cluster, webhooks, listeners, queues, process, started: at })
+        render(&View {
+            snapshot,
+            edge,
+            stores,
+            cluster,
+            webhooks,
+            listeners,
+            queues,
+            process,
+            stories: StoryCounters::default(),
+            started: at,
+        })
     }
 
     #[test]
@@ -567,8 +581,9 @@ mod tests {
         let stores = [StoreStatus { partition: "default".to_owned(), ..StoreStatus::default() }];
         let (snapshot, listeners) = (Snapshot::default(), Listeners::default());
         let (edge, stores, snapshot, started) = (&edge, &stores[..], &snapshot, UNIX_EPOCH);
-        let (webhooks, queues, process) = (&[][..], &[][..], None);
-        let view = View { snapshot, edge, stores, cluster: None, webhooks, listeners, queues, process, started };
+        let (webhooks, queues, process, stories) = (&[][..], &[][..], None, StoryCounters::default());
+        let view =
+            View { snapshot, edge, stores, cluster: None, webhooks, listeners, queues, process, stories, started };
         let text = render(&view);
         assert!(
             text.contains("tandem_store_ok{partition=\"default\"} 0\n") && text.contains("tandem_requests_total 0\n"),

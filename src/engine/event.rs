@@ -18,6 +18,7 @@ use crate::engine::dispatch::{
 };
 use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
 use crate::engine::sip::FrameFault;
+use crate::engine::trace::{NotTraced, Step, TraceOrder};
 
 /// What can happen to the engine.
 #[derive(Debug)]
@@ -103,6 +104,8 @@ pub enum Input<'a> {
     Peers(&'a [PeerReport]),
     /// An operator ends sessions: those that can be ended get BYE at both ends.
     End(&'a EndOrder),
+    /// An operator wants to be told of a call from now on.
+    Trace(&'a TraceOrder),
     /// Whether the address of a listener is this node's now. What waits for an answer to come or to go by one that is not is let
     /// go without a word, and sessions whose caller came by it are parked: they are another node's to ping and to end.
     Held {
@@ -258,6 +261,15 @@ pub enum Event {
         order: EndOrder,
         /// How many are being ended. Of a destination's all are counted: those that this node can't end stay.
         ended: Result<u64, NotEnded>,
+    },
+    /// Something has become of a call that is told of message by message.
+    Traced(Box<Step>),
+    /// An operator wants to be told of a call.
+    TraceOrdered {
+        /// The order.
+        order: TraceOrder,
+        /// Whether it is obeyed.
+        done: Result<(), NotTraced>,
     },
     /// A destination that is to drain still has sessions: told at once, then every 10 s, and when its time is over.
     Draining {

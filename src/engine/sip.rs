@@ -26,7 +26,7 @@ pub use lex::{Params, Values};
 pub use message::{Fault, Message, NotSip, Start};
 pub use method::Method;
 pub(crate) use printable::printable;
-pub(crate) use quote::quoted;
+pub(crate) use quote::{call_id_of, quoted};
 pub use reply::Reply;
 pub(crate) use reply::{respond, response_peer, stamp_via};
 pub use sdp::{Resources, media_lines, mrcp_port};

@@ -351,6 +351,15 @@ fn taken_over(peer: &PeerView, taken: &TakenReport, now: Instant) -> impl Iterat
     })
 }
 
+/// What is wrong with the cluster.
+pub(super) fn alone_or_double(cluster: &Cluster) -> Vec<String> {
+    let peers = cluster.peers();
+    let peers = peers.borrow();
+    let alone = peers.live.is_empty().then(|| "no other node of the cluster is heard".to_owned());
+    let double = peers.duplicates.iter().map(|(node, at)| format!("more than one node is called {node}: {at:?}"));
+    alone.into_iter().chain(double).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -37,6 +37,7 @@ use crate::edge::partitions::Partitions;
 use crate::edge::process;
 use crate::edge::store::snapshot::SnapshotError;
 use crate::edge::store::{Store, StoreError};
+use crate::edge::stories::{Stories, StoriesError};
 use crate::edge::tls::{Identity, TlsError};
 use crate::edge::webhook::Webhook;
 use crate::engine::Snapshot;
@@ -45,6 +46,7 @@ use crate::engine::event::{Drain, EndOrder, NotEnded};
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::Listener;
 use crate::engine::snapshot::SessionPage;
+use crate::engine::trace::{NotTraced, TraceOrder};
 
 /// The cluster's key, in the state folder.
 pub(super) const KEY_FILE: &str = "cluster.key";
@@ -91,6 +93,9 @@ pub enum NodeError {
     /// A thread that writes records or events could not be made.
     #[error("cannot start the thread that writes records or events: {0}: raise the limit of processes (ulimit -u)")]
     Records(io::Error),
+    /// What is told of calls can't go where it is wanted.
+    #[error(transparent)]
+    Stories(#[from] StoriesError),
     /// The gossip can't start.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -106,7 +111,11 @@ impl NodeError {
     /// Whether the configuration or the rows have to be mended before another start can do better.
     pub fn is_configuration(&self) -> bool {
         match self {
-            NodeError::NoSets { .. } | NodeError::Key(_) | NodeError::Tls(_) | NodeError::StateDir { .. } => true,
+            NodeError::NoSets { .. }
+            | NodeError::Key(_)
+            | NodeError::Tls(_)
+            | NodeError::StateDir { .. }
+            | NodeError::Stories(_) => true,
             NodeError::Seed(_)
             | NodeError::Server(_)
             | NodeError::Gone(_)
@@ -145,6 +154,7 @@ pub(super) struct Shared {
     pub(super) journal: Arc<Journal>,
     /// Who is told of it.
     webhooks: Vec<Webhook>,
+    stories: Arc<Stories>,
     /// The other nodes; none if this one stands alone.
     pub(super) cluster: Option<Arc<Cluster>>,
     // Held while something new is put in place: one load at a time, whoever asked for it.
@@ -180,6 +190,7 @@ impl Node {
         let (events, heard) = mpsc::channel(EVENTS);
         let (lookups, asked) = mpsc::channel(LOOKUPS);
         let (checks, to_check) = mpsc::channel(CHECKS);
+        let stories = Stories::start(&config.trace.stories, &config.node_id)?;
         let keeper = Keeper::new(config);
         let mut remembered = keeper.remembered(&resolved.sets).await;
         sources.iter().for_each(|source| source.states.begin(&resolved.sets, &mut remembered));
@@ -203,7 +214,8 @@ impl Node {
         journal.follow(&snapshot);
         let version = env!("CARGO_PKG_VERSION");
         journal.add(Entry::new(Kind::Start, SystemTime::now(), format!("tandem {version} has started")));
-        let hearers = Hearers { stirrer: keeper.stirrer(), records, journal: Arc::clone(&journal) };
+        let (stirrer, journaled, storied) = (keeper.stirrer(), Arc::clone(&journal), Arc::clone(&stories));
+        let hearers = Hearers { stirrer, records, journal: journaled, stories: storied };
         let told = tokio::spawn(hearers.listen(heard));
         let cluster = match &config.cluster {
             Some(cluster) => {
@@ -230,6 +242,7 @@ impl Node {
             keeper,
             journal: Arc::clone(&journal),
             webhooks,
+            stories,
             cluster: cluster.clone(),
             current: tokio::sync::Mutex::default(),
             placed: Notify::new(),
@@ -408,6 +421,14 @@ impl http::Node for Shared {
         self.handle.end(order).await.map_err(|gone| gone.to_string())
     }
 
+    fn stories(&self) -> &Stories {
+        &self.stories
+    }
+
+    async fn trace(&self, order: TraceOrder) -> Result<Result<(), NotTraced>, String> {
+        self.handle.trace(order).await.map_err(|gone| gone.to_string())
+    }
+
     async fn readiness(&self) -> Readiness {
         self.is_ready().await
     }
@@ -422,6 +443,7 @@ impl http::Node for Shared {
         let cluster = self.cluster.as_ref().map(|cluster| self.cluster_view(cluster));
         let webhooks: Vec<_> = self.webhooks.iter().map(Webhook::status).collect();
         let (listeners, held, started) = (self.handle.listeners().to_vec(), self.addresses.held(), self.started);
+        let stories = self.stories.counters();
         // It reads files, and writes a long text.
         let render = move || {
             metrics::render(&metrics::View {
@@ -433,6 +455,7 @@ impl http::Node for Shared {
                 listeners: metrics::Listeners { listeners: &listeners, held: &held },
                 queues: &queues,
                 process: process::usage(),
+                stories,
                 started,
             })
         };

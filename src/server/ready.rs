@@ -4,10 +4,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::cluster::alone_or_double;
 use super::node::Shared;
 use super::sets::Source;
 use crate::config::Config;
-use crate::edge::cluster::{Cluster, ClusterConfig};
+use crate::edge::cluster::ClusterConfig;
 use crate::edge::http::Readiness;
 use crate::engine::dispatch::{Order, Probing};
 use crate::engine::event::Drain;
@@ -85,15 +86,6 @@ impl Shared {
         let is_alone = self.cluster.as_ref().is_some_and(|cluster| cluster.peers().borrow().live.is_empty());
         self.awaited.at(Instant::now(), is_alone, &snapshot.sets)
     }
-}
-
-/// What is wrong with the cluster.
-fn alone_or_double(cluster: &Cluster) -> Vec<String> {
-    let peers = cluster.peers();
-    let peers = peers.borrow();
-    let alone = peers.live.is_empty().then(|| "no other node of the cluster is heard".to_owned());
-    let double = peers.duplicates.iter().map(|(node, at)| format!("more than one node is called {node}: {at:?}"));
-    alone.into_iter().chain(double).collect()
 }
 
 /// The set, if something of it is to be probed and neither this node nor another has done so.

@@ -14,6 +14,7 @@ use crate::edge::journal::{Entry, Journal, Kind, entry_of};
 use crate::edge::log;
 use crate::edge::metrics::StoreStatus;
 use crate::edge::records::Records;
+use crate::edge::stories::Stories;
 use crate::engine::dispatch::SetId;
 use crate::engine::event::{Drain, Event};
 use crate::engine::flow::Role;
@@ -43,12 +44,14 @@ pub(super) struct Hearers {
     pub(super) stirrer: Stirrer,
     pub(super) records: Option<Records>,
     pub(super) journal: Arc<Journal>,
+    pub(super) stories: Arc<Stories>,
 }
 
 impl Hearers {
     fn hear(&mut self, Happened { at, event }: Happened) {
         log::report(&event);
         self.stirrer.hear(&event);
+        self.stories.hear(&event);
         if let Some(entry) = entry_of(&event, at) {
             self.journal.add(entry);
         }

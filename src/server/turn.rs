@@ -26,6 +26,7 @@ use crate::engine::event::{
 use crate::engine::explain::{Came, Explained};
 use crate::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
 use crate::engine::snapshot::SessionPage;
+use crate::engine::trace::{NotTraced, TraceOrder};
 use crate::engine::{self, Engine, Now, Snapshot};
 use crate::server::Lookup;
 use crate::server::told::Happened;
@@ -56,6 +57,8 @@ pub(super) enum Order {
     Unchecked(CheckId),
     /// An operator ends sessions; how many are being ended.
     End(EndOrder, oneshot::Sender<Result<u64, NotEnded>>),
+    /// An operator wants to be told of a call.
+    Trace(TraceOrder, oneshot::Sender<Result<(), NotTraced>>),
     /// Some sessions of a set, or of one of its destinations: so many from there on.
     Sessions(SetId, Option<String>, (usize, usize), oneshot::Sender<Result<SessionPage, NoSuchDestination>>),
     /// What an agent has answered, if it has.
@@ -319,6 +322,15 @@ impl Turns {
                     self.flush(now);
                     let _ = answer.send(done.unwrap_or(Ok(())));
                 }
+                Ok(Order::Trace(order, answer)) => {
+                    self.engine.handle(Input::Trace(&order), now, &mut self.out);
+                    let done = self.out.iter().find_map(|output| match output {
+                        Output::Event(Event::TraceOrdered { done, .. }) => Some(*done),
+                        _ => None,
+                    });
+                    self.flush(now);
+                    let _ = answer.send(done.unwrap_or(Ok(())));
+                }
                 Ok(Order::History(set, uri, answer)) => drop(answer.send(self.engine.history(set, &uri))),
                 Ok(Order::Explain(message, came, answer)) => {
                     drop(answer.send(self.engine.explain(&message, came, now)));
@@ -484,6 +496,7 @@ mod tests {
             limits: Default::default(),
             call_events: true,
             records: true,
+            trace: Default::default(),
         };
         let sockets = Sockets::bind(&["127.0.0.1:0".parse().expect("an address")]).expect("a free port");
         let (events, heard) = mpsc::channel(1);
@@ -545,6 +558,7 @@ mod tests {
             limits: Default::default(),
             call_events: false,
             records: false,
+            trace: Default::default(),
         };
         turns.engine = Engine::new(config, [1; 32]);
         let row = Row::new(SERVER.to_owned(), address);

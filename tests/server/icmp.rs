@@ -11,7 +11,7 @@ use tandem::server::Node;
 use crate::scratch::{Folder, anew, config_text, insert};
 
 /// Where nobody listens: the socket that had this port is closed again.
-fn closed_port(host: IpAddr) -> SocketAddr {
+pub(crate) fn closed_port(host: IpAddr) -> SocketAddr {
     let socket = UdpSocket::bind((host, 0)).expect("a free port");
     socket.local_addr().expect("bound")
 }

@@ -25,12 +25,17 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn start() -> Self {
-        let folder = Folder::new();
         let classes = "[set.capacity.resources]\ntts = { max_sessions = 80 }\nasr = { attr = \"pstn\" }";
-        let config = Config { node_id: "n1".to_owned(), ..folder.config(classes) };
+        Self::with(classes, servers(2).await, &[]).await
+    }
+
+    /// The same with another configuration and other servers; `dead` are destinations before these.
+    pub(crate) async fn with(more: &str, servers: Vec<MrcpServer>, dead: &[SocketAddr]) -> Self {
+        let folder = Folder::new();
+        let config = Config { node_id: "n1".to_owned(), ..folder.config(more) };
         let node = Node::start(&config).await.expect("it starts");
-        let servers = servers(2).await;
-        node.store().execute(&insert(&addresses(&servers))).await.expect("rows");
+        let rows = [dead, &addresses(&servers)].concat();
+        node.store().execute(&insert(&rows)).await.expect("rows");
         node.reload(anew()).await.expect("good rows");
         let http = node.http().expect("it is on");
         Bench { node, servers, http, folder }

@@ -319,6 +319,7 @@ impl World {
             sets: vec![self.policy.clone()],
             call_events: false,
             records: false,
+            trace: Default::default(),
             ..harness::config()
         }
     }

@@ -62,6 +62,8 @@ pub fn entry_of(event: &Event, at: SystemTime) -> Option<Entry> {
         | Event::Distrusted { done: Err(_), .. }
         | Event::EndOrdered { ended: Err(_), .. }
         | Event::OrderedInVain(_)
+        | Event::Traced(_)
+        | Event::TraceOrdered { .. }
         | Event::Dropped { .. } => return None,
     })
 }

@@ -76,6 +76,23 @@ pub(super) const ROWS: &[Row] = &[
         },
     },
     Row {
+        name: "tandem_traces_total",
+        help: "Calls whose story was begun message by message, sampled or by order.",
+        kind: Kind::Counter,
+        labels: &[],
+        values: |view, values| values.one(view.stories.traces as f64),
+    },
+    Row {
+        name: "tandem_traces_dropped_total",
+        help: "What did not get where [trace] wants it: messages to a capture server (hep), calls to a collector (otlp).",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        values: |view, values| {
+            values.push((vec!["hep".to_owned()], view.stories.hep_dropped as f64));
+            values.push((vec!["otlp".to_owned()], view.stories.otlp_dropped as f64));
+        },
+    },
+    Row {
         name: "tandem_sessions_ended_total",
         help: "Sessions that are over and calls that never became one, by what ended them.",
         kind: Kind::Counter,

@@ -32,6 +32,28 @@ pub(crate) fn quoted(bytes: &[u8]) -> Option<Quoted<'_>> {
     Some(Quoted { method: Method::parse(method), branch: via.branch? })
 }
 
+/// The Call-ID of what looks like a message, without parsing the rest; none if there is none in its head.
+pub(crate) fn call_id_of(bytes: &[u8]) -> Option<&[u8]> {
+    let mut begun = false;
+    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+        match line[0] {
+            b'C' | b'c' | b'I' | b'i' if begun => {}
+            // An empty line ends the head; those before it begins do not count.
+            b'\r' | b'\n' if begun => return None,
+            b'\r' | b'\n' => continue,
+            _ => {
+                begun = true;
+                continue;
+            }
+        }
+        let colon = memchr::memchr(b':', line);
+        if let Some(colon) = colon.filter(|&colon| Name::parse(lex::trim(&line[..colon])) == Name::CallId) {
+            return Some(lex::trim(&line[colon + 1..])).filter(|call_id| !call_id.is_empty());
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +71,24 @@ mod tests {
         for cut in 0..end {
             let found = quoted(&INVITE.as_bytes()[..cut]);
             assert!(found.is_none_or(|found| found.branch != b"z9hG4bKone"), "{cut}");
+        }
+    }
+
+    #[test]
+    fn the_call_id_is_the_one_that_the_parser_finds() {
+        let message = |line: &str| {
+            format!(
+                "\r\nINVITE sip:h SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKx\r\nContact: <sip:a>\r\n{line}\r\nFrom: <sip:a>;tag=1\r\n\
+                 To: <sip:b>\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\n\r\nCall-ID: body\r\n"
+            )
+        };
+        for line in ["Call-ID: a@b", "i:a@b", "I : a@b  ", "CALL-id:\ta@b"] {
+            let text = message(line);
+            let parsed = crate::engine::sip::Message::parse(text.as_bytes()).expect("a message");
+            assert_eq!((call_id_of(text.as_bytes()), parsed.call_id()), (Some(&b"a@b"[..]), &b"a@b"[..]), "{line}");
+        }
+        for text in [&message("X: y"), &message("Call-ID: "), "", "\r\n", "Call-ID: first line\r\n"] {
+            assert_eq!(call_id_of(text.as_bytes()), None, "{text}");
         }
     }
 

@@ -46,6 +46,7 @@ pub(crate) struct Keys {
     tag: [u8; 32],
     table: [u8; 16],
     session: [u8; 16],
+    story: [u8; 16],
 }
 
 impl std::fmt::Debug for Keys {
@@ -96,6 +97,8 @@ impl Keys {
         table.copy_from_slice(&blake3::derive_key("tandem-sip 2026 tables", seed)[..16]);
         let mut session = [0; 16];
         session.copy_from_slice(&derive("tandem-sip 2026 session")[..16]);
+        let mut story = [0; 16];
+        story.copy_from_slice(&derive("tandem-sip 2026 story")[..16]);
         Keys {
             id: derive("tandem-sip 2026 key id")[0],
             branch: derive("tandem-sip 2026 branch"),
@@ -104,6 +107,7 @@ impl Keys {
             tag: derive("tandem-sip 2026 to-tag"),
             table,
             session,
+            story,
         }
     }
 
@@ -305,6 +309,13 @@ impl Keys {
     pub(crate) fn session(&self, call_id: &[u8], caller_tag: &[u8]) -> u128 {
         let mut hasher = SipHasher13x128::new_with_key(&self.session);
         [call_id, caller_tag].iter().for_each(|part| feed(&mut hasher, part));
+        hasher.finish128().as_u128()
+    }
+
+    /// The name of a call's story: the same on every node of the cluster, and nobody outside can steer it.
+    pub(crate) fn story(&self, call_id: &[u8]) -> u128 {
+        let mut hasher = SipHasher13x128::new_with_key(&self.story);
+        feed(&mut hasher, call_id);
         hasher.finish128().as_u128()
     }
 

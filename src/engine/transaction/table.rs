@@ -346,6 +346,11 @@ impl<O: Copy> Transactions<O> {
         self.clients.get(id).map(|client| client.flow)
     }
 
+    /// The request of a client transaction, as long as it may have to be sent again.
+    pub(crate) fn request(&self, id: ClientId) -> Option<&Bytes> {
+        self.clients.get(id).map(|client| &client.bytes)
+    }
+
     /// Gives a request up: it is not sent again, an INVITE is cancelled as soon as its receiver can be told. It is known for
     /// 64*T1 more, so that what still comes finds its owner.
     pub(crate) fn abandon(&mut self, id: ClientId, now: Instant, out: &mut Vec<Output>) {
