@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The operator's page in Chromium, against a pair of real nodes with calls and three stand-in servers: a server dies, orders by
-# click and by keyboard, refusals, a restart, axe-core in both themes and at both widths; and a thousand destinations.
+# click and by keyboard, refusals, tokens, a restart, axe-core in both themes and at both widths; and a thousand destinations.
 # What drives the browser comes from npm, before: tests/page/install.
 . "$(dirname "$0")/common.sh"
 need node npm chromium
@@ -11,7 +11,7 @@ page=$here/../page
 TANDEM=$(realpath "$TANDEM")
 export TANDEM TMPDIR=$work
 
-for tests in words page thousand; do
+for tests in words page token thousand; do
     node --test --test-reporter=spec "$page/$tests.test.mjs" >"$work/$tests.log" 2>&1 || {
         cat "$work/$tests.log"
         fail "$tests.test.mjs"
