@@ -10,6 +10,7 @@ use crate::engine::event::{Call, Drain, Ending, Event, Output};
 use crate::engine::flow::Flow;
 use crate::engine::route::{Action, RequestView, Rule, Target};
 use crate::engine::sip::{Message, Method, Reply, Resources, Uri, media_lines, printable};
+use crate::engine::trace::without_password;
 use crate::engine::transaction::{Key, ServerId};
 
 /// What an OPTIONS to ourselves is told (section 11.2).
@@ -241,9 +242,9 @@ fn describe(world: &World<'_>, incoming: &Incoming<'_, '_>, rule: Option<&Rule>,
     Call {
         call_id: printable(message.call_id()),
         user_agent: printable(message.user_agent().unwrap_or_default()),
-        from: printable(message.from().map_or(b"", |from| from.raw)),
-        to: printable(message.to().map_or(b"", |to| to.raw)),
-        request_uri: printable(message.request_uri()),
+        from: without_password(message.from().map_or(b"", |from| from.raw)),
+        to: without_password(message.to().map_or(b"", |to| to.raw)),
+        request_uri: without_password(message.request_uri()),
         source: incoming.flow.peer,
         media: media_lines(message.body()).map(printable).collect(),
         rule: rule.map(|rule| rule.name.clone()),

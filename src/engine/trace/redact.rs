@@ -90,6 +90,13 @@ pub(super) fn redact_told(told: &mut Explanation) {
     }
 }
 
+/// A header's value or a URI for people, without passwords.
+pub(crate) fn without_password(text: &[u8]) -> String {
+    let mut shown = Vec::with_capacity(text.len());
+    show_line(text, &mut shown);
+    printable(&shown)
+}
+
 fn is_secret(name: &[u8]) -> bool {
     SECRET.iter().any(|secret| secret.eq_ignore_ascii_case(name))
 }
@@ -162,6 +169,11 @@ mod tests {
 
     fn shown(text: &str) -> String {
         String::from_utf8_lossy(&redact(text.as_bytes())).into_owned()
+    }
+
+    #[test]
+    fn a_header_is_shown_without_its_password() {
+        assert_eq!(without_password(b"<sip:alice:SECRET@a.test>;tag=1"), "<sip:alice:***@a.test>;tag=1");
     }
 
     #[test]
