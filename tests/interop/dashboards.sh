@@ -78,7 +78,7 @@ file = "records.jsonl"
 handover = "0s"
 limit = "1s"'
 at() { curl -fsS --max-time 5 "http://${own[$1]}:9060$2" "${@:3}"; }
-order() { "$TANDEM" set --http "${own[a]}:9060" 19 "$1" "$2" --reason test --by test >/dev/null || fail "no order to $1"; }
+order() { "$TANDEM" set --http "${own[a]}:9060" 19 "$1" "$2" --force --reason test --by test >/dev/null || fail "no order to $1"; }
 for node in a b; do
     mkdir -p "$work/$node/state"
     # Both keys of both, as tandem-a.toml says.
