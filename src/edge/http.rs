@@ -530,7 +530,7 @@ mod tests {
             let count = self.reloads.fetch_add(1, SeqCst) + 1;
             if self.broken.load(SeqCst) {
                 let (error, faults) = ("two rows".to_owned(), vec!["row 7: bad URI".to_owned()]);
-                return Err(ReloadFailed { error, faults, refused: Vec::new() });
+                return Err(ReloadFailed { error, faults, ..ReloadFailed::default() });
             }
             Ok(Reloaded { added: count, removed: 1, ..Reloaded::default() })
         }
