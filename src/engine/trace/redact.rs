@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::engine::explain::{Explanation, Fate};
 use crate::engine::sip::header::long_form;
-use crate::engine::sip::{media_lines, printable};
+use crate::engine::sip::{media_lines, printable, printable_start};
 
 /// What stands for what is not shown.
 const HIDDEN: &[u8] = b"***";
@@ -90,11 +90,11 @@ pub(super) fn redact_told(told: &mut Explanation) {
     }
 }
 
-/// A header's value or a URI for people, without passwords.
-pub(crate) fn without_password(text: &[u8]) -> String {
+/// The start of a header's value or a URI for people, without passwords.
+pub(crate) fn without_password(text: &[u8], most: usize) -> String {
     let mut shown = Vec::with_capacity(text.len());
     show_line(text, &mut shown);
-    printable(&shown)
+    printable_start(&shown, most)
 }
 
 fn is_secret(name: &[u8]) -> bool {
@@ -173,7 +173,10 @@ mod tests {
 
     #[test]
     fn a_header_is_shown_without_its_password() {
-        assert_eq!(without_password(b"<sip:alice:SECRET@a.test>;tag=1"), "<sip:alice:***@a.test>;tag=1");
+        let text = b"<sip:alice:SECRET@a.test>;tag=1";
+        assert_eq!(without_password(text, 100), "<sip:alice:***@a.test>;tag=1");
+        // Where it is cut the password is gone already.
+        assert!(!without_password(text, 15).contains("SEC"));
     }
 
     #[test]
