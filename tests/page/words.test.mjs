@@ -132,6 +132,46 @@ test("the model takes what differs, and forgets rows that are gone", () => {
   assert.deepEqual([...model.all.values()].map(({ key, place }) => [key, place]), [["19 c sip:c", 0], ["19 b sip:b", 1]]);
 });
 
+/** A model that hears `pace` tries a second for a minute, of a node whose clock differs by `skew`, and the browser's clock. */
+function paced({ mock }, pace, skew) {
+  const clock = { steady: 5000, wall: Date.parse("2026-11-26T04:00:00Z") };
+  mock.method(performance, "now", () => clock.steady);
+  mock.method(Date, "now", () => clock.wall);
+  const model = new Model();
+  const hear = (seconds, selections, name = "changes") => {
+    clock.steady += 1000 * seconds;
+    clock.wall += 1000 * seconds;
+    const one = destination("sip:a", { selections });
+    const sets = { ...SETS, sets: [{ ...SETS.sets[0], destinations: [one] }] };
+    model.hear(name, name === "sets" ? sets : { at: new Date(clock.wall + skew).toISOString(), sets: [], destinations: [{ set: 19, ...one }] });
+  };
+  hear(0, 100, "sets");
+  for (let second = 1; second <= 60; second += 1) hear(1, 100 + pace * second);
+  return { model, hear };
+}
+
+test("rates are the same however far the node's clock is from the browser's", (t) => {
+  for (const skew of [0, 600_000, -600_000]) {
+    const { model } = paced(t, 10, skew);
+    assert.deepEqual([model.pace(), model.pace(19), model.rates.rise("19 a sip:a", performance.now())], [10, 10, 600], `${skew} ms`);
+    assert.deepEqual([model.pulse.length, model.pulse.at(-1).total], [61, 700], `${skew} ms`);
+    assert.equal(model.now() - Date.now(), skew);
+    t.mock.restoreAll();
+  }
+});
+
+test("what counters rose while the page was not live is of no minute", (t) => {
+  const { model, hear } = paced(t, 10, 0);
+  model.lost();
+  hear(600, 6700, "sets");
+  assert.equal(model.pace(), 0);
+  hear(2, 6720);
+  assert.equal(model.pace(), 10);
+  // Rows that come anew on a stream that lives change no rate.
+  hear(2, 6740, "sets");
+  assert.equal(model.pace(), 10);
+});
+
 test("events stand newest first, each once, and begin anew with the node", () => {
   const model = new Model();
   const node = (started) => ({ node: "a", started, peers: [{ node: "b" }] });

@@ -45,6 +45,11 @@ export class Panel {
     if ([...keys].some(its)) this.again();
   }
 
+  /** Ages grow without anybody telling. */
+  tick() {
+    if (this.#which) this.#show();
+  }
+
   again() {
     if (!this.#which) return;
     this.#show();

@@ -94,7 +94,7 @@ export class SetsView {
   tick() {
     const now = this.#model.now();
     for (const [set, section] of this.#sections) {
-      this.#shares(set, section, now);
+      this.#shares(set, section, performance.now());
       for (const row of section.rows.values()) this.#ages(row, now);
     }
     if (!this.#inOrder && performance.now() - this.#touched > QUIET) this.#arrange();
