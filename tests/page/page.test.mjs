@@ -377,14 +377,29 @@ test("the theme is kept, and nothing moves for who does not want that", async ()
 test("a node restarts: the page says that it is not live, and comes back by itself", async () => {
   const [page, other] = [await live("b"), await live("a")];
   await page.evaluate(() => (globalThis.sameDocument = true));
+  // With a dialog over the panel, both of which go on showing what was heard last.
+  await row(page, 7010).locator(".name").click();
+  await page.locator("#panel").getByRole("button", { name: "Drain…" }).click();
+  await page.locator("#order-effect", { hasText: "2 of 3 fit remain" }).waitFor();
   await pair.stop("b");
   await page.locator("#live-words", { hasText: /^not live since \d+s: .+; next try in \ds$/ }).waitFor();
   assert.equal(await page.locator("body").getAttribute("data-live"), "no");
   assert.equal(await page.locator("#live-state").innerText().then((text) => text.startsWith("not live")), true);
-  await other.locator("#wrong li", { hasText: /^Node b is not heard since \d+s$/ }).waitFor();
+  for (const id of ["#panel", "#order"]) await page.locator(`${id} .stale`, { hasText: "Not live" }).waitFor();
+  assert.equal(await page.title(), "not live · b · Tandem");
+  // Whoever took it away says so; whoever did not is told of it until it is back.
+  await other.getByRole("button", { name: /^Node b is not heard since \d+s: press here if it left on purpose$/ }).click();
+  await other.locator("#wrong li", { hasText: "is not heard since" }).waitFor({ state: "detached" });
+  await other.locator(".nodes li", { hasText: /^b/ }).waitFor({ state: "detached" });
   await pair.startNode("b");
   await page.locator("#live-words", { hasText: /^live$/ }).waitFor();
+  for (const id of ["#panel", "#order"]) await page.locator(`${id} .stale`).waitFor({ state: "hidden" });
+  for (const id of ["#order", "#panel"]) {
+    await page.keyboard.press("Escape");
+    await page.locator(id).waitFor({ state: "hidden" });
+  }
   await headline(page, "3 of 3 fit");
+  assert.match(await page.title(), /^3 of 3 fit · b/);
   await page.locator("#events li", { hasText: "start" }).waitFor();
   await page.locator(".nodes li", { hasText: /^a/ }).getByText(/^heard \d/).waitFor();
   assert.equal(await page.evaluate(() => globalThis.sameDocument), true);

@@ -200,7 +200,7 @@ export class SetsView {
     });
     const pace = this.#model.pace(set, now);
     const sessions = rows.reduce((total, row) => total + row.one.sessions, 0);
-    put(section.facts, [plural(sessions, "session"), `${rate(pace)} new calls/s`, ...section.words].join(" · "));
+    put(section.facts, [plural(sessions, "session"), `${rate(pace)} tries/s`, ...section.words].join(" · "));
   }
 
   #sift(row) {
