@@ -10,8 +10,10 @@ import { Pair, until } from "./pair.mjs";
 const uri = (port) => `sip:127.0.0.1:${port}`;
 const PORTS = [7010, 7011, 7012];
 /** So long may pass from when a node says something until its page does: it looks each second, and machines are slow. */
-const SOON = 4000;
+const SOON = 15_000;
 const NASTY = `<b>rack</b> 3 & <img src="x" onerror="document.title='markup'">`;
+
+const ROWS = PORTS.map((port) => ({ set: 19, uri: uri(port), description: port === 7012 ? NASTY : `rack ${port - 7009}` }));
 
 const SETS = `
 [[set]]
@@ -33,8 +35,7 @@ let pair, browser;
 const pages = [];
 
 before(async () => {
-  const rows = PORTS.map((port) => ({ set: 19, uri: uri(port), description: port === 7012 ? NASTY : `rack ${port - 7009}` }));
-  pair = new Pair({ sets: SETS, rows });
+  pair = new Pair({ sets: SETS, rows: ROWS });
   for (const port of PORTS) pair.server(`127.0.0.1:${port}`);
   await pair.start();
   for (const name of pair.names) pair.calls(name, name, "--rate", "8", "--for", "30m", "--hold", "2s");
@@ -76,6 +77,13 @@ const expected = (page, status) => {
   assert.equal(refusals.length, 1, page.faults.join("\n"));
   page.faults = page.faults.filter((fault) => !refusals.includes(fault));
 };
+
+/** A promise that is kept from outside. */
+function later() {
+  let resolve;
+  const promise = new Promise((keep) => (resolve = keep));
+  return { promise, resolve };
+}
 
 async function fillOrder(page, reason, by = "alice") {
   await page.getByLabel("Reason").fill(reason);
@@ -160,7 +168,7 @@ test("the last one is refused, and force is a second step", async () => {
   await page.locator("#order-effect", { hasText: "Nobody is left for new calls." }).waitFor();
   await fillOrder(page, "all of them");
   await page.getByRole("button", { name: "Drain", exact: true }).click();
-  await page.getByRole("alert").getByText(/can't be taken out of set 19: 0 of 3 destinations would be fit, and calls would get its empty_reply\.$/).waitFor();
+  await page.getByRole("alert").getByText(/can't be taken out of set 19: 0 of 3 destinations would be fit, and calls would get its empty_reply$/).waitFor();
   assert.equal((await pair.told("a", 19, uri(7012))).order.order, "ready");
   expected(page, 409);
   await page.getByRole("button", { name: "Drain it all the same" }).click();
@@ -186,6 +194,72 @@ test("who is overtaken by another's order is shown it, and may give theirs again
   expected(page, 412);
   await page.getByRole("button", { name: "Drain", exact: true }).click();
   await until("it drains", async () => (await pair.told("a", 19, uri(7010))).order.order === "drain");
+});
+
+test("an answer that comes late is shown in no other order's dialog", async () => {
+  const page = await live("a");
+  /** Gives an order by the page; its answer is there and held back until it is let through. */
+  const giveAndClose = async (order, port) => {
+    const [held, answered] = [later(), later()];
+    await page.route("**/order?*", async (route) => {
+      const response = await route.fetch();
+      answered.resolve(response.status());
+      await held.promise;
+      // The page may have given it up.
+      await route.fulfill({ response }).catch(() => {});
+    }, { times: 1 });
+    await page.getByRole("button", { name: `${order} 127.0.0.1:${port}` }).click();
+    await fillOrder(page, "in a hurry");
+    await page.locator("#order-give").click();
+    const status = await answered.promise;
+    await page.keyboard.press("Escape");
+    await page.locator("#order").waitFor({ state: "hidden" });
+    return { status, letThrough: async () => {
+      const over = page.waitForEvent("requestfinished", (request) => request.url().includes("/order?"));
+      held.resolve();
+      await over;
+      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+    } };
+  };
+  const untouched = async (name) => {
+    assert.equal(await page.getByRole("dialog", { name }).isVisible(), true);
+    for (const id of ["#order-refusal", "#order-force", "#order-moved"]) assert.equal(await page.locator(id).isVisible(), false, id);
+    assert.equal(await page.evaluate(() => document.activeElement.id), "order-reason");
+  };
+
+  const done = await giveAndClose("Drain", 7010);
+  assert.equal(done.status, 200);
+  await page.getByRole("button", { name: "Drain 127.0.0.1:7011" }).click();
+  await done.letThrough();
+  await untouched("Drain 127.0.0.1:7011?");
+  await page.keyboard.press("Escape");
+  await pair.order("a", 19, uri(7011), { order: "drain", reason: "new voices", by: "bob", force: true });
+  await headline(page, "1 of 3 fit");
+
+  const refused = await giveAndClose("Drain", 7012);
+  assert.equal(refused.status, 409);
+  // The other one's answer is still out: it hinders nobody.
+  await page.getByRole("button", { name: "Ready 127.0.0.1:7011" }).click();
+  await fillOrder(page, "back");
+  await page.locator("#order-give").click();
+  await page.locator("#order").waitFor({ state: "hidden" });
+  await headline(page, "2 of 3 fit");
+  await page.getByRole("button", { name: "Ready 127.0.0.1:7010" }).click();
+  await refused.letThrough();
+  await untouched("Ready 127.0.0.1:7010?");
+  assert.equal((await pair.told("a", 19, uri(7012))).order.order, "ready");
+  expected(page, 409);
+});
+
+test("an order's dialog goes with its row", async () => {
+  const page = await live("a");
+  await page.getByRole("button", { name: "Drain 127.0.0.1:7011" }).click();
+  await page.locator("#order-effect", { hasText: "2 of 3 fit remain" }).waitFor();
+  pair.rows(ROWS.filter((one) => one.uri !== uri(7011)));
+  await page.locator("#order").waitFor({ state: "hidden" });
+  await headline(page, "2 of 2 fit");
+  pair.rows(ROWS);
+  await headline(page, "3 of 3 fit");
 });
 
 test("by keyboard alone a destination is put to maint", async () => {
@@ -303,14 +377,29 @@ test("the theme is kept, and nothing moves for who does not want that", async ()
 test("a node restarts: the page says that it is not live, and comes back by itself", async () => {
   const [page, other] = [await live("b"), await live("a")];
   await page.evaluate(() => (globalThis.sameDocument = true));
+  // With a dialog over the panel, both of which go on showing what was heard last.
+  await row(page, 7010).locator(".name").click();
+  await page.locator("#panel").getByRole("button", { name: "Drain…" }).click();
+  await page.locator("#order-effect", { hasText: "2 of 3 fit remain" }).waitFor();
   await pair.stop("b");
   await page.locator("#live-words", { hasText: /^not live since \d+s: .+; next try in \ds$/ }).waitFor();
   assert.equal(await page.locator("body").getAttribute("data-live"), "no");
   assert.equal(await page.locator("#live-state").innerText().then((text) => text.startsWith("not live")), true);
-  await other.locator("#wrong li", { hasText: /^Node b is not heard since \d+s$/ }).waitFor();
+  for (const id of ["#panel", "#order"]) await page.locator(`${id} .stale`, { hasText: "Not live" }).waitFor();
+  assert.equal(await page.title(), "not live · b · Tandem");
+  // Whoever took it away says so; whoever did not is told of it until it is back.
+  await other.getByRole("button", { name: /^Node b is not heard since \d+s: press here if it left on purpose$/ }).click();
+  await other.locator("#wrong li", { hasText: "is not heard since" }).waitFor({ state: "detached" });
+  await other.locator(".nodes li", { hasText: /^b/ }).waitFor({ state: "detached" });
   await pair.startNode("b");
   await page.locator("#live-words", { hasText: /^live$/ }).waitFor();
+  for (const id of ["#panel", "#order"]) await page.locator(`${id} .stale`).waitFor({ state: "hidden" });
+  for (const id of ["#order", "#panel"]) {
+    await page.keyboard.press("Escape");
+    await page.locator(id).waitFor({ state: "hidden" });
+  }
   await headline(page, "3 of 3 fit");
+  assert.match(await page.title(), /^3 of 3 fit · b/);
   await page.locator("#events li", { hasText: "start" }).waitFor();
   await page.locator(".nodes li", { hasText: /^a/ }).getByText(/^heard \d/).waitFor();
   assert.equal(await page.evaluate(() => globalThis.sameDocument), true);

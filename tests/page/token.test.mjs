@@ -57,6 +57,10 @@ test("a wrong token is refused, the right one gives orders in its name, and is f
     await page.getByRole("button", { name: "Ready 127.0.0.1:7010" }).waitFor();
     await page.getByRole("button", { name: "127.0.0.1:7010", exact: true }).click();
     await page.locator("#panel dd", { hasText: "drain by alice" }).waitFor();
+    // Nothing happens any more, and its age grows all the same.
+    const age = async () => Number((await page.locator("#panel dd", { hasText: "drain by alice" }).innerText()).match(/\((\d+)s ago\)/)[1]);
+    const before = await age();
+    await until("the age is another", async () => (await age()) >= before + 2);
     await page.keyboard.press("Escape");
 
     // Another tab knows nothing of it.

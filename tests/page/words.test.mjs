@@ -48,13 +48,34 @@ test("an order's effect is told before it is given", () => {
   const text = (uri, order) => words.effect(all, uri, order).text;
   assert.equal(text("sip:a", "drain"), "2 of 4 fit remain, 18 sessions stay.");
   assert.equal(text("sip:b", "maint"), "2 of 4 fit remain, it has no session.");
-  assert.equal(text("sip:d", "ready"), "It is down: it gets calls once a probe or a call succeeds. 3 of 4 are fit.");
+  assert.equal(text("sip:d", "ready"), "It may get no call yet: down until a probe or a call succeeds. 3 of 4 are fit.");
   const last = [destination("sip:a", { sessions: 1 }), ordered("sip:b", "drain")];
   assert.deepEqual(words.effect(last, "sip:a", "drain"), { text: "0 of 2 fit remain, 1 session stays. Nobody is left for new calls.", grave: true });
   assert.equal(words.effect(last, "sip:b", "ready").text, "2 of 2 would be fit; it is up.");
   // A name with two addresses is one destination.
   const twice = [destination("sip:a", { address: "10.0.0.1:7010", sessions: 1 }), destination("sip:a", { address: "10.0.0.2:7010", sessions: 2 }), destination("sip:b")];
   assert.equal(words.effect(twice, "sip:a", "drain").text, "1 of 3 fit remain, 3 sessions stay.");
+});
+
+test("ready promises no call to who is known to get none", () => {
+  const text = (...its) => words.effect([destination("sip:a"), ...its], "sip:b", "ready").text;
+  const drained = (more) => ordered("sip:b", "drain", more);
+  const vote = (node, health) => ({ node, health });
+  const agent = (refuses) => ({ speaks: true, refuses });
+  assert.equal(text(drained({ health: "unknown", agent: agent(null), votes: [vote("c", "up"), vote("d", "unknown")] })), "2 of 2 would be fit; it is unknown.");
+  const hindered = [
+    [{ health: "busy" }, "busy"],
+    [{ health: "down" }, "down until a probe or a call succeeds"],
+    [{ agent: agent("maint") }, "its agent says maint"],
+    [{ address: null }, "no address"],
+    [{ max_sessions: 5, sessions: 5 }, "at its limit"],
+    [{ votes: [vote("c", "down"), vote("d", "up"), vote("e", "busy")] }, "c says down, e says busy"],
+  ];
+  for (const [more, why] of hindered) assert.equal(text(drained(more)), `It may get no call yet: ${why}. 1 of 2 are fit.`);
+  const [one, other] = ["1", "2"].map((last) => ({ address: `10.0.0.${last}:7010` }));
+  assert.equal(text(drained(one), drained({ ...other, health: "busy" })), "2 of 3 would be fit; it is up; not 10.0.0.2:7010: busy.");
+  // What the node itself says goes before what others say of it.
+  assert.equal(words.effect([destination("sip:b", { votes: [vote("c", "down")] })], "sip:b", "ready").text, "1 of 1 would be fit; it is up.");
 });
 
 test("times are as tandem show writes them", () => {
@@ -76,7 +97,9 @@ test("rates are of the last minute, and begin anew with the node", () => {
 test("what each is due follows from its weight, among those that are fit", () => {
   const all = [destination("sip:a", { weight: 2 }), destination("sip:b"), down("sip:c"), destination("sip:d", { weight: 2, share_percent: 50 })];
   assert.deepEqual(words.aims({ algorithm: "round_robin" }, all), [50, 25, 0, 25]);
-  assert.deepEqual(words.aims({ algorithm: "priority" }, all), [null, null, null, null]);
+  for (const algorithm of ["priority", "least_load", "least_load_relative", "least_load_p2c", "peak_ewma"]) {
+    assert.deepEqual(words.aims({ algorithm }, all), [null, null, null, null], algorithm);
+  }
   assert.deepEqual(words.aims({ algorithm: "random" }, [down("sip:a")]), [null]);
 });
 
@@ -107,6 +130,46 @@ test("the model takes what differs, and forgets rows that are gone", () => {
   assert.deepEqual([model.sets.get(19).fit, model.sessions.live], [1, 3]);
   model.hear("sets", { ...SETS, sets: [{ ...SETS.sets[0], destinations: [destination("sip:c"), destination("sip:b")] }] });
   assert.deepEqual([...model.all.values()].map(({ key, place }) => [key, place]), [["19 c sip:c", 0], ["19 b sip:b", 1]]);
+});
+
+/** A model that hears `pace` tries a second for a minute, of a node whose clock differs by `skew`, and the browser's clock. */
+function paced({ mock }, pace, skew) {
+  const clock = { steady: 5000, wall: Date.parse("2026-11-26T04:00:00Z") };
+  mock.method(performance, "now", () => clock.steady);
+  mock.method(Date, "now", () => clock.wall);
+  const model = new Model();
+  const hear = (seconds, selections, name = "changes") => {
+    clock.steady += 1000 * seconds;
+    clock.wall += 1000 * seconds;
+    const one = destination("sip:a", { selections });
+    const sets = { ...SETS, sets: [{ ...SETS.sets[0], destinations: [one] }] };
+    model.hear(name, name === "sets" ? sets : { at: new Date(clock.wall + skew).toISOString(), sets: [], destinations: [{ set: 19, ...one }] });
+  };
+  hear(0, 100, "sets");
+  for (let second = 1; second <= 60; second += 1) hear(1, 100 + pace * second);
+  return { model, hear };
+}
+
+test("rates are the same however far the node's clock is from the browser's", (t) => {
+  for (const skew of [0, 600_000, -600_000]) {
+    const { model } = paced(t, 10, skew);
+    assert.deepEqual([model.pace(), model.pace(19), model.rates.rise("19 a sip:a", performance.now())], [10, 10, 600], `${skew} ms`);
+    assert.deepEqual([model.pulse.length, model.pulse.at(-1).total], [61, 700], `${skew} ms`);
+    assert.equal(model.now() - Date.now(), skew);
+    t.mock.restoreAll();
+  }
+});
+
+test("what counters rose while the page was not live is of no minute", (t) => {
+  const { model, hear } = paced(t, 10, 0);
+  model.lost();
+  hear(600, 6700, "sets");
+  assert.equal(model.pace(), 0);
+  hear(2, 6720);
+  assert.equal(model.pace(), 10);
+  // Rows that come anew on a stream that lives change no rate.
+  hear(2, 6740, "sets");
+  assert.equal(model.pace(), 10);
 });
 
 test("events stand newest first, each once, and begin anew with the node", () => {

@@ -6,7 +6,7 @@ import { OrderDialog } from "./page.order.js";
 import { Panel } from "./page.panel.js";
 import { SetsView } from "./page.sets.js";
 import { follow } from "./page.stream.js";
-import { showEvents, showGlance, showNodes, showWrong } from "./page.whole.js";
+import { showEvents, showGlance, showNodes, showTitle, showWrong } from "./page.whole.js";
 import { span } from "./page.words.js";
 
 const TOKEN = "tandem-token";
@@ -54,6 +54,7 @@ function update() {
   if (events.length > 0 || another) showEvents(model, events, another);
   if (node) showNodes(model);
   showGlance(model);
+  showTitle(model, isLive);
   showWrong(model, open);
   panel.changed(whole ? model.all.keys() : keys);
   order.changed();
@@ -71,7 +72,9 @@ function tick() {
   if (document.hidden || !isLive) return;
   const began = performance.now();
   sets.tick();
+  panel.tick();
   showGlance(model);
+  showNodes(model);
   showWrong(model, open);
   measure("tick", began);
 }
@@ -82,10 +85,14 @@ let standing = { why: "connecting" };
 let lastLive = null;
 
 function stands(now) {
-  if (isLive && !now.live) lastLive = Date.now();
+  if (isLive && !now.live) {
+    lastLive = Date.now();
+    model.lost();
+  }
   isLive = now.live;
   standing = now;
   document.body.dataset.live = isLive ? "yes" : lastLive ? "no" : "never";
+  for (const line of document.querySelectorAll(".stale")) show(line, !isLive);
   show($("retry"), !isLive && Boolean(now.next));
   showLive();
 }
@@ -94,6 +101,7 @@ function showLive() {
   const next = standing.next ? `; next try in ${span(standing.next - Date.now() + 999)}` : "";
   const since = lastLive ? `not live since ${span(Date.now() - lastLive)}` : "not live";
   put($("live-state"), isLive ? "live" : `not live: ${standing.why}`);
+  showTitle(model, isLive);
   put($("live-words"), isLive ? "live" : `${since}: ${standing.why}${next}`);
 }
 
@@ -154,7 +162,7 @@ document.addEventListener("keydown", (event) => {
 
 showTheme();
 showToken();
-const hurry = follow({ token, refused: askForToken, said: hear, stands });
+const hurry = follow({ token, refused: askForToken, dated: (at) => model.dated(at), said: hear, stands });
 $("retry").addEventListener("click", hurry);
 addEventListener("online", hurry);
 document.addEventListener("visibilitychange", () => document.hidden || hurry());

@@ -18,18 +18,36 @@ export class Model {
   all = new Map();
   /** Newest first. */
   events = [];
-  /** Other nodes that were heard while this page was there, by name: what they told last, and when. */
+  /** Other nodes that were heard while this page was there, by name: what they told last, and when, by the browser's steady clock. */
   peers = new Map();
   rates = new Rates();
-  /** Calls that were begun, second by second, for a line. */
+  /** Tries that were begun, second by second, for a line. */
   pulse = [];
-  /** When the first counters came. */
+  /** When the first counters came. All rates are by the browser's steady clock: no node's clock has a say in them. */
   since = null;
   #skew = 0;
+  #gap = false;
 
   /** Now, by the node's clock: what it tells is by that. */
   now() {
     return Date.now() + this.#skew;
+  }
+
+  /** Learns how far the node's clock is from the browser's. */
+  dated(at) {
+    const skew = Date.parse(at) - Date.now();
+    // What the way here took is no difference of clocks.
+    if (Math.abs(skew - this.#skew) > 1000) this.#skew = skew;
+  }
+
+  /** The stream is gone: what counters rise until it is back is of no minute. */
+  lost() {
+    this.#gap = true;
+  }
+
+  /** Somebody knows why that node is heard no more. */
+  forgetPeer(name) {
+    this.peers.delete(name);
   }
 
   /** Takes what the stream says; what of it must be shown anew. */
@@ -56,8 +74,8 @@ export class Model {
     return list;
   }
 
-  /** New calls a second over the last minute, or over as much of it as was seen; of a set or of all. */
-  pace(set, now = this.now()) {
+  /** Tries a second over the last minute, or over as much of it as was seen; of a set or of all. */
+  pace(set, now = performance.now()) {
     let rise = 0;
     for (const entry of this.all.values()) if (set === undefined || entry.set === set) rise += this.rates.rise(entry.key, now);
     const seen = Math.min(60_000, now - (this.since ?? now));
@@ -69,12 +87,10 @@ export class Model {
     if (news.another) {
       // Its counters and its events began anew.
       this.events = [];
-      this.rates = new Rates();
-      this.pulse = [];
-      this.since = null;
+      this.#countAnew();
     }
     this.node = report;
-    const now = this.now();
+    const now = performance.now();
     for (const peer of report.peers ?? []) this.peers.set(peer.node, { peer, at: now, here: true });
     const here = new Set((report.peers ?? []).map((peer) => peer.node));
     for (const [name, known] of this.peers) {
@@ -86,6 +102,8 @@ export class Model {
 
   #hearSets(report, news) {
     news.whole = true;
+    if (this.#gap) this.#countAnew();
+    this.#gap = false;
     this.sessions = report.sessions;
     this.sets.clear();
     const former = new Set(this.all.keys());
@@ -95,13 +113,11 @@ export class Model {
       for (const one of destinations) former.delete(this.#take(set.set, one));
     }
     for (const key of former) this.rates.forget(key);
-    this.#count(this.now());
+    this.#count(performance.now());
   }
 
   #hearChanges({ at, sets, destinations, sessions }, news) {
-    const skew = Date.parse(at) - Date.now();
-    // What the way here took is no difference of clocks.
-    if (Math.abs(skew - this.#skew) > 1000) this.#skew = skew;
+    this.dated(at);
     if (sessions) this.sessions = sessions;
     for (const { destinations: _, ...set } of sets) {
       this.sets.set(set.set, set);
@@ -111,7 +127,7 @@ export class Model {
       news.keys.add(this.#take(set, one));
       news.sets.add(set);
     }
-    this.#count(this.now());
+    this.#count(performance.now());
   }
 
   #hearEvent(event, news) {
@@ -126,8 +142,14 @@ export class Model {
     const key = keyOf(set, one);
     // Rows come in the table's order, and whenever that is another all come anew.
     this.all.set(key, { key, set, one, place: this.all.get(key)?.place ?? this.all.size });
-    this.rates.note(key, this.now(), one.selections);
+    this.rates.note(key, performance.now(), one.selections);
     return key;
+  }
+
+  #countAnew() {
+    this.rates = new Rates();
+    this.pulse = [];
+    this.since = null;
   }
 
   #count(now) {

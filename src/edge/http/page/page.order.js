@@ -1,21 +1,23 @@
 // An operator's order: what it will do, who gives it and why, and what becomes of it. A refusal is shown as it is, and force
 // is a second step.
 
-import { $, mark, put, show } from "./page.dom.js";
+import { $, announce, mark, put, show } from "./page.dom.js";
 import { bearer, faultOf } from "./page.stream.js";
 import { MEANING, effect, orderWords, short } from "./page.words.js";
 
 const TITLES = { ready: "Ready", drain: "Drain", maint: "Maint" };
 /** Where the operator's name is kept, so that it is typed once. */
 const NAME = "tandem-by";
+/** So long, in milliseconds, an answer may take. */
+const PATIENCE = 15_000;
 
 export class OrderDialog {
   #model;
   #token;
   #refused;
   #given;
+  /** The order that is open; while its answer is out it is busy. Another opening is another object. */
   #which = null;
-  #busy = false;
 
   /** `refused()` asks for another token and is waited for; `given(story)` hears of an order that holds. */
   constructor(model, { token, refused, given }) {
@@ -24,7 +26,8 @@ export class OrderDialog {
     this.#refused = refused;
     this.#given = given;
     $("order-cancel").addEventListener("click", () => $("order").close());
-    $("order").addEventListener("close", () => (this.#which = null));
+    // It comes a moment after, when another may be open.
+    $("order").addEventListener("close", () => $("order").open || (this.#which = null));
     $("order-form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#give(false);
@@ -39,7 +42,8 @@ export class OrderDialog {
   open(set, uri, order) {
     const one = this.#find(set, uri)[0];
     if (!one) return;
-    this.#which = { set, uri, order, expected: one.order.version };
+    this.#which = { set, uri, order, expected: one.order.version, busy: false };
+    this.#wait(false);
     put($("order-title"), `${TITLES[order]} ${short(uri)}?`);
     put($("order-meaning"), MEANING[order]);
     put($("order-give"), TITLES[order]);
@@ -65,16 +69,29 @@ export class OrderDialog {
   changed() {
     if (!this.#which) return;
     const { set, uri, order } = this.#which;
+    const one = this.#find(set, uri)[0];
+    if (!one) return this.#gone(uri);
     const all = this.#model.destinationsOf(set);
     const { text, grave } = effect(all, uri, order);
     put($("order-effect"), text);
     mark($("order-effect"), "data-kind", grave ? "down" : "none");
-    const one = this.#find(set, uri)[0];
-    if (one && !this.#busy && one.order.version !== this.#which.expected) this.#moved(one);
+    if (!this.#which.busy && one.order.version !== this.#which.expected) this.#moved(one);
   }
 
   #find(set, uri) {
     return this.#model.destinationsOf(set).filter((one) => one.uri === uri);
+  }
+
+  /** Its row went meanwhile: there is nothing left to order. */
+  #gone(uri) {
+    this.#which = null;
+    announce(`${short(uri)} is not among the rows any more`);
+    $("order").close();
+  }
+
+  #wait(busy) {
+    this.#which.busy = busy;
+    for (const id of ["order-give", "order-force"]) mark($(id), "aria-disabled", busy ? "true" : null);
   }
 
   /** Another order stands than when the dialog was opened: whoever goes on now has seen it. */
@@ -102,8 +119,9 @@ export class OrderDialog {
   }
 
   async #give(force) {
-    if (this.#busy) return;
-    const { set, uri, order, expected } = this.#which;
+    const which = this.#which;
+    if (!which || which.busy) return;
+    const { order, expected } = which;
     const [reason, by] = [$("order-reason").value.trim(), $("order-by").value.trim()];
     const named = Boolean(this.#token());
     this.#fault("order-reason", reason === "");
@@ -119,33 +137,43 @@ export class OrderDialog {
       body.deadline = new Date(this.#model.now() + minutes * 60_000).toISOString();
       body.then_end = $("order-end").checked;
     }
-    this.#busy = true;
     this.#refuse("");
-    for (const button of $("order").querySelectorAll("button")) mark(button, "aria-disabled", "true");
-    const answer = await fetch(`/sets/${set}/destination/order?uri=${encodeURIComponent(uri)}`, {
-      method: "PUT",
-      headers: { "Content-Type": "application/json", ...bearer(this.#token()) },
-      body: JSON.stringify(body),
-    }).catch(() => null);
-    const story = answer?.ok ? await answer.json() : null;
-    const fault = story ? "" : answer ? await faultOf(answer) : "The node can't be reached: nobody knows whether the order was heard.";
-    this.#busy = false;
-    for (const button of $("order").querySelectorAll("button")) mark(button, "aria-disabled", null);
-    // Closed meanwhile.
-    if (!this.#which) return;
-    if (story) this.#done(story, by);
-    else if (answer?.status === 401) await this.#named(fault);
-    else if (answer?.status === 412) await this.#again(fault);
+    this.#wait(true);
+    const { status, story, fault } = await this.#ask(which, "/order", { method: "PUT", body: JSON.stringify(body) });
+    if (story) this.#holds(story, by);
+    // Closed meanwhile; what is open now is another order.
+    if (this.#which !== which) return;
+    this.#wait(false);
+    if (story) this.#done(story);
+    else if (status === 401) await this.#named(which, fault);
+    else if (status === 412) await this.#again(which, fault);
     else {
       // A command line is told of its option; here there is a button.
-      this.#refuse(fault.replace(/: add --force.*/, "."), answer?.status === 409);
-      if (answer?.status === 409) $("order-force").focus();
+      this.#refuse(fault.replace(/: add --force.*/, ""), status === 409);
+      if (status === 409) $("order-force").focus();
     }
   }
 
-  #done(story, by) {
+  /** What the node says of the destination, or why it does not. */
+  async #ask({ set, uri }, path, { body, ...how } = {}) {
+    const headers = { ...(body && { "Content-Type": "application/json" }), ...bearer(this.#token()) };
+    const request = { ...how, body, headers, signal: AbortSignal.timeout(PATIENCE) };
+    try {
+      const answer = await fetch(`/sets/${set}/destination${path}?uri=${encodeURIComponent(uri)}`, request);
+      return { status: answer.status, ...(answer.ok ? { story: await answer.json() } : { fault: await faultOf(answer) }) };
+    } catch (fault) {
+      const why = fault.name === "TimeoutError" ? "The node does not answer" : "The node can't be reached";
+      return { fault: `${why}: nobody knows whether the order was heard.` };
+    }
+  }
+
+  /** Whether or not anybody still looks at it. */
+  #holds(story, by) {
     if (by) localStorage.setItem(NAME, by);
     this.#given(story);
+  }
+
+  #done(story) {
     if (!story.unkept) return $("order").close();
     this.#which = null;
     this.#refuse(`It holds now, but a restart would not know of it: ${story.unkept}`);
@@ -155,19 +183,19 @@ export class OrderDialog {
   }
 
   /** The token says who it is. */
-  async #named(fault) {
+  async #named(which, fault) {
     await this.#refused(fault);
+    if (this.#which !== which) return;
     show($("order-by-label"), false);
     this.#fault("order-by", false);
-    if (this.#which) this.#refuse("Nothing was done. Give the order once more, with the new token.");
+    this.#refuse("Nothing was done. Give the order once more, with the new token.");
   }
 
   /** The state that stands now, from the node itself: the stream may be a second behind. */
-  async #again(fault) {
-    const { set, uri } = this.#which;
-    const answer = await fetch(`/sets/${set}/destination?uri=${encodeURIComponent(uri)}`, { headers: bearer(this.#token()) }).catch(() => null);
-    const one = answer?.ok ? (await answer.json()).addresses[0] : null;
-    if (!this.#which) return;
+  async #again(which, fault) {
+    const { story } = await this.#ask(which, "");
+    if (this.#which !== which) return;
+    const one = story?.addresses[0];
     if (one) this.#moved(one);
     this.#refuse(one ? "Nothing was done. Look at what stands now, and give the order once more if you still want it." : fault);
   }

@@ -45,6 +45,11 @@ export class Panel {
     if ([...keys].some(its)) this.again();
   }
 
+  /** Ages grow without anybody telling. */
+  tick() {
+    if (this.#which) this.#show();
+  }
+
   again() {
     if (!this.#which) return;
     this.#show();
@@ -99,7 +104,7 @@ export class Panel {
     const fact = (name, text, of) => facts.append(el("dt", {}, name), el("dd", of ? { "data-kind": of } : {}, text));
     fact("order", orderStory(one.order, now));
     fact("health", `${one.health} since ${clock(one.since)} (${ago(one.since, now)}): ${one.why}`, one.health === "up" ? "fit" : one.health === "down" ? "down" : "doubt");
-    fact("sessions", `${number(one.sessions)} here, ${number(one.sessions_elsewhere)} elsewhere, ${number(one.sessions_peak)} at most; ${plural(one.selections, "call")} in all`);
+    fact("sessions", `${number(one.sessions)} here, ${number(one.sessions_elsewhere)} elsewhere, ${number(one.sessions_peak)} at most; ${number(one.selections)} ${one.selections === 1 ? "try" : "tries"} in all`);
     const limits = [
       one.max_sessions === null ? "" : `${number(one.sessions)} of ${number(one.max_sessions)}`,
       ...one.resources.map((all) => `${all.class} ${number(all.sessions)}${all.max_sessions === null ? "" : ` of ${number(all.max_sessions)}`}`),

@@ -94,7 +94,7 @@ export class SetsView {
   tick() {
     const now = this.#model.now();
     for (const [set, section] of this.#sections) {
-      this.#shares(set, section, now);
+      this.#shares(set, section, performance.now());
       for (const row of section.rows.values()) this.#ages(row, now);
     }
     if (!this.#inOrder && performance.now() - this.#touched > QUIET) this.#arrange();
@@ -200,7 +200,7 @@ export class SetsView {
     });
     const pace = this.#model.pace(set, now);
     const sessions = rows.reduce((total, row) => total + row.one.sessions, 0);
-    put(section.facts, [plural(sessions, "session"), `${rate(pace)} new calls/s`, ...section.words].join(" · "));
+    put(section.facts, [plural(sessions, "session"), `${rate(pace)} tries/s`, ...section.words].join(" · "));
   }
 
   #sift(row) {

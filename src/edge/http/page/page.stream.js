@@ -32,15 +32,16 @@ export class Reader {
 }
 
 /**
- * Follows the stream. `token()` is sent if there is one; `refused(why)` asks for another and is waited for; `said(event,
- * value)` hears what comes; `stands({ live, why, next })` hears of each change, with when the next try is.
+ * Follows the stream. `token()` is sent if there is one; `refused(why)` asks for another and is waited for; `dated(at)` hears
+ * what time it is there; `said(event, value)` hears what comes; `stands({ live, why, next })` hears of each change, with when
+ * the next try is.
  * What is returned tries at once.
  */
-export function follow({ token, refused, said, stands }) {
+export function follow({ token, refused, dated, said, stands }) {
   let hurry = () => {};
   const run = async () => {
     for (let tries = 0; ; ) {
-      const began = await once({ token, said, live: () => stands({ live: true }) });
+      const began = await once({ token, dated, said, live: () => stands({ live: true }) });
       if (began.live) tries = 0;
       if (began.refused) {
         stands({ live: false, why: "the node wants a token" });
@@ -61,7 +62,7 @@ export function follow({ token, refused, said, stands }) {
 }
 
 /** One connection, from its start to its end: whether it was live, and why it is not any more. */
-async function once({ token, said, live }) {
+async function once({ token, dated, said, live }) {
   const stop = new AbortController();
   let silent = 0;
   const hear = () => {
@@ -75,6 +76,7 @@ async function once({ token, said, live }) {
     const answer = await fetch("/stream", { headers, signal: stop.signal, cache: "no-store" });
     if (answer.status === 401) return { refused: true, why: await faultOf(answer) };
     if (!answer.ok) return { live: false, why: await faultOf(answer) };
+    if (answer.headers.has("date")) dated(answer.headers.get("date"));
     const reader = new Reader();
     for (const pieces = answer.body.pipeThrough(new TextDecoderStream()).getReader(); ; ) {
       const { done, value } = await pieces.read();

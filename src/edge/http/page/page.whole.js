@@ -20,10 +20,15 @@ export function showGlance(model) {
   put($("headline"), headline);
   put($("kinds"), tellKinds(counts) || (all.length > 0 ? "nothing is wrong with any of them" : ""));
   pips($("pips"), counts);
-  const title = `${headline} · ${model.node?.node ?? "…"} · Tandem`;
-  if (document.title !== title) document.title = title;
   showNode(model);
   showPace(model);
+}
+
+/** What is seen of the page in a row of tabs: what is old is not claimed there. */
+export function showTitle({ node }, isLive) {
+  if (!node) return;
+  const title = `${isLive ? $("headline").textContent : "not live"} · ${node.node} · Tandem`;
+  if (document.title !== title) document.title = title;
 }
 
 function showNode(model) {
@@ -53,7 +58,7 @@ function showPace(model) {
     return { at, rate: (1000 * Math.max(0, total - before.total)) / Math.max(1, at - before.at) };
   });
   const most = Math.max(1, ...points.map((point) => point.rate));
-  const now = model.now();
+  const now = performance.now();
   const line = points.map(({ at, rate: high }) => `${(120 - (120 * (now - at)) / 60_000).toFixed(1)},${(22 - (20 * high) / most).toFixed(1)}`);
   $("line").firstElementChild.setAttribute("points", line.join(" "));
 }
@@ -73,7 +78,9 @@ export function showWrong(model, open) {
     else if (set.fit === 1 && all.length > 1) add("doubt", `last ${set.set}`, `Set ${titleOf(set)} has one fit destination left`);
   }
   for (const [name, { at, here }] of model.peers) {
-    if (!here) add("down", `peer ${name}`, `Node ${name} is not heard since ${span(now - at)}`);
+    // Who is there can't tell one that has left on purpose from one that is lost: an operator can.
+    const forget = () => (model.forgetPeer(name), showWrong(model, open), showNodes(model));
+    if (!here) add("down", `peer ${name}`, `Node ${name} is not heard since ${span(performance.now() - at)}: press here if it left on purpose`, forget);
   }
   for (const reason of node?.ready.degraded ?? []) add("doubt", `degraded ${reason}`, `Node ${node.node}: ${reason}`);
   const bad = [...model.all.values()].filter(({ one }) => trouble(one) < KINDS.indexOf("fit"));
@@ -120,7 +127,7 @@ export function showNodes(model) {
   const rows = [{ name: node.node, heard: "this node", kind: node.draining ? "drain" : node.ready.ready ? "fit" : "down", told: node, own: true }];
   const others = [...model.peers].sort(([a], [b]) => a.localeCompare(b));
   for (const [name, { peer, at, here }] of others) {
-    const heard = here ? `heard ${(peer.heard_ms / 1000).toFixed(1)}s ago` : `not heard since ${span(now - at)}`;
+    const heard = here ? `heard ${(peer.heard_ms / 1000).toFixed(1)}s ago` : `not heard since ${span(performance.now() - at)}`;
     rows.push({ name, heard, kind: here ? "fit" : "down", told: peer });
   }
   const list = $("nodes");

@@ -85,6 +85,18 @@ export function orderStory({ order, by, at, reason, deadline, then_end: thenEnd 
   return `${order} by ${by} at ${clock(at)} (${ago(at, now)})${reason ? `: ${reason}` : ""}${until}`;
 }
 
+/** What is known to keep new calls from it once it is ready; "" if nothing is. */
+function obstacle(one) {
+  if (one.fit) return "";
+  if (!one.address) return "no address";
+  if (one.agent?.refuses) return `its agent says ${one.agent.refuses}`;
+  if (one.health === "down") return "down until a probe or a call succeeds";
+  if (one.health === "busy") return "busy";
+  if (one.max_sessions !== null && one.sessions >= one.max_sessions) return "at its limit";
+  const others = one.votes.filter(({ health }) => health === "down" || health === "busy");
+  return others.map(({ node, health }) => `${node} says ${health}`).join(", ");
+}
+
 /** What the order would do to its set, from what is known now: "3 of 4 fit remain, 18 sessions stay". */
 export function effect(all, uri, order) {
   const [its, others] = [all.filter((one) => one.uri === uri), all.filter((one) => one.uri !== uri)];
@@ -92,11 +104,14 @@ export function effect(all, uri, order) {
   const sessions = its.reduce((sum, one) => sum + one.sessions + one.sessions_elsewhere, 0);
   const stay = sessions === 0 ? "it has no session" : `${plural(sessions, "session")} ${sessions === 1 ? "stays" : "stay"}`;
   if (order === "ready") {
-    const well = its.filter((one) => one.fit || kindOf({ ...one, order: { order: "ready" }, fitness: "" }) === "doubt" || one.health === "up").length;
-    const state = its.map((one) => one.health).join(", ");
-    return well > 0
-      ? { text: `${fit(others) + well} of ${all.length} would be fit; it is ${state}.`, grave: false }
-      : { text: `It is ${state}: it gets calls once a probe or a call succeeds. ${fit(others)} of ${all.length} are fit.`, grave: false };
+    const hindered = its.filter((one) => obstacle(one) !== "");
+    if (hindered.length === its.length) {
+      const why = [...new Set(its.map(obstacle))].join("; ");
+      return { text: `It may get no call yet: ${why}. ${fit(others)} of ${all.length} are fit.`, grave: false };
+    }
+    const rest = hindered.map((one) => `; not ${one.address ?? "the one without address"}: ${obstacle(one)}`).join("");
+    const state = [...new Set(its.filter((one) => !hindered.includes(one)).map((one) => one.health))].join(", ");
+    return { text: `${fit(others) + its.length - hindered.length} of ${all.length} would be fit; it is ${state}${rest}.`, grave: false };
   }
   const left = fit(others);
   const last = left === 0 ? " Nobody is left for new calls." : "";
@@ -148,9 +163,12 @@ export class Rates {
   }
 }
 
-/** What part of new calls each of a set's fit destinations is to get by its weight, in percent; none where weight decides nothing. */
+/** Algorithms whose shares follow the weights; others look at loads or priorities as well. */
+const BY_WEIGHT = ["round_robin", "random"];
+
+/** What part of new calls each of a set's fit destinations is to get by its weight, in percent; none where more than that decides. */
 export function aims(set, all) {
-  if (set.algorithm === "priority") return all.map(() => null);
+  if (!BY_WEIGHT.includes(set.algorithm)) return all.map(() => null);
   const pulls = all.map((one) => (one.fit ? one.weight * one.share_percent : 0));
   const sum = pulls.reduce((total, pull) => total + pull, 0);
   return pulls.map((pull) => (sum > 0 ? (100 * pull) / sum : null));
