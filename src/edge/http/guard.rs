@@ -103,8 +103,8 @@ impl<N: Node> Guard<N> {
             return Err(Stranger::new(HttpRefusal::Origin, StatusCode::FORBIDDEN, NOT_FROM_PAGES));
         }
         let role = match need {
-            Need::Nothing | Need::Page => return Ok(Asker::default()),
-            Need::Metrics if self.access.open_metrics => return Ok(Asker::default()),
+            Need::Nothing | Need::Page => return Ok(self.known_or_not(headers)),
+            Need::Metrics if self.access.open_metrics => return Ok(self.known_or_not(headers)),
             Need::Metrics => Role::Read,
             Need::Role(role) => role,
         };
@@ -118,6 +118,14 @@ impl<N: Node> Guard<N> {
         // Whoever is known may hear that there is no such thing.
         asker.needs(role).map_err(|refusal| Stranger::new(HttpRefusal::Role, refusal.0, refusal.1))?;
         Ok(asker)
+    }
+
+    /// Who asks for what needs no token.
+    fn known_or_not(&self, headers: &HeaderMap) -> Asker {
+        match bearer(headers).and_then(|secret| self.access.find(secret)) {
+            None if !self.access.tokens.is_empty() => Asker::stranger(),
+            token => Asker::with(token),
+        }
     }
 
     fn is_ours(&self, host: &HeaderValue) -> bool {
