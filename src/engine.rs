@@ -189,7 +189,7 @@ impl Engine {
                 }
             }
             Input::Distrust(order) => {
-                let done = world.dispatch.distrust(order, now, world.out);
+                let done = world.dispatch.distrust(order, (world.dialogs, now), world.out);
                 world.out.push(Output::Event(Event::Distrusted { order: order.clone(), done }));
             }
             Input::Remembered(all) => world.dispatch.remember(all, now, world.out),

@@ -135,7 +135,7 @@ impl Where {
             (None, None) => Anchor::System,
         };
         let own = cert.clone().zip(key.clone()).or(files.own);
-        let trust = place.is_tls.then_some(Trust { anchor, own });
+        let trust = place.is_tls.then_some(Trust::new(anchor, own));
         let variable = std::env::var("TANDEM_TOKEN").ok().filter(|token| !token.is_empty());
         let token = match (token_file, variable, &files.token_file) {
             (Some(file), ..) => Some(token_of(file)?),

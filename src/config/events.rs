@@ -1,6 +1,6 @@
 //! `[events]`: where the journal goes beside `GET /events` and the stream: a file and webhooks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::lines;
@@ -49,7 +49,15 @@ fn read_webhook(section: &Section<'_>, base: &Path, nth: usize) -> WebhookConfig
     let kind = |text: &str| Kind::from_name(text).ok_or_else(|| format!("give some of {}", names()));
     let within = |key, (least, most)| section.text(key, duration_within(least..=most));
     let name = section.text("name", token).unwrap_or_else(|| nth.to_string());
-    let url = section.text("url", Url::parse);
+    let url = match section.text("url", |text| Ok(Url::parse(text))) {
+        Some(Ok(url)) => Some(url),
+        // Not shown: a password may stand there.
+        Some(Err(remedy)) => {
+            section.fault_at("url", &format!("it is no URL to post to: {remedy}"));
+            None
+        }
+        None => None,
+    };
     if !section.has("url") {
         section.fault("it has no url: give one, as url = \"http://10.0.0.9:8080/tandem\"");
     }
@@ -67,10 +75,7 @@ fn read_webhook(section: &Section<'_>, base: &Path, nth: usize) -> WebhookConfig
     }
     let formats = [("tandem", Format::Tandem), ("opensips", Format::OpenSips)];
     let webhook = WebhookConfig {
-        trust: Trust {
-            anchor: section.text("ca", |text| Ok(Anchor::Authorities(base.join(text)))).unwrap_or_default(),
-            own: None,
-        },
+        trust: section.text("ca", |text| authorities(base.join(text))).unwrap_or_default(),
         secret: secret.flatten(),
         kinds: section.texts("kinds", kind).unwrap_or_default(),
         sets: section
@@ -86,6 +91,11 @@ fn read_webhook(section: &Section<'_>, base: &Path, nth: usize) -> WebhookConfig
     };
     section.finish();
     webhook
+}
+
+fn authorities(file: PathBuf) -> Result<Trust, String> {
+    let trust = Trust::new(Anchor::Authorities(file), None);
+    trust.check().map(|()| trust).map_err(|fault| fault.to_string())
 }
 
 /// Whether a text that should name a file is a secret: then no fault may show it.
@@ -127,6 +137,7 @@ mod tests {
         assert_eq!(parse(LISTENER).expect("valid").events, EventsConfig::default());
         let folder = Folder::new();
         secret_file(&folder, "noc.secret", 0o600, SECRET);
+        fs::write(folder.path().join("ca.pem"), include_str!("../../tests/tls/ca.pem")).expect("a file");
         let text = r#"
             [events]
             file = "log/events.jsonl"
@@ -150,7 +161,7 @@ mod tests {
         assert_eq!(events.file, Some(LinesConfig { file, max_bytes: Some(5000), keep: 3 }));
         let url = |text| Url::parse(text).expect("a URL");
         let noc = WebhookConfig {
-            trust: Trust { anchor: Anchor::Authorities(folder.path().join("ca.pem")), own: None },
+            trust: Trust::new(Anchor::Authorities(folder.path().join("ca.pem")), None),
             secret: Secret::parse(SECRET.as_bytes()).ok(),
             kinds: vec![Kind::Health, Kind::Order],
             sets: vec![19, 20],
@@ -170,7 +181,7 @@ max_bytes = 5000
 [[events.webhook]]
 [[events.webhook]]
 name = "1"
-url = "10.0.0.9:8080"
+url = "http://u:hidden@10.0.0.9:8080"
 secret_file = "/nowhere/secret"
 kinds = ["health", "weather"]
 sets = ["tts"]
@@ -179,13 +190,14 @@ timeout = "0s"
 retry_for = "7d"
 method = "PUT"
 [[events.webhook]]
-url = "ftp://h/""#,
+url = "https://h/"
+ca = "/nowhere/ca.pem""#,
         );
         let starts = [
             "2: events: it has no file: give one",
             "3: events.webhook: it has no url: give one",
             "5: events.webhook.name: another webhook is called \"1\" too",
-            "6: events.webhook.url is \"10.0.0.9:8080\": give http://",
+            "6: events.webhook.url: it is no URL to post to: give http://",
             "7: events.webhook.secret_file is \"/nowhere/secret\": key file /nowhere/secret: can't read it",
             "8: events.webhook.kinds is \"weather\": give some of start, health",
             "9: events.webhook.sets",
@@ -193,11 +205,11 @@ url = "ftp://h/""#,
             "11: events.webhook.timeout is \"0s\"",
             "12: events.webhook.retry_for is \"7d\"",
             "13: events.webhook.method is no known key",
-            "15: events.webhook.url is \"ftp://h/\": give http://",
+            "16: events.webhook.ca is \"/nowhere/ca.pem\": ",
         ];
         assert_eq!(told.len(), starts.len(), "{told:#?}");
         for (told, start) in told.iter().zip(starts) {
-            assert!(told.starts_with(start), "{told}\n{start}");
+            assert!(told.starts_with(start) && !told.contains("hidden"), "{told}\n{start}");
         }
     }
 

@@ -24,6 +24,8 @@ pub use stream::{Stream, StreamEvent, listen};
 
 /// The longest answer that is read: ten thousand destinations in words, several times over.
 const LONGEST: usize = 64 << 20;
+/// The longest answer of whom only the status is wanted.
+const SHORT: usize = 64 << 10;
 
 /// Who is asked, and how.
 #[derive(Clone, PartialEq, Eq)]
@@ -164,22 +166,31 @@ pub enum ClientError {
 /// # Errors
 /// [`ClientError`].
 pub async fn ask(server: &Server, request: Request<'_>, time: Duration) -> Result<Answer, ClientError> {
-    ask_with(server, request, &[], time).await
+    within(server, request, (&[], true), time).await
 }
 
-/// The same with these headers too.
+/// Tells with these headers too. The answer's body is not wanted: one that is long is not read, and empty here.
 ///
 /// # Errors
 /// [`ClientError`].
-pub async fn ask_with(
+pub async fn tell_with(
     server: &Server,
     request: Request<'_>,
     headers: &[(&str, String)],
     time: Duration,
 ) -> Result<Answer, ClientError> {
+    within(server, request, (headers, false), time).await
+}
+
+async fn within(
+    server: &Server,
+    request: Request<'_>,
+    beside: (&[(&str, String)], bool),
+    time: Duration,
+) -> Result<Answer, ClientError> {
     let address = || server.to_string();
     let answer = async {
-        let answer = converse(connect(server).await?, server, request, headers).await;
+        let answer = converse(connect(server).await?, server, request, beside).await;
         answer.map_err(|source| ClientError::Broken { address: address(), source })
     };
     time::timeout(time, answer).await.unwrap_or_else(|_| Err(ClientError::TooLate { address: address(), time }))
@@ -207,7 +218,7 @@ async fn converse(
     stream: Box<dyn Wire>,
     server: &Server,
     request: Request<'_>,
-    headers: &[(&str, String)],
+    (headers, is_wanted): (&[(&str, String)], bool),
 ) -> Result<Answer, Box<dyn Error + Send + Sync>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut head = server.request(request.method, request.path).header(CONTENT_TYPE, request.kind);
@@ -219,7 +230,12 @@ async fn converse(
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let body = Limited::new(response.into_body(), LONGEST).collect().await?.to_bytes();
+        let longest = if is_wanted { LONGEST } else { SHORT };
+        let body = match Limited::new(response.into_body(), longest).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(_) if !is_wanted => Bytes::new(),
+            Err(fault) => return Err(fault),
+        };
         Ok::<_, Box<dyn Error + Send + Sync>>(Answer { status, retry_after, body })
     };
     tokio::pin!(answer, connection);

@@ -173,6 +173,16 @@ impl Readiness {
         self.reasons.is_empty()
     }
 
+    /// The same for those who may not know what is wrong: only how much.
+    fn outlined(self) -> Self {
+        let faults = match self.degraded.len() {
+            0 => None,
+            1 => Some("1 fault, for those who have a token".to_owned()),
+            count => Some(format!("{count} faults, for those who have a token")),
+        };
+        Readiness { degraded: faults.into_iter().collect(), ..self }
+    }
+
     /// As `/ready` tells it.
     fn report(&self) -> serde_json::Value {
         json!({ "ready": self.is_ready(), "reasons": self.reasons, "degraded": self.degraded })
@@ -304,11 +314,12 @@ fn paths(table: &[Operation]) -> String {
     paths.join(", ")
 }
 
-async fn ready<N: Node>(State(shared): State<Shared<N>>) -> Response {
+async fn ready<N: Node>(State(shared): State<Shared<N>>, asker: Asker) -> Response {
     let Ok(readiness) = time::timeout(ANSWER, shared.node.readiness()).await else {
         return too_late();
     };
     let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let readiness = if asker.is_stranger() { readiness.outlined() } else { readiness };
     (status, Json(readiness.report())).into_response()
 }
 
@@ -609,6 +620,24 @@ mod tests {
         let (status, _, body) = ask(running.address, "GET /ready").await;
         let expected = json!({ "ready": false, "reasons": ["draining"], "degraded": [] });
         assert_eq!((status, value(&body)), (503, expected));
+    }
+
+    #[tokio::test]
+    async fn where_there_are_tokens_ready_tells_strangers_how_much_is_wrong_but_not_what() {
+        let noc = Token { name: "noc".to_owned(), role: Role::Read, hash: Token::hash(b"secret") };
+        let running = run_with(Access { tokens: vec![noc], ..Access::default() }, None).await;
+        let degraded = async |header: &str| {
+            let (status, _, body) = answer(send(running.address, "GET /ready", header).await).await;
+            assert_eq!(status, 200);
+            value(&body)["degraded"].clone()
+        };
+        assert_eq!(degraded("").await, json!([]));
+        let faults = vec!["db.example.com is away".to_owned(), "set 19 has no fit destination".to_owned()];
+        running.node.readiness.lock().expect("whole").degraded = faults.clone();
+        for header in ["", "Authorization: Bearer x\r\n"] {
+            assert_eq!(degraded(header).await, json!(["2 faults, for those who have a token"]));
+        }
+        assert_eq!(degraded("Authorization: Bearer secret\r\n").await, json!(faults));
     }
 
     #[tokio::test]

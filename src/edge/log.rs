@@ -269,7 +269,7 @@ fn report_health(change: &HealthChange) {
 }
 
 fn report_distrust(order: &DistrustOrder, done: &Result<(), NotDistrusted>) {
-    let DistrustOrder { set, uri, distrust, by, reason } = order;
+    let DistrustOrder { set, uri, distrust, by, reason, .. } = order;
     let (set, destination) = (set.0, uri);
     match (done, distrust) {
         (Ok(()), Distrust::Down) => info!(set, destination, by, reason, "held for down by order"),
@@ -606,7 +606,7 @@ mod tests {
         let (set, uri) = (SetId(19), "sip:10.129.39.88:7010".to_owned());
         let order = |distrust| {
             let (by, reason) = ("mi".to_owned(), "ds_set_state".to_owned());
-            DistrustOrder { set, uri: uri.clone(), distrust, by, reason }
+            DistrustOrder { set, uri: uri.clone(), distrust, by, reason, guarded: false }
         };
         let unwatched = NotDistrusted::Unwatched { set, uri: uri.clone() };
         let events = [

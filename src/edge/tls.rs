@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -26,6 +27,8 @@ pub type ClientStream = client::TlsStream<TcpStream>;
 
 /// What users other than the owner and its group may not do with a private key.
 const OTHERS: u32 = 0o007;
+/// How long a client believes what it has read of its files.
+const LATELY: Duration = Duration::from_secs(60);
 /// What TLS speaks of inside (RFC 7301).
 const PROTOCOL: &[u8] = b"http/1.1";
 
@@ -178,14 +181,27 @@ impl Identity {
     }
 }
 
-/// Whom a command trusts, and as whom it goes.
+/// Whom a client trusts, and as whom it goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
     /// Whose certificates are believed.
     pub anchor: Anchor,
     /// Our own certificate and key, for a node that asks for one.
     pub own: Option<(PathBuf, PathBuf)>,
+    made: Made,
 }
+
+/// What the files said last, and when: who connects often does not read them each time. Clones share it.
+#[derive(Clone, Debug, Default)]
+struct Made(Arc<Mutex<Option<(Instant, Arc<ClientConfig>)>>>);
+
+impl PartialEq for Made {
+    fn eq(&self, _: &Made) -> bool {
+        true
+    }
+}
+
+impl Eq for Made {}
 
 /// Whose certificates are believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -200,6 +216,32 @@ pub enum Anchor {
 }
 
 impl Trust {
+    /// One that has not read its files yet.
+    pub fn new(anchor: Anchor, own: Option<(PathBuf, PathBuf)>) -> Self {
+        Trust { anchor, own, made: Made::default() }
+    }
+
+    /// Whether its files can be used. Blocks.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn check(&self) -> Result<(), TlsError> {
+        self.config().map(drop)
+    }
+
+    /// What the files say, or said lately. Blocks.
+    fn lately(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        let mut made = self.made.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, config)) = &*made
+            && at.elapsed() < LATELY
+        {
+            return Ok(Arc::clone(config));
+        }
+        let config = Arc::new(self.config()?);
+        *made = Some((Instant::now(), Arc::clone(&config)));
+        Ok(config)
+    }
+
     fn config(&self) -> Result<ClientConfig, TlsError> {
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
         let builder = builder.expect("ring has what TLS 1.2 and 1.3 need");
@@ -233,9 +275,11 @@ impl Trust {
     /// # Errors
     /// What went wrong, with what to do.
     pub async fn connect(&self, stream: TcpStream, host: &str) -> io::Result<ClientStream> {
-        let config = self.config().map_err(io::Error::other)?;
+        let trust = self.clone();
+        // A disk may hang.
+        let config = tokio::task::spawn_blocking(move || trust.lately()).await.map_err(io::Error::other)?;
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        TlsConnector::from(config.map_err(io::Error::other)?).connect(name, stream).await
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
-use crate::edge::client::{Answer, Request, Server, ask_with};
+use crate::edge::client::{Answer, Request, Server, tell_with};
 use crate::edge::journal::{Entry, Journal, KEPT, Kind, Page, status_event};
 use crate::edge::partitions::Partitions;
 use crate::edge::retry::Retry;
@@ -210,7 +210,7 @@ impl Webhook {
         let request = Request { method: "POST", path: url.path(), kind: JSON, body: body.to_vec() };
         let Url { tls, host, port, .. } = url.clone();
         let server = Server { host, port, trust: tls.then(|| trust.clone()), token: None };
-        ask_with(&server, request, &headers, *timeout).await.map_err(|fault| fault.to_string())
+        tell_with(&server, request, &headers, *timeout).await.map_err(|fault| fault.to_string())
     }
 }
 

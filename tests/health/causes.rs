@@ -55,7 +55,7 @@ fn probes_that_fail_eject_nobody() {
 fn an_operators_word_is_no_failure_of_probes_or_calls() {
     for mut bench in [alone(|_| ()), probed(|_| ())] {
         let (uri, by, reason) = (format!("sip:{}", SERVERS[0]), "ada".to_owned(), "a test".to_owned());
-        let order = DistrustOrder { set: SetId(19), uri, distrust: Distrust::Down, by, reason };
+        let order = DistrustOrder { set: SetId(19), uri, distrust: Distrust::Down, by, reason, guarded: false };
         bench.handle(Input::Distrust(&order));
         assert_eq!(health(&bench, SERVERS[0]), Health::Down);
         assert_eq!(causes(&bench), (count(FallCause::Order as usize), [0; 4]));

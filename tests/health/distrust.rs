@@ -12,7 +12,7 @@ use crate::harness::{Bench, SERVERS, seconds, set_19};
 /// What has become of the order to hold that one for failed.
 fn distrust(bench: &mut Bench, address: &str, distrust: Distrust) -> Result<(), NotDistrusted> {
     let (uri, by, reason) = (format!("sip:{address}"), "ada".to_owned(), "a test".to_owned());
-    let order = DistrustOrder { set: SetId(19), uri, distrust, by, reason };
+    let order = DistrustOrder { set: SetId(19), uri, distrust, by, reason, guarded: false };
     bench.handle(Input::Distrust(&order));
     let told = bench.events.iter().rev().find_map(|event| match event {
         Event::Distrusted { order: told, done } if *told == order => Some(done.clone()),

@@ -1,7 +1,7 @@
 //! Orders by hand: another thing than health.
 
 use tandem::engine::dispatch::{
-    Distrust, DistrustOrder, Fitness, Health, Order, OrderTerms, Remembered, RowState, SetId,
+    Distrust, DistrustOrder, Fitness, Health, NotDistrusted, Order, OrderTerms, Remembered, RowState, SetId,
 };
 use tandem::engine::{Event, Input};
 
@@ -219,7 +219,12 @@ fn a_guarded_order_leaves_enough_of_the_set_fit() {
     assert_eq!(ordered_on(&mut bench, servers[0], Order::Drain, &guarded), "");
     // What is down counts as much as what was ordered.
     let (uri, by, reason) = (format!("sip:{}", servers[1]), "ada".to_owned(), "x".to_owned());
-    bench.handle(Input::Distrust(&DistrustOrder { set: SetId(19), uri, distrust: Distrust::Down, by, reason }));
+    let down = DistrustOrder { set: SetId(19), uri, distrust: Distrust::Down, by, reason, guarded: true };
+    bench.handle(Input::Distrust(&down));
+    // One more would leave too few.
+    bench.handle(Input::Distrust(&DistrustOrder { uri: format!("sip:{}", servers[2]), ..down }));
+    let refused = |event: &Event| matches!(event, Event::Distrusted { done: Err(NotDistrusted::TooFew(_)), .. });
+    assert_eq!((bench.events.iter().filter(|event| refused(event)).count(), is_fit(&bench, servers[2])), (1, true));
     let refusal = "in vain: sip:10.0.0.3:7010 can't be taken out of set 19: 1 of 4 destinations would be fit, and \
                    max_out_percent is 50: add --force if you mean it";
     assert_eq!(ordered_on(&mut bench, servers[2], Order::Maint, &guarded), refusal);

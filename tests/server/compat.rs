@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 use tandem::config::Config;
-use tandem::edge::http::ReloadOrder;
+use tandem::edge::http::{ReloadOrder, Role, Token};
 use tandem::engine::dispatch::{Order, Standing};
 use tandem::server::Node;
 use tokio::task::spawn_blocking;
 
+use crate::node::servers;
 use crate::orders::Bench;
-use crate::scratch::{Folder, anew, http_with, insert, until};
+use crate::scratch::{Folder, anew, http_as, http_with, insert, until};
 
 impl Bench {
     /// What a method answers.
@@ -138,6 +139,40 @@ async fn a_fault_is_told_in_opensips_words_and_does_nothing() {
         assert_eq!(fault.get("data").unwrap_or(&Value::Null), &data, "{method} {params}");
     }
     assert_eq!(bench.states().await, ["Active", "Active"]);
+    bench.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_force_leaves_enough_of_the_set_fit() {
+    let token = |(name, role): (&str, Role)| {
+        let hash: String = Token::hash(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let role = role.name();
+        format!("[[http.token]]\nname = \"{name}\"\nrole = \"{role}\"\nsha256 = \"{hash}\"\n")
+    };
+    let tokens: String = [("bob", Role::Operate), ("ann", Role::Admin)].map(token).concat();
+    let bench = Bench::with(&tokens, servers(2).await, &[]).await;
+    let call = async |who: &'static str, path: &'static str, method: &str, params: Value| {
+        let (address, body) = (bench.http, json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }));
+        let ask = move || http_as(address, who, "POST", path, &body.to_string()).1;
+        let reply: Value = serde_json::from_str(&spawn_blocking(ask).await.expect("no panic")).expect("JSON");
+        reply["error"]["data"].as_str().unwrap_or_default().to_owned()
+    };
+    let mi = async |who, state: &str, nth| call(who, "/mi", "ds_set_state", json!([state, "19", bench.uri(nth)])).await;
+    assert_eq!(mi("bob", "i", 0).await, "");
+    let refused = format!(
+        "{} can't be taken out of set 19: 0 of 2 destinations would be fit; a token of role admin may do it",
+        bench.uri(1)
+    );
+    for state in ["i", "p"] {
+        assert_eq!(mi("bob", state, 1).await, refused, "{state}");
+    }
+    for state in ["d", "i", "t"] {
+        let params = json!([state, 19, bench.uri(1)]);
+        assert_eq!(call("bob", "/RPC", "dispatcher.set_state", params).await, refused, "{state}");
+    }
+    assert_eq!(bench.standing(1).await.order, Order::Ready);
+    assert_eq!(mi("ann", "i", 1).await, "");
+    assert_eq!(bench.standing(1).await.order, Order::Maint);
     bench.node.stop().await;
 }
 

@@ -121,12 +121,17 @@ pub(crate) fn http(address: SocketAddr, method: &str, path: &str) -> (u16, Strin
 
 /// One HTTP request with a body of JSON.
 pub(crate) fn http_with(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+    http_as(address, "none", method, path, body)
+}
+
+/// The same with a token.
+pub(crate) fn http_as(address: SocketAddr, token: &str, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("the surface listens");
     let length = body.len();
     write!(
         stream,
         "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         Content-Length: {length}\r\n\r\n{body}"
+         Authorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}"
     )
     .expect("written");
     let mut text = String::new();

@@ -83,8 +83,10 @@ impl Access {
 /// Who asks; and what is to be told of it, if it is an order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asker {
-    /// The token's name and role; none: nobody is asked for one.
+    /// The token's name and role; none: nobody is asked for one, or not for this.
     token: Option<(Arc<str>, Role)>,
+    /// There are tokens, and who asks has none of them.
+    is_stranger: bool,
     note: Arc<Mutex<Note>>,
 }
 
@@ -101,7 +103,18 @@ pub(super) struct Note {
 
 impl Asker {
     pub(super) fn with(token: Option<&Token>) -> Self {
-        Asker { token: token.map(|token| (token.name.as_str().into(), token.role)), note: Arc::default() }
+        let token = token.map(|token| (token.name.as_str().into(), token.role));
+        Asker { token, ..Asker::default() }
+    }
+
+    /// Who is let in without a token although there are some.
+    pub(super) fn stranger() -> Self {
+        Asker { is_stranger: true, ..Asker::default() }
+    }
+
+    /// Whether nobody knows who asks, although somebody could be known.
+    pub(super) fn is_stranger(&self) -> bool {
+        self.is_stranger
     }
 
     /// Nothing if nobody has one.

@@ -23,7 +23,7 @@ use super::{Given, Node, RELOAD, ReloadOrder, Shared, TOO_LATE};
 use crate::edge::partitions::Partitions;
 use crate::engine::Snapshot;
 use crate::engine::dispatch::{
-    AgentWord, Distrust, DistrustOrder, Fitness, NotDistrusted, Order, OrderTerms, SetId, Standing,
+    AgentWord, Distrust, DistrustOrder, Fitness, NotDistrusted, NotOrdered, Order, OrderTerms, SetId, Standing,
 };
 use crate::engine::snapshot::{DestinationView, SetView};
 
@@ -38,9 +38,9 @@ async fn opensips<N: Node>(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let body = body_of(&headers, body)?;
-    let by = asker.giver("mi");
+    let (by, guarded) = (asker.giver("mi"), is_guarded(&asker));
     admit(&asker, &by, &body, opensips::orders)?;
-    whole(async move { rpc::answer(&opensips::Mi { shared, by }, &body).await }).await
+    whole(async move { rpc::answer(&opensips::Mi { shared, by, guarded }, &body).await }).await
 }
 
 async fn kamailio<N: Node>(
@@ -50,9 +50,9 @@ async fn kamailio<N: Node>(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let body = body_of(&headers, body)?;
-    let by = asker.giver("rpc");
+    let (by, guarded) = (asker.giver("rpc"), is_guarded(&asker));
     admit(&asker, &by, &body, kamailio::orders)?;
-    whole(async move { rpc::answer(&kamailio::Rpc { shared, by }, &body).await }).await
+    whole(async move { rpc::answer(&kamailio::Rpc { shared, by, guarded }, &body).await }).await
 }
 
 /// Refuses a body with commands that its asker may not give, as a whole; those that are orders are told of.
@@ -63,6 +63,12 @@ fn admit(asker: &Asker, by: &str, body: &[u8], is_order: fn(&str) -> bool) -> Re
     let what: Vec<_> = orders.map(|(method, params)| format!("{method} {params}").trim_end().to_owned()).collect();
     asker.orders(by, &reason, what.join("; "));
     asker.needs(Role::Operate)
+}
+
+/// Whether orders must leave enough of a set fit. The peers hold theirs to nothing, and their tools know no force: what forces is
+/// the role, where there are any.
+fn is_guarded(asker: &Asker) -> bool {
+    asker.role().is_some_and(|role| role < Role::Admin)
 }
 
 /// In a task of its own, so that a client that hangs up does not leave half of its orders undone.
@@ -124,6 +130,8 @@ impl Service {
 struct Giver<'g> {
     by: &'g str,
     reason: &'static str,
+    /// [`is_guarded`].
+    guarded: bool,
 }
 
 /// What is wanted of a destination.
@@ -144,6 +152,18 @@ enum NotDone {
     Unwatched(String),
     /// What went wrong.
     Failed(String),
+}
+
+impl NotDone {
+    fn too_few(set: SetId, uri: &str, why: &NotOrdered) -> Self {
+        NotDone::Failed(match why {
+            NotOrdered::TooFew { left, of, .. } => format!(
+                "{uri} can't be taken out of set {}: {left} of {of} destinations would be fit; a token of role admin may do it",
+                set.0
+            ),
+            NotOrdered::NoSuchDestination(_) | NotOrdered::Changed { .. } => why.to_string(),
+        })
+    }
 }
 
 impl From<Refusal> for NotDone {
@@ -170,31 +190,33 @@ impl<N: Node> Shared<N> {
     }
 
     async fn distrust(&self, set: SetId, uri: &str, distrust: Distrust, giver: Giver<'_>) -> Result<(), NotDone> {
-        let Giver { by, reason } = giver;
+        let Giver { by, reason, guarded } = giver;
         let (by, reason) = (by.to_owned(), reason.to_owned());
-        let order = DistrustOrder { set, uri: uri.to_owned(), distrust, by, reason };
+        let order = DistrustOrder { set, uri: uri.to_owned(), distrust, by, reason, guarded };
         in_time(self.node.distrust(order)).await?.map_err(|fault| match fault {
             NotDistrusted::NoSuchDestination(_) => NotDone::Unknown,
             NotDistrusted::Unwatched { .. } => NotDone::Unwatched(fault.to_string()),
+            NotDistrusted::TooFew(why) => NotDone::too_few(set, uri, &why),
         })
     }
 
     /// Gives an order to a destination.
     async fn order(&self, set: SetId, uri: &str, order: Order, giver: Giver<'_>) -> Result<(), NotDone> {
-        let Giver { by, reason } = giver;
+        let Giver { by, reason, guarded } = giver;
         let (by, reason, at) = (by.to_owned(), reason.to_owned(), SystemTime::now());
         let standing = Standing { order, by, reason, at, deadline: None };
-        // Held to nothing, as the peers hold it: their tools know no force.
-        match in_time(give(self, set, uri, standing, OrderTerms::NONE)).await? {
+        let terms = OrderTerms { guarded, ..OrderTerms::NONE };
+        match in_time(give(self, set, uri, standing, terms)).await? {
             // What a restart would forget stands in the log and in `/ready`.
             Given::Kept | Given::Unkept(_) => Ok(()),
-            Given::InVain(_) => Err(NotDone::Unknown),
+            Given::InVain(NotOrdered::NoSuchDestination(_)) => Err(NotDone::Unknown),
+            Given::InVain(why) => Err(NotDone::too_few(set, uri, &why)),
         }
     }
 
     /// Reads the sets anew: all, or those of a partition.
     async fn reload(&self, giver: Giver<'_>, partition: Option<String>) -> Result<(), String> {
-        let Giver { by, reason } = giver;
+        let Giver { by, reason, .. } = giver;
         let order = ReloadOrder { reason: reason.to_owned(), partition, ..ReloadOrder::of(by) };
         let (node, one_at_a_time) = (Arc::clone(&self.node), Arc::clone(&self.reload));
         // In a task of its own, so that one that takes too long is not left half done.

@@ -161,7 +161,7 @@ mod tests {
     async fn served(door: &Door, host: &str, anchor: Anchor, own: Option<(PathBuf, PathBuf)>) -> bool {
         let stream = TcpStream::connect(door.address).await.expect("listening");
         let echo = async {
-            let mut stream = Trust { anchor, own }.connect(stream, host).await?;
+            let mut stream = Trust::new(anchor, own).connect(stream, host).await?;
             stream.write_u8(7).await?;
             stream.flush().await?;
             stream.read_u8().await

@@ -15,7 +15,7 @@ use axum::serve::{IncomingStream, Listener};
 use tracing::{info, warn};
 
 use super::access::{Access, Asker, Note, Role};
-use super::idle::IdleListener;
+use super::idle::{Guest, IdleListener};
 use super::routes::{Need, Operation};
 use super::{Node, error};
 use crate::edge::counters::HttpRefusal;
@@ -32,12 +32,15 @@ const NO_TOKEN: &str = "who asks? Send a token, as Authorization: Bearer TOKEN";
 const BAD_TOKEN: &str = "nobody here has this token: see [[http.token]] of this node";
 
 /// Where a request comes from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    source: SocketAddr,
+    guest: Arc<Guest>,
+}
 
 impl<L: Listener<Addr = SocketAddr>> Connected<IncomingStream<'_, IdleListener<L>>> for Peer {
     fn connect_info(stream: IncomingStream<'_, IdleListener<L>>) -> Self {
-        Peer(*stream.remote_addr())
+        Peer { source: *stream.remote_addr(), guest: Arc::clone(stream.io().guest()) }
     }
 }
 
@@ -50,8 +53,7 @@ pub(super) struct Guard<N> {
     node: Arc<N>,
     access: Access,
     table: Vec<Operation>,
-    /// `http` or `https`.
-    scheme: &'static str,
+    is_tls: bool,
     told: Mutex<Told>,
 }
 
@@ -77,8 +79,7 @@ impl Stranger {
 
 impl<N: Node> Guard<N> {
     pub(super) fn new(node: Arc<N>, access: Access, table: Vec<Operation>, is_tls: bool) -> Self {
-        let scheme = if is_tls { "https" } else { "http" };
-        Guard { node, access, table, scheme, told: Mutex::default() }
+        Guard { node, access, table, is_tls, told: Mutex::default() }
     }
 
     /// What is asked for; none: nothing that there is.
@@ -102,8 +103,8 @@ impl<N: Node> Guard<N> {
             return Err(Stranger::new(HttpRefusal::Origin, StatusCode::FORBIDDEN, NOT_FROM_PAGES));
         }
         let role = match need {
-            Need::Nothing | Need::Page => return Ok(Asker::default()),
-            Need::Metrics if self.access.open_metrics => return Ok(Asker::default()),
+            Need::Nothing | Need::Page => return Ok(self.known_or_not(headers)),
+            Need::Metrics if self.access.open_metrics => return Ok(self.known_or_not(headers)),
             Need::Metrics => Role::Read,
             Need::Role(role) => role,
         };
@@ -119,6 +120,14 @@ impl<N: Node> Guard<N> {
         Ok(asker)
     }
 
+    /// Who asks for what needs no token.
+    fn known_or_not(&self, headers: &HeaderMap) -> Asker {
+        match bearer(headers).and_then(|secret| self.access.find(secret)) {
+            None if !self.access.tokens.is_empty() => Asker::stranger(),
+            token => Asker::with(token),
+        }
+    }
+
     fn is_ours(&self, host: &HeaderValue) -> bool {
         let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
@@ -126,7 +135,8 @@ impl<N: Node> Guard<N> {
         is("localhost") || host.parse::<IpAddr>().is_ok() || self.access.names.iter().any(|name| is(name))
     }
 
-    /// Whether the page was served here, by the name that is asked now: the host has been looked at.
+    /// Whether the page was served here, by the name that is asked now: the host has been looked at. Without TLS of our own it
+    /// may come by https all the same, from a reverse proxy.
     fn is_own_page(&self, headers: &HeaderMap) -> bool {
         let one = |name| {
             let mut all = headers.get_all(name).iter();
@@ -134,7 +144,10 @@ impl<N: Node> Guard<N> {
         };
         let origin = one(header::ORIGIN).and_then(|origin| origin.split_once("://"));
         match (origin, one(header::HOST)) {
-            (Some((scheme, authority)), Some(host)) => scheme == self.scheme && authority.eq_ignore_ascii_case(host),
+            (Some((scheme, authority)), Some(host)) => {
+                let is_ours = scheme == "https" || scheme == "http" && !self.is_tls;
+                is_ours && authority.eq_ignore_ascii_case(host)
+            }
             _ => false,
         }
     }
@@ -170,8 +183,8 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// The middleware.
 pub(super) async fn stand<N: Node>(State(guard): State<Arc<Guard<N>>>, mut request: Request, next: Next) -> Response {
-    let source = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(source))| *source);
-    let source = source.expect("the surface tells where requests come from");
+    let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.clone());
+    let Peer { source, guest } = peer.expect("the surface tells where requests come from");
     let operation = guard.operation(&request);
     let need = operation.map_or(Need::Role(Role::Read), |operation| operation.need);
     let asked = cut(&format!("{} {}", request.method(), request.uri()));
@@ -188,6 +201,9 @@ pub(super) async fn stand<N: Node>(State(guard): State<Arc<Guard<N>>>, mut reque
             return response;
         }
     };
+    if asker.token().is_some() || matches!(need, Need::Role(_)) {
+        guest.let_in();
+    }
     let changes = operation.is_some_and(|operation| operation.changes);
     if request.method() == Method::GET || request.method() == Method::HEAD {
         request.extensions_mut().insert(asker);
@@ -212,7 +228,9 @@ pub(super) async fn stand<N: Node>(State(guard): State<Arc<Guard<N>>>, mut reque
 /// Tells the log of an order, and what has come of it.
 fn tell(asker: &Asker, source: SocketAddr, asked: &str, response: &Response) {
     let Note { by, reason, what } = asker.note();
-    let actor = if by.is_empty() { asker.token().unwrap_or_default() } else { &by };
+    // Told before anybody has looked at how long they are.
+    let actor = cut(if by.is_empty() { asker.token().unwrap_or_default() } else { &by });
+    let reason = cut(&reason);
     let role = asker.role().map(Role::name);
     let what = if what.is_empty() { asked.to_owned() } else { cut(&format!("{asked}: {what}")) };
     let cause = response.extensions().get::<Cause>().map(|Cause(cause)| cause.as_str());
@@ -385,8 +403,10 @@ mod tests {
             ("127.0.0.1:9060", "http://127.0.0.1:9060", 200),
             ("[::1]:9060", "http://[::1]:9060", 200),
             ("localhost", "http://localhost", 200),
+            // A reverse proxy that speaks TLS.
+            ("tandem-a.example.com", "https://tandem-a.example.com", 200),
             // Another scheme, port, host; a page without a place; a name that is not ours.
-            ("127.0.0.1:9060", "https://127.0.0.1:9060", 403),
+            ("127.0.0.1:9060", "ftp://127.0.0.1:9060", 403),
             ("127.0.0.1:9060", "http://127.0.0.1:9061", 403),
             ("127.0.0.1:9060", "http://127.0.0.1", 403),
             ("127.0.0.1:9060", "http://localhost:9060", 403),
@@ -471,12 +491,15 @@ mod tests {
             assert!(before.contains(level) && told.contains(who) && told.contains(what), "{told}, not {who} {what}");
         }
         // Failed tries are told once a second at most.
+        let long = with_body(&format!(r#"{{"order": "drain", "by": "{0}", "reason": "{0}"}}"#, "x".repeat(9000)));
+        assert_eq!(ask(&running, "PUT /sets/19/destination/order?uri=x", "bob", &long).await.0, 400);
         for _ in 0..20 {
             ask(&running, "POST /reload", "mallory", "").await;
         }
         let text = String::from_utf8(log.0.lock().expect("whole").clone()).expect("text");
         let refused = text.lines().filter(|line| line.contains("HTTP request refused")).count();
         assert!(refused < 20 && !text.contains("mallory"), "{text}");
+        assert!(text.contains(&"x".repeat(LONGEST)) && !text.contains(&"x".repeat(LONGEST + 1)), "{text}");
         assert_eq!(running.node.refused.lock().expect("whole").len(), 22);
     }
 }

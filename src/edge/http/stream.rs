@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::access::Role;
@@ -24,7 +25,7 @@ use super::report::{DestinationReport, NodeSessions, SetReport};
 use super::routes::{Need, Routes};
 use super::sets::{Refusal, in_time};
 use super::{ANSWER, Node, NodeReport, Shared, error};
-use crate::edge::journal::{Entry, KEPT};
+use crate::edge::journal::{Entry, KEPT, Page};
 use crate::edge::moment::Moment;
 use crate::engine::Snapshot;
 
@@ -59,7 +60,9 @@ impl Default for Stream {
 
 #[derive(Debug)]
 struct Told {
-    world: World,
+    world: Arc<World>,
+    /// All of it, once somebody has asked for it.
+    whole: Option<[Frame; 2]>,
     frames: broadcast::Sender<Frame>,
 }
 
@@ -92,6 +95,7 @@ struct World {
 }
 
 impl World {
+    // Long for many destinations: nothing that others wait for.
     fn of(node: &impl Node, ready: Value, snapshot: &Snapshot) -> Self {
         let mut this_node = value(NodeReport::new(node, snapshot));
         this_node["ready"] = ready;
@@ -107,10 +111,14 @@ impl World {
 
     /// As `GET /sets` tells it.
     fn whole(&self) -> Value {
+        let mut destinations = self.destinations.iter().peekable();
         let sets = self.sets.iter().map(|set| {
-            let of_set = self.destinations.iter().filter(|((number, ..), _)| set["set"] == *number);
+            let mut of_set = Vec::new();
+            while let Some((_, one)) = destinations.next_if(|((number, ..), _)| set["set"] == *number) {
+                of_set.push(one.clone());
+            }
             let mut set = set.clone();
-            set["destinations"] = of_set.map(|(_, one)| one.clone()).collect();
+            set["destinations"] = of_set.into();
             set
         });
         json!({ "node": self.node["node"], "sets": sets.collect::<Vec<_>>(), "sessions": self.sessions })
@@ -118,9 +126,13 @@ impl World {
 
     /// Whether it has the same sets and destinations in the same order.
     fn has_rows_of(&self, other: &World) -> bool {
-        let names = |world: &World| world.sets.iter().map(|set| set["set"].clone()).collect::<Vec<_>>();
-        let keys = |world: &World| world.destinations.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
-        names(self) == names(other) && keys(self) == keys(other)
+        fn names(world: &World) -> impl Iterator<Item = &Value> {
+            world.sets.iter().map(|set| &set["set"])
+        }
+        fn keys(world: &World) -> impl Iterator<Item = &Key> {
+            world.destinations.iter().map(|(key, _)| key)
+        }
+        names(self).eq(names(other)) && keys(self).eq(keys(other))
     }
 
     /// What is told of it to who knows `before`.
@@ -133,7 +145,8 @@ impl World {
             frames.push(Frame::new("sets", &self.whole()));
             return frames;
         }
-        let sets: Vec<_> = self.sets.iter().filter(|set| !before.sets.contains(set)).collect();
+        let sets = self.sets.iter().zip(&before.sets);
+        let sets: Vec<_> = sets.filter(|(now, then)| now != then).map(|(now, _)| now).collect();
         let all = self.destinations.iter().zip(&before.destinations);
         let destinations: Vec<_> = all.filter(|(now, then)| now.1 != then.1).map(|(now, _)| with_set(now)).collect();
         if !sets.is_empty() || !destinations.is_empty() || self.sessions != before.sessions {
@@ -191,15 +204,16 @@ impl<N: Node> Listener<N> {
     async fn join(shared: Shared<N>, place: OwnedSemaphorePermit, last: Option<&str>) -> Result<Self, Refusal> {
         let journal = shared.node.journal();
         let mut news = journal.news();
-        let page = match last.and_then(|id| sequence(id, shared.node.started())) {
+        let last = last.and_then(|id| sequence(id, shared.node.started()));
+        let page = match last {
             Some(since) => journal.since(since, KEPT),
             None => journal.newest(BEFORE),
         };
         news.mark_changed();
         let (whole, frames) = join(&shared).await?;
         let waiting = whole.iter().map(Frame::event).collect();
-        let mut listener = Listener { shared, frames, news, since: page.last, waiting, _place: place };
-        listener.hear(page.entries);
+        let mut listener = Listener { shared, frames, news, since: 0, waiting, _place: place };
+        listener.hear(last, page);
         Ok(listener)
     }
 
@@ -221,21 +235,29 @@ impl<N: Node> Listener<N> {
                 news = self.news.changed() => {
                     news.ok()?;
                     let page = self.shared.node.journal().since(self.since, KEPT);
-                    self.since = page.last;
-                    self.hear(page.entries);
+                    self.hear(Some(self.since), page);
                 }
             }
         }
     }
 
-    fn hear(&mut self, entries: Vec<Arc<Entry>>) {
+    /// Tells what a page has, and what is forgotten between it and `last`.
+    fn hear(&mut self, last: Option<u64>, page: Page) {
         let started = self.shared.node.started();
+        self.waiting.extend(lost(last, &page).iter().map(Frame::event));
+        self.since = page.last;
         let event = |entry: Arc<Entry>| {
             let data = serde_json::to_string(&*entry).expect("entries are JSON");
             Event::default().event("event").id(event_id(entry.sequence, started)).data(data)
         };
-        self.waiting.extend(entries.into_iter().map(event));
+        self.waiting.extend(page.entries.into_iter().map(event));
     }
+}
+
+/// How many entries after `last` the journal had forgotten when the page was read; nothing if none.
+fn lost(last: Option<u64>, page: &Page) -> Option<Frame> {
+    let lost = page.first.saturating_sub(last?.saturating_add(1));
+    (lost > 0).then(|| Frame::new("lost", &json!({ "events": lost })))
 }
 
 /// An event's id: numbers begin anew with each start of the node.
@@ -257,36 +279,57 @@ fn millis(started: SystemTime) -> u128 {
 async fn join<N: Node>(shared: &Shared<N>) -> Result<(Vec<Frame>, broadcast::Receiver<Frame>), Refusal> {
     let mut told = shared.stream.told.lock().await;
     if told.is_none() {
-        let world = in_time(look(&*shared.node)).await?;
-        *told = Some(Told { world, frames: broadcast::Sender::new(BEHIND) });
-        tokio::spawn(tell(shared.clone()));
+        let world = Arc::new(in_time(look(&shared.node)).await?);
+        *told = Some(Told { world: Arc::clone(&world), whole: None, frames: broadcast::Sender::new(BEHIND) });
+        tokio::spawn(tell(shared.clone(), world));
     }
-    let Told { world, frames } = told.as_ref().expect("it is there now");
-    Ok((vec![Frame::new("node", &world.node), Frame::new("sets", &world.whole())], frames.subscribe()))
+    let Told { world, whole, frames } = told.as_mut().expect("it is there now");
+    let frames = frames.subscribe();
+    if let Some(whole) = whole {
+        return Ok((whole.to_vec(), frames));
+    }
+    let world = Arc::clone(world);
+    let made = aside(move || [Frame::new("node", &world.node), Frame::new("sets", &world.whole())]);
+    let made = in_time(made).await?;
+    *whole = Some(made.clone());
+    Ok((made.to_vec(), frames))
 }
 
-async fn look(node: &impl Node) -> Result<World, String> {
+async fn look<N: Node>(node: &Arc<N>) -> Result<World, String> {
     let ready = node.readiness().await.report();
-    Ok(World::of(node, ready, &*node.snapshot().await?))
+    let (node, snapshot) = (Arc::clone(node), node.snapshot().await?);
+    aside(move || World::of(&*node, ready, &snapshot)).await
+}
+
+/// Beside the runtime's workers, which serve calls too.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    spawn_blocking(work).await.map_err(|_| "it broke off; the log tells why".to_owned())
 }
 
 /// Looks, and tells what is another, as long as somebody listens and the node is there.
-async fn tell<N: Node>(shared: Shared<N>) {
+async fn tell<N: Node>(shared: Shared<N>, mut before: Arc<World>) {
     let mut round = interval(LOOK);
     round.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         round.tick().await;
-        let world = timeout(ANSWER, look(&*shared.node)).await;
+        let news = async {
+            let (world, before) = (look(&shared.node).await?, before);
+            aside(move || (world.since(&before, SystemTime::now()), Arc::new(world))).await
+        };
+        let news = timeout(ANSWER, news).await;
         let mut told = shared.stream.told.lock().await;
-        let listening = told.as_ref().is_some_and(|told| told.frames.receiver_count() > 0);
-        let (Ok(Ok(world)), Some(before), true) = (world, told.as_mut(), listening) else {
+        let listening = told.as_mut().filter(|told| told.frames.receiver_count() > 0);
+        let (Ok(Ok((frames, world))), Some(listening)) = (news, listening) else {
             // Who still listens finds the end of it, and asks anew.
             *told = None;
             return;
         };
+        before = Arc::clone(&world);
+        if !frames.is_empty() {
+            (listening.world, listening.whole) = (world, None);
+        }
         // Nobody who is gone needs it.
-        world.since(&before.world, SystemTime::now()).into_iter().for_each(|frame| drop(before.frames.send(frame)));
-        before.world = world;
+        frames.into_iter().for_each(|frame| drop(listening.frames.send(frame)));
     }
 }
 
@@ -300,7 +343,7 @@ mod tests {
         let uri = |uri: &str| (19, uri.to_owned(), None);
         World {
             node: json!({ "node": "a" }),
-            sets: vec![json!({ "set": 19, "fit": 2 })],
+            sets: vec![json!({ "set": 18, "fit": 0 }), json!({ "set": 19, "fit": 2 })],
             destinations: vec![
                 (uri("sip:x"), json!({ "uri": "sip:x", "sessions": sessions })),
                 (uri("sip:y"), json!({ "uri": "sip:y", "sessions": 0 })),
@@ -333,10 +376,23 @@ mod tests {
         fewer.destinations.pop();
         let whole = json!({
             "node": "a",
-            "sets": [{ "set": 19, "fit": 2, "destinations": [{ "uri": "sip:x", "sessions": 1 }] }],
+            "sets": [
+                { "set": 18, "fit": 0, "destinations": [] },
+                { "set": 19, "fit": 2, "destinations": [{ "uri": "sip:x", "sessions": 1 }] },
+            ],
             "sessions": { "live": 1 },
         });
         assert_eq!(said(&fewer.since(&world(1), AT)), [("sets", whole)]);
+    }
+
+    #[test]
+    fn who_comes_too_late_hears_how_many_events_are_lost() {
+        let page = |first| Page { first, last: 9000, entries: Vec::new() };
+        let told = |last, first| said(lost(last, &page(first)).as_slice());
+        assert_eq!(told(Some(7), 4905), [("lost", json!({ "events": 4897 }))]);
+        for (last, first) in [(Some(7), 8), (Some(7), 1), (Some(0), 0), (None, 4905), (Some(u64::MAX), 1)] {
+            assert_eq!(told(last, first), [], "{last:?} {first}");
+        }
     }
 
     #[test]

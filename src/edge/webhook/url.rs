@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// A URL that can be posted to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A URL that can be posted to. Its path and its query, where many keep a secret, are never shown.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Url {
     /// Whether by TLS.
     pub(super) tls: bool,
@@ -55,12 +55,17 @@ impl Url {
 }
 
 impl fmt::Display for Url {
-    /// Without the query, which may hold a secret.
+    /// Without what may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, host) = (if self.tls { "https" } else { "http" }, &self.host);
         let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-        let path = self.path.split('?').next().unwrap_or_default();
-        write!(f, "{scheme}://{open}{host}{close}:{}{path}", self.port)
+        write!(f, "{scheme}://{open}{host}{close}:{}", self.port)
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Url({self})")
     }
 }
 
@@ -71,15 +76,16 @@ mod tests {
     #[test]
     fn host_port_and_path_are_taken_apart() {
         for (text, whole, path) in [
-            ("http://10.0.0.9:8080/tandem?x=y", "http://10.0.0.9:8080/tandem", "/tandem?x=y"),
-            ("http://noc.example.com", "http://noc.example.com:80/", "/"),
-            ("https://noc.example.com", "https://noc.example.com:443/", "/"),
-            ("http://[::1]:8080/a/b", "http://[::1]:8080/a/b", "/a/b"),
-            ("http://[::1]/", "http://[::1]:80/", "/"),
-            ("http://h?x", "http://h:80/", "/?x"),
+            ("http://10.0.0.9:8080/tandem?x=y", "http://10.0.0.9:8080", "/tandem?x=y"),
+            ("http://noc.example.com", "http://noc.example.com:80", "/"),
+            ("https://noc.example.com", "https://noc.example.com:443", "/"),
+            ("http://[::1]:8080/a/b", "http://[::1]:8080", "/a/b"),
+            ("http://[::1]/", "http://[::1]:80", "/"),
+            ("http://h?x", "http://h:80", "/?x"),
         ] {
             let url = Url::parse(text).expect(text);
             assert_eq!((url.to_string().as_str(), url.path()), (whole, path));
+            assert_eq!(format!("{url:?}"), format!("Url({whole})"));
         }
     }
 

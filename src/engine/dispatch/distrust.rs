@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::health::Terms;
-use super::{Dispatch, NoSuchDestination, SetId};
+use super::{Dispatch, Load, NoSuchDestination, NotOrdered, SetId};
 use crate::engine::clock::Now;
 use crate::engine::event::Output;
 
@@ -29,6 +29,8 @@ pub struct DistrustOrder {
     pub by: String,
     /// Why.
     pub reason: String,
+    /// It is refused if it would leave the set with too few that are fit, as an order is.
+    pub guarded: bool,
 }
 
 /// Why it is not.
@@ -45,6 +47,9 @@ pub enum NotDistrusted {
         /// The `destination` column.
         uri: String,
     },
+    /// It would take out too much.
+    #[error(transparent)]
+    TooFew(NotOrdered),
 }
 
 impl Dispatch {
@@ -55,13 +60,16 @@ impl Dispatch {
     pub(crate) fn distrust(
         &mut self,
         order: &DistrustOrder,
-        now: Now,
+        (load, now): (&dyn Load, Now),
         out: &mut Vec<Output>,
     ) -> Result<(), NotDistrusted> {
         let (set, uri) = (order.set, order.uri.clone());
         let meant: Vec<_> = self.addresses_of(set, &uri).collect();
         if meant.is_empty() {
             return Err(NoSuchDestination { set, uri }.into());
+        }
+        if order.guarded {
+            self.guard(set, &uri, load, now).map_err(NotDistrusted::TooFew)?;
         }
         let mut held = true;
         for id in meant {

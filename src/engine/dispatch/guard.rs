@@ -101,7 +101,7 @@ impl Dispatch {
     }
 
     /// Whether enough of a set is fit without a destination. One that gets no calls now takes none with it.
-    fn guard(&self, set: SetId, uri: &str, load: &dyn Load, now: Now) -> Result<(), NotOrdered> {
+    pub(super) fn guard(&self, set: SetId, uri: &str, load: &dyn Load, now: Now) -> Result<(), NotOrdered> {
         // A name is one destination, however many addresses it has; one that is full works.
         let works = |id| {
             let fitness = self.fitness(id, Resources::NONE, load, now.mono);

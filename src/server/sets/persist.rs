@@ -251,7 +251,7 @@ impl Shared {
 
     async fn begin_down(&self, (set, uri): RowId) -> Result<(), Gone> {
         let (by, reason) = (DATABASE.to_owned(), format!("state is {}", RowState::Probing as u8));
-        let order = DistrustOrder { set, uri, distrust: Distrust::Down, by, reason };
+        let order = DistrustOrder { set, uri, distrust: Distrust::Down, by, reason, guarded: false };
         // What nobody watches is not held for failed: it would be so for ever.
         self.handle.distrust(order).await.map(drop)
     }

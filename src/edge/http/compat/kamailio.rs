@@ -25,6 +25,8 @@ pub(super) struct Rpc<N> {
     pub(super) shared: Shared<N>,
     /// Who gives orders by it.
     pub(super) by: String,
+    /// [`super::is_guarded`].
+    pub(super) guarded: bool,
 }
 
 impl<N: Node> Dialect for Rpc<N> {
@@ -70,7 +72,7 @@ pub(super) enum Answer {
 
 impl<N: Node> Rpc<N> {
     fn giver(&self, reason: &'static str) -> Giver<'_> {
-        Giver { by: &self.by, reason }
+        Giver { by: &self.by, reason, guarded: self.guarded }
     }
 
     async fn snapshot(&self) -> Result<Arc<Snapshot>, Fault> {

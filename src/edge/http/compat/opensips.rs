@@ -136,6 +136,8 @@ pub(super) struct Mi<N> {
     pub(super) shared: Shared<N>,
     /// Who gives orders by it.
     pub(super) by: String,
+    /// [`super::is_guarded`].
+    pub(super) guarded: bool,
 }
 
 impl<N: Node> Dialect for Mi<N> {
@@ -172,7 +174,7 @@ const OK: Answer = Answer::Word("OK");
 
 impl<N: Node> Mi<N> {
     fn giver(&self, reason: &'static str) -> Giver<'_> {
-        Giver { by: &self.by, reason }
+        Giver { by: &self.by, reason, guarded: self.guarded }
     }
 
     async fn snapshot(&self) -> Result<Arc<Snapshot>, Fault> {
