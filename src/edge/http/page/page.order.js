@@ -9,6 +9,9 @@ const TITLES = { ready: "Ready", drain: "Drain", maint: "Maint" };
 /** Where the operator's name is kept, so that it is typed once. */
 const NAME = "tandem-by";
 
+/** Of a name's addresses one whose order stands for all: what somebody gave, rather than what a row says of one that is new. */
+const standing = (addresses) => addresses.find((one) => one.order.by !== "table") ?? addresses[0];
+
 export class OrderDialog {
   #model;
   #token;
@@ -37,7 +40,7 @@ export class OrderDialog {
   }
 
   open(set, uri, order) {
-    const one = this.#find(set, uri)[0];
+    const one = standing(this.#find(set, uri));
     if (!one) return;
     this.#which = { set, uri, order, expected: one.order.version };
     put($("order-title"), `${TITLES[order]} ${short(uri)}?`);
@@ -69,7 +72,7 @@ export class OrderDialog {
     const { text, grave } = effect(all, uri, order);
     put($("order-effect"), text);
     mark($("order-effect"), "data-kind", grave ? "down" : "none");
-    const one = this.#find(set, uri)[0];
+    const one = standing(this.#find(set, uri));
     if (one && !this.#busy && one.order.version !== this.#which.expected) this.#moved(one);
   }
 
@@ -137,8 +140,7 @@ export class OrderDialog {
     else if (answer?.status === 401) await this.#named(fault);
     else if (answer?.status === 412) await this.#again(fault);
     else {
-      // A command line is told of its option; here there is a button.
-      this.#refuse(fault.replace(/: add --force.*/, "."), answer?.status === 409);
+      this.#refuse(fault, answer?.status === 409);
       if (answer?.status === 409) $("order-force").focus();
     }
   }
@@ -166,7 +168,7 @@ export class OrderDialog {
   async #again(fault) {
     const { set, uri } = this.#which;
     const answer = await fetch(`/sets/${set}/destination?uri=${encodeURIComponent(uri)}`, { headers: bearer(this.#token()) }).catch(() => null);
-    const one = answer?.ok ? (await answer.json()).addresses[0] : null;
+    const one = answer?.ok ? standing((await answer.json()).addresses) : null;
     if (!this.#which) return;
     if (one) this.#moved(one);
     this.#refuse(one ? "Nothing was done. Look at what stands now, and give the order once more if you still want it." : fault);
