@@ -20,7 +20,7 @@ use super::memory::Keeper;
 use super::names::Names;
 use super::ready::Awaited;
 use super::sets::{Ask, Current, First, Source, Status, first_sets};
-use super::told::Hearers;
+use super::told::{Hearers, SetsTold};
 use super::{Gone, Handle, History, Server, ServerConfig, ServerError};
 use crate::config::{Config, Drained};
 use crate::edge::cluster::{Cluster, ClusterError, Peers};
@@ -152,6 +152,7 @@ pub(super) struct Shared {
     pub(super) keeper: Keeper,
     /// What has happened since the start.
     pub(super) journal: Arc<Journal>,
+    pub(super) sets_told: Arc<SetsTold>,
     /// Who is told of it.
     webhooks: Vec<Webhook>,
     stories: Arc<Stories>,
@@ -214,8 +215,9 @@ impl Node {
         journal.follow(&snapshot);
         let version = env!("CARGO_PKG_VERSION");
         journal.add(Entry::new(Kind::Start, SystemTime::now(), format!("tandem {version} has started")));
-        let (stirrer, journaled, storied) = (keeper.stirrer(), Arc::clone(&journal), Arc::clone(&stories));
-        let hearers = Hearers { stirrer, records, journal: journaled, stories: storied };
+        let (stirrer, sets_told) = (keeper.stirrer(), Arc::<SetsTold>::default());
+        let (journaled, storied, sets) = (Arc::clone(&journal), Arc::clone(&stories), Arc::clone(&sets_told));
+        let hearers = Hearers { stirrer, records, journal: journaled, stories: storied, sets };
         let told = tokio::spawn(hearers.listen(heard));
         let cluster = match &config.cluster {
             Some(cluster) => {
@@ -241,6 +243,7 @@ impl Node {
             names,
             keeper,
             journal: Arc::clone(&journal),
+            sets_told,
             webhooks,
             stories,
             cluster: cluster.clone(),
@@ -322,13 +325,13 @@ impl Node {
     pub async fn drain(&self) {
         let Drained { handover, limit } = self.shared.config.drain;
         let began = Instant::now();
-        if self.shared.handle.drain(Drain::Leaving).await.is_err() {
+        if self.shared.leave(Drain::Leaving).await.is_err() {
             return;
         }
         info!(handover = ?handover, "leaving: calls are served until the addresses have moved");
         let moved = self.shared.addresses.without_vip(self.shared.handle.listeners());
         let _ = timeout(handover, moved).await;
-        if self.shared.handle.drain(Drain::Refusing).await.is_err() {
+        if self.shared.leave(Drain::Refusing).await.is_err() {
             return;
         }
         info!("new calls are refused");
