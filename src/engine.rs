@@ -31,7 +31,7 @@ use self::probe::{Agents, Prober};
 use self::proxy::{Owner, Proxy, View, World};
 use self::sip::{KeepAlive, Keys, Message, Method, NotSip, PONG, Start, keep_alive};
 use self::snapshot::Totals;
-use self::trace::{Loss, Seen, Tracer, What};
+use self::trace::{Loss, MOST_DESTINATIONS, Seen, Tracer, What};
 use self::transaction::{Happened, TransactionKind, Transactions};
 
 pub use clock::{Instant, Now};
@@ -246,7 +246,12 @@ impl Engine {
         let is_new = |message| self.transactions.server(transaction::Key::of(&self.keys, message)).is_none();
         let decides = lost.is_none() && seen.is_initial_invite() && seen.message.as_ref().is_some_and(is_new);
         if decides
-            && let Ok(told) = self.explain(bytes, Came { source: Some(flow.peer), listener: Some(flow.listener) }, now)
+            && let Ok(told) = self.explain_some(
+                bytes,
+                Came { source: Some(flow.peer), listener: Some(flow.listener) },
+                MOST_DESTINATIONS,
+                now,
+            )
         {
             tell(self.tracer.decision(told));
         }
@@ -326,10 +331,17 @@ impl Engine {
     /// # Errors
     /// [`Unexplained`] for what is no request.
     pub fn explain(&self, bytes: &[u8], came: Came, now: Now) -> Explained {
+        self.explain_some(bytes, came, usize::MAX, now)
+    }
+
+    /// The same; of each set at most so many destinations are told of.
+    fn explain_some(&self, bytes: &[u8], came: Came, most: usize, now: Now) -> Explained {
         let Engine { keys, proxy, transactions, dispatch, dialogs, .. } = self;
         let message = Message::parse_within(bytes, proxy.header_lines()).map_err(Unexplained::NotSip)?;
         match message.start() {
-            Start::Request { .. } => proxy.explain(View { now, keys, transactions, dispatch, dialogs }, came, &message),
+            Start::Request { .. } => {
+                proxy.explain(View { now, keys, transactions, dispatch, dialogs }, came, &message, most)
+            }
             Start::Response { status, .. } => Err(Unexplained::Response { status }),
         }
     }

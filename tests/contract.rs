@@ -6,7 +6,7 @@ use std::time::Duration;
 use tandem::config::{Config, EventsConfig, TraceConfig};
 use tandem::drill::lab::SCRIPTS;
 use tandem::edge::cluster::{ClusterConfig, Seed};
-use tandem::edge::hep::HepConfig;
+use tandem::edge::hep::{HepConfig, Password};
 use tandem::edge::http::Role as TokenRole;
 use tandem::edge::lines::LinesConfig;
 use tandem::edge::stories::StoriesConfig;
@@ -230,6 +230,7 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(file);
         folder.write_secret(name, &std::fs::read_to_string(from).expect("it is there"));
     }
+    folder.write_secret("hep.password", "a secret");
     let uncommented: Vec<_> = text
         .lines()
         .map(|line| match line.strip_prefix("#   ") {
@@ -258,7 +259,7 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
     let hep = HepConfig {
         to: "10.0.0.9:9060".parse().expect("an address"),
         id: HepConfig::USUAL_ID,
-        password_file: Some(base.join("hep.password")),
+        password: Some(Password::parse(b"a secret").expect("one")),
     };
     let otlp = Some("127.0.0.1:4318".parse().expect("an address"));
     let stories = StoriesConfig { hep: Some(hep), otlp, ..StoriesConfig::default() };

@@ -9,7 +9,7 @@ use tandem::engine::flow::{ConnectionId, Fault, Flow, ListenerId, Transport};
 use tandem::engine::trace::{MOST_ASKED, NotTraced, Packet, Sample, Step, TraceOrder, What};
 use tandem::engine::{Config, Event, Input};
 
-use crate::harness::{Bench, CALLER, SERVERS, in_dialog, invite, seconds};
+use crate::harness::{Bench, CALLER, SERVERS, in_dialog, invite, seconds, set_19};
 use crate::health::{options, probed_by};
 
 fn all(config: &mut Config) {
@@ -210,6 +210,37 @@ fn no_credential_and_of_a_description_only_its_media_lines_leave_the_engine() {
     assert!(!debug.contains("SECRET"), "{debug}");
     let (texts, _) = shown(true);
     assert!(texts[0] == message && texts[2].contains(body) && texts[2].contains("response=SECRET"));
+}
+
+#[test]
+fn what_is_told_is_bounded_however_much_is_written_and_however_many_destinations_there_are() {
+    let servers: Vec<_> = (1..=200).map(|host| format!("10.0.1.{host}:5060")).collect();
+    let mut bench = Bench::with(|config| {
+        all(config);
+        config.call_events = true;
+    });
+    bench.load(set_19(&servers.iter().map(String::as_str).collect::<Vec<_>>()));
+    let body = "m=\u{1}\r\n".repeat(5000);
+    let head = invite("1").replace("Content-Length: 0\r\n\r\n", "");
+    let long = "x".repeat(10_000);
+    let message = format!(
+        "{}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+        head.replacen("sip:", &format!("sip:alice:{long}@"), 1).replace("From: ", &format!("From: {long} ")),
+        body.len()
+    );
+    bench.receive(CALLER, message);
+    let steps = steps(&bench);
+    let What::Decided(told) = &steps[1].what else { panic!("{:?}", steps[1]) };
+    let set = &told.sets[0];
+    assert_eq!((set.members, set.destinations.len()), (200, 64));
+    assert_eq!(told.notes, ["set 19 has 200 destinations: 64 are told of"]);
+    let places: BTreeSet<_> = set.destinations.iter().filter_map(|one| one.place).collect();
+    assert_eq!(places.len(), set.plan.iter().count());
+    assert!(told.request_uri.len() < 300 && !told.request_uri.contains("xx"), "{}", told.request_uri);
+    assert!(packets(&bench).all(|packet| packet.line.len() < 300));
+    let call = bench.events.iter().find_map(|event| if let Event::Call(call) = event { Some(call) } else { None });
+    let call = call.expect("it was routed");
+    assert_eq!((call.from.len(), call.request_uri.len(), call.media.len()), (259, 259, 16));
 }
 
 #[test]

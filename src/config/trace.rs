@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::reader::Section;
 use super::values::bind;
-use crate::edge::hep::HepConfig;
+use crate::edge::hep::{HepConfig, Password};
+use crate::edge::key;
 use crate::edge::stories::StoriesConfig;
 use crate::engine::flow::Transport;
 use crate::engine::trace::{self, Sample};
@@ -25,10 +26,7 @@ pub(super) fn read(section: &Section<'_>, base: &Path) -> TraceConfig {
     let sample = section.real("sample", 0.0..=1.0).map_or(0, |share| (share * f64::from(Sample::ALL)).round() as u32);
     let count = |key, otherwise| section.number(key, 0..=1_000_000).map_or(otherwise, |number| number as usize);
     let hep = section.text("hep", hep);
-    let password_file = section.text("hep_password_file", |text| match text {
-        "" => Err("give a file's path, as hep.password".to_owned()),
-        text => Ok(base.join(text)),
-    });
+    let password = section.text("hep_password_file", |file| password(file, base));
     let id = section.number("hep_id", 0..=i64::from(u32::MAX)).map_or(HepConfig::USUAL_ID, |number| number as u32);
     if !section.has("hep") && (section.has("hep_id") || section.has("hep_password_file")) {
         let problem = "there is no hep that it is for: give hep = \"udp:10.0.0.9:9060\", or leave it out";
@@ -37,12 +35,21 @@ pub(super) fn read(section: &Section<'_>, base: &Path) -> TraceConfig {
     let stories = StoriesConfig {
         keep: count("keep", default.keep),
         calls: count("calls", default.calls),
-        hep: hep.map(|to| HepConfig { to, id, password_file }),
+        hep: hep.map(|to| HepConfig { to, id, password }),
         otlp: section.text("otlp", otlp),
+        whole: section.flag("whole").unwrap_or(false),
     };
-    let whole = section.flag("whole").unwrap_or(false);
     section.finish();
-    TraceConfig { engine: trace::Config { sample: Sample(sample), whole }, stories }
+    TraceConfig { engine: trace::Config { sample: Sample(sample), whole: stories.whole }, stories }
+}
+
+fn password(file: &str, base: &Path) -> Result<Password, String> {
+    const REMEDY: &str = "give a file of mode 0600 with the capture server's password in its first line";
+    if file.is_empty() {
+        return Err(REMEDY.to_owned());
+    }
+    let text = key::read(&base.join(file)).map_err(|fault| fault.to_string())?;
+    Password::parse(&text).map_err(|problem| format!("{problem}: {REMEDY}"))
 }
 
 fn hep(text: &str) -> Result<SocketAddr, String> {
@@ -65,8 +72,12 @@ fn is_somewhere(address: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::config::tests::{faults, parse};
+    use crate::edge::scratch::Folder;
 
     fn of(text: &str) -> TraceConfig {
         parse(&format!("[[listener]]\nbind = \"udp:127.0.0.1:8060\"\n{text}")).expect("valid").trace
@@ -75,7 +86,11 @@ mod tests {
     #[test]
     fn every_key_is_read_and_nothing_is_traced_without_one() {
         assert_eq!(of(""), TraceConfig::default());
-        let all = of(r#"
+        let folder = Folder::new();
+        let file = folder.path().join("hep.password");
+        fs::write(&file, "secret\n").expect("a file");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("a mode");
+        let all = of(&r#"
             [trace]
             sample = 0.01
             keep = 10
@@ -85,16 +100,37 @@ mod tests {
             hep_id = 7
             hep_password_file = "hep.password"
             otlp = "http://[::1]:4318/"
-            "#);
+            "#
+        .replace("hep.password", &file.display().to_string()));
         let hep = HepConfig {
             to: "10.0.0.9:9060".parse().expect("an address"),
             id: 7,
-            password_file: Some("/base/hep.password".into()),
+            password: Some(Password::parse(b"secret").expect("one")),
         };
         let otlp = Some("[::1]:4318".parse().expect("an address"));
         assert_eq!(all.engine, trace::Config { sample: Sample(10_000), whole: true });
-        assert_eq!(all.stories, StoriesConfig { keep: 10, calls: 20, hep: Some(hep), otlp });
+        assert_eq!(all.stories, StoriesConfig { keep: 10, calls: 20, hep: Some(hep), otlp, whole: true });
         assert_eq!(of("[trace]\nsample = 1\n").engine.sample, Sample(Sample::ALL));
+    }
+
+    #[test]
+    fn a_password_is_read_here_and_others_may_not_read_it() {
+        let folder = Folder::new();
+        let file = folder.path().join("hep.password");
+        let fault = |mode, text: &str| {
+            fs::write(&file, text).expect("a file");
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("a mode");
+            let name = file.display();
+            let faults = faults(&format!("[trace]\nhep = \"udp:10.0.0.9:9060\"\nhep_password_file = \"{name}\"\n"));
+            assert!(faults.len() == 1 && faults[0].starts_with("3: trace.hep_password_file is "), "{faults:?}");
+            assert!(!faults[0].contains("hunter2"), "{faults:?}");
+            faults[0].clone()
+        };
+        assert!(fault(0o644, "hunter2").contains("chmod 600"));
+        assert!(fault(0o600, "\n").contains("it holds no password: give a file of mode 0600"));
+        fs::remove_file(&file).expect("it was there");
+        let none = faults("[trace]\nhep = \"udp:10.0.0.9:9060\"\nhep_password_file = \"none\"\n");
+        assert!(none.len() == 1 && none[0].contains("can't read it"), "{none:?}");
     }
 
     #[test]

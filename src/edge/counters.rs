@@ -162,6 +162,8 @@ pub struct EdgeCounters {
     pub receive_faults: u64,
     /// Events that nobody took in time.
     pub events_dropped: u64,
+    /// Steps of calls' stories that would have taken the room of other events.
+    pub steps_dropped: u64,
     /// Checks of destinations that could not be made, for reasons of our own.
     pub check_faults: u64,
     /// Times that what is to outlive a restart could not be written.
@@ -220,6 +222,7 @@ pub struct Counters {
     send_faults: [AtomicU64; SendFault::ALL.len()],
     receive_faults: AtomicU64,
     events_dropped: AtomicU64,
+    steps_dropped: AtomicU64,
     check_faults: AtomicU64,
     state_faults: AtomicU64,
     records: Arc<LineCounters>,
@@ -305,6 +308,11 @@ impl Counters {
         self.events_dropped.fetch_add(1, Relaxed);
     }
 
+    /// Counts one step of a call's story that would have taken the room of other events.
+    pub fn step_dropped(&self) {
+        self.steps_dropped.fetch_add(1, Relaxed);
+    }
+
     /// Counts one check that could not be made.
     pub fn not_checked(&self) {
         self.check_faults.fetch_add(1, Relaxed);
@@ -381,6 +389,7 @@ impl Counters {
             send_faults: self.send_faults.each_ref().map(|count| count.load(Relaxed)),
             receive_faults: self.receive_faults.load(Relaxed),
             events_dropped: self.events_dropped.load(Relaxed),
+            steps_dropped: self.steps_dropped.load(Relaxed),
             check_faults: self.check_faults.load(Relaxed),
             state_faults: self.state_faults.load(Relaxed),
             records: self.records.read(),

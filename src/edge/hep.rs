@@ -1,11 +1,10 @@
 //! HEP version 3: messages of calls that are told of, to a capture server as Homer, one datagram each
 //! (<https://github.com/sipcapture/HEP>). It never waits: what can't be sent at once is dropped and counted.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
+use std::{fmt, io};
 
 use thiserror::Error;
 
@@ -24,8 +23,31 @@ pub struct HepConfig {
     pub to: SocketAddr,
     /// The number that this node's messages bear there.
     pub id: u32,
-    /// The file whose first line every packet bears; none: none is wanted.
-    pub password_file: Option<PathBuf>,
+    /// What every packet bears; none: none is wanted.
+    pub password: Option<Password>,
+}
+
+/// A capture server's password. It is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Vec<u8>);
+
+impl Password {
+    /// The first line of a file's text.
+    ///
+    /// # Errors
+    /// What is wrong with it, without showing it.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        match text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii() {
+            [] => Err("it holds no password".to_owned()),
+            line => Ok(Password(line.to_owned())),
+        }
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
 }
 
 impl HepConfig {
@@ -33,35 +55,23 @@ impl HepConfig {
     pub const USUAL_ID: u32 = 2001;
 }
 
-/// Why nothing can be captured.
+/// Why nothing can be captured: the socket can't be made.
 #[derive(Debug, Error)]
-pub enum HepError {
-    /// The socket can't be made.
-    #[error(
-        "cannot send to trace.hep {to}: {source}: give the address of a capture server that this machine can reach"
-    )]
-    Socket {
-        /// The capture server.
-        to: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The password can't be read.
-    #[error("cannot read trace.hep_password_file {path}: {source}: give a file with the password in its first line", path = path.display())]
-    Password {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+#[error(
+    "cannot make a socket for trace.hep {to}: {source}: give the address of a capture server of a family that this machine has"
+)]
+pub struct HepError {
+    to: SocketAddr,
+    source: io::Error,
 }
 
 /// Sends messages to a capture server.
 #[derive(Debug)]
 pub struct Hep {
     socket: UdpSocket,
+    to: SocketAddr,
     id: u32,
-    password: Option<String>,
+    password: Option<Password>,
     dropped: AtomicU64,
 }
 
@@ -75,35 +85,27 @@ pub enum Way {
 }
 
 impl Hep {
-    /// Makes the socket and reads the password.
+    /// Makes the socket. Whether a way leads to the capture server is seen by each message anew.
     ///
     /// # Errors
     /// [`HepError`].
     pub fn start(config: &HepConfig) -> Result<Self, HepError> {
-        let HepConfig { to, id, password_file } = config;
-        let password = match password_file {
-            Some(path) => {
-                let text = std::fs::read_to_string(path);
-                let text = text.map_err(|source| HepError::Password { path: path.clone(), source })?;
-                Some(text.lines().next().unwrap_or_default().trim().to_owned())
-            }
-            None => None,
-        };
+        let HepConfig { to, id, password } = config;
         let socket = || {
             let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
             let socket = UdpSocket::bind((any, 0))?;
-            socket.connect(to)?;
             socket.set_nonblocking(true)?;
             Ok(socket)
         };
-        let socket = socket().map_err(|source| HepError::Socket { to: *to, source })?;
-        Ok(Hep { socket, id: *id, password, dropped: AtomicU64::new(0) })
+        let socket = socket().map_err(|source| HepError { to: *to, source })?;
+        Ok(Hep { socket, to: *to, id: *id, password: password.clone(), dropped: AtomicU64::new(0) })
     }
 
     /// Sends one message.
     pub fn send(&self, at: SystemTime, call_id: &str, way: Way, packet: &Packet) {
-        let sent = encode(self.id, self.password.as_deref(), at, call_id, way, packet)
-            .is_some_and(|bytes| self.socket.send(&bytes).is_ok());
+        let password = self.password.as_ref().map(|Password(password)| password.as_slice());
+        let sent = encode(self.id, password, at, call_id, way, packet)
+            .is_some_and(|bytes| self.socket.send_to(&bytes, self.to).is_ok());
         if !sent {
             self.dropped.fetch_add(1, Relaxed);
         }
@@ -118,7 +120,7 @@ impl Hep {
 /// The packet; none if it is too long for a datagram.
 fn encode(
     id: u32,
-    password: Option<&str>,
+    password: Option<&[u8]>,
     at: SystemTime,
     call_id: &str,
     way: Way,
@@ -149,7 +151,7 @@ fn encode(
     chunks.put(0x0b, &[SIP])?;
     chunks.put(0x0c, &id.to_be_bytes())?;
     if let Some(password) = password {
-        chunks.put(0x0e, password.as_bytes())?;
+        chunks.put(0x0e, password)?;
     }
     chunks.put(0x0f, &packet.bytes)?;
     chunks.put(0x11, call_id.as_bytes())?;
@@ -213,7 +215,7 @@ mod tests {
     fn a_packet_is_as_the_specification_draws_it() {
         let at = UNIX_EPOCH + Duration::from_micros(0x0102_0304 * 1_000_000 + 5);
         let packet = packet("10.0.0.1:5060", "10.0.0.2:8060", b"BYE");
-        let bytes = encode(7, Some("pw"), at, "a@b", Way::In, &packet).expect("it is short");
+        let bytes = encode(7, Some(b"pw"), at, "a@b", Way::In, &packet).expect("it is short");
         let chunks: [&[u8]; 14] = [
             b"HEP3\x00\x77",
             b"\0\0\0\x01\0\x07\x02",
@@ -239,7 +241,7 @@ mod tests {
     fn what_is_too_long_is_dropped_and_counted() {
         let server = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         let to = server.local_addr().expect("bound");
-        let hep = Hep::start(&HepConfig { to, id: 1, password_file: None }).expect("a socket");
+        let hep = Hep::start(&HepConfig { to, id: 1, password: None }).expect("a socket");
         static LONG: [u8; 65_535] = [b'x'; 65_535];
         hep.send(SystemTime::now(), "a", Way::In, &packet("[::1]:1", "[::1]:2", &LONG));
         assert_eq!(hep.dropped(), 1);
@@ -248,5 +250,24 @@ mod tests {
         let mut buffer = [0; 256];
         let length = server.recv(&mut buffer).expect("a packet");
         assert!(buffer[..length].starts_with(b"HEP3") && buffer[..length].ends_with(b"a"));
+    }
+
+    #[test]
+    fn a_capture_server_that_no_way_leads_to_is_no_reason_not_to_start() {
+        // The system refuses that to every socket that has not asked for broadcasts.
+        let to = "255.255.255.255:9060".parse().expect("an address");
+        let hep = Hep::start(&HepConfig { to, id: 1, password: None }).expect("a socket");
+        hep.send(SystemTime::now(), "a", Way::In, &packet("10.0.0.1:1", "10.0.0.1:2", b"BYE"));
+        assert_eq!(hep.dropped(), 1);
+    }
+
+    #[test]
+    fn a_password_is_the_first_line_and_never_shown() {
+        let password = Password::parse(b" pw \r\nmore").expect("there is one");
+        assert_eq!((password.0.as_slice(), format!("{password:?}").as_str()), (&b"pw"[..], "Password(..)"));
+        assert_eq!(
+            [Password::parse(b""), Password::parse(b"\nx")],
+            [const { "it holds no password" }; 2].map(|why| Err(why.to_owned()))
+        );
     }
 }

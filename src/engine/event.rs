@@ -338,12 +338,13 @@ pub struct AgentChange {
     pub new: Option<Wish>,
 }
 
-/// What an operator sees of an initial INVITE. Text of the caller's is shown with control characters escaped.
+/// What an operator sees of an initial INVITE. Text of the caller's is shown with control characters
+/// escaped, and without passwords.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// Call-ID.
     pub call_id: String,
-    /// User-Agent, "" if there was none.
+    /// User-Agent, "" if there was none. What the caller has written is cut where it is too long.
     pub user_agent: String,
     /// The From header.
     pub from: String,
@@ -353,7 +354,7 @@ pub struct Call {
     pub request_uri: String,
     /// Where the packet came from.
     pub source: SocketAddr,
-    /// The SDP's m= lines, no other line of it.
+    /// The SDP's first m= lines, no other line of it.
     pub media: Vec<String>,
     /// The rule that matched; none: answered as unroutable.
     pub rule: Option<String>,

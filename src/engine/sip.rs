@@ -25,7 +25,7 @@ pub(crate) use lex::values as list_values;
 pub use lex::{Params, Values};
 pub use message::{Fault, Message, NotSip, Start};
 pub use method::Method;
-pub(crate) use printable::printable;
+pub(crate) use printable::{printable, printable_start};
 pub(crate) use quote::{call_id_of, quoted};
 pub use reply::Reply;
 pub(crate) use reply::{respond, response_peer, stamp_via};

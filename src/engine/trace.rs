@@ -13,14 +13,17 @@ use thiserror::Error;
 use crate::engine::clock::{Instant, Now};
 use crate::engine::explain::Explanation;
 use crate::engine::flow::{Fault, Flow, Listener};
-use crate::engine::sip::{Keys, Message, Method, Start, call_id_of, printable};
+use crate::engine::sip::{Keys, Message, Method, Start, call_id_of, printable, printable_start};
 
+pub(crate) use self::redact::without_password;
 use self::redact::{redact, redact_told};
 
 /// Calls that may be asked for at once.
 pub const MOST_ASKED: usize = 100;
-/// Destinations that the decision of a story tells of: those that are tried come first.
-const MOST_DESTINATIONS: usize = 64;
+/// Destinations of a set that the decision of a story tells of: those that are tried, and the first of the others.
+pub(crate) const MOST_DESTINATIONS: usize = 64;
+/// So much of a line, or of what a rule looks at, is told beside the message.
+const LONGEST_TOLD: usize = 256;
 /// The bits of a trace id that sampling looks at: those that OpenTelemetry holds for random.
 const RANDOM_BITS: u32 = 56;
 
@@ -162,6 +165,8 @@ pub(crate) struct Tracer {
     /// By listener.
     ours: Vec<(String, SocketAddr)>,
     asked: Vec<(Vec<u8>, Instant)>,
+    /// When the time of the first of them is over.
+    next_end: Option<Instant>,
     // The one thing that is looked at while nothing is to be told.
     on: bool,
 }
@@ -179,7 +184,7 @@ pub(crate) struct Seen<'b> {
 impl Tracer {
     pub(crate) fn new(config: Config, listeners: &[Listener]) -> Self {
         let ours = listeners.iter().map(|listener| (listener.name(), listener.bind)).collect();
-        Tracer { config, ours, asked: Vec::new(), on: config.sample.0 > 0 }
+        Tracer { config, ours, asked: Vec::new(), next_end: None, on: config.sample.0 > 0 }
     }
 
     /// Whether any call may be told of now.
@@ -189,9 +194,9 @@ impl Tracer {
 
     /// Forgets whose time is over.
     pub(crate) fn look_at(&mut self, now: Instant) {
-        if !self.asked.is_empty() {
+        if self.next_end.is_some_and(|end| end <= now) {
             self.asked.retain(|(_, until)| *until > now);
-            self.on = self.config.sample.0 > 0 || !self.asked.is_empty();
+            self.look_ahead();
         }
     }
 
@@ -204,15 +209,23 @@ impl Tracer {
             return Err(NotTraced::TooMany);
         }
         self.asked.push((call_id.to_owned(), now + order.time));
-        self.on = true;
+        self.look_ahead();
         Ok(())
+    }
+
+    fn look_ahead(&mut self) {
+        self.next_end = self.asked.iter().map(|(_, until)| *until).min();
+        self.on = self.config.sample.0 > 0 || !self.asked.is_empty();
     }
 
     /// A message, if it is of a call that is told of.
     pub(crate) fn see<'b>(&self, keys: &Keys, bytes: &'b [u8]) -> Option<Seen<'b>> {
         let call_id = call_id_of(bytes)?;
+        let asked = self.asked.iter().any(|(one, _)| is_call_id(one, call_id));
+        if !asked && self.config.sample.0 == 0 {
+            return None;
+        }
         let id = keys.story(call_id);
-        let asked = self.asked.iter().any(|(one, _)| one == call_id);
         let message = || Message::parse(bytes).ok();
         (asked || self.config.sample.takes(id)).then(|| Seen { id, asked, call_id, bytes, message: message() })
     }
@@ -227,37 +240,50 @@ impl Tracer {
             true => Bytes::copy_from_slice(seen.bytes),
             false => redact(seen.bytes),
         };
+        let told = |text| printable_start(text, LONGEST_TOLD);
         let (method, status, branch) = match &seen.message {
             Some(message) => {
                 let status = match message.start() {
                     Start::Request { .. } => None,
                     Start::Response { status, .. } => Some(status),
                 };
-                let branch = message.via().branch.map(printable).unwrap_or_default();
-                (printable(message.method().as_bytes()), status, branch)
+                let branch = message.via().branch.map(told).unwrap_or_default();
+                (told(message.method().as_bytes()), status, branch)
             }
             None => Default::default(),
         };
         let first = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.is_empty());
-        let line = first.map(printable).unwrap_or_default();
+        let line = first.map(told).unwrap_or_default();
         Packet { flow, ours, listener, line, method, status, branch, bytes }
     }
 
     /// What is told of a decision.
     pub(crate) fn decision(&self, mut told: Explanation) -> What {
-        for set in &mut told.sets {
-            let all = set.destinations.len();
-            // In the table's order, but those that are tried come before others where there are too many.
-            if all > MOST_DESTINATIONS {
-                set.destinations.sort_by_key(|one| one.place.unwrap_or(usize::MAX));
-                set.destinations.truncate(MOST_DESTINATIONS);
-                told.notes.push(format!("set {} has {all} destinations: {MOST_DESTINATIONS} are told of", set.id.0));
-            }
+        for set in told.sets.iter().filter(|set| set.destinations.len() < set.members) {
+            let (all, some) = (set.members, set.destinations.len());
+            told.notes.push(format!("set {} has {all} destinations: {some} are told of", set.id.0));
         }
+        // First: a password whose end is cut off is not known for one.
         if !self.config.whole {
             redact_told(&mut told);
         }
+        let texts = told.rules.iter_mut().flat_map(|rule| &mut rule.conditions).flat_map(|one| &mut one.has);
+        texts.chain([&mut told.request_uri]).for_each(shorten);
         What::Decided(Box::new(told))
+    }
+}
+
+/// Whether an operator means that call: by its Call-ID, or by what we write of one with other characters than plain ones.
+fn is_call_id(asked: &[u8], call_id: &[u8]) -> bool {
+    asked == call_id || asked.contains(&b'\\') && asked == printable(call_id).as_bytes()
+}
+
+/// What a peer has written may be long.
+fn shorten(text: &mut String) {
+    if text.len() > LONGEST_TOLD {
+        let end = (0..=LONGEST_TOLD).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
+        text.truncate(end);
+        text.push_str("...");
     }
 }
 
@@ -325,6 +351,12 @@ mod tests {
         tracer.look_at(at(24));
         assert!(tracer.see(&keys, &of("a")).is_some_and(|seen| seen.asked && seen.message.is_none()));
         tracer.look_at(at(25));
+        assert!(!tracer.is_on());
+        // As we have written it ourselves.
+        assert_eq!(tracer.ask(&order(r"it\'s\x01", 1), at(25)), Ok(()));
+        assert!(tracer.see(&keys, &of("it's\u{1}")).is_some_and(|seen| seen.asked));
+        assert!(tracer.see(&keys, &of("it's")).is_none());
+        tracer.look_at(at(26));
         assert!(!tracer.is_on());
         for number in 0..MOST_ASKED {
             assert_eq!(tracer.ask(&order(&number.to_string(), 10), at(30)), Ok(()));

@@ -354,7 +354,7 @@ impl Node {
         }
         // The engine's thread is gone, and so nobody tells of anything new.
         let _ = self.told.await;
-        self.hooks.close().await;
+        tokio::join!(self.hooks.close(), self.shared.stories.close());
     }
 }
 

@@ -453,6 +453,8 @@ impl Turns {
                         self.counters.not_checked();
                     }
                 }
+                // Stories are many and large: they leave half of the room to what nobody may miss.
+                Output::Event(Event::Traced(_)) if is_half_full(&self.outside.events) => self.counters.step_dropped(),
                 Output::Event(event) => {
                     if self.outside.events.try_send(Happened { at: now.wall, event }).is_err() {
                         self.counters.event_dropped();
@@ -461,6 +463,10 @@ impl Turns {
             }
         }
     }
+}
+
+fn is_half_full<T>(queue: &mpsc::Sender<T>) -> bool {
+    queue.capacity() <= queue.max_capacity() / 2
 }
 
 /// The first moment of the grid that is not before `deadline`.
@@ -482,6 +488,7 @@ mod tests {
     use crate::engine::dispatch::{Policy, Row, Set};
     use crate::engine::flow::{Listener, Role};
     use crate::engine::route::{self, Action, Condition, Rewrite, Rule, Target};
+    use crate::engine::trace::{Packet, Step, What};
 
     const CHILD: &str = "TANDEM_TEST_PANIC";
 
@@ -528,6 +535,36 @@ mod tests {
         let mut expected = EdgeCounters { sent: 1, sent_bytes: 5, events_dropped: 1, ..EdgeCounters::default() };
         expected.send_faults[SendFault::NoSocket as usize] = 1;
         assert_eq!(turns.counters.read(), expected);
+    }
+
+    #[test]
+    fn stories_leave_half_of_the_room_to_other_events() {
+        let (mut turns, _) = turns();
+        let (events, mut heard) = mpsc::channel(8);
+        turns.outside.events = events;
+        let address = "127.0.0.1:5060".parse().expect("an address");
+        let packet = Packet {
+            flow: flow(Transport::Udp, address),
+            ours: address,
+            listener: String::new(),
+            line: String::new(),
+            method: String::new(),
+            status: None,
+            branch: String::new(),
+            bytes: Bytes::new(),
+        };
+        let what = What::Came(packet);
+        let step = Step { at: SystemTime::UNIX_EPOCH, call_id: "a".to_owned(), id: 1, asked: false, what };
+        turns.out = (0..10).map(|_| Output::Event(Event::Traced(Box::new(step.clone())))).collect();
+        turns.out.push(Output::Event(Event::SetsReplaced(Changes::default())));
+        turns.flush(at(Duration::ZERO));
+        let told: Vec<_> = std::iter::from_fn(|| heard.try_recv().ok()).map(|told| told.event).collect();
+        assert!(
+            matches!(told.as_slice(), [.., Event::Traced(_), Event::SetsReplaced(_)]) && told.len() == 5,
+            "{told:?}"
+        );
+        let counted = turns.counters.read();
+        assert_eq!((counted.steps_dropped, counted.events_dropped), (6, 0));
     }
 
     /// One UDP listener, and a set with one server: a socket that this test holds.

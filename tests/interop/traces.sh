@@ -16,7 +16,7 @@ start "$work/sink.log" python3 "$here/traces/sink.py" "$work"
 until_true 10 bound 127.0.0.1 9063 || fail "no Kamailio: $(tail -n 3 "$work/kamailio.log")"
 until_true 10 bound 127.0.0.1 9062 || fail "no sink: $(tail -n 3 "$work/sink.log")"
 until_true 10 bound 127.0.0.1 4318 || fail "no sink: $(tail -n 3 "$work/sink.log")"
-echo 'hep secret' >"$work/hep.password"
+(umask 077; echo 'hep secret' >"$work/hep.password")
 write_config '
 [trace]
 sample = 1

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::access::{Asker, Role};
 use super::explain::ExplainReport;
 use super::routes::{Need, Routes};
-use super::sets::{Refusal, body_of, giver, in_time};
+use super::sets::{Named, Refusal, body_of, giver, in_time};
 use super::{Node, Shared};
 use crate::edge::moment::Moment;
-use crate::edge::stories::{MOST_STEPS, Part, Story};
-use crate::engine::event::{Call, Record};
+use crate::edge::stories::{Part, Routed, Story};
+use crate::engine::event::Record;
 use crate::engine::explain::Came;
 use crate::engine::flow::ListenerId;
 use crate::engine::sip::printable;
@@ -215,7 +215,7 @@ impl StoryReport {
             (false, false) => hints.push(format!("its messages were not kept: {how}")),
         }
         if story.left_out > 0 {
-            hints.push(format!("{} steps in its midst are left out: a story has {MOST_STEPS} at most", story.left_out));
+            hints.push(format!("{} steps in its midst are left out: there were too many", story.left_out));
         }
         StoryReport {
             node: node.to_owned(),
@@ -248,7 +248,7 @@ impl StepReport {
                 }
             },
             Part::Routed(at, call) => {
-                let Call { source, user_agent, media, rule, set, destination, .. } = call.clone();
+                let Routed { source, user_agent, media, rule, set, destination } = call.clone();
                 let set = set.map(|set| set.0);
                 StepReport::Call { at: Moment(*at), source, user_agent, media, rule, set, destination }
             }
@@ -311,9 +311,16 @@ async fn some<N: Node>(State(shared): State<Shared<N>>, RawQuery(query): RawQuer
     Ok(Json(TracesReport { node: shared.node.name().to_owned(), total, offset, traces }).into_response())
 }
 
-async fn one<N: Node>(State(shared): State<Shared<N>>, Path(call_id): Path<String>) -> Result<Response, Refusal> {
+async fn one<N: Node>(
+    State(shared): State<Shared<N>>,
+    asker: Asker,
+    Named(call_id): Named,
+) -> Result<Response, Refusal> {
     let node = shared.node.name();
     let stories = shared.node.stories();
+    if stories.are_whole() {
+        asker.needs(Role::Admin)?;
+    }
     // Stories are known by what people see of a Call-ID.
     match stories.story(&call_id).or_else(|| stories.story(&printable(call_id.as_bytes()))) {
         Some(story) => Ok(Json(StoryReport::of(node, &story)).into_response()),

@@ -84,10 +84,11 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "tandem_traces_dropped_total",
-        help: "What did not get where [trace] wants it: messages to a capture server (hep), calls to a collector (otlp).",
+        help: "What did not get where [trace] wants it: steps of stories (steps), messages to a capture server (hep), calls to a collector (otlp).",
         kind: Kind::Counter,
         labels: &["sink"],
         values: |view, values| {
+            values.push((vec!["steps".to_owned()], view.edge.steps_dropped as f64));
             values.push((vec!["hep".to_owned()], view.stories.hep_dropped as f64));
             values.push((vec!["otlp".to_owned()], view.stories.otlp_dropped as f64));
         },

@@ -27,6 +27,8 @@ pub struct SetTold {
     pub planned: Planned,
     /// What it does about too few being fit; none: it does not panic.
     pub panics: Option<PanicMode>,
+    /// How many destinations it has.
+    pub members: usize,
     /// Live sessions of all its destinations.
     pub sessions: u64,
     /// How many they may have together; none: no limit.
@@ -39,7 +41,7 @@ pub struct SetTold {
     pub empty_reply: Reply,
     /// What is done when a try fails.
     pub failover: Failover,
-    /// Its destinations, in the table's order.
+    /// Its destinations, in the table's order: all of them, or some.
     pub destinations: Vec<DestinationTold>,
     /// Who would be tried, best first.
     pub plan: Plan,
@@ -101,8 +103,16 @@ impl Role {
 }
 
 impl Dispatch {
-    /// What [`Dispatch::plan`] would do now. Nothing changes.
-    pub fn explain(&self, set: SetId, turn: Turn, asked: Resources, load: &dyn Load, now: Now) -> SetTold {
+    /// What [`Dispatch::plan`] would do now. Nothing changes. Of the destinations at most so many are told of, beside those that
+    /// are tried: the first.
+    pub fn explain(
+        &self,
+        set: SetId,
+        (turn, asked): (Turn, Resources),
+        most: usize,
+        load: &dyn Load,
+        now: Now,
+    ) -> SetTold {
         let state = self.sets.get(&set);
         let mut state = state.cloned().unwrap_or_else(|| SetState::new(set, self.seed));
         let mut fit = Vec::new();
@@ -114,7 +124,13 @@ impl Dispatch {
         let planned = state.choose(turn, full, &mut fit, &mut plan);
         let places: HashMap<_, _> = plan.iter().zip(0..).collect();
         let SetState { policy, members, panicking, .. } = &state;
-        let destinations = members.iter().filter_map(|&id| {
+        let mut others = most.saturating_sub(places.len());
+        let told = members.iter().filter(|id| {
+            let is_told = places.contains_key(*id) || others > 0;
+            others -= usize::from(is_told && !places.contains_key(*id));
+            is_told
+        });
+        let destinations = told.filter_map(|&id| {
             let found = self.destinations.get(id)?;
             let view = view_destination(id, found, policy, load, now);
             let fitness = turn.judge(found.fitness(policy, OneMore { id, asked, load }, now.mono));
@@ -147,7 +163,8 @@ impl Dispatch {
             turn,
             planned,
             panics: panicking.then_some(policy.panic.mode),
-            sessions: destinations.iter().map(|one| one.view.sessions).sum(),
+            members: members.len(),
+            sessions: members.iter().map(|&id| load.sessions(id)).sum(),
             max_sessions: policy.capacity.set_max_sessions,
             overflow: policy.capacity.overflow,
             busy_reply: policy.capacity.busy_reply.clone(),

@@ -18,8 +18,8 @@ use crate::engine::sip::{Fault, Message, Method, Reply, printable};
 use crate::engine::transaction::{Acked, Key};
 
 impl Proxy {
-    /// What would become of a request that came so.
-    pub(crate) fn explain(&self, world: View<'_>, came: Came, message: &Message<'_>) -> Explained {
+    /// What would become of a request that came so. `most` is how many destinations of a set are told of.
+    pub(crate) fn explain(&self, world: View<'_>, came: Came, message: &Message<'_>, most: usize) -> Explained {
         let flow = self.flow_of(came, message).ok_or(Unexplained::NoListener)?;
         let mut told = Explanation {
             method: printable(message.method().as_bytes()),
@@ -32,7 +32,7 @@ impl Proxy {
             sets: Vec::new(),
             fate: Fate::Ends { why: String::new() },
         };
-        told.fate = self.fate(world, flow, message, &mut told);
+        told.fate = self.fate(world, flow, message, (&mut told, most));
         Ok(told)
     }
 
@@ -60,7 +60,13 @@ impl Proxy {
     }
 
     /// As [`Proxy::request`].
-    fn fate(&self, world: View<'_>, flow: Flow, message: &Message<'_>, told: &mut Explanation) -> Fate {
+    fn fate(
+        &self,
+        world: View<'_>,
+        flow: Flow,
+        message: &Message<'_>,
+        (told, most): (&mut Explanation, usize),
+    ) -> Fate {
         if !self.takes_from(world, flow) {
             let why = "the listener takes nothing from that address (`allow` and `deny`): it is dropped and counted";
             return Fate::Ends { why: why.to_owned() };
@@ -73,13 +79,19 @@ impl Proxy {
             Method::Ack => self.fate_of_ack(world, flow, message, told),
             Method::Cancel => self.fate_of_cancel(world, message),
             Method::Invite | Method::Bye | Method::Options | Method::Other(_) => {
-                self.fate_of_new(world, flow, message, told)
+                self.fate_of_new(world, flow, message, (told, most))
             }
         }
     }
 
     /// As [`Proxy::new_or_resent`].
-    fn fate_of_new(&self, world: View<'_>, flow: Flow, message: &Message<'_>, told: &mut Explanation) -> Fate {
+    fn fate_of_new(
+        &self,
+        world: View<'_>,
+        flow: Flow,
+        message: &Message<'_>,
+        (told, most): (&mut Explanation, usize),
+    ) -> Fate {
         if world.transactions.server(Key::of(world.keys, message)).is_some() {
             let note = "this very request is here already (same branch and sender): sent again, it would get its answer \
                         again. What follows is for a new one";
@@ -95,12 +107,17 @@ impl Proxy {
         }
         match incoming.is_inside_dialog() {
             true => self.fate_inside(world, &incoming, told),
-            false => self.fate_outside(world, &incoming, told),
+            false => self.fate_outside(world, &incoming, (told, most)),
         }
     }
 
     /// As [`Proxy::outside_dialog`].
-    fn fate_outside(&self, world: View<'_>, incoming: &Incoming<'_, '_>, told: &mut Explanation) -> Fate {
+    fn fate_outside(
+        &self,
+        world: View<'_>,
+        incoming: &Incoming<'_, '_>,
+        (told, most): (&mut Explanation, usize),
+    ) -> Fate {
         if let Some(refusal) = self.refuses_new() {
             return refused(&refusal, "the node is leaving: it takes no new call");
         }
@@ -110,7 +127,7 @@ impl Proxy {
         let (turn, resources) = (Turn::of(incoming.message.method()), resources(incoming, rule));
         let sets = &mut told.sets;
         let decision = self.decide(incoming, rule, |set, plan| {
-            let set = world.dispatch.explain(set, turn, resources, world.dialogs, world.now);
+            let set = world.dispatch.explain(set, (turn, resources), most, world.dialogs, world.now);
             let answer = (set.planned, set.overflow);
             plan.clone_from(&set.plan);
             sets.push(set);

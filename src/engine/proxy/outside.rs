@@ -9,7 +9,8 @@ use crate::engine::dispatch::{DestinationId, Plan, Planned, SetId, Turn};
 use crate::engine::event::{Call, Drain, Ending, Event, Output};
 use crate::engine::flow::Flow;
 use crate::engine::route::{Action, RequestView, Rule, Target};
-use crate::engine::sip::{Message, Method, Reply, Resources, Uri, media_lines, printable};
+use crate::engine::sip::{Message, Method, Reply, Resources, Uri, media_lines, printable, printable_start};
+use crate::engine::trace::without_password;
 use crate::engine::transaction::{Key, ServerId};
 
 /// What an OPTIONS to ourselves is told (section 11.2).
@@ -231,21 +232,28 @@ fn leaving() -> Refusal {
     Refusal { headers: retry_after(), ..Refusal::new(503, "Service Unavailable") }
 }
 
-/// What an operator is told of an initial INVITE.
+/// So much of a header, a URI or a line is told of a call.
+const LONGEST_TOLD: usize = 256;
+/// So many m= lines are.
+const MOST_MEDIA_TOLD: usize = 16;
+
+/// What an operator is told of an initial INVITE, bounded whatever the caller writes.
 fn describe(world: &World<'_>, incoming: &Incoming<'_, '_>, rule: Option<&Rule>, first: Option<DestinationId>) -> Call {
     let message: &Message<'_> = incoming.message;
     let set = rule.and_then(|rule| match &rule.action {
         Action::Set(target) => Some(target.set),
         Action::Reply(_) | Action::Relay => None,
     });
+    let told = |text| printable_start(text, LONGEST_TOLD);
+    let safe = |text| without_password(text, LONGEST_TOLD);
     Call {
         call_id: printable(message.call_id()),
-        user_agent: printable(message.user_agent().unwrap_or_default()),
-        from: printable(message.from().map_or(b"", |from| from.raw)),
-        to: printable(message.to().map_or(b"", |to| to.raw)),
-        request_uri: printable(message.request_uri()),
+        user_agent: told(message.user_agent().unwrap_or_default()),
+        from: safe(message.from().map_or(b"", |from| from.raw)),
+        to: safe(message.to().map_or(b"", |to| to.raw)),
+        request_uri: safe(message.request_uri()),
         source: incoming.flow.peer,
-        media: media_lines(message.body()).map(printable).collect(),
+        media: media_lines(message.body()).take(MOST_MEDIA_TOLD).map(told).collect(),
         rule: rule.map(|rule| rule.name.clone()),
         set,
         destination: first.and_then(|id| world.dispatch.destination(id)).map(|found| found.row.uri.clone()),

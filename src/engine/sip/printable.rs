@@ -11,3 +11,11 @@ pub(crate) fn printable(bytes: &[u8]) -> String {
     text.extend(tail.escape_ascii().map(char::from));
     text
 }
+
+/// The same of so many bytes at most: a peer may write as much as it likes, and what is told must not grow with it.
+pub(crate) fn printable_start(bytes: &[u8], most: usize) -> String {
+    match bytes.get(..most) {
+        Some(start) if bytes.len() > most => printable(start) + "...",
+        _ => printable(bytes),
+    }
+}
