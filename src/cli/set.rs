@@ -98,9 +98,14 @@ async fn order(args: &Args, by: &str, surface: Surface) -> Result<(), Failure> {
         "expected": expected,
     });
     let path = path_of(set.set, &uri, "/order");
-    let told: Told<DestinationStory> = surface.put(&path, body.to_string().into_bytes()).await?;
+    let told: Told<DestinationStory> = surface.put(&path, body.to_string().into_bytes(), hint).await?;
     term::line(if args.json { told.json } else { said(&told.said) }.as_str());
     Ok(())
+}
+
+/// What to do about a refusal.
+fn hint(status: u16) -> Option<&'static str> {
+    (status == 409).then_some("add --force if you mean it")
 }
 
 /// What holds now.

@@ -192,8 +192,18 @@ impl Surface {
         if answer.status == 404 { Ok(None) } else { self.read(&answer).map(Some) }
     }
 
-    pub(super) async fn put<T: DeserializeOwned>(&self, path: &str, json: Vec<u8>) -> Result<Told<T>, Failure> {
-        self.ask(Request { method: "PUT", path, kind: JSON, body: json }).await
+    /// `hint` knows what to do about a refusal with that status.
+    pub(super) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        json: Vec<u8>,
+        hint: impl Fn(u16) -> Option<&'static str>,
+    ) -> Result<Told<T>, Failure> {
+        let answer = self.answer(Request { method: "PUT", path, kind: JSON, body: json }).await?;
+        self.read(&answer).map_err(|Failure { status, text }| match hint(answer.status) {
+            Some(hint) => Failure { status, text: format!("{text}: {hint}") },
+            None => Failure { status, text },
+        })
     }
 
     pub(super) async fn post<T: DeserializeOwned>(

@@ -1,24 +1,27 @@
 //! What is told: the log, the records and the journal hear what the engine says, and the journal what has become of the node.
 
+mod sets;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use self::sets::SetSeen;
+pub(super) use self::sets::SetsTold;
 use super::memory::Stirrer;
 use super::node::Shared;
+use super::{Gone, SNAPSHOT_AGE};
 use crate::edge::journal::{Entry, Journal, Kind, entry_of};
 use crate::edge::log;
 use crate::edge::metrics::StoreStatus;
 use crate::edge::records::Records;
 use crate::edge::stories::Stories;
-use crate::engine::dispatch::SetId;
 use crate::engine::event::{Drain, Event};
 use crate::engine::flow::Role;
-use crate::engine::snapshot::{SetView, Snapshot};
 
 /// How long events gather before they are told.
 const GATHER: Duration = Duration::from_millis(20);
@@ -26,8 +29,9 @@ const GATHER: Duration = Duration::from_millis(20);
 const LAST_RECORDS: Duration = Duration::from_secs(5);
 /// How often one looks what has become of the node although nothing was heard.
 const LOOK: Duration = Duration::from_secs(1);
-/// The time between two looks, at least.
-const PAUSE: Duration = Duration::from_millis(250);
+/// The time between two looks, at least: no shorter than a snapshot that others have asked for may be old, so that no look sees
+/// what was before the last.
+const PAUSE: Duration = SNAPSHOT_AGE;
 
 /// What the engine tells people, and when it happened.
 #[derive(Debug)]
@@ -45,6 +49,7 @@ pub(super) struct Hearers {
     pub(super) records: Option<Records>,
     pub(super) journal: Arc<Journal>,
     pub(super) stories: Arc<Stories>,
+    pub(super) sets: Arc<SetsTold>,
 }
 
 impl Hearers {
@@ -54,6 +59,12 @@ impl Hearers {
         self.stories.hear(&event);
         if let Some(entry) = entry_of(&event, at) {
             self.journal.add(entry);
+        }
+        if let Event::SetEmpty { set, .. } = &event {
+            let ago = at.elapsed().unwrap_or_default();
+            if let Some(happened) = Instant::now().checked_sub(ago) {
+                self.sets.hear_empty(*set, happened, at, |entry| self.journal.add(entry));
+            }
         }
         if let (Some(records), Event::Session(record)) = (&mut self.records, event) {
             records.take(record);
@@ -92,18 +103,27 @@ impl Shared {
                 }
             };
             // Whoever ends one of these ends with the node.
-            tokio::select! {
+            let is_news = tokio::select! {
+                biased;
                 _ = stopped.changed() => return,
-                _ = look.tick() => {}
-                _ = news.changed() => {}
-                _ = moved.changed() => {}
-                _ = peer => {}
-            }
-            let Ok(snapshot) = self.handle.fresh_snapshot().await else { return };
+                _ = news.changed() => true,
+                _ = moved.changed() => false,
+                _ = peer => false,
+                _ = look.tick() => false,
+            };
+            let asked = Instant::now();
+            // It costs the engine's thread a walk over all destinations: another one's is good enough where nothing was heard.
+            let (snapshot, after) = match is_news {
+                true => (self.handle.fresh_snapshot().await, Some(asked)),
+                false => (self.handle.snapshot().await, asked.checked_sub(SNAPSHOT_AGE)),
+            };
+            let (Ok(snapshot), Some(after)) = (snapshot, after) else { return };
             self.journal.follow(&snapshot);
-            let now = self.facts(&snapshot);
-            now.since(&facts, SystemTime::now()).into_iter().for_each(|entry| self.journal.add(entry));
+            let (now, at) = (self.facts(), SystemTime::now());
+            now.since(&facts, at).into_iter().for_each(|entry| self.journal.add(entry));
             facts = now;
+            let sets = snapshot.sets.iter().map(SetSeen::of);
+            self.sets_told.look(sets, after, at, |entry| self.journal.add(entry));
             news.mark_unchanged();
             tokio::select! {
                 _ = stopped.changed() => return,
@@ -112,15 +132,27 @@ impl Shared {
         }
     }
 
-    fn facts(&self, snapshot: &Snapshot) -> Facts {
+    /// Goes so far in leaving, and puts that into the journal: a node that is quick to leave is gone before the next look.
+    pub(super) async fn leave(&self, drain: Drain) -> Result<(), Gone> {
+        self.handle.drain(drain).await?;
+        let (was, is, text) = match drain {
+            Drain::No => return Ok(()),
+            Drain::Leaving => {
+                ("serving", "leaving", "the node leaves: calls are served until the addresses have moved")
+            }
+            Drain::Refusing => ("leaving", "refusing", "the node leaves: new calls are refused"),
+        };
+        self.journal.add(Entry::new(Kind::Leave, SystemTime::now(), text).from(was, is));
+        Ok(())
+    }
+
+    fn facts(&self) -> Facts {
         let listeners = self.handle.listeners().iter().zip(self.addresses.held());
         let peers = self.cluster.iter().flat_map(|cluster| cluster.peers().borrow().live.clone());
         Facts {
-            sets: snapshot.sets.iter().map(|set| (set.id, SetFacts::of(set))).collect(),
             addresses: listeners.map(|(listener, held)| (listener.name(), (listener.role, held))).collect(),
             peers: peers.map(|peer| (peer.node.to_string(), peer.boot)).collect(),
             stores: self.store_statuses().into_iter().map(|status| (status.partition.clone(), status)).collect(),
-            drain: snapshot.drain,
         }
     }
 }
@@ -128,28 +160,12 @@ impl Shared {
 /// What the journal tells of the node when it is another.
 #[derive(Debug, Default)]
 struct Facts {
-    sets: BTreeMap<SetId, SetFacts>,
     /// By listener, whether its address is here.
     addresses: BTreeMap<String, (Role, bool)>,
     /// The other nodes that are heard, each with its start.
     peers: BTreeMap<String, u64>,
     /// By partition.
     stores: BTreeMap<String, StoreStatus>,
-    drain: Drain,
-}
-
-#[derive(Debug)]
-struct SetFacts {
-    name: String,
-    fit: usize,
-    of: usize,
-}
-
-impl SetFacts {
-    fn of(set: &SetView) -> Self {
-        let fit = set.destinations.iter().filter(|one| one.fitness.is_fit()).count();
-        SetFacts { name: set.name.clone(), fit, of: set.destinations.len() }
-    }
 }
 
 impl Facts {
@@ -178,18 +194,6 @@ impl Facts {
         for node in before.peers.keys().filter(|node| !self.peers.contains_key(*node)) {
             tell(Entry::new(Kind::Peer, at, format!("node {node} is not heard any more")).from("heard", "gone"));
         }
-        for (set, SetFacts { name, fit, of }) in &self.sets {
-            let was = before.sets.get(set).map(|set| set.fit);
-            let name = if name.is_empty() { set.0.to_string() } else { format!("{} ({name})", set.0) };
-            let entry = |text| Entry::new(Kind::Set, at, text).of_set(*set);
-            match (was, *fit) {
-                (None | Some(1..), 0) => {
-                    tell(entry(format!("set {name} has no fit destination, of {of}")).from("fit", "empty"));
-                }
-                (Some(0), 1..) => tell(entry(format!("set {name}: {fit} of {of} are fit")).from("empty", "fit")),
-                _ => {}
-            }
-        }
         for (partition, now) in &self.stores {
             let was = before.stores.get(partition);
             let mut change = |was: bool, is: bool, [no, yes]: [&str; 2], text: [&str; 2]| {
@@ -206,19 +210,6 @@ impl Facts {
             let texts = ["the rows are served again", "a former version is served instead of the rows"];
             change(was.is_some_and(|was| was.pinned), now.pinned, ["followed", "pinned"], texts);
         }
-        if before.drain != self.drain {
-            let word = |drain| match drain {
-                Drain::No => "serving",
-                Drain::Leaving => "leaving",
-                Drain::Refusing => "refusing",
-            };
-            let text = match self.drain {
-                Drain::No => "the node serves",
-                Drain::Leaving => "the node leaves: calls are served until the addresses have moved",
-                Drain::Refusing => "the node leaves: new calls are refused",
-            };
-            tell(Entry::new(Kind::Leave, at, text).from(word(before.drain), word(self.drain)));
-        }
         entries
     }
 }
@@ -233,34 +224,14 @@ mod tests {
         now.since(before, AT).into_iter().map(|entry| entry.text).collect()
     }
 
-    fn set(fit: usize) -> BTreeMap<SetId, SetFacts> {
-        BTreeMap::from([(SetId(19), SetFacts { name: "tts".to_owned(), fit, of: 2 })])
-    }
-
     #[test]
-    fn a_set_is_told_of_when_it_has_nobody_and_when_it_has_somebody_again() {
-        let facts = |fit| Facts { sets: set(fit), ..Facts::default() };
-        let empty = ["set 19 (tts) has no fit destination, of 2".to_owned()];
-        assert_eq!(texts(&facts(0), &Facts::default()), empty);
-        assert_eq!(texts(&facts(0), &facts(2)), empty);
-        assert_eq!(texts(&facts(2), &facts(0)), ["set 19 (tts): 2 of 2 are fit"]);
-        for (now, before) in [(facts(2), Facts::default()), (facts(1), facts(2)), (facts(0), facts(0))] {
-            assert!(texts(&now, &before).is_empty());
-        }
-    }
-
-    #[test]
-    fn nodes_addresses_and_leaving_are_told_of_once() {
+    fn nodes_and_addresses_are_told_of_once() {
         let vip = |held| BTreeMap::from([("udp:10.0.0.9:5060".to_owned(), (Role::Vip, held))]);
         let peers = |boot| BTreeMap::from([("b".to_owned(), boot)]);
         let here = Facts { addresses: vip(true), peers: peers(1), ..Facts::default() };
-        let gone = Facts { addresses: vip(false), drain: Drain::Leaving, ..Facts::default() };
+        let gone = Facts { addresses: vip(false), ..Facts::default() };
         assert_eq!(texts(&here, &Facts::default()), ["node b is heard"]);
-        let expected = [
-            "the virtual address of udp:10.0.0.9:5060 is not here",
-            "node b is not heard any more",
-            "the node leaves: calls are served until the addresses have moved",
-        ];
+        let expected = ["the virtual address of udp:10.0.0.9:5060 is not here", "node b is not heard any more"];
         assert_eq!(texts(&gone, &here), expected);
         let again = Facts { addresses: vip(true), peers: peers(2), ..Facts::default() };
         assert_eq!(texts(&again, &here), ["node b has started again"]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tandem::engine::Config;
-use tandem::engine::dispatch::{Damping, Health, Panic, PanicMode, SlowStart, Why};
+use tandem::engine::dispatch::{Damping, Health, Order, OrderTerms, Panic, PanicMode, SlowStart, Why};
 
 use super::{EMPTY, all, call_answered, dead, health, is_fit, live, options, probed_by, refused, view};
 use crate::harness::{Bench, SERVERS, seconds, set_19};
@@ -118,6 +118,38 @@ fn an_order_is_obeyed_in_panic_too() {
     super::orders::order(&mut bench, FOUR[3], tandem::engine::dispatch::Order::Maint);
     die(&mut bench, &[FOUR[0], FOUR[1], FOUR[2]]);
     assert_eq!(asked(&mut bench, "x"), FOUR[..3]);
+}
+
+/// Guarded orders to each of these in turn; what each has come to.
+fn ordered(bench: &mut Bench, which: &[&str]) -> Vec<String> {
+    let guarded = OrderTerms { guarded: true, expected: None };
+    which.iter().map(|one| super::orders::ordered_on(bench, one, Order::Drain, &guarded)).collect()
+}
+
+#[test]
+fn a_guarded_order_leaves_a_panicking_set_enough_of_those_that_get_its_calls() {
+    let mut bench = panics(50, PanicMode::All);
+    die(&mut bench, &FOUR);
+    assert_eq!(asked(&mut bench, "x"), FOUR);
+    let refusal = "in vain: sip:10.129.39.88:7012 can't be taken out of set 19: 1 of 4 destinations would get its calls \
+                   while it panics, and max_out_percent is 50";
+    assert_eq!(ordered(&mut bench, &FOUR[..3]), ["", "", refusal]);
+    assert_eq!(asked(&mut bench, "y"), FOUR[2..]);
+
+    // Those that were good last get the calls; the others may go.
+    let mut bench = panics(50, PanicMode::LastKnownGood);
+    die(&mut bench, &[FOUR[0], FOUR[1]]);
+    asked(&mut bench, "x");
+    die(&mut bench, &FOUR);
+    let told = ordered(&mut bench, &FOUR[..3]);
+    assert_eq!((told[0].as_str(), told[1].as_str(), told[2].is_empty()), ("", "", false), "{told:?}");
+
+    // The one that is fit stays, though the others get calls too.
+    let mut bench = panics(50, PanicMode::All);
+    die(&mut bench, &[FOUR[0], FOUR[1], FOUR[2]]);
+    let told = ordered(&mut bench, &FOUR[2..]);
+    assert_eq!(told[0], "");
+    assert!(told[1].contains("0 of 4 destinations would be fit"), "{told:?}");
 }
 
 #[test]

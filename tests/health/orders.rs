@@ -203,7 +203,7 @@ fn an_order_for_nobody_is_told_and_changes_nothing() {
 }
 
 /// What an order on these terms has come to; empty if it is obeyed.
-fn ordered_on(bench: &mut Bench, address: &str, order: Order, terms: &OrderTerms) -> String {
+pub(crate) fn ordered_on(bench: &mut Bench, address: &str, order: Order, terms: &OrderTerms) -> String {
     bench.events.clear();
     let (set, uri, standing) = (SetId(19), format!("sip:{address}"), standing(order));
     bench.handle(Input::Order { set, uri: &uri, standing: &standing, terms });
@@ -226,7 +226,7 @@ fn a_guarded_order_leaves_enough_of_the_set_fit() {
     let refused = |event: &Event| matches!(event, Event::Distrusted { done: Err(NotDistrusted::TooFew(_)), .. });
     assert_eq!((bench.events.iter().filter(|event| refused(event)).count(), is_fit(&bench, servers[2])), (1, true));
     let refusal = "in vain: sip:10.0.0.3:7010 can't be taken out of set 19: 1 of 4 destinations would be fit, and \
-                   max_out_percent is 50: add --force if you mean it";
+                   max_out_percent is 50";
     assert_eq!(ordered_on(&mut bench, servers[2], Order::Maint, &guarded), refusal);
     assert!(is_fit(&bench, servers[2]));
     // Whoever takes nothing away may: what is down already, and what is drained already.
@@ -254,6 +254,33 @@ fn an_order_that_expects_another_than_stands_changes_nothing() {
     assert_eq!(ordered_on(&mut bench, SERVERS[0], Order::Maint, &on(&seen)), refusal);
     assert_eq!(view(&bench, SERVERS[0]).standing, stands);
     assert_eq!(ordered_on(&mut bench, SERVERS[0], Order::Maint, &on(&stands.version())), "");
+}
+
+/// Puts set 19 in place: one name with these addresses.
+fn load_name(bench: &mut Bench, addresses: &[&str]) {
+    let mut sets = set_19(addresses);
+    sets.0[0].rows.iter_mut().for_each(|row| row.uri = "sip:tts".to_owned());
+    bench.load(sets);
+}
+
+#[test]
+fn a_name_that_has_another_address_since_can_be_ordered_by_who_has_seen_it_before() {
+    let mut bench = Bench::new();
+    load_name(&mut bench, &SERVERS[..1]);
+    let version = |bench: &Bench, nth: usize| bench.snapshot().sets[0].destinations[nth].standing.version();
+    let seen = version(&bench, 0);
+    bench.pass(seconds(60));
+    load_name(&mut bench, &SERVERS);
+    let mut ordered = |order, expected: &str| {
+        bench.events.clear();
+        let terms = OrderTerms { guarded: false, expected: Some(expected.to_owned()) };
+        bench.handle(Input::Order { set: SetId(19), uri: "sip:tts", standing: &standing(order), terms: &terms });
+        (told(&bench), [0, 1].map(|nth| version(&bench, nth)))
+    };
+    let (told, [one, other]) = ordered(Order::Drain, &seen);
+    assert_eq!((told.len(), one == other), (2, true), "both addresses: {told:?}");
+    assert_eq!(ordered(Order::Maint, &seen).0.len(), 1, "in vain");
+    assert_eq!(ordered(Order::Ready, &one).0.len(), 2);
 }
 
 #[test]

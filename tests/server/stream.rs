@@ -163,6 +163,17 @@ async fn so_many_may_listen_and_no_more_and_others_are_still_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_quick_to_leave_has_told_so() {
+    let bench = Bench::start().await;
+    bench.node.drain().await;
+    let (_, told) = bench.get("/events?limit=1000").await;
+    let leaving = told["events"].as_array().expect("a list").iter().filter(|event| event["kind"] == "leave");
+    let words: Vec<_> = leaving.map(|event| (event["old"].clone(), event["new"].clone())).collect();
+    assert_eq!(words, [(json!("serving"), json!("leaving")), (json!("leaving"), json!("refusing"))]);
+    bench.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_commands_list_sets_and_events() {
     let bench = Bench::start().await;
     let (one, other) = (bench.uri(0), bench.uri(1));

@@ -1,6 +1,6 @@
 //! What the surface tells of sets and destinations: the engine's snapshot in words, as JSON. Commands read the same types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -205,7 +205,8 @@ pub struct AgentReport {
 pub struct OrderReport {
     /// `ready`, `drain` or `maint`.
     pub order: String,
-    /// Tells it apart from other orders: an order that expects it is refused if another stands.
+    /// Tells it apart from other orders: an order that expects it is refused if another stands. The same for every address of a
+    /// name.
     #[serde(default)]
     pub version: String,
     /// Who gave it; `table` for the `state` column.
@@ -302,12 +303,29 @@ impl SetReport {
             empty: set.empty,
             failovers: set.failovers,
             exhausted: set.exhausted,
-            destinations: set.destinations.iter().map(DestinationReport::of).collect(),
+            destinations: DestinationReport::all(&set.destinations),
         }
     }
 }
 
 impl DestinationReport {
+    /// All of a set, or all addresses of a name.
+    fn all<'v>(views: impl IntoIterator<Item = &'v DestinationView> + Clone) -> Vec<Self> {
+        let mut orders: HashMap<&str, Vec<&Standing>> = HashMap::new();
+        for one in views.clone() {
+            orders.entry(&one.uri).or_default().push(&one.standing);
+        }
+        // An order goes to a name, and so it is a name's order that it is to follow.
+        let versions: HashMap<_, _> =
+            orders.into_iter().filter_map(|(uri, all)| Some((uri, Standing::newest(all)?.version()))).collect();
+        let all = views.into_iter().map(|one| {
+            let mut report = DestinationReport::of(one);
+            report.order.version.clone_from(&versions[one.uri.as_str()]);
+            report
+        });
+        all.collect()
+    }
+
     pub(super) fn of(one: &DestinationView) -> Self {
         let latencies = Witness::ALL.iter().zip(&one.latencies);
         let latency = |mean, count| LatencyReport { mean_ms: millis(mean), count };
@@ -400,13 +418,14 @@ impl OrderReport {
 impl DestinationStory {
     /// The story of the set's destination with that URI; none if it has none.
     pub(super) fn of(node: &str, set: &SetView, uri: &str, history: &[(SocketAddr, Vec<Observation>)]) -> Option<Self> {
-        let story = |one: &DestinationView| {
-            let seen = history.iter().find(|(address, _)| Some(*address) == one.address);
+        let story = |destination: DestinationReport| {
+            let seen = history.iter().find(|(address, _)| Some(*address) == destination.address);
             let seen = seen.map_or(&[][..], |(_, seen)| seen);
             let observations = seen.iter().map(|seen| ObservationReport::of(node, seen)).collect();
-            AddressStory { destination: DestinationReport::of(one), observations }
+            AddressStory { destination, observations }
         };
-        let addresses: Vec<_> = set.destinations.iter().filter(|one| one.uri == uri).map(story).collect();
+        let addresses = DestinationReport::all(set.destinations.iter().filter(|one| one.uri == uri));
+        let addresses: Vec<_> = addresses.into_iter().map(story).collect();
         (!addresses.is_empty()).then(|| DestinationStory {
             node: node.to_owned(),
             set: set.id.0,

@@ -28,6 +28,21 @@ pub enum PanicMode {
     Fail,
 }
 
+impl Panic {
+    /// Whether a set panics of whose destinations in service so many are fit.
+    pub(super) fn holds(&self, fit: usize, in_service: usize) -> bool {
+        fit * 100 < in_service * usize::from(self.threshold)
+    }
+}
+
+impl Destination {
+    /// Whether it is wanted, whatever its health: it gets calls of a set that panics.
+    pub(super) fn is_in_service(&self, now: Instant) -> bool {
+        let refused = self.wish(now).and_then(Wish::refusal).is_some();
+        self.standing.order == Order::Ready && !refused && self.row.is_resolved()
+    }
+}
+
 impl PanicMode {
     /// Each of them.
     pub const ALL: [PanicMode; 3] = [PanicMode::All, PanicMode::LastKnownGood, PanicMode::Fail];
@@ -53,13 +68,9 @@ pub(super) fn check(
     has_room: impl Fn(&Judgement, DestinationId, &Destination) -> bool,
 ) {
     let SetState { policy, members, known_good, panicking, .. } = state;
-    let in_service = |id: &DestinationId| {
-        let found = destinations.get(*id)?;
-        let wanted = found.standing.order == Order::Ready && found.wish(now).and_then(Wish::refusal).is_none();
-        (wanted && found.row.is_resolved()).then_some(found)
-    };
+    let in_service = |id: &DestinationId| destinations.get(*id).filter(|found| found.is_in_service(now));
     let all = members.iter().filter(|id| in_service(id).is_some()).count();
-    *panicking = (fit.len() + full) * 100 < all * usize::from(policy.panic.threshold);
+    *panicking = policy.panic.holds(fit.len() + full, all);
     if !*panicking {
         known_good.clear();
         known_good.extend(fit.iter().map(|candidate| candidate.id));

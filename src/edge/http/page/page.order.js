@@ -11,6 +11,9 @@ const NAME = "tandem-by";
 /** So long, in milliseconds, an answer may take. */
 const PATIENCE = 15_000;
 
+/** Of a name's addresses one whose order stands for all: what somebody gave, rather than what a row says of one that is new. */
+const stands = (addresses) => addresses.find((one) => one.order.by !== "table") ?? addresses[0];
+
 export class OrderDialog {
   #model;
   #token;
@@ -40,7 +43,7 @@ export class OrderDialog {
   }
 
   open(set, uri, order) {
-    const one = this.#find(set, uri)[0];
+    const one = stands(this.#find(set, uri));
     if (!one) return;
     this.#which = { set, uri, order, expected: one.order.version, busy: false };
     this.#wait(false);
@@ -75,7 +78,8 @@ export class OrderDialog {
     const { text, grave } = effect(all, uri, order);
     put($("order-effect"), text);
     mark($("order-effect"), "data-kind", grave ? "down" : "none");
-    if (!this.#which.busy && one.order.version !== this.#which.expected) this.#moved(one);
+    const is = stands(this.#find(set, uri));
+    if (!this.#which.busy && is.order.version !== this.#which.expected) this.#moved(is);
   }
 
   #find(set, uri) {
@@ -148,8 +152,7 @@ export class OrderDialog {
     else if (status === 401) await this.#named(which, fault);
     else if (status === 412) await this.#again(which, fault);
     else {
-      // A command line is told of its option; here there is a button.
-      this.#refuse(fault.replace(/: add --force.*/, ""), status === 409);
+      this.#refuse(fault, status === 409);
       if (status === 409) $("order-force").focus();
     }
   }
@@ -195,7 +198,7 @@ export class OrderDialog {
   async #again(which, fault) {
     const { story } = await this.#ask(which, "");
     if (this.#which !== which) return;
-    const one = story?.addresses[0];
+    const one = story && stands(story.addresses);
     if (one) this.#moved(one);
     this.#refuse(one ? "Nothing was done. Look at what stands now, and give the order once more if you still want it." : fault);
   }

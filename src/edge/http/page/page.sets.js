@@ -17,7 +17,7 @@ export class SetsView {
   #sections = new Map();
   #filter = { text: "", unfit: false };
   #sort = "trouble";
-  #touched = 0;
+  #touched = -Infinity;
   #inOrder = true;
 
   constructor(model, { onOpen, onOrder }) {
@@ -31,7 +31,7 @@ export class SetsView {
 
   sortBy(sort) {
     this.#sort = sort;
-    this.#touched = 0;
+    this.#touched = -Infinity;
     this.#inOrder = false;
     this.tick();
   }
@@ -71,7 +71,7 @@ export class SetsView {
     }
     for (const [section, rows] of fresh) section.body.append(rows);
     show($("no-sets"), this.#sections.size === 0);
-    this.#touched = 0;
+    this.#touched = -Infinity;
     this.#inOrder = false;
     this.tick();
   }
@@ -97,7 +97,9 @@ export class SetsView {
       this.#shares(set, section, performance.now());
       for (const row of section.rows.values()) this.#ages(row, now);
     }
-    if (!this.#inOrder && performance.now() - this.#touched > QUIET) this.#arrange();
+    // Nor a button that somebody is about to press.
+    const aimed = $("sets").querySelector("button:hover, button:focus-visible");
+    if (!this.#inOrder && !aimed && performance.now() - this.#touched > QUIET) this.#arrange();
     this.#count();
   }
 
