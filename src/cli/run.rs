@@ -50,7 +50,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         () = signals.stopped() => return Ok(()),
     };
     if let Some(address) = node.http() {
-        info!(%address, "HTTP surface: /live /ready /metrics /node /sets /store /plan, POST /explain /reload /rollback /drain");
+        info!(%address, "HTTP surface: / is a page for people, and /openapi.json tells what else can be asked");
         if let Some(open) = config.http.open(address) {
             warn!(%address, "{open}");
         }

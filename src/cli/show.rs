@@ -155,10 +155,7 @@ pub(super) fn why(one: &DestinationReport) -> String {
             format!("its agent says {word}: {reason}")
         };
     }
-    match (one.fit, one.weight) {
-        (true, 0) => format!("{}; weight 0 gets nothing while others have more", one.why),
-        _ => one.why.clone(),
-    }
+    one.why.clone()
 }
 
 fn print_summary(set: &SetReport) {
@@ -386,8 +383,6 @@ pub(super) mod tests {
     fn why_tells_first_what_keeps_calls_away() {
         let fit = destination("sip:10.0.0.1:7010", "10.0.0.1:7010");
         assert_eq!(why(&fit), "it answers");
-        let idle = DestinationReport { weight: 0, ..fit.clone() };
-        assert_eq!(why(&idle), "it answers; weight 0 gets nothing while others have more");
         let nowhere = DestinationReport { address: None, fit: false, ..fit.clone() };
         assert_eq!(why(&nowhere), "its name has no address");
         let mut stopped = fit.clone();

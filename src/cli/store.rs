@@ -35,6 +35,9 @@ pub(super) struct ReloadArgs {
     /// Also if the last destination of a set or too many of one are taken out.
     #[arg(long)]
     force: bool,
+    /// Only if these rows are in place: `tandem plan --json` tells their digest.
+    #[arg(long, value_name = "DIGEST")]
+    expected: Option<String>,
     #[command(flatten)]
     word: Word,
 }
@@ -52,6 +55,9 @@ pub(super) struct RollbackArgs {
     /// Also if the last destination of a set or too many of one are taken out.
     #[arg(long)]
     force: bool,
+    /// Only if these rows are in place: `tandem rollback --json` tells their digest.
+    #[arg(long, value_name = "DIGEST")]
+    expected: Option<String>,
     #[command(flatten)]
     word: Word,
 }
@@ -91,14 +97,15 @@ pub(super) fn plan(args: &PlanArgs) -> Result<(), Failure> {
 }
 
 pub(super) fn reload(args: &ReloadArgs) -> Result<(), Failure> {
-    let ReloadArgs { partition, force, word } = args;
+    let ReloadArgs { partition, force, expected, word } = args;
     let by = giver(word.by.as_ref())?;
-    let body = json!({ "by": by, "reason": word.reason, "force": force, "partition": partition });
+    let Word { reason, .. } = word;
+    let body = json!({ "by": by, "reason": reason, "force": force, "partition": partition, "expected": expected });
     carry_out("/reload", body, word)
 }
 
 pub(super) fn rollback(args: &RollbackArgs) -> Result<(), Failure> {
-    let RollbackArgs { version, unpin, partition, force, word } = args;
+    let RollbackArgs { version, unpin, partition, force, expected, word } = args;
     if version.is_none() && !unpin {
         return versions(partition, word);
     }
@@ -106,7 +113,14 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<(), Failure> {
         return Err(Failure::usage("why? Add --reason TEXT, for those who will wonder"));
     }
     let by = giver(word.by.as_ref())?;
-    let body = json!({ "by": by, "reason": word.reason, "force": force, "partition": partition, "version": version });
+    let body = json!({
+        "by": by,
+        "reason": word.reason,
+        "force": force,
+        "partition": partition,
+        "version": version,
+        "expected": expected,
+    });
     carry_out("/rollback", body, word)
 }
 

@@ -130,6 +130,9 @@ async fn follow(args: &Args, path: &str, surface: &Surface) -> Result<(), Failur
     let (mut shown, mut known) = (0, false);
     loop {
         let Some(told) = surface.find::<StoryReport>(path).await? else {
+            if known {
+                return Err(Failure::new("the call's story is forgotten: newer calls have taken its place"));
+            }
             tokio::time::sleep(LOOK).await;
             continue;
         };

@@ -45,7 +45,8 @@ pub(super) fn first(set: &SetReport) -> Option<String> {
     // Of those that are alike the first in the table.
     let worst = set.destinations.iter().min_by_key(|one| Trouble::of(one))?;
     let trouble = Trouble::of(worst);
-    let others = match set.destinations.iter().filter(|one| Trouble::of(one) == trouble).count() - 1 {
+    let wrong = set.destinations.iter().filter(|one| Trouble::of(one) != Trouble::None).count();
+    let others = match wrong.saturating_sub(1) {
         0 => String::new(),
         others => format!("; {others} more"),
     };

@@ -179,7 +179,7 @@ timeout = "0s"
 retry_for = "7d"
 method = "PUT"
 [[events.webhook]]
-url = "https://h/""#,
+url = "ftp://h/""#,
         );
         let starts = [
             "2: events: it has no file: give one",
@@ -193,7 +193,7 @@ url = "https://h/""#,
             "11: events.webhook.timeout is \"0s\"",
             "12: events.webhook.retry_for is \"7d\"",
             "13: events.webhook.method is no known key",
-            "15: events.webhook.url is \"https://h/\": https is not spoken",
+            "15: events.webhook.url is \"ftp://h/\": give http://",
         ];
         assert_eq!(told.len(), starts.len(), "{told:#?}");
         for (told, start) in told.iter().zip(starts) {

@@ -1,5 +1,5 @@
-//! The local HTTP surface: the operator's page at `/`; `/live`, `/ready`, `/fit`, `/metrics`, `/node`, `/sets`, `/sessions/end`,
-//! `/events`, `/stream`, `/explain`, `/store`, `/plan`, `/reload`, `/rollback`, `/drain`, and `/mi` and `/RPC` as the peers have them.
+//! The HTTP surface: the operator's page, what monitors and commands ask, orders, and the peers' own words for them. `routes` has
+//! all of it, and docs/openapi.json tells of it.
 //!
 //! It knows nothing of the node but the trait [`Node`], which whoever starts it fills in.
 
@@ -377,9 +377,11 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
+    use crate::edge::stories::StoriesConfig;
 
     pub(super) struct Double {
         journal: Journal,
+        stories: Arc<Stories>,
         readiness: std::sync::Mutex<Readiness>,
         broken: AtomicBool,
         reloads: AtomicUsize,
@@ -395,6 +397,7 @@ mod tests {
         fn default() -> Self {
             Double {
                 journal: Journal::new("a"),
+                stories: Stories::start(&StoriesConfig::default(), "a").expect("they go nowhere"),
                 readiness: Default::default(),
                 broken: Default::default(),
                 reloads: Default::default(),
@@ -471,7 +474,7 @@ mod tests {
         }
 
         fn stories(&self) -> &Stories {
-            panic!("nobody calls here")
+            &self.stories
         }
 
         async fn trace(&self, _: TraceOrder) -> Result<Result<(), NotTraced>, String> {
@@ -527,7 +530,7 @@ mod tests {
             let count = self.reloads.fetch_add(1, SeqCst) + 1;
             if self.broken.load(SeqCst) {
                 let (error, faults) = ("two rows".to_owned(), vec!["row 7: bad URI".to_owned()]);
-                return Err(ReloadFailed { error, faults, refused: Vec::new() });
+                return Err(ReloadFailed { error, faults, ..ReloadFailed::default() });
             }
             Ok(Reloaded { added: count, removed: 1, ..Reloaded::default() })
         }
@@ -744,6 +747,12 @@ mod tests {
             assert!(value(&body)["error"].is_string(), "{line}: {body}");
         }
         assert_eq!(running.node.reloads.load(SeqCst), 0);
+        // Nor is a name of no text.
+        for line in ["GET /sets/%ff", "GET /sets/%ff/sessions", "GET /sets/%ff/destination?uri=x", "GET /traces/%ff"] {
+            let (status, _, body) = ask(running.address, line).await;
+            assert_eq!(status, 400, "{line}");
+            assert!(value(&body)["error"].is_string(), "{line}: {body}");
+        }
     }
 
     #[tokio::test]

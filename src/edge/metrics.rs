@@ -222,7 +222,7 @@ fn histogram(latency: &Latency) -> Histogram {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::edge) mod tests {
     use std::collections::BTreeSet;
     use std::time::{Duration, UNIX_EPOCH};
 
@@ -236,7 +236,7 @@ mod tests {
     use crate::engine::flow::{HostPort, ListenerId, Role, Transport};
     use crate::engine::snapshot::{ClassView, DestinationView, SetView, Totals, VoteView};
 
-    fn destination(uri: &str) -> DestinationView {
+    pub(in crate::edge) fn destination(uri: &str) -> DestinationView {
         DestinationView {
             id: DestinationId::default(),
             row: 1,
@@ -261,6 +261,7 @@ mod tests {
             lasted: Duration::ZERO,
             since: UNIX_EPOCH,
             why: Why::Works,
+            fall: None,
             fitness: Fitness::Ordered(Order::Drain),
             limits: Limits { sessions: Some(60), cps: None },
             classes: vec![class("tts", Some(80), 3), class("asr", None, 1)],

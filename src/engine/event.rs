@@ -338,7 +338,8 @@ pub struct AgentChange {
     pub new: Option<Wish>,
 }
 
-/// What an operator sees of an initial INVITE. Text of the caller's is shown with control characters escaped.
+/// What an operator sees of an initial INVITE. Text of the caller's is shown with control characters
+/// escaped, and without passwords.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// Call-ID.

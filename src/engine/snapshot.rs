@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::engine::dispatch::{
     AgentView, Choice, DestinationId, EjectionCause, FallCause, Fitness, Health, Kept, Latency, Limits, Meaning,
-    RowState, SetId, Standing, Why, Witness,
+    Observation, RowState, SetId, Standing, Why, Witness,
 };
 use crate::engine::event::{Drain, DropCause, Ending, NotOurs};
 use crate::engine::flow::{ListenerId, Transport};
@@ -103,6 +103,8 @@ pub struct DestinationView {
     pub lasted: Duration,
     /// The rule behind it.
     pub why: Why,
+    /// The last failure that was seen, while it is not up.
+    pub fall: Option<Observation>,
     /// Whether a new request may go there.
     pub fitness: Fitness,
     /// What it may be given now.

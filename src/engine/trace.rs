@@ -15,6 +15,7 @@ use crate::engine::explain::Explanation;
 use crate::engine::flow::{Fault, Flow, Listener};
 use crate::engine::sip::{Keys, Message, Method, Start, call_id_of, printable, printable_start};
 
+pub(crate) use self::redact::without_password;
 use self::redact::{redact, redact_told};
 
 /// Calls that may be asked for at once.

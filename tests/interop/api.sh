@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The HTTP surface of a node with tokens and TLS, asked by curl: every operation of docs/openapi.json, well and badly, each answer
-# checked against the document's schema for that status; each by nobody and by each role; clients without the right authority or
-# certificate; a certificate that is renewed. A second node hears of the orders.
+# The HTTP surface of a node with tokens and TLS: every operation of docs/openapi.json, well and badly, each answer and each event of
+# the stream checked against the document's schema for it; each by nobody and by each role; clients without the right authority;
+# a certificate that is renewed. A second node hears of the orders.
 . "$(dirname "$0")/common.sh"
 need curl openssl python3 sqlite3
 python3 -c "import jsonschema" || fail "needs python3-jsonschema"
@@ -45,6 +45,8 @@ sha256 = \"$(tr -d '\n' <"$work/operate.token" | sha256sum | cut -d' ' -f1)\"
 name = \"ann\"
 role = \"admin\"
 file = \"admin.token\"
+[trace]
+sample = 1.0
 [cluster]
 bind = \"127.0.0.1:7946\"
 seeds = [\"127.0.0.1:7947\"]"
@@ -110,7 +112,8 @@ cp "$work/renewed.key" "$work/node.key" && cp "$work/renewed.pem" "$work/node.pe
 until_true 15 shown renewed || fail "the new certificate is not shown"
 echo "a renewed certificate is shown"
 
-# The last order of all.
+# The last order of all. Told to end, the caller would hold its calls for their minute.
+disown "$caller" && kill -KILL "$caller"
 stop "$caller"
 python3 "$here/api/drive.py" "$document" "$work" drain || fail "drain differs from its document"
 until_true 10 grep -q 'change ordered actor="ann" .*what="POST /drain"' "$work/tandem.log" || fail "drain is not logged"

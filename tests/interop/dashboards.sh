@@ -6,8 +6,10 @@
 # set is emptied by orders, a virtual address is nowhere and then at the other node, and a row changes.
 #
 # - promtool finds nothing wrong with the configuration, the rules and either node's metrics.
-# - The alerts of what went wrong have fired, as TandemSetEmpty and TandemNoHolder, and no other one that is critical.
+# - The alerts of what went wrong have fired, as TandemSetEmpty and TandemNoHolder, and no other one that is critical; so has that of
+#   a webhook that nobody answers.
 # - Every query, of variables and annotations too, has data, each recording rule has, and no rule has an error (dashboards/ask.py).
+# - The drill has data by a job that scrapes as seldom as prometheus.yml says, too.
 # Needs root. TANDEM names the program.
 . "$(dirname "$0")/common.sh"
 need sqlite3 curl ss awk jq ip python3 prometheus promtool
@@ -15,10 +17,22 @@ need sqlite3 curl ss awk jq ip python3 prometheus promtool
 shipped=$here/../../dashboards
 prometheus=10.0.0.40:9090
 
-promtool test rules "$shipped"/rules/tests/*.yml >"$work/rules.log" 2>&1 || fail "promtool test rules: $(cat "$work/rules.log")"
+# Beside what follows, which mostly waits.
+start "$work/rules.log" nice promtool test rules "$shipped"/rules/tests/*.yml
+rules_test=$started
 mkdir -p "$work/prometheus/rules"
 ln -s "$(realpath "$shipped/rules")" "$work/prometheus/rules/tandem"
 sed -E 's/_interval: [0-9]+s/_interval: 1s/' "$shipped/prometheus.yml" >"$work/prometheus/prometheus.yml"
+# The same job once more, as often as it is shipped: for the drill.
+{
+    echo '  - job_name: tandem-shipped'
+    awk '$1 == "scrape_interval:" { print "    scrape_interval: " $2 }' "$shipped/prometheus.yml"
+    sed '1,/- job_name: tandem/d' "$shipped/prometheus.yml"
+} >>"$work/prometheus/prometheus.yml"
+# What nodes with tokens and TLS want is a comment.
+for line in authorization scheme tls_config; do grep -q "^    # $line: " "$shipped/prometheus.yml" || wrong "prometheus.yml has no $line"; done
+sed -E 's/^    # (authorization|scheme|tls_config): /    \1: /' "$work/prometheus/prometheus.yml" >"$work/prometheus/guarded.yml"
+promtool check config --syntax-only "$work/prometheus/guarded.yml" >"$work/config.log" 2>&1 || wrong "promtool check config, with TLS: $(cat "$work/config.log")"
 promtool check config "$work/prometheus/prometheus.yml" >"$work/config.log" 2>&1 || fail "promtool check config: $(cat "$work/config.log")"
 
 # The nodes have a namespace each; all others are here, on the bridge.
@@ -40,6 +54,8 @@ hold() { ip -n "${host[$1]}" address add "10.0.0.$2/24" dev eth0 && ip neighbour
 leave() { ip -n "${host[$1]}" address del "10.0.0.$2/24" dev eth0; }
 hold a 101
 hold b 102
+start "$work/prometheus.log" prometheus --config.file="$work/prometheus/prometheus.yml" --storage.tsdb.path="$work/prometheus/data" \
+    --web.listen-address="$prometheus"
 
 server() {
     start "$work/s$1.log" "$TANDEM" mrcp-server --listen "10.0.0.$1:7010"
@@ -74,11 +90,16 @@ user_agent = "ASR"
 set = 20
 [records]
 file = "records.jsonl"
+# It takes no POST.
+[[events.webhook]]
+name = "noc"
+url = "http://10.0.0.21:9001/"
+retry_for = "1s"
 [drain]
 handover = "0s"
 limit = "1s"'
 at() { curl -fsS --max-time 5 "http://${own[$1]}:9060$2" "${@:3}"; }
-order() { "$TANDEM" set --http "${own[a]}:9060" 19 "$1" "$2" --reason test --by test >/dev/null || fail "no order to $1"; }
+order() { "$TANDEM" set --http "${own[a]}:9060" 19 "$1" "$2" --force --reason test --by test >/dev/null || fail "no order to $1"; }
 for node in a b; do
     mkdir -p "$work/$node/state"
     # Both keys of both, as tandem-a.toml says.
@@ -111,8 +132,6 @@ rows() {
 }
 rows 1
 
-start "$work/prometheus.log" prometheus --config.file="$work/prometheus/prometheus.yml" --storage.tsdb.path="$work/prometheus/data" \
-    --web.listen-address="$prometheus"
 # is EXPRESSION: whether Prometheus has it.
 is() { curl -fsS --max-time 5 "http://$prometheus/api/v1/query" --data-urlencode "query=$1" | jq -e '.data.result | length > 0'; }
 # becomes WHAT SECONDS EXPRESSION
@@ -126,29 +145,28 @@ for vip in 101 102; do
         callers+=("$started")
     done
 done
-becomes "each set's servers get calls" 20 'count(rate(tandem_selections_total{kind="session"}[10s]) > 0) == 12'
+becomes "each set's servers get calls" 20 'count(rate(tandem_selections_total{job="tandem", kind="session"}[10s]) > 0) == 12'
 
 stop "$third"
-becomes "calls find the dead server out" 20 'sum(tandem_destination_fit{set="19", destination="sip:10.0.0.23:7010"}) == 0'
-becomes "probes find the dead server out" 20 'sum(tandem_destination_fit{set="20", destination="sip:10.0.0.23:7010"}) == 0'
+becomes "calls find the dead server out" 20 'sum(tandem_destination_fit{job="tandem", set="19", destination="sip:10.0.0.23:7010"}) == 0'
+becomes "probes find the dead server out" 20 'sum(tandem_destination_fit{job="tandem", set="20", destination="sip:10.0.0.23:7010"}) == 0'
 server 23
-becomes "it is back" 40 'sum(tandem_destination_fit{destination="sip:10.0.0.23:7010"}) == 4'
-
 leave a 101
 for number in 21 22 23; do order "10.0.0.$number:7010" maint; done
-for alert in TandemSetEmpty TandemNoHolder; do becomes "$alert fires" 30 "ALERTS{alertname=\"$alert\", alertstate=\"firing\"}"; done
+for alert in TandemSetEmpty TandemNoHolder TandemWebhookDropped; do becomes "$alert fires" 30 "ALERTS{job=\"tandem\", alertname=\"$alert\", alertstate=\"firing\"}"; done
 hold b 101
 for number in 21 22 23; do order "10.0.0.$number:7010" ready; done
-becomes "both addresses are at b" 10 'sum(tandem_listener_held{instance="b", role="vip"}) == 4'
+becomes "the server is back" 40 'sum(tandem_destination_fit{job="tandem", destination="sip:10.0.0.23:7010"}) == 4'
+becomes "both addresses are at b" 10 'sum(tandem_listener_held{job="tandem", instance="b", role="vip"}) == 4'
 rows 2
-becomes "both nodes have the new weight" 20 'sum(tandem_destination_weight{set="19", destination="sip:10.0.0.21:7010"}) == 4'
+becomes "both nodes have the new weight" 20 'sum(tandem_destination_weight{job="tandem", set="19", destination="sip:10.0.0.21:7010"}) == 4'
 becomes "both alerts end" 30 'absent(ALERTS{alertname=~"TandemSetEmpty|TandemNoHolder", alertstate="firing"})'
 
 for node in a b; do
     at "$node" /metrics >"$work/metrics-$node"
     promtool check metrics <"$work/metrics-$node" >"$work/promtool-$node.log" 2>&1 || wrong "promtool check metrics, node $node: $(cat "$work/promtool-$node.log")"
 done
-fired=$(curl -fsS "http://$prometheus/api/v1/query" --data-urlencode 'query=max_over_time(ALERTS{alertstate="firing"}[10m])' |
+fired=$(curl -fsS "http://$prometheus/api/v1/query" --data-urlencode 'query=max_over_time(ALERTS{alertstate="firing"}['"$(($(date +%s) - began))s])" |
     jq -r '[.data.result[].metric | "\(.severity) \(.alertname)"] | unique[]')
 echo "$name: alerts that fired: $(xargs <<<"$fired")"
 others=$(grep '^critical' <<<"$fired" | grep -vE ' Tandem(SetEmpty|NoHolder|CallsRefused)$' || true)
@@ -156,13 +174,19 @@ others=$(grep '^critical' <<<"$fired" | grep -vE ' Tandem(SetEmpty|NoHolder|Call
 python3 -B "$here/dashboards/ask.py" "$prometheus" "$shipped" 20 "$began" set=20 destination=sip:10.0.0.23:7010 >"$work/ask.log" ||
     wrong "$(cat "$work/ask.log")"
 echo "$name: $(tail -n 1 "$work/ask.log")"
+# The drill as it is shipped; and that a window is found that is too short for that.
+mkdir "$work/drill" "$work/broken"
+ln -s "$(realpath "$shipped/drill.json")" "$work/drill/drill.json"
+ask_drill() { python3 -B "$here/dashboards/ask.py" "$prometheus" "$work/drill" "$1" "$began" job=tandem-shipped "${@:2}" >"$work/drill.log"; }
+ask_drill 10 || wrong "by the job as it is shipped: $(cat "$work/drill.log")"
+! ask_drill 0 window=4s || wrong "nobody finds rates over less than a scrape"
+grep -q '"Calls by node" A has no data' "$work/drill.log" || wrong "of rates over less than a scrape: $(cat "$work/drill.log")"
 # That what nobody has is found.
-mkdir "$work/broken"
 sed 's/tandem_sessions{/tandem_session{/g' "$shipped/overview.json" >"$work/broken/overview.json"
 ! python3 -B "$here/dashboards/ask.py" "$prometheus" "$work/broken" 0 "$began" >"$work/broken.log" || wrong "nobody finds a metric that there is not"
 grep -q '"Sessions" A has no data' "$work/broken.log" || wrong "of a metric that there is not: $(cat "$work/broken.log")"
-for pid in "${callers[@]}"; do
-    kill -0 "$pid" 2>/dev/null || wrong "a caller has ended"
-    stop "$pid"
-done
+# All at once: each ends with its last call.
+for pid in "${callers[@]}"; do kill -TERM "$pid" 2>/dev/null || wrong "a caller has ended"; done
+for pid in "${callers[@]}"; do stop "$pid"; done
+wait "$rules_test" || wrong "promtool test rules: $(cat "$work/rules.log")"
 verdict

@@ -7,14 +7,15 @@
 # when its node is killed and for 1.5 s when it is moved, views that agree a second after the nodes hear each other again; and what
 # each node counts in the cluster is what there is, after it all.
 # Beside that:
+# - An address is moved in short, twice; its bounds are held by restart-nodes here, and by vip.
 # - What nothing can keep makes a drill fail: exit 1, and the line says by how much.
 # - A drill that is interrupted takes its lab down: no namespace is left.
 # Needs root. TANDEM names the program.
 . "$(dirname "$0")/common.sh"
 need ip nft keepalived curl jq mariadbd mariadb
 [ "$(id -u)" -eq 0 ] || fail "needs root, for network namespaces"
-usual=(kill-node move-vip cut-gossip cut-destination restart-nodes all-servers-dead stop-database)
-others=(kill-destination hang-destination lose-packets empty-table)
+usual=(kill-node cut-gossip cut-destination restart-nodes all-servers-dead stop-database)
+others=(move-vip kill-destination hang-destination lose-packets empty-table)
 kinds=("$@")
 [ $# -gt 0 ] || kinds=("${usual[@]}")
 [ $# -gt 0 ] || [ -z "${ALL:-}" ] || kinds+=("${others[@]}")

@@ -18,6 +18,8 @@ max_sessions = 50
 tts = { max_sessions = 40 }
 [records]
 file = "records.jsonl"
+[[events.webhook]]
+url = "http://127.0.0.1:7999/"
 [cluster]
 bind = "127.0.0.1:7946"
 seeds = ["127.0.0.1:7947"]'

@@ -234,7 +234,7 @@ async fn the_file_has_what_get_events_has_and_tells_starts_apart() {
         }
         let address = node.http().expect("it is on");
         let order = format!("/sets/19/destination/order?uri=sip:{}", addresses(&servers)[0]);
-        let body = format!(r#"{{"order":"{}","by":"test","reason":"x"}}"#, ["drain", "ready"][start]);
+        let body = format!(r#"{{"order":"{}","by":"test","reason":"x","force":true}}"#, ["drain", "ready"][start]);
         let given =
             tokio::task::spawn_blocking(move || http_with(address, "PUT", &order, &body)).await.expect("no panic");
         assert_eq!(given.0, 200, "{}", given.1);

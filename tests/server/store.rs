@@ -92,8 +92,14 @@ async fn a_plan_tells_what_a_reload_will_do_and_changes_nothing() {
     assert_eq!(plan["changes"][1]["fields"], json!([{ "field": "weight", "from": "1", "to": "7" }]));
     assert_eq!((&plan["refused"], &plan["error"]), (&json!([]), &Value::Null));
     assert_eq!(ports(&node).await, [1, 2, 3]);
-    let reloaded = node.reload(anew()).await.expect("good rows");
-    assert_eq!((reloaded.added, reloaded.removed, reloaded.changed), (1, 1, 1));
+    // What was planned is done only while nobody has done anything else.
+    let order = |expected: &Value| json!({ "by": "ann", "expected": expected });
+    let (status, refused) = post(&node, "/reload", order(&plan["rows"])).await;
+    assert!(status == 412 && refused["error"].to_string().contains("has been changed meanwhile"), "{refused}");
+    assert_eq!(ports(&node).await, [1, 2, 3]);
+    let (status, reloaded) = post(&node, "/reload", order(&plan["digest"])).await;
+    assert_eq!((status, &reloaded["added"], &reloaded["removed"]), (200, &json!(1), &json!(1)), "{reloaded}");
+    assert_eq!(reloaded["changed"], 1);
     assert_eq!(ports(&node).await, [2, 3, 4]);
     assert_eq!(get(&node, "/plan").await["partitions"][0]["changes"], json!([]));
     node.stop().await;

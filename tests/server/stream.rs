@@ -175,7 +175,7 @@ async fn the_commands_list_sets_and_events() {
     assert_eq!(lines(&bench.done(&["list", "19"]).await)[0], lines(&bench.done(&["show", "19"]).await)[0]);
 
     for uri in [&one, &other] {
-        bench.done(&["set", "19", uri, "maint", "--reason", "new model"]).await;
+        bench.done(&["set", "19", uri, "maint", "--reason", "new model", "--force"]).await;
     }
     let refused = bench.refused(&["list", "--check"], 1).await;
     assert_eq!(refused, "no fit destination: set 19\n");
@@ -287,7 +287,7 @@ async fn who_follows_hears_each_event_once_across_a_restart() {
     let uri = format!("sip:{}", servers[0].address());
     let give = async |order: &str, reason: String| {
         let path = format!("/sets/19/destination/order?uri={uri}");
-        let body = json!({ "order": order, "reason": reason, "by": "alice" }).to_string();
+        let body = json!({ "order": order, "reason": reason, "by": "alice", "force": true }).to_string();
         let told = spawn_blocking(move || http_with(http, "PUT", &path, &body)).await.expect("no panic");
         assert_eq!(told.0, 200, "{}", told.1);
     };

@@ -164,8 +164,7 @@ fn sets(world: &World, look: &Look, rates: &Rates, at: SystemTime) -> (Line, Vec
     let mut heads = vec![text("SET"), text("DESTINATION"), Cell::number("CALLS/S"), Cell::number("SHARE"), text("")];
     heads.extend([Cell::number("SESSIONS"), text("HEALTH"), text("ORDER"), text("FIT"), text("SINCE"), text("WHY")]);
     let mut rows = vec![heads];
-    for (set, calls) in sorted(world, look, rates) {
-        let sum: Option<f64> = calls.iter().map(|(_, calls)| *calls).sum();
+    for Shown { set, sum, calls } in sorted(world, look, rates) {
         let sessions: u64 = set.destinations.iter().map(|one| one.sessions).sum();
         let wrong = match set.empty {
             0 => String::new(),
@@ -218,10 +217,17 @@ fn rate(calls: Option<f64>) -> String {
     calls.map_or_else(|| "-".to_owned(), |calls| format!("{calls:.1}"))
 }
 
-type Calls<'w> = Vec<(&'w DestinationReport, Option<f64>)>;
+/// A set as it is shown.
+struct Shown<'w> {
+    set: &'w SetReport,
+    /// The calls of all its destinations, a second.
+    sum: Option<f64>,
+    /// Those destinations that are wanted, each with its own.
+    calls: Vec<(&'w DestinationReport, Option<f64>)>,
+}
 
 /// The sets and their destinations that are wanted, in the order that is wanted; who is alike stays as in the table.
-fn sorted<'w>(world: &'w World, look: &Look, rates: &Rates) -> Vec<(&'w SetReport, Calls<'w>)> {
+fn sorted<'w>(world: &'w World, look: &Look, rates: &Rates) -> Vec<Shown<'w>> {
     let wanted = |one: &DestinationReport| !look.unfit || !one.fit;
     let mut sets: Vec<_> = world
         .sets
@@ -230,24 +236,23 @@ fn sorted<'w>(world: &'w World, look: &Look, rates: &Rates) -> Vec<(&'w SetRepor
         .filter(|(set, _)| !look.unfit || set.fit == 0 || set.fit < set.destinations.len())
         .map(|(set, calls)| {
             let all = set.destinations.iter().zip(calls.iter().copied());
-            (set, all.filter(|(one, _)| wanted(one)).collect::<Calls<'_>>())
+            Shown { set, sum: calls.iter().copied().sum(), calls: all.filter(|(one, _)| wanted(one)).collect() }
         })
         .collect();
-    let most = |calls: &[(&DestinationReport, Option<f64>)]| calls.iter().filter_map(|(_, calls)| *calls).sum::<f64>();
     let sessions = |set: &SetReport| set.destinations.iter().map(|one| one.sessions).sum::<u64>();
     match look.sort {
         Sort::Trouble => {
-            sets.sort_by_key(|(set, _)| trouble::of_set(set));
-            sets.iter_mut().for_each(|(_, all)| all.sort_by_key(|(one, _)| Trouble::of(one)));
+            sets.sort_by_key(|one| trouble::of_set(one.set));
+            sets.iter_mut().for_each(|set| set.calls.sort_by_key(|(one, _)| Trouble::of(one)));
         }
         Sort::Calls => {
-            sets.sort_by(|one, other| most(&other.1).total_cmp(&most(&one.1)));
             let of = |calls: Option<f64>| calls.unwrap_or(0.0);
-            sets.iter_mut().for_each(|(_, all)| all.sort_by(|one, other| of(other.1).total_cmp(&of(one.1))));
+            sets.sort_by(|one, other| of(other.sum).total_cmp(&of(one.sum)));
+            sets.iter_mut().for_each(|set| set.calls.sort_by(|one, other| of(other.1).total_cmp(&of(one.1))));
         }
         Sort::Sessions => {
-            sets.sort_by_key(|(set, _)| std::cmp::Reverse(sessions(set)));
-            sets.iter_mut().for_each(|(_, all)| all.sort_by_key(|(one, _)| std::cmp::Reverse(one.sessions)));
+            sets.sort_by_key(|one| std::cmp::Reverse(sessions(one.set)));
+            sets.iter_mut().for_each(|set| set.calls.sort_by_key(|(one, _)| std::cmp::Reverse(one.sessions)));
         }
         Sort::Table => {}
     }
@@ -316,6 +321,9 @@ SET       DESTINATION        CALLS/S  SHARE              SESSIONS  HEALTH  ORDER
         }
         let unfit = lines(&world, &Look { unfit: true, ..Look::default() }, now);
         assert_eq!((unfit.len(), unfit[7].contains("10.0.0.2")), (8, true), "{unfit:?}");
+        // Who is left out has his calls all the same.
+        let words = |lines: &[String]| lines[6].split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&unfit), words(&lines(&world, &Look::default(), now)));
         let mut all = Sort::default();
         (0..4).for_each(|_| all = all.next());
         assert_eq!(all, Sort::default());

@@ -120,8 +120,10 @@ mod tests {
         PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls")).join(name)
     }
 
-    fn of_client(name: &str) -> Option<(PathBuf, PathBuf)> {
-        Some((shipped(&format!("{name}.pem")), shipped(&format!("{name}.key"))))
+    /// A client's own, in a folder of its own.
+    fn of_client(folder: &Folder, name: &str) -> Option<(PathBuf, PathBuf)> {
+        put(folder, name);
+        Some((folder.path().join("cert"), folder.path().join("key")))
     }
 
     struct Door {
@@ -187,9 +189,10 @@ mod tests {
         let folder = Folder::new();
         let door = door(files(&folder, "node", true), PATIENCE).await;
         let ca = || Anchor::Authorities(shipped("ca.pem"));
-        assert!(served(&door, "localhost", ca(), of_client("client")).await);
+        let (client, stranger) = (Folder::new(), Folder::new());
+        assert!(served(&door, "localhost", ca(), of_client(&client, "client")).await);
         assert!(!served(&door, "localhost", ca(), None).await);
-        assert!(!served(&door, "localhost", ca(), of_client("stranger")).await);
+        assert!(!served(&door, "localhost", ca(), of_client(&stranger, "stranger")).await);
     }
 
     #[tokio::test]

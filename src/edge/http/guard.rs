@@ -266,7 +266,7 @@ mod tests {
         let table = routes::<Double>().into_parts().1;
         assert!(table.len() > 15, "{table:?}");
         for Operation { method, path, need, .. } in table {
-            let line = format!("{method} {}", path.replace("{set}", "19"));
+            let line = format!("{method} {}", path.replace("{set}", "19").replace("{call_id}", "a84b4c76"));
             let needed = match need {
                 Need::Nothing | Need::Page => None,
                 Need::Metrics => Some(Role::Read),

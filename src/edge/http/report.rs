@@ -320,7 +320,7 @@ impl DestinationReport {
             order: OrderReport::of(&one.standing),
             health: one.health.name().to_owned(),
             since: Moment(one.since),
-            why: one.why.to_string(),
+            why: why(one),
             fit: one.fitness.is_fit(),
             fitness: fitness(one),
             probed: one.probed,
@@ -346,6 +346,16 @@ impl DestinationReport {
 impl ClassReport {
     fn of(class: &ClassView) -> Self {
         ClassReport { class: class.name.to_string(), sessions: class.sessions, max_sessions: class.limit }
+    }
+}
+
+/// The rule behind a health, with what was seen last of a failure, and why one that is fit gets nothing.
+fn why(one: &DestinationView) -> String {
+    let DestinationView { why, fall, fitness, weight, .. } = one;
+    match (fall, fitness.is_fit(), weight) {
+        (Some(fall), ..) => format!("{why}; last: {} ({})", fall.outcome.name(), fall.witness.name()),
+        (None, true, 0) => format!("{why}; weight 0 gets nothing while others have more"),
+        (None, ..) => why.to_string(),
     }
 }
 
@@ -424,4 +434,32 @@ impl ObservationReport {
 /// To the microsecond.
 pub(super) fn millis(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::metrics::tests::destination;
+    use crate::engine::dispatch::{Health, Meaning, Outcome};
+
+    #[test]
+    fn why_says_what_was_seen_and_why_one_that_is_well_gets_nothing() {
+        let well = DestinationView { fitness: Fitness::Fit, weight: 1, ..destination("sip:10.0.0.1:7010") };
+        let seen = Observation {
+            at: std::time::SystemTime::UNIX_EPOCH,
+            witness: Witness::Traffic,
+            outcome: Outcome::Refused,
+            meaning: Meaning::Fall,
+            latency: Duration::ZERO,
+        };
+        let down = DestinationView { health: Health::Down, fall: Some(seen), weight: 0, ..well.clone() };
+        let idle = DestinationView { weight: 0, ..well.clone() };
+        let told = [well, idle, down].map(|one| DestinationReport::of(&one).why);
+        let expected = [
+            "it answers",
+            "it answers; weight 0 gets nothing while others have more",
+            "it answers; last: refused (traffic)",
+        ];
+        assert_eq!(told, expected);
+    }
 }

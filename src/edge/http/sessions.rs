@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::access::{Asker, Role};
 use super::routes::{Need, Routes};
-use super::sets::{Refusal, body_of, find, giver, in_time, no_destination};
+use super::sets::{Named, Refusal, body_of, find, giver, in_time, no_destination};
 use super::{Node, Shared};
 use crate::edge::moment::Moment;
 use crate::engine::dispatch::SetId;
@@ -108,7 +108,7 @@ impl SessionReport {
 
 async fn some<N: Node>(
     State(shared): State<Shared<N>>,
-    Path(set): Path<String>,
+    Named(set): Named,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     let Wanted { uri, offset, limit } = wanted(&query.unwrap_or_default())?;

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{FromRequestParts, Path, RawQuery, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -46,6 +47,18 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// What a path names: a set, a call.
+pub(super) struct Named(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let named = Path::from_request_parts(parts, state).await;
+        named.map(|Path(name)| Named(name)).map_err(|fault| Refusal(fault.status(), fault.body_text()))
+    }
+}
+
 async fn all<N: Node>(State(shared): State<Shared<N>>) -> Result<Response, Refusal> {
     let snapshot = in_time(shared.node.snapshot()).await?;
     let sets = snapshot.sets.iter().map(SetReport::of).collect();
@@ -53,14 +66,14 @@ async fn all<N: Node>(State(shared): State<Shared<N>>) -> Result<Response, Refus
     Ok(Json(SetsReport { node: shared.node.name().to_owned(), sets, sessions }).into_response())
 }
 
-async fn one<N: Node>(State(shared): State<Shared<N>>, Path(set): Path<String>) -> Result<Response, Refusal> {
+async fn one<N: Node>(State(shared): State<Shared<N>>, Named(set): Named) -> Result<Response, Refusal> {
     let snapshot = in_time(shared.node.snapshot()).await?;
     Ok(Json(SetReport::of(find(&snapshot, &set)?)).into_response())
 }
 
 async fn story<N: Node>(
     State(shared): State<Shared<N>>,
-    Path(set): Path<String>,
+    Named(set): Named,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     let uri = uri_of(query)?;
@@ -70,7 +83,7 @@ async fn story<N: Node>(
 
 async fn order<N: Node>(
     State(shared): State<Shared<N>>,
-    Path(set): Path<String>,
+    Named(set): Named,
     RawQuery(query): RawQuery,
     asker: Asker,
     headers: HeaderMap,

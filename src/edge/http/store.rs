@@ -42,6 +42,9 @@ pub struct ReloadOrder {
     /// Of that partition alone.
     #[serde(default)]
     pub partition: Option<String>,
+    /// Only if these rows are in place, by their digest, as `/plan` tells it: in that partition, or in `default`.
+    #[serde(default)]
+    pub expected: Option<String>,
 }
 
 impl ReloadOrder {
@@ -69,6 +72,9 @@ pub struct RollbackOrder {
     /// Of which partition; none: `default`.
     #[serde(default)]
     pub partition: Option<String>,
+    /// Only if these rows are in place, by their digest.
+    #[serde(default)]
+    pub expected: Option<String>,
 }
 
 /// A reload that took effect.
@@ -95,6 +101,9 @@ pub struct ReloadFailed {
     pub faults: Vec<String>,
     /// What only force would put in place; empty if that is not why.
     pub refused: Vec<String>,
+    /// Whether other rows are in place than were expected.
+    #[serde(skip)]
+    pub overtaken: bool,
 }
 
 /// What is in place, and what was.
@@ -335,9 +344,10 @@ where
 }
 
 fn refused(failed: ReloadFailed) -> Response {
-    let status = match failed.refused.is_empty() {
-        true => StatusCode::UNPROCESSABLE_ENTITY,
-        false => StatusCode::CONFLICT,
+    let status = match (failed.overtaken, failed.refused.is_empty()) {
+        (true, _) => StatusCode::PRECONDITION_FAILED,
+        (false, true) => StatusCode::UNPROCESSABLE_ENTITY,
+        (false, false) => StatusCode::CONFLICT,
     };
     let cause = std::iter::once(&failed.error).chain(&failed.refused).chain(&failed.faults).take(4);
     let cause = cause.map(String::as_str).collect::<Vec<_>>().join("; ");

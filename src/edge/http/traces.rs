@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::access::{Asker, Role};
 use super::explain::ExplainReport;
 use super::routes::{Need, Routes};
-use super::sets::{Refusal, body_of, giver, in_time};
+use super::sets::{Named, Refusal, body_of, giver, in_time};
 use super::{Node, Shared};
 use crate::edge::moment::Moment;
 use crate::edge::stories::{Part, Routed, Story};
@@ -314,7 +314,7 @@ async fn some<N: Node>(State(shared): State<Shared<N>>, RawQuery(query): RawQuer
 async fn one<N: Node>(
     State(shared): State<Shared<N>>,
     asker: Asker,
-    Path(call_id): Path<String>,
+    Named(call_id): Named,
 ) -> Result<Response, Refusal> {
     let node = shared.node.name();
     let stories = shared.node.stories();

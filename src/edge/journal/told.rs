@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::{Entry, Kind};
 use crate::engine::Event;
 use crate::engine::dispatch::{AgentWord, AtDeadline, Distrust, Wish};
-use crate::engine::event::{AgentChange, HealthChange, Which};
+use crate::engine::event::{AgentChange, Changes, HealthChange, Which};
 
 /// The entry of an event that happened then; none for what is told of each call, and for what has come to nothing.
 pub fn entry_of(event: &Event, at: SystemTime) -> Option<Entry> {
@@ -51,11 +51,12 @@ pub fn entry_of(event: &Event, at: SystemTime) -> Option<Entry> {
         Event::Drained { set, uri, address } => entry(Kind::Drain, format!("{uri}: no session is left"))
             .of(*set, uri, Some(*address))
             .from("draining", "drained"),
-        Event::SetsReplaced(changes) => {
+        Event::SetsReplaced(changes) if *changes != Changes::default() => {
             let text = format!("{} added, {} removed, {} changed", changes.added, changes.removed, changes.changed);
             entry(Kind::Rows, text)
         }
-        Event::Call(_)
+        Event::SetsReplaced(_)
+        | Event::Call(_)
         | Event::Session(_)
         | Event::SetEmpty { .. }
         | Event::Draining { late: None, .. }
@@ -109,7 +110,7 @@ mod tests {
     use crate::engine::dispatch::{
         Deadline, Health, Meaning, Observation, Order, Outcome, SetId, Standing, Why, Witness,
     };
-    use crate::engine::event::{Changes, DropCause, EndOrder, NotEnded};
+    use crate::engine::event::{DropCause, EndOrder, NotEnded};
     use crate::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
 
     const AT: SystemTime = SystemTime::UNIX_EPOCH;
@@ -197,6 +198,7 @@ mod tests {
         for event in [
             Event::SetEmpty { set: SetId(19), call_id: "x".to_owned() },
             Event::Dropped { cause: DropCause::NotSip, flow },
+            Event::SetsReplaced(Changes::default()),
             Event::EndOrdered { order, ended: Err(NotEnded::NoSuchCall("x".to_owned())) },
         ] {
             assert_eq!(entry_of(&event, AT), None, "{event:?}");

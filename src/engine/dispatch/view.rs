@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::capacity::OneMore;
-use super::{ClassLimit, Destination, DestinationId, Dispatch, Load, Policy, Vote};
+use super::{ClassLimit, Destination, DestinationId, Dispatch, Health, Load, Policy, Vote};
 use crate::engine::clock::Now;
 use crate::engine::sip::Resources;
 use crate::engine::snapshot::{ClassView, DestinationView, SetView, VoteView};
@@ -64,6 +64,7 @@ pub(super) fn view_destination(
         since: condition.since,
         lasted: now.mono.since(condition.turned),
         why: condition.why(judgement, now.mono),
+        fall: condition.last_fall().copied().filter(|_| condition.health(judgement, now.mono) != Health::Up),
         fitness: destination.fitness(policy, OneMore { id, asked: Resources::NONE, load }, now.mono),
         limits: destination.limits_now(now.mono),
         classes: destination.classes.iter().map(|class| view_class(id, class, load)).collect(),

@@ -10,6 +10,7 @@ use crate::engine::event::{Call, Drain, Ending, Event, Output};
 use crate::engine::flow::Flow;
 use crate::engine::route::{Action, RequestView, Rule, Target};
 use crate::engine::sip::{Message, Method, Reply, Resources, Uri, media_lines, printable, printable_start};
+use crate::engine::trace::without_password;
 use crate::engine::transaction::{Key, ServerId};
 
 /// What an OPTIONS to ourselves is told (section 11.2).
@@ -244,12 +245,13 @@ fn describe(world: &World<'_>, incoming: &Incoming<'_, '_>, rule: Option<&Rule>,
         Action::Reply(_) | Action::Relay => None,
     });
     let told = |text| printable_start(text, LONGEST_TOLD);
+    let safe = |text| without_password(text, LONGEST_TOLD);
     Call {
         call_id: printable(message.call_id()),
         user_agent: told(message.user_agent().unwrap_or_default()),
-        from: told(message.from().map_or(b"", |from| from.raw)),
-        to: told(message.to().map_or(b"", |to| to.raw)),
-        request_uri: told(message.request_uri()),
+        from: safe(message.from().map_or(b"", |from| from.raw)),
+        to: safe(message.to().map_or(b"", |to| to.raw)),
+        request_uri: safe(message.request_uri()),
         source: incoming.flow.peer,
         media: media_lines(message.body()).take(MOST_MEDIA_TOLD).map(told).collect(),
         rule: rule.map(|rule| rule.name.clone()),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::engine::explain::{Explanation, Fate};
 use crate::engine::sip::header::long_form;
-use crate::engine::sip::{media_lines, printable};
+use crate::engine::sip::{media_lines, printable, printable_start};
 
 /// What stands for what is not shown.
 const HIDDEN: &[u8] = b"***";
@@ -90,6 +90,13 @@ pub(super) fn redact_told(told: &mut Explanation) {
     }
 }
 
+/// The start of a header's value or a URI for people, without passwords.
+pub(crate) fn without_password(text: &[u8], most: usize) -> String {
+    let mut shown = Vec::with_capacity(text.len());
+    show_line(text, &mut shown);
+    printable_start(&shown, most)
+}
+
 fn is_secret(name: &[u8]) -> bool {
     SECRET.iter().any(|secret| secret.eq_ignore_ascii_case(name))
 }
@@ -162,6 +169,14 @@ mod tests {
 
     fn shown(text: &str) -> String {
         String::from_utf8_lossy(&redact(text.as_bytes())).into_owned()
+    }
+
+    #[test]
+    fn a_header_is_shown_without_its_password() {
+        let text = b"<sip:alice:SECRET@a.test>;tag=1";
+        assert_eq!(without_password(text, 100), "<sip:alice:***@a.test>;tag=1");
+        // Where it is cut the password is gone already.
+        assert!(!without_password(text, 15).contains("SEC"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod counted;
 mod let_go;
+mod schedule;
 mod undelivered;
 
 use std::collections::{BTreeSet, HashMap};
@@ -12,6 +13,7 @@ use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
 
 use self::counted::Counted;
 pub use self::counted::TransactionKind;
+use self::schedule::{earlier, schedule};
 use super::client_invite::ClientInvite;
 use super::client_non_invite::ClientNonInvite;
 use super::entry::{Cancel, Client, ClientMachine, Server, ServerMachine};
@@ -482,22 +484,5 @@ impl<O: Copy> Transactions<O> {
             Cancel::Sent(cancel) => cancel.0.deadline(),
         };
         schedule(&mut self.wheel, &mut client.scheduled, earlier(deadline, of_cancel), Id::Client(id));
-    }
-}
-
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
-}
-
-/// Makes sure that the wheel wakes a transaction not after `deadline`. An entry that is early enough stays as it is: when
-/// it fires, the transaction is entered anew.
-fn schedule(wheel: &mut Wheel<Id>, scheduled: &mut Option<Instant>, deadline: Option<Instant>, id: Id) {
-    let Some(deadline) = deadline else { return };
-    if scheduled.is_none_or(|scheduled| deadline < scheduled) {
-        *scheduled = Some(deadline);
-        wheel.insert(deadline, id);
     }
 }

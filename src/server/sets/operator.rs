@@ -8,7 +8,9 @@ use tracing::{info, warn};
 use super::judge::Ask;
 use super::source::Source;
 use super::{change, source};
-use crate::edge::http::{PartitionPlan, PlanReport, ReloadFailed, ReloadOrder, Reloaded, RollbackOrder};
+use crate::edge::http::{
+    PartitionPlan, PartitionReport, PlanReport, ReloadFailed, ReloadOrder, Reloaded, RollbackOrder,
+};
 use crate::edge::journal::{Entry, Kind};
 use crate::edge::store::Load;
 use crate::engine::snapshot::Snapshot;
@@ -29,18 +31,31 @@ impl Shared {
         }
     }
 
+    /// Whether the rows are in place that who gives an order has seen there.
+    fn expects(&self, nth: usize, expected: Option<&str>) -> Result<(), ReloadFailed> {
+        let PartitionReport { partition, digest, .. } = self.sources[nth].report();
+        let is = digest.as_deref().unwrap_or("none");
+        if expected.is_none_or(|expected| expected == is) {
+            return Ok(());
+        }
+        let error = format!("partition {partition} has been changed meanwhile: the rows {is} are in place");
+        Err(ReloadFailed { error, overtaken: true, ..ReloadFailed::default() })
+    }
+
     /// An operator's reload.
     pub(in crate::server) async fn reload_by(&self, order: ReloadOrder) -> Result<Reloaded, ReloadFailed> {
-        let ReloadOrder { by, reason, force, partition } = order;
+        let ReloadOrder { by, reason, force, partition, expected } = order;
         let which = self.which(partition.as_deref())?;
+        self.expects(which[0], expected.as_deref())?;
         let ask = Ask::Reload { by, reason, force, unpin: false };
         self.done(&ask, self.load(&which, &ask).await)
     }
 
     /// An operator's rollback, or the end of one.
     pub(in crate::server) async fn rollback_by(&self, order: RollbackOrder) -> Result<Reloaded, ReloadFailed> {
-        let RollbackOrder { by, reason, force, partition, version } = order;
+        let RollbackOrder { by, reason, force, partition, version, expected } = order;
         let which = self.which(Some(partition.as_deref().unwrap_or(source::DEFAULT)))?;
+        self.expects(which[0], expected.as_deref())?;
         let source = &self.sources[which[0]];
         let ask = match version {
             None => Ask::Reload { by, reason, force, unpin: true },

@@ -16,6 +16,15 @@ def is_moment(value):
     return not isinstance(value, str) or MOMENT.fullmatch(value) is not None
 
 
+def events(text):
+    """The server-sent events that are whole: the name, id and data of each."""
+    for block in text.replace("\r\n", "\n").split("\n\n")[:-1]:
+        fields = [line.partition(":") for line in block.split("\n")]
+        one = {name: value.removeprefix(" ") for name, _, value in fields if name}
+        if "data" in one:
+            yield one.get("event", "message"), one.get("id"), one["data"]
+
+
 class Document:
     """An OpenAPI 3.1 document whose references stay within it."""
 
@@ -23,6 +32,7 @@ class Document:
         self.root = json.loads(text)
         self.resolver = RefResolver.from_schema(self.root)
         self.seen = set()
+        self.seen_events = set()
 
     def follow(self, part):
         while "$ref" in part:
@@ -52,9 +62,23 @@ class Document:
         kind = kind.split(";")[0].strip().lower()
         if kind not in content:
             return [f"Content-Type is {kind}, not one of {', '.join(content)}"]
-        schema = content[kind]["schema"]
+        if "x-events" in content[kind]:
+            return self.event_faults(content[kind]["x-events"], body)
         if kind != "application/json":
             return [] if body else ["no body"]
+        return self.json_faults(content[kind]["schema"], body)
+
+    def event_faults(self, schemas, body):
+        faults = []
+        for name, _, data in events(body):
+            if name in schemas:
+                self.seen_events.add(name)
+                faults += [f"{name}: {fault}" for fault in self.json_faults(schemas[name], data)]
+            else:
+                faults.append(f"an event {name}, and none is told of")
+        return faults
+
+    def json_faults(self, schema, body):
         try:
             value = json.loads(body)
         except ValueError as error:
@@ -87,6 +111,14 @@ class Document:
                     walk(inner, f"{place}/{at}")
 
         walk(self.root, "")
-        for name, schema in self.root["components"]["schemas"].items():
+        schemas = self.root["components"]["schemas"]
+        for name, schema in schemas.items():
+            # It has all of another, in the same words: `additionalProperties` leaves no shorter way to say so.
+            base = schemas.get(schema.get("x-extends"), {})
+            for key, told in base.get("properties", {}).items():
+                if schema["properties"].get(key) != told or (key in base["required"]) != (key in schema["required"]):
+                    faults.append(f"{name}: {key} differs from that of {schema['x-extends']}")
+            if "x-extends" in schema and not base:
+                faults.append(f"{name} extends {schema['x-extends']}, which there is not")
             faults += [f"{name}: {error.message}" for error in Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema)]
         return faults

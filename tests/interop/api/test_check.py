@@ -3,7 +3,7 @@
 import json
 import unittest
 
-from check import Document
+from check import Document, events
 
 
 def document(schema=None, **more):
@@ -14,6 +14,14 @@ def document(schema=None, **more):
         "paths": {"/one": {"get": {"operationId": "one", "responses": answer}}},
         "components": {"schemas": {"One": one}},
     }))
+
+
+def stream():
+    """A document whose /one is a stream of events called at."""
+    live = document()
+    answers = live.root["paths"]["/one"]["get"]["responses"]
+    answers["200"]["content"] = {"text/event-stream": {"schema": {}, "x-events": {"at": {"$ref": "#/components/schemas/One"}}}}
+    return live
 
 
 class Check(unittest.TestCase):
@@ -36,6 +44,25 @@ class Check(unittest.TestCase):
         self.assertIn("no description", document(properties={"at": {"type": "string"}}).own_faults()[0])
         self.assertEqual(len(document(type="text").own_faults()), 1)
         self.assertEqual(len(document({"$ref": "#/components/schemas/Two"}).own_faults()), 1)
+
+    def test_events_are_read_and_each_is_looked_at(self):
+        at = 'event: at\ndata: {"at": "2026-11-26T00:00:00Z"}\n\n'
+        self.assertEqual(list(events(":\n\nid: 7\nevent: x\ndata: {}\n\ndata: ha")), [("x", "7", "{}")])
+        live = stream()
+        self.assertEqual(live.faults("one", 200, "text/event-stream", at + at), [])
+        self.assertEqual(live.seen_events, {"at"})
+        for bad in ("event: at\ndata: {\n\n", "event: at\ndata: {}\n\n", "event: on\ndata: {}\n\n"):
+            self.assertEqual(len(live.faults("one", 200, "text/event-stream", at + bad)), 1, bad)
+
+    def test_a_schema_that_extends_another_has_all_of_it(self):
+        two = document()
+        schemas = two.root["components"]["schemas"]
+        schemas["Two"] = json.loads(json.dumps({"x-extends": "One", **schemas["One"]}))
+        self.assertEqual(two.own_faults(), [])
+        schemas["Two"]["required"] = []
+        self.assertIn("differs", two.own_faults()[0])
+        schemas["Two"]["x-extends"] = "Three"
+        self.assertIn("which there is not", two.own_faults()[0])
 
 
 unittest.main(argv=["check"], verbosity=0)

@@ -48,7 +48,7 @@ def resolve(prometheus, board, values, given):
     for variable in board["templating"]["list"]:
         name, kind = variable["name"], variable["type"]
         if kind == "custom":
-            values[name] = variable["query"].split(",")[0]
+            values[name] = given.get(name, variable["current"]["value"])
         elif kind == "query":
             query = replaced(variable["query"]["query"], values)
             selector, label = re.fullmatch(r"label_values\((.+), (\w+)\)", query).groups()
