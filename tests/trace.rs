@@ -240,7 +240,8 @@ fn what_is_told_is_bounded_however_much_is_written_and_however_many_destinations
     assert!(packets(&bench).all(|packet| packet.line.len() < 300));
     let call = bench.events.iter().find_map(|event| if let Event::Call(call) = event { Some(call) } else { None });
     let call = call.expect("it was routed");
-    assert_eq!((call.from.len(), call.request_uri.len(), call.media.len()), (259, 259, 16));
+    assert_eq!((call.from.len(), call.media.len()), (259, 16));
+    assert!(call.request_uri.starts_with("sip:alice:***@"), "{}", call.request_uri);
 }
 
 #[test]

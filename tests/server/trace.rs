@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::icmp::closed_port;
 use crate::node::servers;
 use crate::orders::Bench;
-use crate::scratch::{PATIENCE, until};
+use crate::scratch::{Folder, PATIENCE, until};
 
 fn call(bench: &Bench, hold: Duration) -> JoinHandle<Report> {
     let proxy = bench.node.server().addresses()[0];
@@ -156,5 +156,23 @@ async fn of_any_call_something_is_known_and_one_is_kept_from_when_it_is_asked_fo
     }
     let (status, answer) = bench.ask("POST", "/traces", &body("one-more", "x")).await;
     assert_eq!(status, 429, "{answer}");
+    bench.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stories_with_credentials_are_for_administrators() {
+    let folder = Folder::new();
+    let (mut tokens, mut files) = (String::new(), Vec::new());
+    for role in ["operate", "admin"] {
+        let file = folder.write_secret(role, &role.repeat(16)).display().to_string();
+        tokens += &format!("[[http.token]]\nname = \"{role}\"\nrole = \"{role}\"\nfile = \"{file}\"\n");
+        files.push(file);
+    }
+    let bench = Bench::with(&format!("[trace]\nwhole = true\n{tokens}"), servers(1).await, &[]).await;
+    let told = bench.refused(&["trace", "a@b", "--token-file", &files[0]], 1).await;
+    assert!(told.contains("this needs a token of role admin, and operate's is operate"), "{told}");
+    let told = bench.refused(&["trace", "a@b", "--token-file", &files[1]], 1).await;
+    assert!(told.contains("node n1 knows nothing of the call a@b"), "{told}");
+    bench.done(&["trace", "--token-file", &files[0]]).await;
     bench.node.stop().await;
 }
