@@ -193,7 +193,10 @@ pub struct Trust {
 
 /// What the files said last, and when: who connects often does not read them each time. Clones share it.
 #[derive(Clone, Debug, Default)]
-struct Made(Arc<Mutex<Option<(Instant, Arc<ClientConfig>)>>>);
+struct Made(Arc<Mutex<Option<At<Arc<ClientConfig>>>>>);
+
+/// Something, and when it was so.
+type At<T> = (Instant, T);
 
 impl PartialEq for Made {
     fn eq(&self, _: &Made) -> bool {
