@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::addresses::Addresses;
 use super::hooks::Hooks;
@@ -23,30 +23,18 @@ use super::sets::{Ask, Current, First, Source, Status, first_sets};
 use super::told::{Hearers, SetsTold};
 use super::{Gone, Handle, Server, ServerConfig, ServerError, surface};
 use crate::config::{Config, Drained};
-use crate::edge::cluster::{Cluster, ClusterError, Peers};
-use crate::edge::counters::HttpRefusal;
-use crate::edge::http::{
-    self, Given, HttpError, PlanReport, Readiness, ReloadFailed, ReloadOrder, Reloaded, RollbackOrder, StoreReport,
-    Surface,
-};
+use crate::edge::cluster::{Cluster, ClusterError};
+use crate::edge::http::{HttpError, ReloadFailed, ReloadOrder, Reloaded, Surface};
 use crate::edge::interfaces::Changes;
 use crate::edge::journal::{Entry, Journal, Kind};
 use crate::edge::key::{self, KeyError};
-use crate::edge::metrics;
 use crate::edge::partitions::Partitions;
-use crate::edge::process;
 use crate::edge::store::snapshot::SnapshotError;
 use crate::edge::store::{Store, StoreError};
 use crate::edge::stories::{Stories, StoriesError};
 use crate::edge::tls::{Identity, TlsError};
 use crate::edge::webhook::Webhook;
-use crate::engine::Snapshot;
-use crate::engine::dispatch::{DistrustOrder, NoSuchDestination, NotDistrusted, OrderTerms, SetId, Standing};
-use crate::engine::event::{Drain, EndOrder, NotEnded};
-use crate::engine::explain::{Came, Explained};
-use crate::engine::flow::Listener;
-use crate::engine::snapshot::SessionPage;
-use crate::engine::trace::{NotTraced, TraceOrder};
+use crate::engine::event::Drain;
 
 /// The cluster's key, in the state folder.
 pub(super) const KEY_FILE: &str = "cluster.key";
@@ -154,8 +142,8 @@ pub(super) struct Shared {
     pub(super) journal: Arc<Journal>,
     pub(super) sets_told: Arc<SetsTold>,
     /// Who is told of it.
-    webhooks: Vec<Webhook>,
-    stories: Arc<Stories>,
+    pub(super) webhooks: Vec<Webhook>,
+    pub(super) stories: Arc<Stories>,
     /// The other nodes; none if this one stands alone.
     pub(super) cluster: Option<Arc<Cluster>>,
     // Held while something new is put in place: one load at a time, whoever asked for it.

@@ -16,7 +16,6 @@ use crate::edge::http::{
 };
 use crate::edge::journal::Journal;
 use crate::edge::metrics;
-use crate::edge::partitions::Partitions;
 use crate::edge::process;
 use crate::edge::stories::Stories;
 use crate::edge::tls::Identity;
