@@ -124,7 +124,7 @@ async fn an_order_that_takes_out_too_much_or_comes_too_late_is_refused_unless_it
     let kinds = until("the set's end is told", async || {
         let (_, told) = bench.get("/events?limit=1000").await;
         let events = told["events"].as_array().expect("a list").clone();
-        events.iter().any(|event| event["kind"] == "set" && event["new"] == "empty").then_some(events)
+        events.iter().any(|event| event["kind"] == "set" && event["old"] == "fit").then_some(events)
     })
     .await;
     let orders: Vec<_> = kinds.iter().filter(|event| event["kind"] == "order").collect();

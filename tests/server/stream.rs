@@ -200,7 +200,7 @@ async fn the_commands_list_sets_and_events() {
     // The set's own entry is made at the next look.
     let text = until("the set is told to be empty", async || {
         let text = bench.done(&["events", "--kind", "order,set", "--set", "19"]).await;
-        text.contains("no fit destination").then_some(text)
+        text.contains("no fit destination, of 2").then_some(text)
     })
     .await;
     let orders = |text: &str| text.lines().filter(|line| line.ends_with("maint by alice: new model")).count();
