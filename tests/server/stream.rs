@@ -185,6 +185,7 @@ async fn the_commands_list_sets_and_events() {
     assert_eq!(bench.done(&["list", "--check"]).await, text);
     assert_eq!(lines(&bench.done(&["list", "19"]).await)[0], lines(&bench.done(&["show", "19"]).await)[0]);
 
+    bench.set_is_told_fit().await;
     for uri in [&one, &other] {
         bench.done(&["set", "19", uri, "maint", "--reason", "new model", "--force"]).await;
     }
