@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use tandem::engine::dispatch::{Set, SetId, Sets};
 use tandem::engine::flow::{ConnectionId, Flow, ListenerId, Transport};
-use tandem::engine::{Engine, Input, Instant, Now, Output, Snapshot};
 use tandem::engine::trace::{Sample, TraceOrder};
+use tandem::engine::{Engine, Input, Instant, Now, Output, Snapshot};
 
 /// An INVITE of a real MRCP client, 886 bytes.
 pub const INVITE: &str = include_str!("../../tests/captures/recog-01-client-INVITE.sip");

@@ -19,6 +19,7 @@ use tandem::edge::cluster::ClusterCounters;
 use tandem::edge::counters::EdgeCounters;
 use tandem::edge::metrics::{ClusterView, Listeners, Queue, View, render};
 use tandem::edge::process;
+use tandem::edge::stories::StoryCounters;
 use tandem::engine::dispatch::{
     Asked, BOUNDS, Choice, DestinationId, Dispatch, Latency, Load, PeerReport, Policy, SetId, Turn,
 };
@@ -169,7 +170,8 @@ fn text_of(snapshot: &Snapshot) -> String {
     let queues = [Queue { name: "events", depth: 0, capacity: 8192 }];
     let (listeners, process, started) = (Listeners::default(), process::usage(), SystemTime::UNIX_EPOCH);
     let (edge, stores, cluster, queues) = (&edge, &[][..], Some(&cluster), &queues[..]);
-    render(&View { snapshot, edge, stores, cluster, listeners, queues, process, started })
+    let (webhooks, stories) = (&[][..], StoryCounters::default());
+    render(&View { snapshot, edge, stores, cluster, webhooks, listeners, queues, process, stories, started })
 }
 
 /// An engine with its clock, which stands still.

@@ -31,8 +31,7 @@ fn main() {
 }
 
 fn beside(destinations: usize, peers: usize) {
-    let addresses: Vec<_> =
-        (0..destinations).map(|nth| format!("10.{}.{}.1:7010", 1 + nth / 250, nth % 250)).collect();
+    let addresses: Vec<_> = (0..destinations).map(|nth| format!("10.{}.{}.1:7010", 1 + nth / 250, nth % 250)).collect();
     let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
     let mut engine = Engine::new(harness::config(), [7; 32]);
     let now = |millis| Now {
