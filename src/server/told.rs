@@ -12,9 +12,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use self::sets::SetSeen;
 pub(super) use self::sets::SetsTold;
+use super::Gone;
 use super::memory::Stirrer;
 use super::node::Shared;
-use super::{Gone, SNAPSHOT_AGE};
 use crate::edge::journal::{Entry, Journal, Kind, entry_of};
 use crate::edge::log;
 use crate::edge::metrics::StoreStatus;
@@ -29,9 +29,8 @@ const GATHER: Duration = Duration::from_millis(20);
 const LAST_RECORDS: Duration = Duration::from_secs(5);
 /// How often one looks what has become of the node although nothing was heard.
 const LOOK: Duration = Duration::from_secs(1);
-/// The time between two looks, at least: no shorter than a snapshot that others have asked for may be old, so that no look sees
-/// what was before the last.
-const PAUSE: Duration = SNAPSHOT_AGE;
+/// The time between two looks, at least.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// What the engine tells people, and when it happened.
 #[derive(Debug)]
@@ -103,28 +102,27 @@ impl Shared {
                 }
             };
             // Whoever ends one of these ends with the node.
-            let is_news = tokio::select! {
+            // The nodes tell something new all the time, and what they tell says nothing of sets.
+            let of_sets = tokio::select! {
                 biased;
                 _ = stopped.changed() => return,
                 _ = news.changed() => true,
+                _ = look.tick() => true,
                 _ = moved.changed() => false,
                 _ = peer => false,
-                _ = look.tick() => false,
             };
-            let asked = Instant::now();
-            // It costs the engine's thread a walk over all destinations: another one's is good enough where nothing was heard.
-            let (snapshot, after) = match is_news {
-                true => (self.handle.fresh_snapshot().await, Some(asked)),
-                false => (self.handle.snapshot().await, asked.checked_sub(SNAPSHOT_AGE)),
-            };
-            let (Ok(snapshot), Some(after)) = (snapshot, after) else { return };
-            self.journal.follow(&snapshot);
-            let (now, at) = (self.facts(), SystemTime::now());
-            now.since(&facts, at).into_iter().for_each(|entry| self.journal.add(entry));
+            let now = self.facts();
+            now.since(&facts, SystemTime::now()).into_iter().for_each(|entry| self.journal.add(entry));
             facts = now;
-            let sets = snapshot.sets.iter().map(SetSeen::of);
-            self.sets_told.look(sets, after, at, |entry| self.journal.add(entry));
-            news.mark_unchanged();
+            if of_sets {
+                let asked = Instant::now();
+                // One of its own: those who ask for metrics right after a call are told of it.
+                let Ok(snapshot) = self.handle.fresh_snapshot().await else { return };
+                self.journal.follow(&snapshot);
+                let sets = snapshot.sets.iter().map(SetSeen::of);
+                self.sets_told.look(sets, asked, SystemTime::now(), |entry| self.journal.add(entry));
+                news.mark_unchanged();
+            }
             tokio::select! {
                 _ = stopped.changed() => return,
                 () = sleep(PAUSE) => {}

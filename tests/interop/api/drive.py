@@ -323,6 +323,7 @@ def rows():
     ask("reload", 413, "operate", body="x" * (65 << 10))
     ask("reload", 415, "operate", body="{}", kind="text/plain")
     ask("reload", 422, "operate", body=json.dumps({"partition": "other"}))
+    ask("reload", 412, "operate", body=json.dumps({"reason": "as planned", "expected": "0" * 64}))
     ask("reload", 403, "operate", body=json.dumps({"force": True}))
     sql("UPDATE `dispatcher` SET `setid` = 19, `weight` = 3 WHERE `destination` LIKE '%7011'")
     ask("plan", 200, "operate")
@@ -351,6 +352,7 @@ def rows():
     ask("rollback", 413, "admin", body="x" * (65 << 10))
     ask("rollback", 415, "admin", body="{}", kind="text/plain")
     ask("rollback", 422, "admin", body=json.dumps({"reason": "x", "version": "999"}))
+    ask("rollback", 412, "admin", body=json.dumps({"reason": "x", "version": "1", "expected": "0" * 64}))
 
 
 def tools():
