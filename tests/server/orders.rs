@@ -60,8 +60,8 @@ impl Bench {
     pub(crate) async fn set_is_told_fit(&self) {
         until("the set is told to be fit", async || {
             let (_, told) = self.get("/events?limit=1000").await;
-            let sets = told["events"].as_array().expect("a list").iter().filter(|event| event["kind"] == "set");
-            sets.last().is_none_or(|event| event["new"] == "fit").then_some(())
+            let mut sets = told["events"].as_array().expect("a list").iter().filter(|event| event["kind"] == "set");
+            sets.next_back().is_none_or(|event| event["new"] == "fit").then_some(())
         })
         .await;
     }
