@@ -331,7 +331,11 @@ fn host_name() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+    use crate::edge::scratch::Folder;
     use crate::edge::store::Strictness;
     use crate::engine::dispatch::{Algorithm, PriorityOrder, SetId};
     use crate::engine::flow::Role;
@@ -341,6 +345,18 @@ mod tests {
 
     pub(super) fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse("t.toml", text, Path::new("/base"))
+    }
+
+    /// The configuration of a text behind one good listener, in that folder.
+    pub(super) fn in_folder(folder: &Folder, text: &str) -> Result<Config, ConfigError> {
+        Config::parse("t.toml", &format!("{LISTENER}{text}"), folder.path())
+    }
+
+    /// Puts a file there.
+    pub(super) fn put(folder: &Folder, name: &str, text: &str, mode: u32) {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
     }
 
     /// The policy of a text behind one good listener and the head of a set.

@@ -97,24 +97,14 @@ fn key_of(file: &str, base: &Path) -> Result<Key, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
-    use crate::config::tests::{faults, parse};
-    use crate::config::{Config, ConfigError};
+    use crate::config::tests::{faults, in_folder, parse, put};
     use crate::edge::scratch::Folder;
 
     const LISTENER: &str = "[[listener]]\nbind = \"udp:127.0.0.1:8060\"\n";
 
     fn key_file(folder: &Folder, name: &str, text: &str) {
-        let path = folder.path().join(name);
-        fs::write(&path, text).expect("a file");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
-    }
-
-    fn in_folder(folder: &Folder, text: &str) -> Result<Config, ConfigError> {
-        Config::parse("t.toml", &format!("{LISTENER}{text}"), folder.path())
+        put(folder, name, text, 0o600);
     }
 
     #[test]

@@ -112,31 +112,19 @@ fn secret_of(file: &str, base: &Path) -> Result<Secret, String> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::config::tests::{faults, parse};
-    use crate::config::{Config, ConfigError};
+    use crate::config::tests::{faults, in_folder, parse, put};
     use crate::edge::scratch::Folder;
 
     const LISTENER: &str = "[[listener]]\nbind = \"udp:127.0.0.1:8060\"\n";
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-    fn secret_file(folder: &Folder, name: &str, mode: u32, text: &str) {
-        let path = folder.path().join(name);
-        fs::write(&path, text).expect("a file");
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
-    }
-
-    fn in_folder(folder: &Folder, text: &str) -> Result<Config, ConfigError> {
-        Config::parse("t.toml", &format!("{LISTENER}{text}"), folder.path())
-    }
-
     #[test]
     fn every_key_is_read_and_a_url_is_enough() {
         assert_eq!(parse(LISTENER).expect("valid").events, EventsConfig::default());
         let folder = Folder::new();
-        secret_file(&folder, "noc.secret", 0o600, SECRET);
+        put(&folder, "noc.secret", SECRET, 0o600);
         fs::write(folder.path().join("ca.pem"), include_str!("../../tests/tls/ca.pem")).expect("a file");
         let text = r#"
             [events]
@@ -216,8 +204,8 @@ ca = "/nowhere/ca.pem""#,
     #[test]
     fn a_secret_that_others_may_read_or_that_is_none_is_told_and_never_shown() {
         let folder = Folder::new();
-        secret_file(&folder, "open", 0o644, SECRET);
-        secret_file(&folder, "short", 0o600, "tiny-secret");
+        put(&folder, "open", SECRET, 0o644);
+        put(&folder, "short", "tiny-secret", 0o600);
         for (file, part) in
             [("open", "mode is 0644"), ("short", "has 11 bytes"), (SECRET, "a secret itself stands here")]
         {

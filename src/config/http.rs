@@ -212,25 +212,11 @@ fn read_client(section: &Section<'_>, base: &Path) -> ClientFiles {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::super::tests::{faults, parse};
-    use super::super::{Config, ConfigError};
+    use super::super::tests::{faults, in_folder, parse, put};
     use super::*;
     use crate::edge::scratch::Folder;
 
     const LISTENER: &str = "[[listener]]\nbind = \"udp:127.0.0.1:8060\"\n";
-
-    fn write(folder: &Folder, name: &str, text: &str, mode: u32) {
-        let path = folder.path().join(name);
-        fs::write(&path, text).expect("a file");
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
-    }
-
-    fn in_folder(folder: &Folder, text: &str) -> Result<Config, ConfigError> {
-        Config::parse("t.toml", &format!("{LISTENER}{text}"), folder.path())
-    }
 
     #[test]
     fn without_tokens_it_is_local_and_anybody_s() {
@@ -245,7 +231,7 @@ mod tests {
     fn tokens_are_read_as_hashes_of_files_or_as_they_are() {
         let folder = Folder::new();
         let secret = "5a".repeat(32);
-        write(&folder, "alice.token", &format!("{secret}\n"), 0o600);
+        put(&folder, "alice.token", &format!("{secret}\n"), 0o600);
         let text = "[http]\nlisten = \"10.0.0.1:9060\"\nopen_metrics = true\nnames = [\"tandem-a.example.com\"]\n\
                     [[http.token]]\nname = \"alice\"\nrole = \"admin\"\nfile = \"alice.token\"\n\
                     [[http.token]]\nname = \"noc\"\nrole = \"read\"\n\
@@ -268,9 +254,9 @@ mod tests {
     fn a_token_that_is_none_is_told_with_what_to_do_and_never_shown() {
         let folder = Folder::new();
         let secret = "q7".repeat(24);
-        write(&folder, "open", &secret, 0o644);
-        write(&folder, "short", "secret", 0o600);
-        write(&folder, "two", &format!("{secret}\n{secret}\n"), 0o600);
+        put(&folder, "open", &secret, 0o644);
+        put(&folder, "short", "secret", 0o600);
+        put(&folder, "two", &format!("{secret}\n{secret}\n"), 0o600);
         for (key, words) in [
             (format!("file = \"{secret}\""), "a token itself stands here"),
             (format!("sha256 = \"{secret}\""), "it is no hash"),
@@ -319,8 +305,8 @@ mod tests {
     #[test]
     fn files_that_are_no_identity_are_told() {
         let folder = Folder::new();
-        write(&folder, "node.pem", "nothing", 0o644);
-        write(&folder, "node.key", "nothing", 0o600);
+        put(&folder, "node.pem", "nothing", 0o644);
+        put(&folder, "node.key", "nothing", 0o600);
         let told = |text: &str| in_folder(&folder, text).expect_err("no identity").to_string();
         let text = "[http.tls]\ncert = \"node.pem\"\nkey = \"node.key\"\n";
         assert!(told(text).contains("node.pem: it holds no certificate in PEM"), "{}", told(text));

@@ -72,11 +72,8 @@ fn is_somewhere(address: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
-    use crate::config::tests::{faults, parse};
+    use crate::config::tests::{faults, parse, put};
     use crate::edge::scratch::Folder;
 
     fn of(text: &str) -> TraceConfig {
@@ -88,8 +85,7 @@ mod tests {
         assert_eq!(of(""), TraceConfig::default());
         let folder = Folder::new();
         let file = folder.path().join("hep.password");
-        fs::write(&file, "secret\n").expect("a file");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("a mode");
+        put(&folder, "hep.password", "secret\n", 0o600);
         let all = of(&r#"
             [trace]
             sample = 0.01
@@ -118,8 +114,7 @@ mod tests {
         let folder = Folder::new();
         let file = folder.path().join("hep.password");
         let fault = |mode, text: &str| {
-            fs::write(&file, text).expect("a file");
-            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("a mode");
+            put(&folder, "hep.password", text, mode);
             let name = file.display();
             let faults = faults(&format!("[trace]\nhep = \"udp:10.0.0.9:9060\"\nhep_password_file = \"{name}\"\n"));
             assert!(faults.len() == 1 && faults[0].starts_with("3: trace.hep_password_file is "), "{faults:?}");
@@ -128,7 +123,7 @@ mod tests {
         };
         assert!(fault(0o644, "hunter2").contains("chmod 600"));
         assert!(fault(0o600, "\n").contains("it holds no password: give a file of mode 0600"));
-        fs::remove_file(&file).expect("it was there");
+        std::fs::remove_file(&file).expect("it was there");
         let none = faults("[trace]\nhep = \"udp:10.0.0.9:9060\"\nhep_password_file = \"none\"\n");
         assert!(none.len() == 1 && none[0].contains("can't read it"), "{none:?}");
     }

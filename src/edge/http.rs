@@ -11,6 +11,7 @@ mod explain;
 mod guard;
 mod idle;
 mod page;
+mod query;
 mod report;
 mod routes;
 mod sessions;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::access::Role;
+use super::query::wishes;
 use super::routes::{Need, Routes};
 use super::sets::Refusal;
 use super::{Node, Shared};
@@ -66,32 +66,15 @@ struct Wanted {
 
 fn wanted(query: &str) -> Result<Wanted, Refusal> {
     let mut wanted = Wanted { since: None, limit: USUAL, is_opensips: false };
-    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-        let remedy = match &*key {
-            "since" => match value.parse() {
-                Ok(since) => {
-                    wanted.since = Some(since);
-                    continue;
-                }
-                Err(_) => "give a number, from 0".to_owned(),
-            },
-            "limit" => match value.parse() {
-                Ok(limit @ 1..=KEPT) => {
-                    wanted.limit = limit;
-                    continue;
-                }
-                _ => format!("give a number from 1 to {KEPT}"),
-            },
-            "format" => match &*value {
-                "tandem" | "opensips" => {
-                    wanted.is_opensips = value == "opensips";
-                    continue;
-                }
-                _ => "give tandem or opensips".to_owned(),
-            },
-            _ => "there are since, limit and format".to_owned(),
-        };
-        return Err(Refusal(StatusCode::BAD_REQUEST, format!("{key} is {value:?}: {remedy}")));
+    for wish in wishes(query) {
+        match (&*wish.key, &*wish.value) {
+            ("since", _) => wanted.since = Some(wish.number()?),
+            ("limit", _) => wanted.limit = wish.number_to(KEPT)?,
+            ("format", "tandem") => wanted.is_opensips = false,
+            ("format", "opensips") => wanted.is_opensips = true,
+            ("format", _) => return Err(wish.refused("give tandem or opensips")),
+            _ => return Err(wish.refused("there are since, limit and format")),
+        }
     }
     Ok(wanted)
 }

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::access::{Asker, Role};
+use super::query::wishes;
 use super::routes::{Need, Routes};
 use super::sets::{Named, Refusal, body_of, find, giver, in_time, no_destination};
 use super::{Node, Shared};
@@ -131,16 +132,12 @@ struct Wanted {
 
 fn wanted(query: &str) -> Result<Wanted, Refusal> {
     let mut wanted = Wanted { uri: None, offset: 0, limit: USUAL };
-    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-        let bad = |remedy: String| Refusal(StatusCode::BAD_REQUEST, format!("{key} is {value:?}: {remedy}"));
-        match key.as_ref() {
-            "uri" => wanted.uri = Some(value.into_owned()),
-            "offset" => wanted.offset = value.parse().map_err(|_| bad("give a number, from 0".to_owned()))?,
-            "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=MOST_SESSIONS).contains(limit));
-                wanted.limit = limit.ok_or_else(|| bad(format!("give a number from 1 to {MOST_SESSIONS}")))?;
-            }
-            _ => return Err(bad("there are uri, offset and limit".to_owned())),
+    for wish in wishes(query) {
+        match &*wish.key {
+            "uri" => wanted.uri = Some(wish.value.into_owned()),
+            "offset" => wanted.offset = wish.number()?,
+            "limit" => wanted.limit = wish.number_to(MOST_SESSIONS)?,
+            _ => return Err(wish.refused("there are uri, offset and limit")),
         }
     }
     Ok(wanted)

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::{Asker, Role};
 use super::explain::ExplainReport;
+use super::query::wishes;
 use super::routes::{Need, Routes};
 use super::sets::{Named, Refusal, body_of, giver, in_time};
 use super::{Node, Shared};
@@ -352,15 +353,11 @@ async fn ask<N: Node>(
 
 fn wanted(query: &str) -> Result<(usize, usize), Refusal> {
     let (mut offset, mut limit) = (0, USUAL);
-    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-        let bad = |remedy: String| Refusal(StatusCode::BAD_REQUEST, format!("{key} is {value:?}: {remedy}"));
-        match key.as_ref() {
-            "offset" => offset = value.parse().map_err(|_| bad("give a number, from 0".to_owned()))?,
-            "limit" => {
-                let number = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
-                limit = number.ok_or_else(|| bad(format!("give a number from 1 to {MOST}")))?;
-            }
-            _ => return Err(bad("there are offset and limit".to_owned())),
+    for wish in wishes(query) {
+        match &*wish.key {
+            "offset" => offset = wish.number()?,
+            "limit" => limit = wish.number_to(MOST)?,
+            _ => return Err(wish.refused("there are offset and limit")),
         }
     }
     Ok((offset, limit))

@@ -1,5 +1,7 @@
 //! What may be shown of a message: no credentials, and of a description its m= lines alone. The one place for all who show it.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::engine::explain::{Explanation, Fate};
@@ -92,6 +94,10 @@ pub(super) fn redact_told(told: &mut Explanation) {
 
 /// The start of a header's value or a URI for people, without passwords.
 pub(crate) fn without_password(text: &[u8], most: usize) -> String {
+    // Of each call, and nearly none has one.
+    if password(text).is_none() {
+        return printable_start(text, most);
+    }
     let mut shown = Vec::with_capacity(text.len());
     show_line(text, &mut shown);
     printable_start(&shown, most)
@@ -114,23 +120,31 @@ fn cut(bytes: &[u8]) -> (&[u8], &[u8], &[u8]) {
     (line, end, rest)
 }
 
-/// A line, without the passwords of its URIs (RFC 3261 section 19.1.1: `sip:user:password@host`).
+/// A line, without the passwords of its URIs.
 fn show_line(line: &[u8], shown: &mut Vec<u8>) {
     let mut rest = line;
-    while let Some(scheme) = find_scheme(rest) {
-        let (before, user) = rest.split_at(scheme);
-        shown.extend_from_slice(before);
-        rest = user;
+    while let Some(secret) = password(rest) {
+        shown.extend_from_slice(&rest[..secret.start]);
+        shown.extend_from_slice(HIDDEN);
+        rest = &rest[secret.end..];
+    }
+    shown.extend_from_slice(rest);
+}
+
+/// Where the first password of a URI stands in a text (RFC 3261 section 19.1.1: `sip:user:password@host`).
+fn password(text: &[u8]) -> Option<Range<usize>> {
+    let mut from = 0;
+    while let Some(scheme) = find_scheme(&text[from..]) {
+        from += scheme;
+        let user = &text[from..];
         let end = user.iter().position(|byte| matches!(byte, b'@' | b'<' | b'>' | b'"') || byte.is_ascii_whitespace());
         if let Some(at) = end.filter(|&end| user[end] == b'@')
             && let Some(colon) = memchr::memchr(b':', &user[..at])
         {
-            shown.extend_from_slice(&user[..=colon]);
-            shown.extend_from_slice(HIDDEN);
-            rest = &user[at..];
+            return Some(from + colon + 1..from + at);
         }
     }
-    shown.extend_from_slice(rest);
+    None
 }
 
 /// Where the text behind the first `sip:` or `sips:` begins.
