@@ -22,6 +22,8 @@ const KINDS: [&str; 7] = ["sh", "text", "toml", "xml", "sql", "json", "ini"];
 #[derive(Default)]
 struct Page {
     headings: Vec<(HeadingLevel, String)>,
+    /// What `<a id="...">` names.
+    named: Vec<String>,
     /// Line and target of each link and image.
     links: Vec<(usize, String)>,
     /// Line, info string and text of each fenced block.
@@ -52,6 +54,10 @@ impl Page {
                         page.blocks.last_mut().expect("it has begun").2 = text;
                     }
                 }
+                Event::InlineHtml(html) | Event::Html(html) => {
+                    let id = html.split_once("<a id=\"").and_then(|(_, rest)| rest.split_once('"'));
+                    page.named.extend(id.map(|(id, _)| id.to_owned()));
+                }
                 Event::Text(text) | Event::Code(text) => {
                     if let Some(into) = block.as_mut().or(heading.as_mut()) {
                         into.push_str(&text);
@@ -63,7 +69,7 @@ impl Page {
         page
     }
 
-    /// The anchors of its headings, as a code host makes them: one that comes again has a number.
+    /// Its anchors: those that are named, and those of its headings, as a code host makes them: one that comes again has a number.
     fn anchors(&self) -> BTreeSet<String> {
         let mut seen = BTreeMap::new();
         let of = |(_, heading): &(HeadingLevel, String)| {
@@ -72,7 +78,7 @@ impl Page {
             *times += 1;
             if *times == 1 { anchor } else { format!("{anchor}-{}", *times - 1) }
         };
-        self.headings.iter().map(of).collect()
+        self.headings.iter().map(of).chain(self.named.iter().cloned()).collect()
     }
 
     fn typed(&self) -> Vec<(&str, &str)> {
@@ -146,7 +152,7 @@ fn broken(page: &str, target: &str, pages: &BTreeMap<String, Page>) -> Option<St
         return Some(format!("there is no {file}"));
     }
     let is_there = wanted.is_empty() || pages.get(&file).is_some_and(|page| page.anchors().contains(wanted));
-    (!is_there).then(|| format!("{file} has no heading #{wanted}"))
+    (!is_there).then(|| format!("{file} has nothing called #{wanted}"))
 }
 
 fn none(faults: &[String]) {
@@ -296,8 +302,9 @@ fn anchors_are_those_of_a_code_host() {
     ] {
         assert_eq!(anchor(heading), expected);
     }
-    let page = Page::read("# One\n## A `b` c\n## A b c\n\n[x](y.md) ![z](z.png)\n\n```sh stays\nls\n```\n");
-    assert_eq!(page.anchors().into_iter().collect::<Vec<_>>(), ["a-b-c", "a-b-c-1", "one"]);
+    let page =
+        Page::read("# One\n## A `b` c\n## A b c\n\n<a id=\"x.y\"></a>[x](y.md) ![z](z.png)\n\n```sh stays\nls\n```\n");
+    assert_eq!(page.anchors().into_iter().collect::<Vec<_>>(), ["a-b-c", "a-b-c-1", "one", "x.y"]);
     assert_eq!(page.links, [(5, "y.md".to_owned()), (5, "z.png".to_owned())]);
     assert_eq!(page.blocks, [(7, "sh stays".to_owned(), "ls\n".to_owned())]);
 }
