@@ -293,8 +293,8 @@ fn its_examples_of_tables_are_read_and_show_their_defaults() {
 }
 
 #[test]
-fn the_readme_names_every_ending() {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("it is there");
+fn the_documentation_names_every_ending() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/calls.md")).expect("it is there");
     let row = text.lines().find(|line| line.starts_with("| `ending` |")).expect("a row of the table");
     for (nth, ending) in Ending::ALL.into_iter().enumerate() {
         assert_eq!(nth, ending as usize);
