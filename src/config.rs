@@ -8,6 +8,7 @@ mod database;
 mod events;
 mod health;
 mod http;
+mod keys;
 mod lines;
 mod listeners;
 mod probe;
@@ -25,7 +26,6 @@ use std::time::Duration;
 use thiserror::Error;
 
 use self::reader::{Section, Source};
-use self::values::duration_from;
 use crate::edge::cluster::ClusterConfig;
 use crate::edge::lines::LinesConfig;
 use crate::edge::log::{self, LogConfig, LogFormat};
@@ -42,6 +42,7 @@ pub use self::database::{Database, Partition};
 pub use self::events::EventsConfig;
 pub use self::health::HealthConfig;
 pub use self::http::{ClientFiles, HttpConfig};
+pub use self::keys::{Key, Takes, keys};
 pub use self::reader::Fault;
 pub use self::trace::TraceConfig;
 pub use self::values::duration;
@@ -195,12 +196,13 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
             set.set.0, limits.session_lifetime
         ));
     }
-    let name = root.text("node_id", node_id).unwrap_or_else(host_name);
+    let name = root.text("node_id", "a name", node_id).unwrap_or_else(host_name);
     let config = Config {
         base: base.to_owned(),
         cluster: cluster::read(&root.section("cluster"), &name, base, &sets),
         node_id: name,
-        state_dir: base.join(root.text("state_dir", |text| Ok(text.to_owned())).unwrap_or_else(|| ".".into())),
+        state_dir: base
+            .join(root.text("state_dir", "a folder's path", |text| Ok(text.to_owned())).unwrap_or_else(|| ".".into())),
         listeners: bound.listeners,
         database: database::read(&root.section("database"), base),
         partitions: database::read_partitions(root, base),
@@ -234,11 +236,11 @@ fn read_limits(section: &Section<'_>) -> (Limits, StreamLimits) {
         message: count("message_bytes", 1500, 65_535, default.message),
         header_lines: count("header_lines", 16, 65_535, default.header_lines),
         session_lifetime: section
-            .text("session_lifetime", duration_from(Duration::from_secs(60)))
+            .duration("session_lifetime", Duration::from_secs(60))
             .unwrap_or(default.session_lifetime),
     };
     let stream = StreamLimits::default();
-    let length = |key, otherwise| section.text(key, duration_from(Duration::from_millis(100))).unwrap_or(otherwise);
+    let length = |key, otherwise| section.duration(key, Duration::from_millis(100)).unwrap_or(otherwise);
     let streams = StreamLimits {
         connections: count("connections", 1, 10_000_000, stream.connections),
         connections_per_source: count("connections_per_source", 1, 10_000_000, stream.connections_per_source),
@@ -259,8 +261,8 @@ fn read_dns(section: &Section<'_>) -> DnsConfig {
     };
     let default = DnsConfig::default();
     let dns = DnsConfig {
-        servers: section.texts("servers", server).unwrap_or(default.servers),
-        timeout: section.text("timeout", duration_from(Duration::from_millis(100))).unwrap_or(default.timeout),
+        servers: section.texts("servers", "address:port", server).unwrap_or(default.servers),
+        timeout: section.duration("timeout", Duration::from_millis(100)).unwrap_or(default.timeout),
     };
     section.finish();
     dns
@@ -268,7 +270,7 @@ fn read_dns(section: &Section<'_>) -> DnsConfig {
 
 fn read_timing(section: &Section<'_>) -> Timing {
     let default = Timing::RFC_3261;
-    let at_least = |key, least, otherwise| section.text(key, duration_from(least)).unwrap_or(otherwise);
+    let at_least = |key, least, otherwise| section.duration(key, least).unwrap_or(otherwise);
     let timing = Timing {
         t1: at_least("t1", Duration::from_millis(10), default.t1),
         t2: at_least("t2", Duration::from_millis(10), default.t2),
@@ -284,7 +286,7 @@ fn read_timing(section: &Section<'_>) -> Timing {
 }
 
 fn read_drain(section: &Section<'_>) -> Drained {
-    let time = |key, otherwise| section.text(key, values::duration).unwrap_or(Duration::from_secs(otherwise));
+    let time = |key, otherwise| section.duration(key, Duration::ZERO).unwrap_or(Duration::from_secs(otherwise));
     let drained = Drained { handover: time("handover", 10), limit: time("limit", 35) };
     let Drained { handover, limit } = drained;
     if handover > limit {
@@ -307,8 +309,8 @@ fn read_log(section: &Section<'_>) -> LogConfig {
     };
     let default = LogConfig::default();
     let log = LogConfig {
-        format: section.text("format", format).unwrap_or(default.format),
-        filter: section.text("filter", filter).unwrap_or(default.filter),
+        format: section.text("format", r#""text" or "json""#, format).unwrap_or(default.format),
+        filter: section.text("filter", "a level, or module=level with commas", filter).unwrap_or(default.filter),
     };
     section.finish();
     log

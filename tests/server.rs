@@ -8,6 +8,8 @@ mod checks;
 mod commands;
 #[path = "server/compat.rs"]
 mod compat;
+#[path = "server/configuration.rs"]
+mod configuration;
 mod contract;
 mod dashboards;
 #[path = "server/drill.rs"]

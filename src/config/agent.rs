@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::health::DAY;
-use super::probe::{SHORTEST, Switch, path};
+use super::probe::{A_PATH, SHORTEST, Switch, path};
 use super::reader::Section;
-use super::values::duration_within;
 use crate::engine::dispatch::Agent;
 
 /// The longest time that an answer may take.
@@ -26,11 +25,11 @@ pub(super) struct Keys {
 impl Keys {
     /// Reads the table, and tells what it does wrong together with what lies below it.
     pub(super) fn read(section: &Section<'_>, below: &Keys) -> Self {
-        let time = |key, most| section.text(key, duration_within(SHORTEST..=most));
+        let time = |key, most| section.duration_within(key, SHORTEST..=most);
         let keys = Keys {
             agent: Switch::read(section).over(below.agent),
             port: section.number("port", 1..=65_535).map(|port| port as u16).or(below.port),
-            path: section.text("path", path).or_else(|| below.path.clone()),
+            path: section.text("path", A_PATH, path).or_else(|| below.path.clone()),
             interval: time("interval", DAY).or(below.interval),
             timeout: time("timeout", LONGEST).or(below.timeout),
             fall: section.number("fall", 1..=1000).map(|fall| fall as u32).or(below.fall),

@@ -31,9 +31,11 @@ fn read_sessions(section: &Section<'_>) -> Option<u32> {
 }
 
 fn read_attr(section: &Section<'_>, key: &'static str, example: &str) -> Option<String> {
-    section.text(key, |text| match text.is_empty() || text.contains(|c: char| c.is_whitespace() || "=;,".contains(c)) {
-        true => Err(format!("give the name of a number in attrs, as {example}")),
-        false => Ok(text.to_owned()),
+    section.text(key, "a name in attrs", |text| {
+        match text.is_empty() || text.contains(|c: char| c.is_whitespace() || "=;,".contains(c)) {
+            true => Err(format!("give the name of a number in attrs, as {example}")),
+            false => Ok(text.to_owned()),
+        }
     })
 }
 
@@ -48,7 +50,7 @@ fn read_class(name: &str, section: &Section<'_>) -> ResourceClass {
     }
     let resource =
         |text: &str| Resources::named(text).ok_or_else(|| format!("give some of {}", Resources::NAMES.join(", ")));
-    let given = section.texts("resources", resource);
+    let given = section.texts("resources", "an MRCP resource", resource);
     let resources = given.into_iter().flatten().reduce(Resources::and).or_else(|| ResourceClass::known(name));
     if resources.is_none() && !section.has("resources") {
         let known: Vec<_> = ResourceClass::KNOWN.iter().map(|(known, _)| *known).collect();

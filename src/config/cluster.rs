@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::reader::Section;
-use super::values::{self, duration_within};
+use super::reader::{A_FILE, Section};
+use super::values;
 use crate::edge::cluster::{ClusterConfig, Seed};
 use crate::edge::key;
 use crate::edge::seal::Key;
@@ -28,9 +28,9 @@ pub(super) fn read(section: &Section<'_>, node: &str, base: &Path, sets: &[Polic
         Ok(address) if address.port() != 0 && !address.ip().is_multicast() => Ok(address),
         _ => Err("give address:port, as 10.0.0.1:7946".to_owned()),
     };
-    let within = |key, (least, most), otherwise| section.text(key, duration_within(least..=most)).unwrap_or(otherwise);
-    let seeds = section.texts("seeds", Seed::parse);
-    let keys = section.texts("keys", |text| match is_secret(text, base) {
+    let within = |key, (least, most), otherwise| section.duration_within(key, least..=most).unwrap_or(otherwise);
+    let seeds = section.texts("seeds", "address:port or name:port", Seed::parse);
+    let keys = section.texts("keys", A_FILE, |text| match is_secret(text, base) {
         true => Ok(None),
         false => key_of(text, base).map(Some),
     });
@@ -45,9 +45,9 @@ pub(super) fn read(section: &Section<'_>, node: &str, base: &Path, sets: &[Polic
     // A key with a fault of its own is no key that is missing.
     let lacks_keys = section.has("keys") && keys.as_ref().is_none_or(Vec::is_empty);
     let cluster = ClusterConfig {
-        name: section.text("name", values::token).unwrap_or(default.name),
-        bind: section.text("bind", of_one_node).unwrap_or(default.bind),
-        advertise: section.text("advertise", of_one_node),
+        name: section.text("name", "a name", values::token).unwrap_or(default.name),
+        bind: section.text("bind", "address:port", of_one_node).unwrap_or(default.bind),
+        advertise: section.text("advertise", "address:port", of_one_node),
         seeds: seeds.unwrap_or_default(),
         keys: keys.unwrap_or_default(),
         interval: within("interval", INTERVALS, default.interval),

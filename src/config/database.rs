@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::reader::Section;
-use super::values::{duration, duration_within, one_of};
+use super::values::duration;
 pub use crate::edge::store::Database;
 use crate::edge::store::{Kind, Schema, Strictness, TableOptions, faults};
 
@@ -36,7 +36,7 @@ pub(super) fn read_partitions(root: &Section<'_>, base: &Path) -> Vec<Partition>
     let mut offsets = HashSet::from([0]);
     let mut partitions = Vec::new();
     for mut section in root.sections("partition") {
-        let name = section.text("name", partition_name).unwrap_or_default();
+        let name = section.text("name", "a name", partition_name).unwrap_or_default();
         if !name.is_empty() {
             section.rename(format!("partition {name:?}"));
         }
@@ -73,11 +73,12 @@ fn partition_name(text: &str) -> Result<String, String> {
 
 /// What both tables have in common.
 fn read_keys(section: &Section<'_>, base: &Path) -> Database {
-    let url = section.text("url", |text| Ok(text.to_owned())).unwrap_or_else(|| "sqlite:tandem.db".into());
+    let url = section.text("url", "a URL", |text| Ok(text.to_owned())).unwrap_or_else(|| "sqlite:tandem.db".into());
     let kind = Kind::of(&url);
     let default = Database::of(url);
     let schemas = Schema::ALL.map(|schema| (schema.name(), schema));
-    let schema = section.text("schema", one_of(&schemas)).unwrap_or_default();
+    let schema = section.word("schema", &schemas).unwrap_or_default();
+    let poll_intervals = format!("a length of time, {LEAST_POLL:?} or more, or \"off\"");
     let poll_interval = |text: &str| match text {
         "off" => Ok(None),
         _ => match duration(text)? {
@@ -85,27 +86,22 @@ fn read_keys(section: &Section<'_>, base: &Path) -> Database {
             _ => Err(format!("give {LEAST_POLL:?} or more, or off")),
         },
     };
-    let path = |text: &str| match text.is_empty() || text.ends_with('/') {
-        true => Err("give a file's path, as database.password".to_owned()),
-        false => Ok(base.join(text)),
-    };
     let count = |key, most, otherwise| section.number(key, 1..=most).unwrap_or(otherwise);
-    let limit = duration_within(LEAST_POLL..=Duration::from_secs(60));
     let database = Database {
-        password_file: section.text("password_file", path),
+        password_file: section.file("password_file", base, "database.password"),
         schema,
         table: read_table(section, schema),
         strictness: match section.flag("lenient") {
             Some(true) => Strictness::Lenient,
             Some(false) | None => Strictness::Strict,
         },
-        timeout: section.text("timeout", limit).unwrap_or(default.timeout),
-        poll_interval: section.text("poll_interval", poll_interval).unwrap_or(default.poll_interval),
-        listen: section.text("listen", identifier),
+        timeout: section.duration_within("timeout", LEAST_POLL..=Duration::from_secs(60)).unwrap_or(default.timeout),
+        poll_interval: section.text("poll_interval", &poll_intervals, poll_interval).unwrap_or(default.poll_interval),
+        listen: section.text("listen", "a name in SQL", identifier),
         allow_empty: section.flag("allow_empty").unwrap_or(default.allow_empty),
         max_removed_percent: count("max_removed_percent", 100, i64::from(default.max_removed_percent)) as u8,
         keep_versions: count("keep_versions", 1000, default.keep_versions as i64) as usize,
-        persist_state: section.text("persist_state", one_of(&[("off", false), ("opensips", true)])).unwrap_or_default(),
+        persist_state: section.word("persist_state", &[("off", false), ("opensips", true)]).unwrap_or_default(),
         ..default
     };
     for (key, problem) in faults(&database, base) {
@@ -127,7 +123,7 @@ fn read_keys(section: &Section<'_>, base: &Path) -> Database {
 fn read_table(section: &Section<'_>, schema: Schema) -> TableOptions {
     let default = TableOptions::of(schema);
     let inner = section.section("columns");
-    let columns: BTreeMap<_, _> = inner.entries(identifier).into_iter().collect();
+    let columns: BTreeMap<_, _> = inner.entries("a name in SQL", identifier).into_iter().collect();
     for column in columns.keys().filter(|column| !schema.columns().any(|known| known == column.as_str())) {
         let known: Vec<_> = schema.columns().collect();
         inner.fault_at(
@@ -136,8 +132,8 @@ fn read_table(section: &Section<'_>, schema: Schema) -> TableOptions {
         );
     }
     TableOptions {
-        table: section.text("table", identifier).unwrap_or(default.table),
-        version_table: section.text("version_table", identifier).unwrap_or(default.version_table),
+        table: section.text("table", "a name in SQL", identifier).unwrap_or(default.table),
+        version_table: section.text("version_table", "a name in SQL", identifier).unwrap_or(default.version_table),
         columns,
     }
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::lines;
-use super::reader::Section;
-use super::values::{duration_within, one_of, token};
+use super::reader::{A_FILE, Section};
+use super::values::token;
 use crate::edge::journal::Kind;
 use crate::edge::key;
 use crate::edge::lines::LinesConfig;
@@ -47,9 +47,9 @@ pub(super) fn read(section: &Section<'_>, base: &Path) -> EventsConfig {
 fn read_webhook(section: &Section<'_>, base: &Path, nth: usize) -> WebhookConfig {
     let names = || Kind::ALL.map(Kind::name).join(", ");
     let kind = |text: &str| Kind::from_name(text).ok_or_else(|| format!("give some of {}", names()));
-    let within = |key, (least, most)| section.text(key, duration_within(least..=most));
-    let name = section.text("name", token).unwrap_or_else(|| nth.to_string());
-    let url = match section.text("url", |text| Ok(Url::parse(text))) {
+    let within = |key, (least, most)| section.duration_within(key, least..=most);
+    let name = section.text("name", "a name", token).unwrap_or_else(|| nth.to_string());
+    let url = match section.text("url", "a URL", |text| Ok(Url::parse(text))) {
         Some(Ok(url)) => Some(url),
         // Not shown: a password may stand there.
         Some(Err(remedy)) => {
@@ -62,7 +62,7 @@ fn read_webhook(section: &Section<'_>, base: &Path, nth: usize) -> WebhookConfig
         section.fault("it has no url: give one, as url = \"http://10.0.0.9:8080/tandem\"");
     }
     let default = WebhookConfig::of(name, url.unwrap_or_else(|| Url::parse("http://localhost/").expect("a URL")));
-    let secret = section.text("secret_file", |text| match is_secret(text, base) {
+    let secret = section.text("secret_file", A_FILE, |text| match is_secret(text, base) {
         true => Ok(None),
         false => secret_of(text, base).map(Some),
     });
@@ -75,16 +75,16 @@ fn read_webhook(section: &Section<'_>, base: &Path, nth: usize) -> WebhookConfig
     }
     let formats = [("tandem", Format::Tandem), ("opensips", Format::OpenSips)];
     let webhook = WebhookConfig {
-        trust: section.text("ca", |text| authorities(base.join(text))).unwrap_or_default(),
+        trust: section.text("ca", A_FILE, |text| authorities(base.join(text))).unwrap_or_default(),
         secret: secret.flatten(),
-        kinds: section.texts("kinds", kind).unwrap_or_default(),
+        kinds: section.texts("kinds", "a kind of event", kind).unwrap_or_default(),
         sets: section
             .numbers("sets", 0..=i64::from(u32::MAX))
             .unwrap_or_default()
             .into_iter()
             .map(|set| set as u32)
             .collect(),
-        format: section.text("format", one_of(&formats)).unwrap_or_default(),
+        format: section.word("format", &formats).unwrap_or_default(),
         timeout: within("timeout", TIMEOUTS).unwrap_or(default.timeout),
         retry_for: within("retry_for", RETRIES).unwrap_or(default.retry_for),
         ..default

@@ -7,7 +7,6 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::reader::Section;
-use super::values::{duration_from, duration_within, one_of};
 use crate::engine::dispatch::{
     Answers, Damping, Judgement, LONGEST_RETRY_AFTER, Meaning, Observe, Panic, PanicMode, SlowStart,
 };
@@ -32,8 +31,7 @@ impl Default for HealthConfig {
 /// Reads `[health]`.
 pub(super) fn read(section: &Section<'_>) -> HealthConfig {
     let default = HealthConfig::default();
-    let health =
-        HealthConfig { state_ttl: section.text("state_ttl", duration_from(SECOND)).unwrap_or(default.state_ttl) };
+    let health = HealthConfig { state_ttl: section.duration("state_ttl", SECOND).unwrap_or(default.state_ttl) };
     section.finish();
     health
 }
@@ -55,7 +53,7 @@ fn read_answers(section: &Section<'_>) -> Answers {
     let keys =
         [("alive", Meaning::Alive), ("busy", Meaning::Busy), ("fall", Meaning::Fall), ("neutral", Meaning::Neutral)];
     for (key, meaning) in keys {
-        section.texts(key, |text| {
+        section.texts(key, "a code or class of answers", |text| {
             Answers::default().mean(text, meaning).map_err(|bad| bad.to_string())?;
             match given.borrow_mut().insert(text.to_owned(), (key, meaning)) {
                 Some((other, _)) if other == key => Err("it stands there twice: give it once".to_owned()),
@@ -73,7 +71,7 @@ fn read_answers(section: &Section<'_>) -> Answers {
     for (text, (_, meaning)) in given.iter().filter(|(text, _)| !is_class(text)) {
         answers.mean(text, *meaning).expect("a code that was read");
     }
-    let busy_for = section.text("busy_for", duration_within(SECOND..=LONGEST_RETRY_AFTER));
+    let busy_for = section.duration_within("busy_for", SECOND..=LONGEST_RETRY_AFTER);
     answers.busy_for = busy_for.unwrap_or(answers.busy_for);
     section.finish();
     answers
@@ -81,7 +79,7 @@ fn read_answers(section: &Section<'_>) -> Answers {
 
 fn read_observe(section: &Section<'_>) -> Observe {
     let default = Observe::default();
-    let time = |key, least, otherwise| section.text(key, duration_within(least..=DAY)).unwrap_or(otherwise);
+    let time = |key, least, otherwise| section.duration_within(key, least..=DAY).unwrap_or(otherwise);
     let short = Duration::from_millis(100);
     let observe = Observe {
         enabled: section.flag("enabled").unwrap_or(default.enabled),
@@ -117,7 +115,7 @@ fn read_observe(section: &Section<'_>) -> Observe {
 fn read_damping(section: &Section<'_>) -> Option<Damping> {
     let default = Damping::default();
     let damping = Damping {
-        half_life: section.text("half_life", duration_within(SECOND..=DAY)).unwrap_or(default.half_life),
+        half_life: section.duration_within("half_life", SECOND..=DAY).unwrap_or(default.half_life),
         suppress: count(section, "suppress", 1..=1_000_000, default.suppress),
         reuse: count(section, "reuse", 1..=1_000_000, default.reuse),
     };
@@ -140,7 +138,7 @@ fn read_damping(section: &Section<'_>) -> Option<Damping> {
 fn read_slow_start(section: &Section<'_>) -> Option<SlowStart> {
     let default = SlowStart::default();
     let slow_start = SlowStart {
-        window: section.text("window", duration_within(SECOND..=DAY)).unwrap_or(default.window),
+        window: section.duration_within("window", SECOND..=DAY).unwrap_or(default.window),
         aggression: section.real("aggression", 0.1..=10.0).unwrap_or(default.aggression),
         min_weight_percent: percent(section, "min_weight_percent", 1, default.min_weight_percent),
     };
@@ -154,7 +152,7 @@ pub(super) fn read_panic(section: &Section<'_>) -> Panic {
     let modes = PanicMode::ALL.map(|mode| (mode.name(), mode));
     let panic = Panic {
         threshold: percent(section, "threshold", 0, default.threshold),
-        mode: section.text("mode", one_of(&modes)).unwrap_or(default.mode),
+        mode: section.word("mode", &modes).unwrap_or(default.mode),
     };
     section.finish();
     panic

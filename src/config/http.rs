@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::reader::Section;
-use super::values::{self, one_of};
+use super::reader::{A_FILE, Section};
+use super::values;
 use crate::edge::http::{Access, Role, Token};
 use crate::edge::key;
 use crate::edge::tls::TlsFiles;
@@ -69,11 +69,11 @@ pub(super) fn read(section: &Section<'_>, base: &Path) -> HttpConfig {
         _ => text.parse().map(Some).map_err(|_| "give address:port, as 127.0.0.1:9060, or off".to_owned()),
     };
     let config = HttpConfig {
-        listen: section.text("listen", address).unwrap_or(default.listen),
+        listen: section.text("listen", r#"address:port, or "off""#, address).unwrap_or(default.listen),
         access: Access {
             tokens: read_tokens(section, base),
             open_metrics: section.flag("open_metrics").unwrap_or_default(),
-            names: section.texts("names", host_name).unwrap_or_default(),
+            names: section.texts("names", "a host's name", host_name).unwrap_or_default(),
         },
         tls: read_tls(&section.section("tls"), base),
         client: read_client(&section.section("client"), base),
@@ -91,18 +91,11 @@ fn host_name(text: &str) -> Result<String, String> {
     }
 }
 
-fn file(base: &Path) -> impl Fn(&str) -> Result<PathBuf, String> + Copy {
-    move |text| match text.is_empty() || text.ends_with('/') {
-        true => Err("give a file's path, as node.pem".to_owned()),
-        false => Ok(base.join(text)),
-    }
-}
-
 fn read_tokens(http: &Section<'_>, base: &Path) -> Vec<Token> {
     let (mut names, mut hashes) = (HashSet::new(), HashSet::new());
     let mut tokens = Vec::new();
     for mut section in http.sections("token") {
-        let name = section.text("name", values::token).unwrap_or_default();
+        let name = section.text("name", "a name", values::token).unwrap_or_default();
         if !name.is_empty() {
             section.rename(format!("http.token {name:?}"));
         }
@@ -114,15 +107,15 @@ fn read_tokens(http: &Section<'_>, base: &Path) -> Vec<Token> {
             section.fault_at("name", "another token has it too: give another, so that the log tells who it was");
         }
         let roles = Role::ALL.map(|role| (role.name(), role));
-        let role = section.text("role", one_of(&roles));
+        let role = section.word("role", &roles);
         if !section.has("role") {
             section.fault("it has no role: give one of read, operate, admin");
         }
-        let of_file = section.text("file", |text| match base.join(text).exists() || !is_secret(text) {
+        let of_file = section.text("file", A_FILE, |text| match base.join(text).exists() || !is_secret(text) {
             true => hash_of(&base.join(text)).map(Some),
             false => Ok(None),
         });
-        let of_hash = section.text("sha256", |text| Ok(hash(text.trim())));
+        let of_hash = section.text("sha256", "64 hex digits", |text| Ok(hash(text.trim())));
         if of_file == Some(None) {
             section.fault_at(
                 "file",
@@ -184,7 +177,7 @@ fn hash_of(file: &Path) -> Result<[u8; 32], String> {
 
 /// The table switches it on.
 fn read_tls(section: &Section<'_>, base: &Path) -> Option<TlsFiles> {
-    let path = |key| section.text(key, file(base));
+    let path = |key| section.file(key, base, "node.pem");
     let (cert, key, client_ca) = (path("cert"), path("key"), path("client_ca"));
     section.finish();
     if !section.is_present() {
@@ -201,7 +194,7 @@ fn read_tls(section: &Section<'_>, base: &Path) -> Option<TlsFiles> {
 }
 
 fn read_client(section: &Section<'_>, base: &Path) -> ClientFiles {
-    let path = |key| section.text(key, file(base));
+    let path = |key| section.file(key, base, "node.pem");
     let (token_file, cert, key) = (path("token_file"), path("cert"), path("key"));
     if section.has("cert") != section.has("key") {
         section.fault("cert and key belong together: give both, or neither");

@@ -10,11 +10,7 @@ const LEAST_BYTES: i64 = 4096;
 
 /// Reads `file`, `max_bytes` and `keep` of a section; without `file` there is none. The other keys need it.
 pub(super) fn read(section: &Section<'_>, base: &Path, example: &str) -> Option<LinesConfig> {
-    let path = |text: &str| match text.is_empty() || text.ends_with('/') {
-        true => Err(format!("give a file's path, as {example}")),
-        false => Ok(base.join(text)),
-    };
-    let default = LinesConfig::of(section.text("file", path).unwrap_or_default());
+    let default = LinesConfig::of(section.file("file", base, example).unwrap_or_default());
     let max_bytes = match section.number("max_bytes", 0..=1 << 50) {
         Some(0) => None,
         Some(few @ 1..LEAST_BYTES) => {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::reader::Section;
-use super::values::{self, Bind};
+use super::values::{self, Bind, NETWORK};
 use crate::edge::interfaces;
 use crate::engine::flow::{HostPort, Listener, ListenerId, Role, Sources};
 
@@ -54,18 +54,19 @@ pub(super) fn read(root: &Section<'_>) -> Bound {
 }
 
 fn read_one(section: &Section<'_>, bound: &mut Bound) {
-    let had_bind = section.text("bind", values::bind);
-    let role = section.text("role", |text| match text {
+    let had_bind = section.text("bind", "transport:address:port", values::bind);
+    let role = section.text("role", r#""node" or "vip""#, |text| match text {
         "node" => Ok(Role::Node),
         "vip" => Ok(Role::Vip),
         _ => Err("give node, or vip for an address that may move to the other node".into()),
     });
     let port = had_bind.map_or(5060, |bind| bind.address.port());
     let sources = Sources {
-        allow: section.texts("allow", values::network).unwrap_or_default(),
-        deny: section.texts("deny", values::network).unwrap_or_default(),
+        allow: section.texts("allow", NETWORK, values::network).unwrap_or_default(),
+        deny: section.texts("deny", NETWORK, values::network).unwrap_or_default(),
     };
-    let advertise = section.text("advertise", |text| values::advertise(text, port));
+    let advertise =
+        section.text("advertise", "a host or address, with or without port", |text| values::advertise(text, port));
     let Some(bind) = had_bind else {
         if !section.has("bind") {
             section.fault("it has no bind: give one, as bind = \"udp:10.0.0.1:5060\"");

@@ -17,7 +17,7 @@ use self::times::Times;
 use super::agent;
 use super::listeners::Bound;
 use super::reader::Section;
-use super::values::{self, one_of};
+use super::values;
 use crate::engine::dispatch::{
     Agent, BadAnswer, Check, CheckKind, Codes, Combine, InitState, Observe, Probing, SipProbe, VerdictRule, When, Who,
 };
@@ -26,6 +26,8 @@ use crate::engine::sip::Uri;
 
 /// The shortest time of a probe or an agent.
 pub(super) const SHORTEST: Duration = Duration::from_millis(100);
+/// What [`path`] reads.
+pub(super) const A_PATH: &str = "a path from its slash";
 /// More nodes have no say in a cluster.
 const MOST_PROBERS: i64 = 64;
 /// Headers that a probe has of its own.
@@ -68,7 +70,7 @@ pub(super) fn read(set: &Section<'_>, observe: &Observe, verdict: VerdictRule, b
     let mut asked =
         Asked { probing: keys.probing().into(), probing_instead: vec![], agent: agent.agent(), agent_instead: vec![] };
     for section in &mut set.sections("destination") {
-        let uri = section.text("uri", destination);
+        let uri = section.text("uri", "a SIP URI", destination);
         if let Some(uri) = &uri {
             section.rename(format!("{} {uri:?}", section.name()));
         }
@@ -376,19 +378,21 @@ impl<'d> Tables<'d> {
         Keys {
             probe: Switch::read(probe),
             sip: probe.flag("sip"),
-            method: probe.text("method", method),
-            from: probe.text("from", from),
-            socket: probe.text("socket", |text| bound.of_node(text)),
+            method: probe.text("method", "a method", method),
+            from: probe.text("from", "a SIP URI", from),
+            socket: probe.text("socket", "the bind of a listener", |text| bound.of_node(text)),
             headers: read_headers(&probe.section("headers")),
             max_forwards: probe.number("max_forwards", 0..=255).and_then(|hops| u8::try_from(hops).ok()),
-            accept: probe.texts("accept", |text| text.parse().map_err(|bad: BadAnswer| bad.to_string())),
+            accept: probe.texts("accept", "a code or class of answers", |text| {
+                text.parse().map_err(|bad: BadAnswer| bad.to_string())
+            }),
             times: Times::read(probe),
-            init_state: probe.text(
+            init_state: probe.word(
                 "init_state",
-                one_of(&[("up", InitState::Up), ("unknown", InitState::Unknown), ("down", InitState::Down)]),
+                &[("up", InitState::Up), ("unknown", InitState::Unknown), ("down", InitState::Down)],
             ),
-            when: probe.text("when", one_of(&[("always", When::Always), ("down", When::Down), ("idle", When::Idle)])),
-            who: probe.text("who", one_of(&[("all", Everybody::All), ("shared", Everybody::Shared)])),
+            when: probe.word("when", &[("always", When::Always), ("down", When::Down), ("idle", When::Idle)]),
+            who: probe.word("who", &[("all", Everybody::All), ("shared", Everybody::Shared)]),
             probers: probe.number("probers", 1..=MOST_PROBERS).and_then(|number| u32::try_from(number).ok()),
             combine: probe.number_or(
                 "combine",
@@ -401,7 +405,7 @@ impl<'d> Tables<'d> {
             tcp_times: Times::read(tcp),
             http: Switch::read(http),
             http_port: http.number("port", 1..=65_535).and_then(|port| u16::try_from(port).ok()),
-            path: http.text("path", path),
+            path: http.text("path", A_PATH, path),
             http_times: Times::read(http),
         }
     }
@@ -449,7 +453,7 @@ pub(super) fn path(text: &str) -> Result<String, String> {
 /// None if the table is not there.
 fn read_headers(section: &Section<'_>) -> Option<Vec<(String, String)>> {
     let mut headers = Vec::new();
-    for (name, value) in section.entries(values::reason) {
+    for (name, value) in section.entries("a line of text", values::reason) {
         if OURS.iter().any(|ours| ours.eq_ignore_ascii_case(&name)) {
             section.fault_at(&name, "a probe has its own: leave it out");
         } else if let Err(remedy) = values::token(&name) {

@@ -3,9 +3,19 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml_edit::{Document, Item, TableLike, Value};
+
+use super::keys::{self, Key, Survey, Takes};
+use super::values;
+
+/// A key of the writer's own.
+const ANY: &str = "*";
+/// What a key takes that names a file.
+pub(super) const A_FILE: &str = "a file's path";
 
 /// One fault of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +40,24 @@ pub(crate) struct Source<'s> {
     file: &'s str,
     text: &'s str,
     faults: RefCell<Vec<Fault>>,
+    /// Where the keys are noted, if that is what is read for.
+    survey: Option<Survey>,
 }
 
 impl<'s> Source<'s> {
     /// A file's name and text.
     pub(crate) fn new(file: &'s str, text: &'s str) -> Self {
-        Source { file, text, faults: RefCell::default() }
+        Source { file, text, faults: RefCell::default(), survey: None }
+    }
+
+    /// No text, in which every table is there: the keys that are asked for are noted.
+    pub(super) fn of_keys() -> Self {
+        Source { survey: Some(Survey::default()), ..Source::new("", "") }
+    }
+
+    /// The keys that were asked for.
+    pub(super) fn into_keys(self) -> Vec<Key> {
+        self.survey.map(Survey::into_keys).unwrap_or_default()
     }
 
     /// The document; none if it is no TOML, which is a fault.
@@ -84,12 +106,22 @@ pub(crate) struct Section<'d> {
 impl<'d> Section<'d> {
     /// The whole document.
     pub(crate) fn root(source: &'d Source<'d>, document: &'d Document<&'d str>) -> Self {
+        Section::top(source, Some(document.as_table()))
+    }
+
+    /// The whole of a source that notes keys.
+    pub(super) fn all(source: &'d Source<'d>) -> Self {
+        Section::top(source, source.survey.as_ref().map(Survey::table))
+    }
+
+    fn top(source: &'d Source<'d>, table: Option<&'d dyn TableLike>) -> Self {
         let (name, place, asked) = (String::new(), String::new(), RefCell::default());
-        Section { source, name, place, table: Some(document.as_table()), span: None, asked }
+        Section { source, name, place, table, span: None, asked }
     }
 
     fn inner(&self, key: &str, table: Option<&'d dyn TableLike>, span: Option<Range<usize>>) -> Self {
         let (name, place) = (self.path(key), dotted(&self.place, key));
+        let table = table.or_else(|| self.source.survey.as_ref().map(Survey::table));
         Section { source: self.source, name, place, table, span, asked: RefCell::default() }
     }
 
@@ -113,9 +145,21 @@ impl<'d> Section<'d> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
-    fn item(&self, key: &'static str) -> Option<&'d Item> {
+    fn item(&self, key: &'static str, takes: impl FnOnce() -> Takes) -> Option<&'d Item> {
         self.asked.borrow_mut().push(key);
+        self.note(key, takes);
         self.table?.get(key).filter(|item| !item.is_none())
+    }
+
+    /// The value of a key that takes this.
+    fn value(&self, key: &'static str, takes: impl FnOnce() -> String) -> Option<&'d Item> {
+        self.item(key, || Takes::Value(takes()))
+    }
+
+    fn note(&self, key: &str, takes: impl FnOnce() -> Takes) {
+        if let Some(survey) = &self.source.survey {
+            survey.note(&self.place, key, takes());
+        }
     }
 
     fn path(&self, key: &str) -> String {
@@ -124,7 +168,7 @@ impl<'d> Section<'d> {
 
     /// The table of that key; one that is absent gives nothing but defaults.
     pub(crate) fn section(&self, key: &'static str) -> Section<'d> {
-        let item = self.item(key);
+        let item = self.item(key, || Takes::Table);
         let table = item.and_then(Item::as_table_like);
         if let (Some(item), None) = (item, table) {
             self.source
@@ -136,7 +180,8 @@ impl<'d> Section<'d> {
     /// The tables of an array `[[key]]`.
     pub(crate) fn sections(&self, key: &'static str) -> Vec<Section<'d>> {
         let section = |table: &'d dyn TableLike, span| self.inner(key, Some(table), span);
-        match self.item(key) {
+        match self.item(key, || Takes::Tables) {
+            None if self.source.survey.is_some() => vec![self.inner(key, None, None)],
             None => Vec::new(),
             Some(Item::ArrayOfTables(tables)) => tables.iter().map(|table| section(table, table.span())).collect(),
             Some(item) => {
@@ -156,6 +201,10 @@ impl<'d> Section<'d> {
     /// The tables of a table whose keys are the writer's own.
     pub(crate) fn own_sections(&self) -> Vec<(&'d str, Section<'d>)> {
         let mut all = Vec::new();
+        if self.source.survey.is_some() {
+            self.note(ANY, || Takes::Table);
+            all.push((ANY, self.inner(ANY, None, None)));
+        }
         for (key, item) in self.table.iter().flat_map(|table| table.iter()) {
             // A table of dotted keys has no place of its own.
             let of_key = || self.table?.get_key_value(key)?.0.span();
@@ -169,16 +218,62 @@ impl<'d> Section<'d> {
         all
     }
 
-    /// A string that `parse` understands; what it complains of becomes a fault with the value.
-    pub(crate) fn text<T>(&self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        let item = self.item(key)?;
+    /// A string that `parse` understands; what it complains of becomes a fault with the value. `takes` says what it is.
+    pub(crate) fn text<T>(
+        &self,
+        key: &'static str,
+        takes: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        self.text_of(key, || takes.to_owned(), parse)
+    }
+
+    /// A length of time of at least `least`.
+    pub(crate) fn duration(&self, key: &'static str, least: Duration) -> Option<Duration> {
+        self.text_of(key, || keys::length(least, None), values::duration_from(least))
+    }
+
+    /// A length of time within bounds.
+    pub(crate) fn duration_within(&self, key: &'static str, bounds: RangeInclusive<Duration>) -> Option<Duration> {
+        self.text_of(
+            key,
+            || keys::length(*bounds.start(), Some(*bounds.end())),
+            values::duration_within(bounds.clone()),
+        )
+    }
+
+    /// One of some words.
+    pub(crate) fn word<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+        self.text_of(key, || one_of(words), values::one_of(words))
+    }
+
+    /// A file's path from `base`; `example` is one.
+    pub(crate) fn file(&self, key: &'static str, base: &Path, example: &str) -> Option<PathBuf> {
+        self.text(key, A_FILE, |text| match text.is_empty() || text.ends_with('/') {
+            true => Err(format!("give a file's path, as {example}")),
+            false => Ok(base.join(text)),
+        })
+    }
+
+    fn text_of<T>(
+        &self,
+        key: &'static str,
+        takes: impl FnOnce() -> String,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let item = self.value(key, takes)?;
         let Some(text) = item.as_str() else { return self.wrong_type(key, item, "a string in quotes") };
         self.checked(key, item.span(), text, parse)
     }
 
-    /// A string, or a list of strings.
-    pub(crate) fn texts<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
-        let item = self.item(key)?;
+    /// A string, or a list of strings; `takes` says what one of them is.
+    pub(crate) fn texts<T>(
+        &self,
+        key: &'static str,
+        takes: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let item = self.value(key, || format!("{takes}, or a list of them"))?;
         if let Some(text) = item.as_str() {
             return self.checked(key, item.span(), text, parse).map(|one| vec![one]);
         }
@@ -215,65 +310,63 @@ impl<'d> Section<'d> {
     }
 
     /// A whole number within bounds.
-    pub(crate) fn number(&self, key: &'static str, bounds: std::ops::RangeInclusive<i64>) -> Option<i64> {
-        let item = self.item(key)?;
-        match item.as_integer().filter(|number| bounds.contains(number)) {
-            Some(number) => Some(number),
-            None => {
-                let wanted = format!("a whole number from {} to {}", bounds.start(), bounds.end());
-                self.wrong_type(key, item, &wanted)
-            }
-        }
+    pub(crate) fn number(&self, key: &'static str, bounds: RangeInclusive<i64>) -> Option<i64> {
+        let wanted = || format!("a whole number from {} to {}", bounds.start(), bounds.end());
+        let item = self.value(key, wanted)?;
+        let number = item.as_integer().filter(|number| bounds.contains(number));
+        number.or_else(|| self.wrong_type(key, item, &wanted()))
     }
 
     /// A list of whole numbers within bounds.
-    pub(crate) fn numbers(&self, key: &'static str, bounds: std::ops::RangeInclusive<i64>) -> Option<Vec<i64>> {
-        let item = self.item(key)?;
+    pub(crate) fn numbers(&self, key: &'static str, bounds: RangeInclusive<i64>) -> Option<Vec<i64>> {
+        let wanted = || format!("a list of whole numbers from {} to {}", bounds.start(), bounds.end());
+        let item = self.value(key, wanted)?;
         let number = |value: &Value| value.as_integer().filter(|number| bounds.contains(number));
         let all: Option<Vec<_>> = item.as_array().and_then(|array| array.iter().map(number).collect());
-        all.filter(|all| !all.is_empty()).or_else(|| {
-            let wanted = format!("a list of whole numbers from {} to {}, as [19]", bounds.start(), bounds.end());
-            self.wrong_type(key, item, &wanted)
-        })
+        let wrong = || self.wrong_type(key, item, &format!("{}, as [19]", wanted()));
+        all.filter(|all| !all.is_empty()).or_else(wrong)
     }
 
     /// A number within bounds, whole or not.
-    pub(crate) fn real(&self, key: &'static str, bounds: std::ops::RangeInclusive<f64>) -> Option<f64> {
-        let item = self.item(key)?;
+    pub(crate) fn real(&self, key: &'static str, bounds: RangeInclusive<f64>) -> Option<f64> {
+        let wanted = || format!("a number from {} to {}", bounds.start(), bounds.end());
+        let item = self.value(key, wanted)?;
         let number = item.as_float().or(item.as_integer().map(|number| number as f64));
-        number
-            .filter(|number| bounds.contains(number))
-            .or_else(|| self.wrong_type(key, item, &format!("a number from {} to {}", bounds.start(), bounds.end())))
+        number.filter(|number| bounds.contains(number)).or_else(|| self.wrong_type(key, item, &wanted()))
     }
 
     /// A whole number within bounds, or one of some words.
     pub(crate) fn number_or<T: Copy>(
         &self,
         key: &'static str,
-        bounds: std::ops::RangeInclusive<i64>,
+        bounds: RangeInclusive<i64>,
         of_number: impl FnOnce(i64) -> T,
         words: &[(&str, T)],
     ) -> Option<T> {
-        let item = self.item(key)?;
+        let wanted = || {
+            let words: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+            format!("{} or a whole number from {} to {}", words.join(", "), bounds.start(), bounds.end())
+        };
+        let item = self.value(key, wanted)?;
         if let Some((_, value)) = words.iter().find(|(word, _)| item.as_str() == Some(word)) {
             return Some(*value);
         }
         if let Some(number) = item.as_integer().filter(|number| bounds.contains(number)) {
             return Some(of_number(number));
         }
-        let words: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
-        let wanted = format!("{} or a whole number from {} to {}", words.join(", "), bounds.start(), bounds.end());
-        self.wrong_type(key, item, &wanted)
+        self.wrong_type(key, item, &wanted())
     }
 
     /// true or false.
     pub(crate) fn flag(&self, key: &'static str) -> Option<bool> {
-        let item = self.item(key)?;
-        item.as_bool().or_else(|| self.wrong_type(key, item, "true or false"))
+        const WANTED: &str = "true or false";
+        let item = self.value(key, || WANTED.to_owned())?;
+        item.as_bool().or_else(|| self.wrong_type(key, item, WANTED))
     }
 
-    /// Every key and string of a table whose keys are the writer's own.
-    pub(crate) fn entries<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Vec<(String, T)> {
+    /// Every key and string of a table whose keys are the writer's own; `takes` says what each string is.
+    pub(crate) fn entries<T>(&self, takes: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<(String, T)> {
+        self.note(ANY, || Takes::Value(takes.to_owned()));
         let Some(table) = self.table else { return Vec::new() };
         let mut all = Vec::new();
         for (key, item) in table.iter() {
@@ -325,6 +418,12 @@ impl<'d> Section<'d> {
             self.source.fault(span.or(item.span()), format!("{} is no known key: give one of {known}", self.path(key)));
         }
     }
+}
+
+/// Some words, in words.
+fn one_of<T>(words: &[(&str, T)]) -> String {
+    let words: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+    words.join(" or ")
 }
 
 fn dotted(place: &str, key: &str) -> String {

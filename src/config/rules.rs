@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::listeners::Bound;
 use super::probe::Asked;
 use super::reader::Section;
+use super::values::NETWORK;
 use super::{capacity, health, probe, session, values};
 use crate::engine::dispatch::{
     Algorithm, Failover, MOST_FAILOVERS, Policy, PriorityOrder, RetryOn, SetId, VerdictRule,
@@ -13,6 +14,8 @@ use crate::engine::dispatch::{
 use crate::engine::route::{Action, Condition, Config, Pattern, Rewrite, Rule, Target, UriPart};
 use crate::engine::sip::Reply;
 
+/// What a condition compares with.
+const PATTERN: &str = "a string, exact or a glob with * and ?";
 /// A node tells its time once a second.
 const VIEW_TTL: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3600));
 
@@ -52,20 +55,16 @@ fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
         "low_first" => Ok(PriorityOrder::LowFirst),
         _ => Err("give high_first or low_first".to_owned()),
     };
-    let verdict = |text: &str| {
-        let all = VerdictRule::ALL.map(VerdictRule::name).join(", ");
-        VerdictRule::ALL.into_iter().find(|rule| rule.name() == text).ok_or_else(|| format!("give one of {all}"))
-    };
     let default = Policy::of(set);
     let judgement = health::read_judgement(section);
-    let verdict = section.text("verdict", verdict).unwrap_or_default();
+    let verdict = section.word("verdict", &VerdictRule::ALL.map(|rule| (rule.name(), rule))).unwrap_or_default();
     let Asked { probing, probing_instead, agent, agent_instead } =
         probe::read(section, &judgement.observe, verdict, bound);
     Policy {
         set,
-        name: section.text("name", |text| Ok(text.to_owned())).unwrap_or_default(),
-        algorithm: section.text("algorithm", algorithm).unwrap_or_default(),
-        priority_order: section.text("priority_order", order).unwrap_or_default(),
+        name: section.text("name", "a string", |text| Ok(text.to_owned())).unwrap_or_default(),
+        algorithm: section.text("algorithm", "an algorithm's name or number", algorithm).unwrap_or_default(),
+        priority_order: section.text("priority_order", r#""high_first" or "low_first""#, order).unwrap_or_default(),
         empty_reply: read_reply(&section.section("empty_reply"), default.empty_reply),
         failover: read_failover(section, default.failover),
         probing,
@@ -81,19 +80,18 @@ fn read_set(section: &Section<'_>, set: SetId, bound: &Bound) -> Policy {
         max_out_percent: section
             .number("max_out_percent", 0..=100)
             .map_or(default.max_out_percent, |percent| percent as u8),
-        view_ttl: section
-            .text("view_ttl", values::duration_within(VIEW_TTL.0..=VIEW_TTL.1))
-            .unwrap_or(default.view_ttl),
+        view_ttl: section.duration_within("view_ttl", VIEW_TTL.0..=VIEW_TTL.1).unwrap_or(default.view_ttl),
     }
 }
 
 fn read_failover(section: &Section<'_>, default: Failover) -> Failover {
     let outcome = |text: &str| RetryOn::NONE.and(text).map(|_| text.to_owned()).map_err(|bad| bad.to_string());
-    let retry_on = section.texts("retry_on", outcome).map_or(default.retry_on, |outcomes| {
-        outcomes.iter().fold(RetryOn::NONE, |sum, outcome| sum.and(outcome).unwrap_or(sum))
-    });
-    let time =
-        |key, otherwise| section.text(key, values::duration_from(Duration::from_millis(100))).unwrap_or(otherwise);
+    let retry_on = section
+        .texts("retry_on", r#""timeout", "transport", a code or class of answers"#, outcome)
+        .map_or(default.retry_on, |outcomes| {
+            outcomes.iter().fold(RetryOn::NONE, |sum, outcome| sum.and(outcome).unwrap_or(sum))
+        });
+    let time = |key, otherwise| section.duration(key, Duration::from_millis(100)).unwrap_or(otherwise);
     let number =
         |key, most, otherwise: usize| section.number(key, 0..=most).map_or(otherwise, |number| number as usize);
     Failover {
@@ -108,8 +106,8 @@ fn read_failover(section: &Section<'_>, default: Failover) -> Failover {
 
 pub(super) fn read_reply(section: &Section<'_>, default: Reply) -> Reply {
     let status = section.number("status", 300..=699).map(|status| status as u16);
-    let reason = section.text("reason", values::reason);
-    let retry_after = section.text("retry_after", values::duration_from(Duration::from_secs(1)));
+    let reason = section.text("reason", "a line of text", values::reason);
+    let retry_after = section.duration("retry_after", Duration::from_secs(1));
     section.finish();
     let same = status.is_none_or(|status| status == default.status);
     Reply {
@@ -126,7 +124,7 @@ pub(super) fn read(root: &Section<'_>, bound: &Bound) -> Config {
     let mut rules = Vec::new();
     let mut names: Vec<String> = Vec::new();
     for section in &mut root.sections("rule") {
-        let name = section.text("name", values::name);
+        let name = section.text("name", "a name", values::name);
         match &name {
             Some(name) => section.rename(format!("rule {name:?}")),
             None if section.has("name") => {}
@@ -149,21 +147,21 @@ pub(super) fn read(root: &Section<'_>, bound: &Bound) -> Config {
 fn read_conditions(section: &Section<'_>, bound: &Bound) -> Vec<Condition> {
     let pattern = |text: &str| Ok(Pattern::new(text));
     let mut when = Vec::new();
-    when.extend(section.texts("method", values::token).map(Condition::Method));
-    when.extend(section.text("user_agent", pattern).map(Condition::UserAgent));
-    when.extend(section.texts("source", values::network).map(Condition::Source));
-    let listeners = section.texts("listener", |text| bound.named(text));
+    when.extend(section.texts("method", "a method", values::token).map(Condition::Method));
+    when.extend(section.text("user_agent", PATTERN, pattern).map(Condition::UserAgent));
+    when.extend(section.texts("source", NETWORK, values::network).map(Condition::Source));
+    let listeners = section.texts("listener", "the bind of a listener", |text| bound.named(text));
     when.extend(listeners.map(|ids| Condition::Listener(ids.into_iter().flatten().collect())));
     type OfPart = fn(UriPart, Pattern) -> Condition;
     let parts: [(_, OfPart); 3] =
         [("request_uri", Condition::RequestUri), ("from", Condition::From), ("to", Condition::To)];
     for (key, condition) in parts {
         let uri = section.section(key);
-        when.extend(uri.text("user", pattern).map(|pattern| condition(UriPart::User, pattern)));
-        when.extend(uri.text("host", pattern).map(|pattern| condition(UriPart::Host, pattern)));
+        when.extend(uri.text("user", PATTERN, pattern).map(|pattern| condition(UriPart::User, pattern)));
+        when.extend(uri.text("host", PATTERN, pattern).map(|pattern| condition(UriPart::Host, pattern)));
         uri.finish();
     }
-    for (name, pattern) in section.section("header").entries(pattern) {
+    for (name, pattern) in section.section("header").entries(PATTERN, pattern) {
         match values::token(&name) {
             Ok(name) => when.push(Condition::Header(name, pattern)),
             Err(remedy) => section.fault_at("header", &format!("{name:?} is no header's name: {remedy}")),
@@ -176,13 +174,13 @@ fn read_action(section: &Section<'_>, when: &[Condition]) -> Option<Action> {
     let set = section.number("set", 0..=i64::from(i32::MAX)).map(|set| SetId(set as u32));
     let relay = section.flag("relay").unwrap_or(false);
     let reply = section.section("reply");
-    let rewrite = section.text("rewrite", |text| match text {
+    let rewrite = section.text("rewrite", r#""article" or "host" or "none""#, |text| match text {
         "article" => Ok(Rewrite::Article),
         "host" => Ok(Rewrite::Host),
         "none" => Ok(Rewrite::None),
         _ => Err("give article (sip:host:port), host (keeps user and parameters) or none".to_owned()),
     });
-    let params = section.text("record_route_params", values::uri_params);
+    let params = section.text("record_route_params", "URI parameters", values::uri_params);
     let actions = usize::from(set.is_some()) + usize::from(relay) + usize::from(reply.is_present());
     if actions != 1 {
         let has = if actions == 0 { "no action".to_owned() } else { format!("{actions} actions") };

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::health::DAY;
 use super::reader::Section;
-use super::values::{duration_within, one_of};
 use crate::engine::dispatch::{AtMaxDuration, OnDown, Ping, PingLegs, PingMethod, SessionPolicy};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -14,13 +13,13 @@ const MONTH: Duration = DAY.saturating_mul(31);
 /// Reads `[set.session]`.
 pub(super) fn read(section: &Section<'_>) -> SessionPolicy {
     let default = SessionPolicy::default();
-    let at_max_duration = one_of(&[("bye", AtMaxDuration::Bye), ("silent", AtMaxDuration::Silent)]);
-    let on_down = one_of(&[("keep", OnDown::Keep), ("bye", OnDown::Bye)]);
+    let at_max_duration = [("bye", AtMaxDuration::Bye), ("silent", AtMaxDuration::Silent)];
+    let on_down = [("keep", OnDown::Keep), ("bye", OnDown::Bye)];
     let policy = SessionPolicy {
-        max_duration: section.text("max_duration", duration_within(SECOND..=MONTH)),
-        at_max_duration: section.text("at_max_duration", at_max_duration).unwrap_or(default.at_max_duration),
-        timer_grace: section.text("timer_grace", duration_within(Duration::ZERO..=DAY)).unwrap_or(default.timer_grace),
-        on_down: section.text("on_down", on_down).unwrap_or(default.on_down),
+        max_duration: section.duration_within("max_duration", SECOND..=MONTH),
+        at_max_duration: section.word("at_max_duration", &at_max_duration).unwrap_or(default.at_max_duration),
+        timer_grace: section.duration_within("timer_grace", Duration::ZERO..=DAY).unwrap_or(default.timer_grace),
+        on_down: section.word("on_down", &on_down).unwrap_or(default.on_down),
         bye_rate: section.number("bye_rate", 1..=1_000_000).map_or(default.bye_rate, |number| number as u32),
         ping: read_ping(&section.section("ping")),
     };
@@ -31,14 +30,14 @@ pub(super) fn read(section: &Section<'_>) -> SessionPolicy {
 /// The table switches it on.
 fn read_ping(section: &Section<'_>) -> Option<Ping> {
     let default = Ping::default();
-    let method = one_of(&[("OPTIONS", PingMethod::Options), ("UPDATE", PingMethod::Update)]);
+    let methods = [("OPTIONS", PingMethod::Options), ("UPDATE", PingMethod::Update)];
     let legs = [("caller", PingLegs::Caller), ("destination", PingLegs::Destination), ("both", PingLegs::Both)];
     let least = Duration::from_millis(100);
     let ping = Ping {
-        method: section.text("method", method).unwrap_or(default.method),
-        legs: section.text("to", one_of(&legs)).unwrap_or(default.legs),
-        interval: section.text("interval", duration_within(SECOND..=DAY)).unwrap_or(default.interval),
-        timeout: section.text("timeout", duration_within(least..=DAY)).unwrap_or(default.timeout),
+        method: section.word("method", &methods).unwrap_or(default.method),
+        legs: section.word("to", &legs).unwrap_or(default.legs),
+        interval: section.duration_within("interval", SECOND..=DAY).unwrap_or(default.interval),
+        timeout: section.duration_within("timeout", least..=DAY).unwrap_or(default.timeout),
         fall: section.number("fall", 1..=1000).map_or(default.fall, |number| number as u32),
     };
     let Ping { interval, timeout, .. } = ping;

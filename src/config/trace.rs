@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::reader::Section;
+use super::reader::{A_FILE, Section};
 use super::values::bind;
 use crate::edge::hep::{HepConfig, Password};
 use crate::edge::key;
@@ -25,8 +25,8 @@ pub(super) fn read(section: &Section<'_>, base: &Path) -> TraceConfig {
     let default = StoriesConfig::default();
     let sample = section.real("sample", 0.0..=1.0).map_or(0, |share| (share * f64::from(Sample::ALL)).round() as u32);
     let count = |key, otherwise| section.number(key, 0..=1_000_000).map_or(otherwise, |number| number as usize);
-    let hep = section.text("hep", hep);
-    let password = section.text("hep_password_file", |file| password(file, base));
+    let hep = section.text("hep", "udp:address:port", hep);
+    let password = section.text("hep_password_file", A_FILE, |file| password(file, base));
     let id = section.number("hep_id", 0..=i64::from(u32::MAX)).map_or(HepConfig::USUAL_ID, |number| number as u32);
     if !section.has("hep") && (section.has("hep_id") || section.has("hep_password_file")) {
         let problem = "there is no hep that it is for: give hep = \"udp:10.0.0.9:9060\", or leave it out";
@@ -36,7 +36,7 @@ pub(super) fn read(section: &Section<'_>, base: &Path) -> TraceConfig {
         keep: count("keep", default.keep),
         calls: count("calls", default.calls),
         hep: hep.map(|to| HepConfig { to, id, password }),
-        otlp: section.text("otlp", otlp),
+        otlp: section.text("otlp", "http://address:port", otlp),
         whole: section.flag("whole").unwrap_or(false),
     };
     section.finish();

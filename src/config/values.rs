@@ -75,6 +75,9 @@ pub(super) fn bind(text: &str) -> Result<Bind, String> {
     Ok(Bind { transport, address })
 }
 
+/// What [`network`] reads.
+pub(super) const NETWORK: &str = "a network or address";
+
 /// A network, or one address.
 pub(super) fn network(text: &str) -> Result<Cidr, String> {
     text.parse().map_err(|_| "give an address or a network, as 10.0.0.0/8 or 2001:db8::/32".to_owned())

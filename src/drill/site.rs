@@ -155,11 +155,11 @@ fn read_caller(name: String, section: &Section<'_>) -> Caller {
 }
 
 fn read_act(kind: Kind, section: &Section<'_>) -> Act {
-    let commands = |key| section.texts(key, command).unwrap_or_default();
+    let commands = |key| section.texts(key, "a command", command).unwrap_or_default();
     let act = Act {
         act: commands("act"),
         undo: commands("undo"),
-        ends: section.texts("ends", |uri| Ok(uri.to_owned())).unwrap_or_default(),
+        ends: section.texts("ends", "a SIP URI", |uri| Ok(uri.to_owned())).unwrap_or_default(),
     };
     if !section.has("act") {
         section.fault("it has no act: give the command that does it, or several in a list");
@@ -178,7 +178,7 @@ fn required(section: &Section<'_>, key: &'static str, remedy: &str) -> Option<St
     if !section.has(key) {
         section.fault(&format!("it has no {key}: {remedy}"));
     }
-    section.text(key, command)
+    section.text(key, "a command", command)
 }
 
 fn command(text: &str) -> Result<String, String> {

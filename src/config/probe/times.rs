@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::super::health::DAY;
 use super::super::reader::Section;
-use super::super::values::duration_within;
 use super::SHORTEST;
 use crate::engine::dispatch::{Check, CheckKind};
 
@@ -24,7 +23,7 @@ pub(super) struct Times {
 
 impl Times {
     pub(super) fn read(section: &Section<'_>) -> Self {
-        let time = |key, most| section.text(key, duration_within(SHORTEST..=most));
+        let time = |key, most| section.duration_within(key, SHORTEST..=most);
         let count = |key, bounds| section.number(key, bounds).and_then(|number| u32::try_from(number).ok());
         Times {
             interval: time("interval", DAY),
