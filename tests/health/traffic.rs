@@ -21,7 +21,8 @@ fn left(bench: &Bench) -> Duration {
 fn three_failures_in_a_row_eject_and_the_set_that_is_empty_answers_480_at_once() {
     let mut bench = alone(|_| ());
     for call in 0..3 {
-        assert!(is_fit(&bench, SERVERS[0]));
+        let why = if call == 0 { Why::Started } else { Why::NoGoodAnswer };
+        assert_eq!((is_fit(&bench, SERVERS[0]), view(&bench, SERVERS[0]).why), (true, why));
         call_answered(&mut bench, &call.to_string(), 503, &[]);
     }
     assert_eq!(view(&bench, SERVERS[0]).fitness, Fitness::Unwell(Health::Down));

@@ -281,6 +281,7 @@ impl Condition {
             (_, Trust::HalfOpen { trial, .. }) => Why::HalfOpen { trial: trial.is_some() },
             _ if self.elsewhere => Why::ProbedElsewhere,
             _ if self.history.iter().next().is_none() => Why::Started,
+            _ if self.alive.is_none() => Why::NoGoodAnswer,
             _ => Why::Works,
         }
     }

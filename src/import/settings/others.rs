@@ -259,7 +259,7 @@ impl Settings {
             }
             "sharing_tag" => found.approximated(
                 "no tag is handed over: netlink tells which addresses are here; give role = \"vip\" to the [[listener]] that \
-                 keepalived moves, and see README.md, A pair of nodes",
+                 keepalived moves, and see docs/pair.md",
             ),
             "ping_interval" | "ping_timeout" | "node_timeout" | "seed_fallback_interval" | "sync_timeout"
             | "sync_packet_size" | "dispatch_jobs" => {

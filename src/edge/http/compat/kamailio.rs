@@ -343,6 +343,7 @@ impl Attrs {
                 Why::ProbesFailed { failures, .. } => failures,
                 Why::Started
                 | Why::Works
+                | Why::NoGoodAnswer
                 | Why::ProbedElsewhere
                 | Why::Ejected { .. }
                 | Why::HalfOpen { .. }

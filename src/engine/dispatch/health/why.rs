@@ -12,6 +12,8 @@ pub enum Why {
     Started,
     /// It answers.
     Works,
+    /// All that was seen of it so far were failures, too few to put it out.
+    NoGoodAnswer,
     /// Other nodes probe it, and this one goes by what they tell.
     ProbedElsewhere,
     /// So many probes in a row were bad; the last outcome, if this start has seen it.
@@ -78,6 +80,7 @@ impl fmt::Display for Why {
         match self {
             Why::Started => write!(f, "nothing seen yet"),
             Why::Works => write!(f, "it answers"),
+            Why::NoGoodAnswer => write!(f, "no good answer yet"),
             Why::ProbedElsewhere => write!(f, "other nodes probe it"),
             Why::ProbesFailed { witness, failures } => {
                 write!(f, "{failures} probes in a row failed ({})", witness.name())
