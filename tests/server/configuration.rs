@@ -35,8 +35,9 @@ const ALSO: [(&str, &str); 6] = [
 struct Reference {
     keys: Vec<Key>,
     shown: Shown,
-    standings: BTreeMap<usize, Standing>,
 }
+
+type Standings = BTreeMap<usize, Standing>;
 
 /// What is so without a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +53,7 @@ enum Standing {
 impl Reference {
     fn new() -> Self {
         let shown = Shown::read(&fs::read_to_string(SHIPPED).expect("it is there"));
-        let standings = standings(&shown);
-        Reference { keys: keys(), shown, standings }
+        Reference { keys: keys(), shown }
     }
 
     /// The key of the code that an entry of the file is.
@@ -118,17 +118,16 @@ fn has_word(text: &str, word: &str) -> bool {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|one| one == word)
 }
 
-/// What is so without each key of the file.
-fn standings(shown: &Shown) -> BTreeMap<usize, Standing> {
+/// What is so without each key of the file, by its line.
+fn standings(shown: &Shown) -> Standings {
     let folder = files();
-    let parse = |text: &str| Config::parse("shown", text, folder.path());
+    let parse = |text: &str| Config::parse("config/tandem.toml", text, folder.path());
     let alone = |table: &Table, entry: Option<&Entry>| parse(&shown.toml_alone(table, entry)).ok();
-    let all = parse(&shown.toml()).unwrap_or_else(|faults| panic!("config/tandem.toml without its #: {faults}"));
+    let all = parse(&shown.toml()).unwrap_or_else(|faults| panic!("what stands behind a # is not valid:\n{faults}"));
     let standing = |table: &Table, entry: &Entry| {
         let Entry { line, key, .. } = entry;
         let with = parse(&shown.toml_with(entry));
-        let with =
-            with.unwrap_or_else(|faults| panic!("config/tandem.toml:{line}: {key} is not valid there: {faults}"));
+        let with = with.unwrap_or_else(|faults| panic!("{key} is not valid where it stands: {faults}"));
         if !entry.instead_of().is_empty() {
             assert_ne!(with, all, "config/tandem.toml:{line}: {key} does nothing");
             return Standing::Example;
@@ -219,12 +218,13 @@ fn every_key_that_the_code_asks_for_is_explained_and_every_one_that_is_explained
 #[test]
 fn what_the_file_shows_is_the_default_unless_it_says_so() {
     let reference = Reference::new();
+    let standings = standings(&reference.shown);
     let mut faults = Vec::new();
     for table in &reference.shown.tables {
         for entry in &table.entries {
             let Entry { line, key, value, .. } = entry;
             let is_own = reference.takes(&table.name, key).is_none();
-            match (reference.standings[line], entry.default()) {
+            match (standings[line], entry.default()) {
                 (Standing::Example, None) if !is_own && entry.instead_of().is_empty() => faults.push(format!(
                     "config/tandem.toml:{line}: {key} = {value} is not the default: show what the code has, or say what it is in \
                      words at the end of the comment, as `default: none`"
@@ -244,7 +244,8 @@ fn the_reference_of_the_configuration_is_complete() {
     let text = fs::read_to_string(PAGE).expect("it is there");
     let begins = text.find(page::BEGINS).expect("the list of tables");
     let (head, told) = text.split_at(begins);
-    let right = page::write(&Reference::new());
+    let reference = Reference::new();
+    let right = page::write(&reference, &standings(&reference.shown));
     if env::var_os(WRITE).is_some() {
         fs::write(PAGE, [head, &right].concat()).expect("it can be written");
         return;

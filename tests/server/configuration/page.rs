@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use tandem::config::{Key, Takes};
 
 use super::shown::{Entry, Table};
-use super::{Reference, Standing, also, dotted};
+use super::{Reference, Standing, Standings, also, dotted};
 
 /// The heading that the written part of the page begins with.
 pub(super) const BEGINS: &str = "## Tables\n";
@@ -13,7 +13,7 @@ pub(super) const BEGINS: &str = "## Tables\n";
 const TOP: &str = "At the top";
 
 /// All that stands behind the page's head.
-pub(super) fn write(reference: &Reference) -> String {
+pub(super) fn write(reference: &Reference, standings: &Standings) -> String {
     let tables = &reference.shown.tables;
     let is_first = |nth: usize| tables[..nth].iter().all(|other| other.name != tables[nth].name);
     let firsts: Vec<_> = (0..tables.len()).filter(|nth| is_first(*nth)).map(|nth| &tables[nth]).collect();
@@ -30,7 +30,7 @@ pub(super) fn write(reference: &Reference) -> String {
             "" => text.push_str("These stand before all tables.\n\n"),
             _ => paragraphs(&mut text, reference, &table.intro),
         }
-        rows(&mut text, reference, table);
+        rows(&mut text, reference, standings, table);
         for more in tables.iter().filter(|other| other.name == table.name).skip(1) {
             text.push('\n');
             paragraphs(&mut text, reference, &more.intro);
@@ -81,12 +81,12 @@ fn paragraphs(text: &mut String, reference: &Reference, lines: &[String]) {
     }
 }
 
-fn rows(text: &mut String, reference: &Reference, table: &Table) {
+fn rows(text: &mut String, reference: &Reference, standings: &Standings, table: &Table) {
     text.push_str("| key | takes | default | meaning |\n|---|---|---|---|\n");
     for entry in &table.entries {
         let Some(key) = reference.key(&table.name, &entry.key) else { continue };
         let anchor = dotted(&table.name, &entry.key);
-        let cells = [takes(reference, key), default(reference, entry), entry.meaning().to_owned()];
+        let cells = [takes(reference, key), default(standings[&entry.line], entry), entry.meaning().to_owned()];
         let [takes, default, meaning] = cells.map(|cell| inline(reference, &cell).replace('|', "\\|"));
         writeln!(text, "| <a id=\"{anchor}\"></a>`{}` | {takes} | {default} | {meaning} |", entry.key).expect("memory");
     }
@@ -128,9 +128,9 @@ fn takes(reference: &Reference, key: &Key) -> String {
     }
 }
 
-fn default(reference: &Reference, entry: &Entry) -> String {
+fn default(standing: Standing, entry: &Entry) -> String {
     let value = &entry.value;
-    match (reference.standings[&entry.line], entry.default()) {
+    match (standing, entry.default()) {
         (Standing::Default, _) => format!("`{value}`"),
         (Standing::Required, _) => format!("required; example: `{value}`"),
         (Standing::Example, words) => format!("{}; example: `{value}`", words.unwrap_or("none")),

@@ -1,7 +1,5 @@
 //! config/tandem.toml, read as it stands there: its tables, its keys behind a `#` or not, and what its comments say.
 
-use std::fmt::Write as _;
-
 /// All that the file shows.
 pub(super) struct Shown {
     pub(super) tables: Vec<Table>,
@@ -53,15 +51,8 @@ impl Table {
 
     /// As it stands in the file, without comments.
     pub(super) fn toml(&self) -> String {
-        self.toml_of(|entry| Some(&entry.value))
-    }
-
-    fn toml_of<'s>(&'s self, value: impl Fn(&'s Entry) -> Option<&'s str>) -> String {
-        let mut text = if self.name.is_empty() { String::new() } else { format!("{}\n", self.title()) };
-        for (entry, value) in self.entries.iter().filter_map(|entry| value(entry).map(|value| (entry, value))) {
-            writeln!(text, "{} = {value}", entry.key).expect("writing to memory");
-        }
-        text
+        let keys = self.entries.iter().map(|entry| format!("{} = {}\n", entry.key, entry.value));
+        format!("{}\n{}", self.title(), keys.collect::<String>())
     }
 }
 
@@ -134,12 +125,19 @@ impl Shown {
         })
     }
 
+    /// Each key stands in its own line, so that faults name it.
     fn toml_of<'s>(&'s self, value: impl Fn(&'s Table, &'s Entry) -> Option<&'s str>) -> String {
-        let mut text = String::new();
+        let mut lines = Vec::new();
         for table in &self.tables {
-            text += &table.toml_of(|entry| value(table, entry));
+            lines.extend((!table.name.is_empty()).then(|| table.title()));
+            for entry in &table.entries {
+                if let Some(value) = value(table, entry) {
+                    lines.resize(entry.line - 1, String::new());
+                    lines.push(format!("{} = {value}", entry.key));
+                }
+            }
         }
-        text
+        lines.join("\n")
     }
 }
 
