@@ -45,10 +45,11 @@ pub(super) fn stages(site: &Site, course: &Course, live: impl Fn(u64) -> u64) ->
     // Nodes that are first heard of one after another have not begun anew.
     let first = starts.iter().position(|(_, is_anew, _)| *is_anew).unwrap_or(starts.len());
     let starts = &starts[first.saturating_sub(1)..];
+    let begins = starts.iter().enumerate().map(|(nth, (index, ..))| if nth == 0 { 0 } else { *index });
     let ends = starts.iter().skip(1).map(|(index, ..)| *index).chain([all.len()]);
-    let stage =
-        |((index, _, running), end): (&(usize, bool, BTreeMap<_, _>), usize)| one(&all, *index..end, running, &live);
-    starts.iter().zip(ends).map(stage).collect()
+    let running = starts.iter().map(|(.., running)| running);
+    let parts = begins.zip(ends).zip(running);
+    parts.map(|((begin, end), running)| one(&all, begin..end, running, &live)).collect()
 }
 
 fn told<'c>(node: &'c str, looks: &'c [super::course::Look]) -> impl Iterator<Item = Told<'c>> {

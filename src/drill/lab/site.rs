@@ -320,8 +320,9 @@ mod tests {
             assert!(!act.is_empty() && undo.is_empty() == kind.leaves_nothing(), "{kind:?}");
         }
         let Act { act, undo, .. } = &site.acts[&Kind::UpgradeNodes];
-        let runs =
-            |all: &[String], program: &str| all.iter().filter(|one| one.contains(&format!("{program}' run"))).count();
+        let runs = |all: &[String], program: &str| {
+            all.iter().filter(|one| one.contains(&format!(r"{program}'\'' run"))).count()
+        };
         assert_eq!(
             [act, undo].map(|all| [runs(all, "/usr/bin/tandem"), runs(all, "/tandem-0.9/tandem")]),
             [[2, 0], [0, 2]]
