@@ -8,6 +8,7 @@ pub mod lab;
 pub mod limits;
 pub mod measure;
 pub mod site;
+pub mod stage;
 pub mod state;
 
 pub use command::CommandError;
@@ -17,3 +18,4 @@ pub use lab::{Lab, LabError};
 pub use limits::{Bound, Limits};
 pub use measure::{Outcome, measure};
 pub use site::{Site, SiteError};
+pub use stage::Stage;

@@ -52,6 +52,8 @@ mod terminal;
 mod told;
 #[path = "server/trace.rs"]
 mod trace;
+#[path = "server/upgrade.rs"]
+mod upgrade;
 
 #[path = "server/dns.rs"]
 mod dns;

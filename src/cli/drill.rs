@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::table::{self, Cell, Tone};
 use super::{Failure, block_on, duration, rate, term};
-use crate::drill::{Bound, Drill, DrillError, Kind, Lab, Limits, Outcome, Plan, Site, Times, measure};
+use crate::drill::{Bound, Drill, DrillError, Kind, Lab, Limits, Outcome, Plan, Site, Stage, Times, measure};
 
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("where").required(true).args(["lab", "site"])))]
@@ -28,15 +28,18 @@ pub(super) struct Args {
     /// From the first call until it goes wrong [default: 10s].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     before: Option<Duration>,
-    /// From then until it is undone [default: 10s; stop-database 16s]. restart-nodes takes as long as its commands do, and this is
-    /// what they may take [20s].
+    /// From then until it is undone [default: 10s; stop-database 16s; upgrade-nodes 15s]. restart-nodes takes as long as its commands
+    /// do, and this is what they may take [20s].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     during: Option<Duration>,
-    /// From then until the last call begins [default: 10s; where servers fail 15s; stop-database 20s].
+    /// From then until the last call begins [default: 10s; where servers fail 15s; stop-database 20s; upgrade-nodes 20s].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     after: Option<Duration>,
     #[command(flatten)]
     most: Most,
+    /// For upgrade-nodes: what the lab's nodes run before, and again after; in between they run this program.
+    #[arg(long, value_name = "PROGRAM", requires = "lab")]
+    from: Option<PathBuf>,
     /// Keep the lab's folder there, with its logs.
     #[arg(long, value_name = "FOLDER", requires = "lab")]
     keep: Option<PathBuf>,
@@ -72,7 +75,7 @@ struct Most {
 /// Told where a kind is asked for.
 const KINDS: &str = "What goes wrong: kill-destination, hang-destination, kill-node, move-vip, cut-gossip, cut-destination \
                      (between one node and one destination), lose-packets, all-servers-dead, restart-nodes (all, one after \
-                     another, as planned), stop-database (it hangs, then dies), empty-table (the rows are gone)";
+                     another, as planned), upgrade-nodes (each to another version, and back), stop-database (it hangs, then dies), empty-table (the rows are gone)";
 
 fn kind(text: &str) -> Result<Kind, String> {
     let names = || Kind::ALL.map(Kind::name).join(", ");
@@ -100,11 +103,19 @@ impl Args {
             recovery: most.slowest_recovery.or(usual.recovery),
             left: most.most_left.or(usual.left),
             count: usual.count,
+            unheard: usual.unheard,
         }
     }
 }
 
 pub(super) fn main(args: &Args) -> Result<(), Failure> {
+    match (args.kind == Kind::UpgradeNodes, &args.from) {
+        (true, None) if args.lab => {
+            return Err(Failure::usage("what do the nodes run before? Give the program with --from"));
+        }
+        (false, Some(_)) => return Err(Failure::usage("--from is for upgrade-nodes alone")),
+        (true | false, _) => {}
+    }
     let outcome = block_on(hold(args))?;
     if args.json {
         term::line(&serde_json::to_string(&outcome).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}")));
@@ -128,7 +139,8 @@ async fn hold(args: &Args) -> Result<Outcome, Failure> {
         match &args.site {
             Some(file) => Ok((None, Site::load(file).map_err(Failure::usage)?)),
             None => {
-                let lab = Lab::make(args.kind, args.keep.as_deref()).await.map_err(Failure::usage)?;
+                let lab =
+                    Lab::make(args.kind, args.from.as_deref(), args.keep.as_deref()).await.map_err(Failure::usage)?;
                 let site = lab.site().clone();
                 Ok((Some(lab), site))
             }
@@ -228,6 +240,9 @@ fn print(outcome: &Outcome) {
     let counted: Vec<_> =
         outcome.counted.iter().map(|(node, [told, live])| format!("{node} {told} of {live}")).collect();
     rows.push(fact("counted", counted.join(", ")));
+    if outcome.stages.len() > 1 {
+        rows.extend(outcome.stages.iter().map(|stage| fact("stage", stage_words(stage))));
+    }
     table::print("", &rows);
 
     term::line("");
@@ -241,6 +256,15 @@ fn print(outcome: &Outcome) {
         rows.push(row);
     }
     table::print("", &rows);
+}
+
+/// What each node ran, and what it counted then.
+fn stage_words(stage: &Stage) -> String {
+    let node = |(node, version): (&String, &String)| match stage.counted.get(node) {
+        Some([told, live]) => format!("{node} {version}, counts {told} of {live}"),
+        None => format!("{node} {version}, has not heard the others"),
+    };
+    stage.versions.iter().map(node).collect::<Vec<_>>().join("; ")
 }
 
 /// What is shorter than a tenth of a second is not told apart.

@@ -178,7 +178,7 @@ impl<'s> Drill<'s> {
         for one in &self.act.act {
             command::run(one, ACT).await.map_err(|source| of_command("the act", source))?;
         }
-        if kind.is_planned_work() {
+        if kind.leaves_nothing() {
             course.undo = unix_ms();
         } else {
             self.pause(start + before + during, &mut calling).await?;

@@ -26,6 +26,8 @@ pub enum Kind {
     AllServersDead,
     /// The nodes are restarted as planned, one after another.
     RestartNodes,
+    /// The nodes are brought to another version of the program as planned, one after another, and back.
+    UpgradeNodes,
     /// The database hangs, then dies.
     StopDatabase,
     /// The table loses all its rows.
@@ -60,7 +62,7 @@ pub enum Who {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::KillDestination,
         Kind::HangDestination,
         Kind::KillNode,
@@ -70,6 +72,7 @@ impl Kind {
         Kind::LosePackets,
         Kind::AllServersDead,
         Kind::RestartNodes,
+        Kind::UpgradeNodes,
         Kind::StopDatabase,
         Kind::EmptyTable,
     ];
@@ -86,6 +89,7 @@ impl Kind {
             Kind::LosePackets => "lose-packets",
             Kind::AllServersDead => "all-servers-dead",
             Kind::RestartNodes => "restart-nodes",
+            Kind::UpgradeNodes => "upgrade-nodes",
             Kind::StopDatabase => "stop-database",
             Kind::EmptyTable => "empty-table",
         }
@@ -96,8 +100,8 @@ impl Kind {
         Kind::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Whether it takes as long as its commands take, and is undone by them.
-    pub fn is_planned_work(self) -> bool {
+    /// Whether its act leaves all as it was, so that there is nothing to undo.
+    pub fn leaves_nothing(self) -> bool {
         self == Kind::RestartNodes
     }
 
@@ -106,6 +110,8 @@ impl Kind {
         let seconds = Duration::from_secs;
         let (during, after) = match self {
             Kind::RestartNodes => (20, 10),
+            // Both ways take as long as their commands take.
+            Kind::UpgradeNodes => (15, 20),
             // It hangs for most of that; then the nodes' next try may be a while away.
             Kind::StopDatabase => (16, 20),
             _ if matches!(self.sign(), Sign::Unfit | Sign::NoneFit) => (10, 15),
@@ -118,7 +124,7 @@ impl Kind {
     pub fn sign(self) -> Sign {
         match self {
             Kind::KillDestination | Kind::HangDestination | Kind::CutDestination => Sign::Unfit,
-            Kind::KillNode | Kind::MoveVip | Kind::RestartNodes => Sign::Moved,
+            Kind::KillNode | Kind::MoveVip | Kind::RestartNodes | Kind::UpgradeNodes => Sign::Moved,
             Kind::CutGossip => Sign::Deaf,
             Kind::LosePackets => Sign::Nothing,
             Kind::AllServersDead => Sign::NoneFit,
@@ -133,7 +139,7 @@ impl Kind {
             Kind::CutDestination => Who::Any,
             Kind::KillDestination | Kind::HangDestination | Kind::KillNode | Kind::MoveVip => Who::All,
             Kind::CutGossip | Kind::LosePackets | Kind::AllServersDead | Kind::RestartNodes => Who::All,
-            Kind::StopDatabase | Kind::EmptyTable => Who::All,
+            Kind::UpgradeNodes | Kind::StopDatabase | Kind::EmptyTable => Who::All,
         }
     }
 
@@ -152,6 +158,7 @@ impl Kind {
             recovery: Some(Duration::from_secs(15)),
             left: Some(0),
             count: Some(Duration::from_millis(750)),
+            unheard: None,
         };
         let seconds = |number| Some(Duration::from_secs(number));
         match self {
@@ -180,6 +187,8 @@ impl Kind {
             Kind::RestartNodes => {
                 Limits { failed: 6, gap: Duration::from_millis(1500), detection: None, recovery: seconds(5), ..limits }
             }
+            // Both ways cost no more than one of them.
+            Kind::UpgradeNodes => Limits { unheard: Some(0), ..Kind::RestartNodes.limits() },
             // The rows are looked at every 5 s, and a database that hangs is given up after 5 s. After that it is tried again later
             // and later.
             Kind::StopDatabase => Limits { detection: seconds(12), recovery: seconds(20), ..limits },

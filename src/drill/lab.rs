@@ -97,20 +97,26 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Makes one in which that can go wrong; with `keep` its folder, with all logs, is made there and stays.
+    /// Makes one in which that can go wrong, whose nodes begin with the program `from`, if not with this; with `keep` its folder, with
+    /// all logs, is made there and stays.
     ///
     /// # Errors
     /// [`LabError`]; what has been made of it is gone then.
-    pub async fn make(kind: Kind, keep: Option<&Path>) -> Result<Self, LabError> {
+    pub async fn make(kind: Kind, from: Option<&Path>, keep: Option<&Path>) -> Result<Self, LabError> {
         let program = std::env::current_exe().and_then(fs::canonicalize);
         let has_database = kind.sign() == Sign::Stale;
-        let missing = missing(&program, has_database);
-        let (Ok(program), true) = (program, missing.is_empty()) else { return Err(LabError::Missing(missing)) };
+        let mut missing = missing(&program, has_database);
+        let former = from.map(|from| fs::canonicalize(from).map_err(|error| unusable(from, &error))).transpose();
+        missing.extend(former.as_ref().err().cloned());
+        let (Ok(program), Ok(former), true) = (program, former, missing.is_empty()) else {
+            return Err(LabError::Missing(missing));
+        };
+        let former = former.unwrap_or_else(|| program.clone());
         let name = format!("tandem-drill-{}-{:08x}", std::process::id(), fastrand::u32(..));
         let folder = keep.map_or_else(|| std::env::temp_dir().join(&name), Path::to_owned);
         let folder = std::path::absolute(&folder).unwrap_or(folder);
         make_folder(&folder)?;
-        let place = Place { name, folder, program, has_database };
+        let place = Place { name, folder, program, former, has_database };
         let lab = Lab { site: place.site(), place, keep: keep.is_some() };
         lab.build().await?;
         Ok(lab)
@@ -130,7 +136,7 @@ impl Lab {
         for command in place.make_database() {
             command::run(&command, DATABASE).await?;
         }
-        for command in place.servers().into_iter().chain(["a", "b"].map(|node| place.start_node(node))) {
+        for command in place.servers().into_iter().chain(["a", "b"].map(|node| place.start_node(node, &place.former))) {
             command::run(&command, STEP).await?;
         }
         for node in ["a", "b"] {
@@ -189,6 +195,10 @@ fn make_folder(path: &Path) -> Result<(), LabError> {
 /// What a namespace sees as /etc.
 fn etc(space: &str) -> PathBuf {
     Path::new("/etc/netns").join(space)
+}
+
+fn unusable(program: &Path, error: &io::Error) -> String {
+    format!("{}: {error}: give a program with --from", program.display())
 }
 
 /// Everything that this machine lacks.

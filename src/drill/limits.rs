@@ -22,6 +22,8 @@ pub struct Limits {
     /// What each node counts in the cluster may differ from the sessions that there are, when all is well again, by the calls of so
     /// long: nodes hear of each other's with a delay.
     pub count: Option<Duration>,
+    /// Nodes that did not know another's version while they were of several.
+    pub unheard: Option<u64>,
 }
 
 /// One limit and what became of it.

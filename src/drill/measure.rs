@@ -11,6 +11,7 @@ use super::course::{Course, Look, Plan};
 use super::kind::{Sign, Who};
 use super::limits::{Bound, Limits};
 use super::site::{Caller, Site};
+use super::stage::{Stage, stages};
 use super::state::State;
 use crate::lab::{Report, Timeline};
 
@@ -53,6 +54,8 @@ pub struct Outcome {
     pub left: BTreeMap<String, u64>,
     /// Sessions of the cluster as each node counted them while calls were still made, and how many there were then.
     pub counted: BTreeMap<String, [u64; 2]>,
+    /// What the nodes ran, one stage after another; one alone if none began anew.
+    pub stages: Vec<Stage>,
     /// The limits and what became of them.
     pub limits: Vec<Bound>,
 }
@@ -110,6 +113,7 @@ pub fn measure(site: &Site, plan: &Plan, limits: &Limits, course: &Course) -> Ou
         recovered_ms: recovered.into_iter().map(|(node, at)| (node, at.map(|at| at - course.undone))).collect(),
         left: left(site, course),
         counted: counted(site, plan, course),
+        stages: stages(site, course, |at| live(plan, course, at)),
         limits: Vec::new(),
     };
     for (caller, report) in site.callers.iter().zip(&course.reports) {
@@ -288,20 +292,22 @@ fn left(site: &Site, course: &Course) -> BTreeMap<String, u64> {
     site.nodes.iter().zip(&course.looks).filter_map(|(node, looks)| Some((node.name.clone(), last(looks)?))).collect()
 }
 
+/// Sessions that callers had at that time.
+fn live(plan: &Plan, course: &Course, now: u64) -> u64 {
+    let hold = plan.hold.as_millis() as u64;
+    let timelines = course.reports.iter().filter_map(|report| report.timeline.as_ref());
+    let of = |timeline: &Timeline| {
+        let times = timeline.answered.values().flatten().map(|at| timeline.began_ms.saturating_add(*at));
+        times.filter(|at| (*at..at + hold).contains(&now)).count() as u64
+    };
+    timelines.map(of).sum()
+}
+
 /// What each node told last while calls were still made, against the callers' own.
 fn counted(site: &Site, plan: &Plan, course: &Course) -> BTreeMap<String, [u64; 2]> {
-    let hold = plan.hold.as_millis() as u64;
-    let live = |now: u64| {
-        let timelines = course.reports.iter().filter_map(|report| report.timeline.as_ref());
-        let of = |timeline: &Timeline| {
-            let times = timeline.answered.values().flatten().map(|at| timeline.began_ms.saturating_add(*at));
-            times.filter(|at| (*at..at + hold).contains(&now)).count() as u64
-        };
-        timelines.map(of).sum::<u64>()
-    };
     let last = |looks: &[Look]| {
         let told = looks.iter().rfind(|look| look.at <= course.ended && look.state.is_some())?;
-        Some([told.state.as_ref()?.cluster, live(told.at)])
+        Some([told.state.as_ref()?.cluster, live(plan, course, told.at)])
     };
     site.nodes.iter().zip(&course.looks).filter_map(|(node, looks)| Some((node.name.clone(), last(looks)?))).collect()
 }
@@ -328,8 +334,17 @@ fn bounds(outcome: &Outcome, limits: &Limits, plan: &Plan) -> Vec<Bound> {
     if let Some(delay) = limits.count {
         // Those whose BYE was lost live on too.
         let most = (plan.rate * delay.as_secs_f64()).ceil() as u64 + outcome.lost + outcome.excused.lost_by_tcp;
-        let off = outcome.counted.values().map(|[told, live]| told.abs_diff(*live)).max().unwrap_or(0);
+        // While nodes of two versions serve, too.
+        let stages = outcome.stages.iter().filter(|_| limits.unheard.is_some());
+        let counted = stages.flat_map(|stage| stage.counted.values()).chain(outcome.counted.values());
+        let off = counted.map(|[told, live]| told.abs_diff(*live)).max().unwrap_or(0);
         all.push(Bound::count("sessions miscounted", off, most));
+    }
+    if let Some(most) = limits.unheard {
+        // Where nodes tell nothing of it, none is known to have heard.
+        let nobody = outcome.stages.is_empty().then_some(1);
+        let unheard = nobody.unwrap_or_else(|| outcome.stages.iter().map(|stage| stage.unheard.len() as u64).sum());
+        all.push(Bound::count("versions not heard", unheard, most));
     }
     if let Some(most) = limits.left {
         // Those whose BYE was lost live on at their server.
@@ -532,5 +547,14 @@ mod tests {
         assert!(!measure(&site, &plan, &limits, &course).holds());
         let outcome = measure(&site, &plan, &Limits { failed: 1, ..limits }, &course);
         assert!(outcome.holds() && outcome.noticed_ms.is_empty(), "{outcome:?}");
+    }
+
+    #[test]
+    fn an_upgrade_of_nodes_that_do_not_tell_what_they_run_is_none() {
+        let (site, plan) = (site(Kind::UpgradeNodes), plan(Kind::UpgradeNodes));
+        let course = course([Timeline::default(), Timeline::default()]);
+        let outcome = measure(&site, &plan, &Kind::UpgradeNodes.limits(), &course);
+        let heard = outcome.limits.iter().find(|bound| bound.what == "versions not heard").expect("it is bounded");
+        assert!(outcome.stages.is_empty() && !heard.holds, "{outcome:?}");
     }
 }

@@ -164,7 +164,7 @@ fn read_act(kind: Kind, section: &Section<'_>) -> Act {
     if !section.has("act") {
         section.fault("it has no act: give the command that does it, or several in a list");
     }
-    match (kind.is_planned_work(), section.has("undo")) {
+    match (kind.leaves_nothing(), section.has("undo")) {
         (true, true) => section.fault_at("undo", "there is nothing to undo here: let act leave all as it was"),
         (false, false) => section.fault("it has no undo: give the command that makes all as it was"),
         (true, false) | (false, true) => {}

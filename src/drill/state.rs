@@ -1,6 +1,6 @@
 //! What a node tells of itself while a drill runs, and what can be seen in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Deserializer, Value};
@@ -13,8 +13,44 @@ pub const WANTED: &str = "the JSON of GET /sets, and of GET /node, /ready and /s
 
 /// What matters of `GET /node`, so that nodes of other versions can be asked too.
 #[derive(Deserialize)]
-struct Listeners {
+struct ThisNode {
     listeners: Vec<ListenerReport>,
+    #[serde(flatten)]
+    program: Program,
+    #[serde(default)]
+    peers: Option<Vec<Peer>>,
+}
+
+/// One run of one program: another start is another one, of whatever version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Program {
+    /// Its version.
+    pub version: String,
+    /// When it started.
+    started: String,
+}
+
+impl Program {
+    /// Whether what one node tells of another is this: nodes tell each other whole seconds.
+    pub fn is(&self, told: &Program) -> bool {
+        let second = |program: &Program| program.started.get(..SECOND).map(str::to_owned);
+        !self.version.is_empty() && self.version == told.version && second(self) == second(told)
+    }
+}
+
+/// A moment to the second: `2026-11-26T03:20:58`.
+const SECOND: usize = 19;
+
+/// Another node, as a node tells of it.
+#[derive(Deserialize)]
+struct Peer {
+    node: String,
+    #[serde(flatten)]
+    program: Program,
+    /// What it says is not understood.
+    #[serde(default)]
+    unknown_format: Option<u32>,
 }
 
 /// What matters of `GET /ready`.
@@ -55,6 +91,10 @@ pub struct State {
     pub degraded: Option<BTreeSet<String>>,
     /// The rows that are in place: each partition with what tells whether they are the same.
     pub rows: BTreeSet<(String, String)>,
+    /// What it runs.
+    pub program: Program,
+    /// What it has heard that others run; without those that it does not understand.
+    pub others: BTreeMap<String, Program>,
 }
 
 impl State {
@@ -67,7 +107,7 @@ impl State {
         for document in Deserializer::from_str(text).into_iter::<Value>() {
             let document = document.map_err(|fault| fault.to_string())?;
             if document.get("listeners").is_some() {
-                state.take_node(&Listeners::deserialize(&document).map_err(|fault| format!("/node: {fault}"))?);
+                state.take_node(ThisNode::deserialize(&document).map_err(|fault| format!("/node: {fault}"))?);
             } else if document.get("sets").is_some() {
                 state.take_sets(&SetsReport::deserialize(&document).map_err(|fault| format!("/sets: {fault}"))?);
                 has_sets = true;
@@ -98,9 +138,12 @@ impl State {
         }
     }
 
-    fn take_node(&mut self, report: &Listeners) {
+    fn take_node(&mut self, report: ThisNode) {
         let here = report.listeners.iter().filter(|one| one.role == "vip" && one.held);
         self.held.extend(here.map(|one| one.listener.clone()));
+        self.program = report.program;
+        let understood = report.peers.into_iter().flatten().filter(|peer| peer.unknown_format.is_none());
+        self.others.extend(understood.map(|peer| (peer.node, peer.program)));
     }
 
     /// Why such a node could never show that; none: it can.
@@ -189,6 +232,32 @@ mod tests {
         ] {
             let told = State::read(text).expect_err(text);
             assert!(told.contains(fault), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_a_node_runs_is_told_by_itself_and_by_those_who_understand_it() {
+        let peer = |node: &str, more: &str| {
+            format!(r#"{{"node":"{node}","version":"1.0.0","started":"2026-11-26T20:00:01.000Z"{more}}}"#)
+        };
+        let peers =
+            [peer("b", ""), peer("c", r#","unknown_format":2"#), peer("d", r#","unknown_format":null"#)].join(",");
+        let node = format!(
+            r#"{{"node":"a","listeners":[],"version":"0.1.0","started":"2026-11-26T20:00:00.900Z","peers":[{peers}]}}"#
+        );
+        let state = State::read(&format!("{SETS}{node}")).expect("a state");
+        assert_eq!(state.program.version, "0.1.0");
+        assert_eq!(state.others.keys().collect::<Vec<_>>(), ["b", "d"], "c says what is not understood");
+        let program =
+            |version: &str, started: &str| Program { version: version.to_owned(), started: started.to_owned() };
+        let itself = program("1.0.0", "2026-11-26T20:00:01.999Z");
+        assert!(itself.is(&state.others["b"]));
+        for other in [
+            program("1.0.0", "2026-11-26T20:00:02.000Z"),
+            program("1.0.1", "2026-11-26T20:00:01.000Z"),
+            Program::default(),
+        ] {
+            assert!(!itself.is(&other) && !other.is(&state.others["b"]), "{other:?}");
         }
     }
 

@@ -7,15 +7,17 @@
 # when its node is killed and for 1.5 s when it is moved, views that agree a second after the nodes hear each other again; and what
 # each node counts in the cluster is what there is, after it all.
 # Beside that:
-# - An address is moved in short, twice; its bounds are held by restart-nodes here, and by vip.
+# - An address is moved in short, twice; its bounds are held by upgrade-nodes here, and by vip.
+# - upgrade-nodes has no other version at hand but what OLD names: without it each node comes back with the same program, which does
+#   all that restart-nodes does, twice.
 # - What nothing can keep makes a drill fail: exit 1, and the line says by how much.
 # - A drill that is interrupted takes its lab down: no namespace is left.
 # Needs root. TANDEM names the program.
 . "$(dirname "$0")/common.sh"
 need ip nft keepalived curl jq mariadbd mariadb
 [ "$(id -u)" -eq 0 ] || fail "needs root, for network namespaces"
-usual=(kill-node cut-gossip cut-destination restart-nodes all-servers-dead stop-database)
-others=(move-vip kill-destination hang-destination lose-packets empty-table)
+usual=(kill-node cut-gossip cut-destination upgrade-nodes all-servers-dead stop-database)
+others=(restart-nodes move-vip kill-destination hang-destination lose-packets empty-table)
 kinds=("$@")
 [ $# -gt 0 ] || kinds=("${usual[@]}")
 [ $# -gt 0 ] || [ -z "${ALL:-}" ] || kinds+=("${others[@]}")
@@ -32,7 +34,9 @@ gone() {
 for ((turn = 1; turn <= ${TIMES:-1}; turn++)); do
     for kind in "${kinds[@]}"; do
         status=0
-        "$TANDEM" drill "$kind" --lab || status=$?
+        from=()
+        [ "$kind" != upgrade-nodes ] || from=(--from "${OLD:-$TANDEM}")
+        "$TANDEM" drill "$kind" --lab "${from[@]}" || status=$?
         echo
         [ "$status" = 0 ] || wrong "$kind: exit status $status"
     done

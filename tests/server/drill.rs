@@ -169,6 +169,21 @@ fn what_can_not_be_held_exits_2_and_is_undone() {
     assert_eq!(read_to_string(undone).expect("it was undone"), "yes\n", "and once");
 }
 
+#[test]
+fn an_upgrade_in_the_lab_is_from_some_program() {
+    runtime().block_on(async {
+        for (args, word) in [
+            (&["upgrade-nodes", "--lab"][..], "Give the program with --from"),
+            (&["kill-node", "--lab", "--from", TANDEM], "--from is for upgrade-nodes alone"),
+            (&["upgrade-nodes", "--lab", "--from", "/nowhere/tandem"], "/nowhere/tandem: No such file"),
+        ] {
+            let output = drill(args).await;
+            let err = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!((output.status.code(), err.contains(word)), (Some(2), true), "{args:?}: {err}");
+        }
+    });
+}
+
 /// Starts a drill and reads what it prints up to the act.
 fn acted(args: &[&str]) -> (Child, BufReader<ChildStdout>) {
     let mut command = Command::new(TANDEM);

@@ -25,6 +25,9 @@ const CALLERS: [(&str, f64, &str); 4] = [
     ("10.0.0.101 by UDP, believes ICMP", 5.0, "--to 10.0.0.101:8060 --give-up-on-icmp"),
     (BY_TCP, 5.0, "--to 10.0.0.101:8060 --transport tcp"),
 ];
+/// The nodes, each with its address that moves.
+const A: (&str, &str) = ("a", "10.0.0.101");
+const B: (&str, &str) = ("b", "10.0.0.102");
 const BY_TCP: &str = "10.0.0.101 by TCP";
 
 /// Where the lab is.
@@ -36,6 +39,8 @@ pub(super) struct Place {
     pub(super) folder: PathBuf,
     /// The program.
     pub(super) program: PathBuf,
+    /// The program that nodes begin with: of another version, where that is what it is about.
+    pub(super) former: PathBuf,
     /// Whether the nodes read their rows from one database, instead of a file of their own each.
     pub(super) has_database: bool,
 }
@@ -142,9 +147,9 @@ impl Place {
         self.sql("UPDATE opensips.dispatcher SET description = 'changed'")
     }
 
-    /// Starts a node and waits until it is ready.
-    pub(super) fn start_node(&self, node: &str) -> String {
-        let (program, config) = (quoted(&self.program), self.file(&format!("{node}/tandem.toml")));
+    /// Starts a node with a program and waits until it is ready.
+    pub(super) fn start_node(&self, node: &str, program: &Path) -> String {
+        let (program, config) = (quoted(program), self.file(&format!("{node}/tandem.toml")));
         let start = self.start(node, &format!("tandem-{node}"), &format!("{program} run --config {config}"));
         let ready = format!("ip netns exec {} curl -fs -o /dev/null http://127.0.0.1:9060/ready", self.space(node));
         let log = self.file(&format!("tandem-{node}.log"));
@@ -163,11 +168,32 @@ impl Place {
         self.start(node, &format!("keepalived-{node}"), &program)
     }
 
-    /// Asks a node to leave, starts it anew and waits until it has its address.
-    fn restart_node(&self, node: &str, vip: &str) -> String {
+    /// Asks a node to leave, starts it anew with a program and waits until it has its address.
+    fn restart_node(&self, (node, vip): (&str, &str), program: &Path) -> String {
         let has_vip = format!("ip -n {} address show dev eth0 | grep -q {vip}/", self.space(node));
-        let (stop, start) = (self.stop(&format!("tandem-{node}")), self.start_node(node));
+        let (stop, start) = (self.stop(&format!("tandem-{node}")), self.start_node(node, program));
         format!("{{ {stop}; }} && {{ {start}; }} && {{ {}; }}", until(&has_vip, 20))
+    }
+
+    /// Brings both nodes to a program, b first; while they are of two, each obeys what the other is told.
+    fn change_program(&self, program: &Path) -> Vec<String> {
+        vec![
+            self.restart_node(B, program),
+            self.tell("a", "drain", "b"),
+            self.tell("b", "ready", "a"),
+            self.restart_node(A, program),
+        ]
+    }
+
+    /// Gives one node an order and waits until the other one tells of it.
+    fn tell(&self, node: &str, order: &str, other: &str) -> String {
+        let (last, _) = SERVERS[SERVERS.len() - 1];
+        let set = format!("{} set 19 {last}:7010 {order} --by drill --reason upgrade --force", quoted(&self.program));
+        let give = format!("ip netns exec {} {set} --http 127.0.0.1:9060", self.space(node));
+        let show = format!("curl -fs 'http://127.0.0.1:9060/sets/19/destination?uri=sip:{last}:7010'");
+        let obeys = format!("ip netns exec {} {show} | grep -q '\"order\":\"{order}\"'", self.space(other));
+        let unheard = format!("echo node {other} does not obey the order that {node} was given >&2");
+        format!("{give} && {} || {{ {unheard}; exit 1; }}", until(&obeys, 5))
     }
 
     /// Drops what a host receives and these conditions name. Not what it sends: the sender would be told of that.
@@ -198,7 +224,7 @@ impl Place {
                 Act { ends: vec![uri(first)], ..act(vec![self.signal(first, "KILL")], vec![self.server(first)]) }
             }
             Kind::HangDestination => act(vec![self.signal(first, "STOP")], vec![self.signal(first, "CONT")]),
-            Kind::KillNode => act(vec![self.signal("tandem-a", "KILL")], vec![self.start_node("a")]),
+            Kind::KillNode => act(vec![self.signal("tandem-a", "KILL")], vec![self.start_node("a", &self.program)]),
             Kind::MoveVip => act(vec![self.stop("keepalived-a")], vec![self.start_keepalived("a")]),
             Kind::CutGossip => filtered(&[("a", "udp dport 7946"), ("b", "udp dport 7946")]),
             Kind::CutDestination => filtered(&[
@@ -213,10 +239,8 @@ impl Place {
                 ends: all().map(uri).collect(),
                 ..act(all().map(|ip| self.signal(ip, "KILL")).collect(), self.servers())
             },
-            Kind::RestartNodes => {
-                let restarts = vec![self.restart_node("a", "10.0.0.101"), self.restart_node("b", "10.0.0.102")];
-                act(restarts, Vec::new())
-            }
+            Kind::RestartNodes => act([A, B].map(|node| self.restart_node(node, &self.program)).into(), Vec::new()),
+            Kind::UpgradeNodes => act(self.change_program(&self.program), self.change_program(&self.former)),
             Kind::StopDatabase => act(
                 vec![self.signal("database", "STOP"), format!("sleep {HANGS}"), self.kill_database()],
                 vec![format!("{}; {}", self.kill_database(), self.start_database()), self.change_rows()],
@@ -287,13 +311,22 @@ mod tests {
     #[test]
     fn every_kind_has_an_act_and_names_are_the_lab_s_own() {
         let (folder, program) = (PathBuf::from("/tmp/it's"), PathBuf::from("/usr/bin/tandem"));
-        let place = Place { name: "tandem-drill-7".to_owned(), folder, program, has_database: true };
+        let former = PathBuf::from("/opt/tandem-0.9/tandem");
+        let place = Place { name: "tandem-drill-7".to_owned(), folder, program, former, has_database: true };
         let site = place.site();
         assert_eq!(site.callers.iter().map(|caller| caller.share).sum::<f64>(), 100.0);
         for kind in Kind::ALL {
             let Act { act, undo, .. } = &site.acts[&kind];
-            assert!(!act.is_empty() && undo.is_empty() == kind.is_planned_work(), "{kind:?}");
+            assert!(!act.is_empty() && undo.is_empty() == kind.leaves_nothing(), "{kind:?}");
         }
+        let Act { act, undo, .. } = &site.acts[&Kind::UpgradeNodes];
+        let runs = |all: &[String], program: &str| {
+            all.iter().filter(|one| one.contains(&format!(r"{program}'\'' run"))).count()
+        };
+        assert_eq!(
+            [act, undo].map(|all| [runs(all, "/usr/bin/tandem"), runs(all, "/tandem-0.9/tandem")]),
+            [[2, 0], [0, 2]]
+        );
         assert!(place.spaces().iter().all(|space| space.starts_with("tandem-drill-7-")));
         assert!(
             place.make_database().len() == 2

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::edge::store::Digest;
 use crate::edge::store::order::SourceOrder;
@@ -100,7 +101,7 @@ pub struct SourceReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     /// The newest order that the node knows of.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "if_known", skip_serializing_if = "Option::is_none")]
     pub order: Option<SourceOrder>,
     /// Whether its rows were read and could be used last, if the node is to write the `state` column back.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -259,7 +260,7 @@ pub(super) enum Key {
 /// What a key and its value say; none if it is of another version or makes no sense.
 pub(super) fn read(key: &str, value: &str) -> Option<Told> {
     match key {
-        NODE => serde_json::from_str(value).ok().map(Told::Node),
+        NODE => read_node(value).map(Told::Node),
         CLOCK => value.parse().ok().map(|moment| Told::Clock(Moment(moment))),
         _ => match read_key(key)? {
             Key::Destination(id) => serde_json::from_str(value).ok().map(|report| Told::Destination(id, report)),
@@ -267,6 +268,35 @@ pub(super) fn read(key: &str, value: &str) -> Option<Told> {
             Key::Version(id) => Some(Told::Version(id, value.into())),
         },
     }
+}
+
+/// What a node tells of itself. Of a later format all else may look otherwise: then who it is says enough.
+fn read_node(value: &str) -> Option<NodeReport> {
+    #[derive(Deserialize)]
+    #[serde(default)]
+    struct Head {
+        format: u32,
+        version: String,
+        started: u64,
+    }
+    impl Default for Head {
+        fn default() -> Self {
+            let NodeReport { format, version, started, .. } = NodeReport::default();
+            Head { format, version, started }
+        }
+    }
+    let Head { format, version, started } = serde_json::from_str(value).ok()?;
+    let head = NodeReport { format, version, started, ..NodeReport::default() };
+    match head.unknown_format() {
+        Some(_) => Some(head),
+        None => serde_json::from_str(value).ok(),
+    }
+}
+
+/// A value that another version may write otherwise: then none.
+fn if_known<'d, D: Deserializer<'d>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
+    let value = serde_json::Value::deserialize(from)?;
+    Ok(serde_json::from_value(value).ok())
 }
 
 /// What a key is of.
@@ -334,6 +364,7 @@ mod health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::store::order::SourceWord;
 
     fn id() -> DestinationId {
         let address = Some("[2001:db8::1]:7010".parse().expect("an address"));
@@ -387,7 +418,53 @@ mod tests {
         assert_eq!(report.order.expect("an order").order(), None);
         let Some(Told::Node(node)) = read(NODE, r#"{"format":2,"wings":2}"#) else { panic!("not read") };
         assert_eq!((node.format, node.unknown_format()), (2, Some(2)));
+        // All that it tells otherwise than this version does is no reason not to know who it is.
+        let otherwise = r#"{"format":3,"version":"9.0.0","started":7,"listeners":{"x":1},"fit":[],"sources":7}"#;
+        let Some(Told::Node(node)) = read(NODE, otherwise) else { panic!("not read") };
+        assert_eq!((node.unknown_format(), node.version.as_str(), node.started), (Some(3), "9.0.0", 7));
+        // A word of an operator that this version does not know costs nothing else.
+        let word = r#"{"stamp":1,"node":"b","by":"ann","reason":"","word":"merge","rows":"x"}"#;
+        let digest = Digest([5; 16]);
+        let of_later = format!(
+            r#"{{"version":"1.9.0","started":7,"vips":["v"],"sources":{{"default":{{"digest":"{digest:#}","order":{word}}}}}}}"#
+        );
+        let Some(Told::Node(node)) = read(NODE, &of_later) else { panic!("not read") };
+        let source = SourceReport { digest: Some(digest), order: None, states: None };
+        assert_eq!((node.vips, node.sources), (vec!["v".to_owned()], BTreeMap::from([("default".to_owned(), source)])));
         assert_eq!(NodeReport::default().unknown_format(), None);
+    }
+
+    /// As 1.0.0 writes it: no later version of the same format may take it otherwise.
+    #[test]
+    fn what_the_first_release_tells_stays_understood() {
+        let node = r#"{"format":1,"version":"1.0.0","started":1795724122,"listeners":["udp:10.0.0.11:8060"],
+            "vips":["udp:10.0.0.101:8060"],"seen":5210,"fit":{"19":2},"sources":{"default":{
+            "digest":"7229a3ed1c60319d7926d42c1b341011","order":{"stamp":1795724123368,"node":"a","by":"bob","reason":"too large",
+            "word":"pin","version":"7229a3ed1c60319d7926d42c1b341011","instead_of":"ad0c7cf8bc410dca9ec04dc91454d5dd"},"states":true}}}"#;
+        let Some(Told::Node(node)) = read(NODE, node) else { panic!("not read") };
+        assert_eq!((node.unknown_format(), node.seen, node.fit[&19]), (None, Some(Moment(5210)), 2));
+        let source = &node.sources["default"];
+        let order = source.order.as_ref().expect("an order");
+        assert_eq!((source.digest.is_some(), order.by.as_str(), order.stamp), (true, "bob", 1_795_724_123_368));
+        assert!(matches!(order.word, SourceWord::Pin { version, .. } if Some(version) == source.digest));
+        let destination = r#"{"health":"down","since":-5,"by_calls":true,"probed":true,"cause":"traffic 503","latency":12,"sessions":3,
+            "asked":{"4":3},"left":[{"node":"c","started":7,"sessions":2,"asked":{"4":1},"until":9}],
+            "order":{"order":"drain","stamp":7,"node":"a","by":"ann","reason":"disk","deadline":9,"then_end":true,"state":1}}"#;
+        let key = "d:19:10.0.0.21:7010/sip:10.0.0.21:7010";
+        let Some(Told::Destination(id, report)) = read(key, destination) else { panic!("not read") };
+        assert_eq!((id.set, id.uri.as_str()), (SetId(19), "sip:10.0.0.21:7010"));
+        let order = report.order.as_ref().expect("an order");
+        assert_eq!(
+            (report.health, report.sessions, report.asked[&4], report.left[0].sessions),
+            (Health::Down, 3, 3, 2)
+        );
+        assert_eq!(
+            (order.order(), order.deadline, order.then_end, order.state),
+            (Some(Order::Drain), Some(9), true, Some(1))
+        );
+        let taken = read("t:7", r#"{"at":5,"sessions":[["0f",19,7,4,97]]}"#);
+        let sessions = vec![TakenSession("0f".into(), 19, 7, 4, 97)];
+        assert_eq!(taken, Some(Told::Taken(7, TakenReport { at: Moment(5), sessions })));
     }
 
     #[test]

@@ -45,6 +45,15 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, expected: u32) -> Result<T,
     serde_json::from_slice(&text).map_err(ReadFault::Content)
 }
 
+/// Puts a file that can't be used out of the way of the next [`save`], which would take with it what another version knew. Its name
+/// gets `.ignored` behind it.
+pub(super) fn put_aside(path: &Path) {
+    let mut kept = path.as_os_str().to_owned();
+    kept.push(".ignored");
+    // A disk that does not let us will not let us write over it either.
+    let _ = fs::rename(path, kept);
+}
+
 #[derive(Deserialize)]
 struct StoredFormat {
     format: u32,

@@ -1,10 +1,10 @@
 //! What a node knows of its destinations beyond their rows, on disk: orders given by hand, and the health of those that are
 //! not well. The next start reads it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -199,20 +199,15 @@ pub fn read(path: &Path) -> Result<Option<Memory>, MemoryError> {
         Err(ReadFault::Read(source)) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(fault) => fault,
     };
+    if !matches!(fault, ReadFault::Read(_)) {
+        file::put_aside(path);
+    }
     let path = path.to_owned();
     Err(match fault {
         ReadFault::Read(source) => MemoryError::Read { path, source },
-        ReadFault::Content(source) => MemoryError::Content { path: aside(path), source },
-        ReadFault::Format(found) => MemoryError::Format { path: aside(path), found },
+        ReadFault::Content(source) => MemoryError::Content { path, source },
+        ReadFault::Format(found) => MemoryError::Format { path, found },
     })
-}
-
-fn aside(path: PathBuf) -> PathBuf {
-    let mut kept = path.as_os_str().to_owned();
-    kept.push(".ignored");
-    // A disk that does not let us will not let us write over it either.
-    let _ = fs::rename(&path, kept);
-    path
 }
 
 /// Milliseconds since 1970.
@@ -357,6 +352,8 @@ impl StoredHealth {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::edge::scratch::Folder;
 

@@ -71,7 +71,7 @@ pub fn save(path: &Path, order: &SourceOrder) -> io::Result<()> {
     file::save(path, &StoredOrder { format: FORMAT, order: order.clone() })
 }
 
-/// Reads what [`save`] wrote; none if nobody has.
+/// Reads what [`save`] wrote; none if nobody has. A file that is none of ours is put aside.
 ///
 /// # Errors
 /// What is wrong with the file, in words.
@@ -79,7 +79,16 @@ pub fn read(path: &Path) -> Result<Option<SourceOrder>, String> {
     match file::read::<StoredOrder>(path, FORMAT) {
         Ok(stored) => Ok(Some(stored.order)),
         Err(ReadFault::Read(fault)) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(fault) => Err(format!("{}: {fault}: a rollback of before is forgotten", path.display())),
+        Err(fault) => {
+            let kept = match fault {
+                ReadFault::Read(_) => "",
+                ReadFault::Content(_) | ReadFault::Format(_) => {
+                    file::put_aside(path);
+                    "; the file is kept with .ignored behind its name"
+                }
+            };
+            Err(format!("{}: {fault}: a rollback of before is forgotten{kept}", path.display()))
+        }
     }
 }
 
@@ -109,8 +118,12 @@ mod tests {
             save(&path, &order).expect("saved");
             assert_eq!(read(&path), Ok(Some(order)));
         }
-        std::fs::write(&path, "{\"format\":1}").expect("written");
-        assert!(read(&path).expect_err("nonsense").contains("order.json"));
+        for (text, words) in [("{\"format\":1}", "not one of ours"), ("{\"format\":2}", "its format is 2")] {
+            std::fs::write(&path, text).expect("written");
+            let told = read(&path).expect_err("nonsense");
+            assert!(told.contains("order.json") && told.contains(words), "{told}");
+            assert_eq!(folder.files(), ["order.json.ignored"], "what another version knew stays");
+        }
     }
 
     #[test]

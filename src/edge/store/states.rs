@@ -29,7 +29,7 @@ pub fn save(path: &Path, states: &States) -> io::Result<()> {
     file::save(path, &StoredStates { format: FORMAT, rows: states.iter().map(row).collect() })
 }
 
-/// Reads what [`save`] wrote; none if nobody has.
+/// Reads what [`save`] wrote; none if nobody has. A file that is none of ours is put aside.
 ///
 /// # Errors
 /// What is wrong with the file, in words.
@@ -41,7 +41,14 @@ pub fn read(path: &Path) -> Result<Option<States>, String> {
         }
         Err(ReadFault::Read(fault)) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(fault) => {
-            Err(format!("{}: {fault}: the states of the table are read as if for the first time", path.display()))
+            let kept = match fault {
+                ReadFault::Read(_) => "",
+                ReadFault::Content(_) | ReadFault::Format(_) => {
+                    file::put_aside(path);
+                    "; the file is kept with .ignored behind its name"
+                }
+            };
+            Err(format!("{}: {fault}: the states of the table are read as if for the first time{kept}", path.display()))
         }
     }
 }
@@ -80,6 +87,7 @@ mod tests {
             std::fs::write(&path, text).expect("written");
             let told = read(&path).expect_err("nonsense");
             assert!(told.contains("states.json") && told.contains(words), "{told}");
+            assert_eq!(folder.files(), ["states.json.ignored"], "what another version knew stays");
         }
     }
 }

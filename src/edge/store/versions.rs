@@ -41,18 +41,21 @@ pub struct Versions {
     keep: usize,
     /// Oldest first.
     all: Vec<Version>,
+    /// The greatest number of any file there, also of one that can't be read.
+    greatest: u64,
 }
 
 impl Versions {
     /// Those in `folder`, of which the newest `keep` are kept. A file that can't be read is told of and passed over.
     pub fn open(folder: PathBuf, keep: usize) -> Self {
-        let mut versions = Versions { folder, keep, all: Vec::new() };
+        let mut versions = Versions { folder, keep, all: Vec::new(), greatest: 0 };
         let files = fs::read_dir(&versions.folder).into_iter().flatten().flatten();
         let numbers = files.filter_map(|file| number_of(&file.file_name().to_string_lossy()));
         for number in numbers {
+            versions.greatest = versions.greatest.max(number);
             match versions.stored(number) {
                 Ok(stored) => versions.all.push(stored.head()),
-                Err(fault) => warn!(cause = %fault, "a former version of the sets is lost"),
+                Err(fault) => warn!(cause = %fault, "a former version of the sets can't be read: its file stays"),
             }
         }
         versions.all.sort_by_key(|version| version.number);
@@ -97,11 +100,13 @@ impl Versions {
 
     /// Under the next number.
     fn keep(&mut self, mut stored: StoredVersion) -> Result<u64, SnapshotError> {
-        let number = self.all.last().map_or(1, |last| last.number + 1);
+        // Not over a file of another version of Tandem.
+        let number = self.greatest + 1;
         let path = self.path(number);
         stored.number = number;
         let saved = fs::create_dir_all(&self.folder).and_then(|()| file::save(&path, &stored));
         saved.map_err(|source| SnapshotError::Write { path, source })?;
+        self.greatest = number;
         self.all.push(stored.head());
         while self.all.len() > self.keep {
             let oldest = self.all.remove(0);
@@ -232,6 +237,9 @@ mod tests {
         for (file, text) in [("000002.json", "{\"format\":9}"), ("x.json", ""), ("notes", "")] {
             std::fs::write(folder.path().join(file), text).expect("written");
         }
-        assert_eq!(Versions::open(folder.path().to_owned(), 3).all().len(), 1);
+        let mut versions = Versions::open(folder.path().to_owned(), 3);
+        assert_eq!(versions.all().len(), 1);
+        assert_eq!(versions.add(version(3), &sets(3), &[]).expect("kept"), 3, "not over the second, which stays");
+        assert_eq!(folder.files(), ["000001.json", "000002.json", "000003.json", "notes", "x.json"]);
     }
 }

@@ -594,6 +594,28 @@ mod tests {
         assert_eq!(nodes[0].shared_branch(5, &Message::parse(old.as_bytes()).expect("SIP"), hop), None);
     }
 
+    /// What 0.1.0 wrote into an INVITE from 127.0.0.1:5099 to set 19, on the wire, with a cluster key of zeros and a 5 behind them.
+    #[test]
+    fn calls_that_an_earlier_version_has_begun_are_known() {
+        let mut cluster = [0; 32];
+        cluster[31] = 5;
+        let keys = Keys::new(&cluster, &[9; 32]);
+        let text = b"XAQAYQAAABPpp2SzShYyeIMt2D4";
+        let cookie = keys.read_cookie(text, b"upgrade", b"caller").expect("its Record-Route's tdm");
+        assert_eq!((cookie.set, cookie.transport, cookie.session), (19, Transport::Udp, true));
+        assert_eq!((cookie.connection, cookie.resources == Resources::NONE), (ConnectionId(0), false));
+        assert_eq!(&*keys.cookie_text(&cookie, b"upgrade", b"caller"), text, "and it would know ours");
+        let response =
+            b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.1:8060;branch=z9hG4bKXKgE1bjGVkiJRHQJQq0miJpG4kej9fM\r\n\
+            Via: SIP/2.0/UDP 127.0.0.1:5099;branch=z9hG4bKup1\r\nFrom: <sip:c@127.0.0.1>;tag=caller\r\n\
+            To: <sip:tts@127.0.0.1>;tag=2\r\nCall-ID: upgrade\r\nCSeq: 1 INVITE\r\n\r\n";
+        let response = Message::parse(response).expect("SIP");
+        let next = response.vias().nth(1).flatten().expect("a second Via");
+        let branch = keys.read_branch(b"z9hG4bKXKgE1bjGVkiJRHQJQq0miJpG4kej9fM").expect("its branch");
+        assert!(keys.made(&branch, &response, &next, wall(29_928_742)), "so its answer is passed on");
+        assert!(!keys.made(&branch, &response, &next, wall(29_928_752)));
+    }
+
     #[test]
     fn a_cookie_serves_one_dialog() {
         let keys = keys(1);
