@@ -1,5 +1,6 @@
 //! The edge: all that touches the outside, one outside crate to a file; nothing is decided here.
 
+pub mod build;
 pub mod check;
 pub mod client;
 pub mod cluster;

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::{Failure, block_on};
 use crate::config::{Config, node_id};
+use crate::edge::build::{BUILD, VERSION};
 use crate::edge::http::ReloadOrder;
 use crate::edge::{interfaces, log};
 use crate::engine::flow::{Listener, Role};
@@ -40,7 +41,7 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
 async fn serve(config: Config) -> Result<(), Failure> {
     let _log = log::start(&config.log).map_err(Failure::configuration)?;
     let mut signals = Signals::new().map_err(no_signals)?;
-    info!(node = config.node_id, version = env!("CARGO_PKG_VERSION"), "starting");
+    info!(node = config.node_id, version = VERSION, build = BUILD, "starting");
     warn_of_foreign_addresses(&config);
     let node = tokio::select! {
         node = Node::start(&config) => node.map_err(|error| match error.is_configuration() {

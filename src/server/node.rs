@@ -23,6 +23,7 @@ use super::sets::{Ask, Current, First, Source, Status, first_sets};
 use super::told::{Hearers, SetsTold};
 use super::{Gone, Handle, Server, ServerConfig, ServerError, surface};
 use crate::config::{Config, Drained};
+use crate::edge::build::VERSION;
 use crate::edge::cluster::{Cluster, ClusterError};
 use crate::edge::http::{HttpError, ReloadFailed, ReloadOrder, Reloaded, Surface};
 use crate::edge::interfaces::Changes;
@@ -201,8 +202,7 @@ impl Node {
         }
         let snapshot = handle.snapshot().await?;
         journal.follow(&snapshot);
-        let version = env!("CARGO_PKG_VERSION");
-        journal.add(Entry::new(Kind::Start, SystemTime::now(), format!("tandem {version} has started")));
+        journal.add(Entry::new(Kind::Start, SystemTime::now(), format!("tandem {VERSION} has started")));
         let (stirrer, sets_told) = (keeper.stirrer(), Arc::<SetsTold>::default());
         let (journaled, storied, sets) = (Arc::clone(&journal), Arc::clone(&stories), Arc::clone(&sets_told));
         let hearers = Hearers { stirrer, records, journal: journaled, stories: storied, sets };
