@@ -24,6 +24,7 @@ mod term;
 mod top;
 mod trace;
 mod trouble;
+mod usual;
 
 use std::future::Future;
 use std::io::Write;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-use super::{Failure, block_on};
+use super::{Failure, block_on, usual};
 use crate::config::{Config, node_id};
 use crate::edge::build::{BUILD, VERSION};
 use crate::edge::http::ReloadOrder;
@@ -16,9 +16,9 @@ use crate::server::Node;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE", default_value = "config/tandem.toml")]
-    config: PathBuf,
+    /// The configuration file [default: config/tandem.toml if it is there, else /etc/tandem/tandem.toml].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Read the sets from this database instead of the configuration's.
     #[arg(long, value_name = "URL")]
     database: Option<String>,
@@ -28,7 +28,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: &Args) -> Result<(), Failure> {
-    let mut config = Config::load(&args.config).map_err(Failure::configuration)?;
+    let mut config = Config::load(&usual::file_or(&args.config)?).map_err(Failure::configuration)?;
     if let Some(url) = &args.database {
         config.database.url.clone_from(url);
     }

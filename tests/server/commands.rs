@@ -166,3 +166,12 @@ fn version_is_a_line_or_all_facts_of_the_build() {
     );
     assert!(lines[1].ends_with(commit) && lines[4].contains(target), "{long}");
 }
+
+#[test]
+fn a_configuration_that_is_not_named_is_looked_for() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path().join("config")).expect("a folder");
+    folder.write("config/tandem.toml", &config_text(""));
+    let result = tandem(&["check"]).current_dir(folder.path()).output().expect("the binary runs");
+    assert!(String::from_utf8_lossy(&result.stdout).starts_with("config/tandem.toml: no faults"), "{result:?}");
+}
