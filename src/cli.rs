@@ -18,6 +18,7 @@ mod sessions;
 mod set;
 mod show;
 mod store;
+mod supervised;
 mod surface;
 mod table;
 mod term;

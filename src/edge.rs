@@ -15,6 +15,7 @@ pub mod lines;
 pub mod log;
 pub mod metrics;
 pub mod moment;
+pub mod notify;
 pub mod otlp;
 pub mod partitions;
 pub mod process;
