@@ -5,7 +5,17 @@ use std::fs;
 use std::process::Command;
 
 /// What goes into the binary: a change elsewhere makes it no other one.
-const SOURCES: [&str; 6] = ["src", "config", "docs/openapi.json", "Cargo.toml", "Cargo.lock", "build.rs"];
+const SOURCES: [&str; 9] = [
+    "src",
+    "config/tandem-a.toml",
+    "config/tandem-b.toml",
+    "config/keepalived",
+    "config/nftables",
+    "docs/openapi.json",
+    "Cargo.toml",
+    "Cargo.lock",
+    "build.rs",
+];
 /// cargo's word for what a packaged crate was made from.
 const PACKAGED: &str = ".cargo_vcs_info.json";
 
@@ -58,7 +68,7 @@ fn packaged(text: &str) -> Option<String> {
 fn checked_out() -> Option<(String, Option<i64>)> {
     // A crate that lies in a checkout of something else has no commit there.
     git(&["ls-files", "--error-unmatch", "build.rs"])?;
-    for file in ["HEAD", "index"].into_iter().map(str::to_owned).chain(git(&["symbolic-ref", "-q", "HEAD"])) {
+    for file in std::iter::once("HEAD".to_owned()).chain(git(&["symbolic-ref", "-q", "HEAD"])) {
         // A branch's file may be packed away; then HEAD's log still changes with each commit.
         for name in [file.clone(), format!("logs/{file}")] {
             let path = git(&["rev-parse", "--git-path", &name]).filter(|path| fs::exists(path).unwrap_or(false));
@@ -67,7 +77,8 @@ fn checked_out() -> Option<(String, Option<i64>)> {
     }
     SOURCES.iter().for_each(|source| println!("cargo::rerun-if-changed={source}"));
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
-    let status = git(&[&["status", "--porcelain", "--"][..], &SOURCES].concat())?;
+    // Without the lock that refreshes the index: who builds changes nothing there.
+    let status = git(&[&["--no-optional-locks", "status", "--porcelain", "--"][..], &SOURCES].concat())?;
     let seconds = git(&["show", "-s", "--format=%ct", "HEAD"])?.parse().ok();
     Some((with_changes(&commit, !status.is_empty()), seconds))
 }
