@@ -18,12 +18,14 @@ mod sessions;
 mod set;
 mod show;
 mod store;
+mod supervised;
 mod surface;
 mod table;
 mod term;
 mod top;
 mod trace;
 mod trouble;
+mod usual;
 
 use std::future::Future;
 use std::io::Write;
@@ -32,6 +34,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::edge::build::{LINE, LINES};
 use crate::engine::flow::Transport;
 
 /// How long what runs aside may take when a command has ended.
@@ -43,7 +46,7 @@ const EX_CONFIG: u8 = 78;
 
 /// A SIP dispatcher for MRCPv2 and other SIP servers.
 #[derive(Debug, Parser)]
-#[command(name = "tandem", version, about, disable_help_subcommand = true)]
+#[command(name = "tandem", version = LINE, long_version = LINES, about, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -1,5 +1,6 @@
 //! The edge: all that touches the outside, one outside crate to a file; nothing is decided here.
 
+pub mod build;
 pub mod check;
 pub mod client;
 pub mod cluster;
@@ -14,6 +15,7 @@ pub mod lines;
 pub mod log;
 pub mod metrics;
 pub mod moment;
+pub mod notify;
 pub mod otlp;
 pub mod partitions;
 pub mod process;

@@ -13,6 +13,7 @@ mod node;
 mod queues;
 mod ready;
 mod sets;
+mod standing;
 mod surface;
 mod told;
 mod turn;

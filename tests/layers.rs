@@ -54,6 +54,7 @@ const DOORS: &[(&str, &[&str])] = &[
             "src/edge/udp/",
             "src/edge/interfaces.rs",
             "src/edge/descriptors.rs",
+            "src/edge/notify.rs",
             "src/edge/process.rs",
             "src/drill/command.rs",
         ],

@@ -46,6 +46,8 @@ mod siege;
 mod store;
 #[path = "server/stream.rs"]
 mod stream;
+#[path = "server/supervised.rs"]
+mod supervised;
 #[path = "server/terminal.rs"]
 mod terminal;
 #[path = "server/told.rs"]

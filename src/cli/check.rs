@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::run::foreign;
-use super::{Failure, block_on, term};
+use super::{Failure, block_on, term, usual};
 use crate::config::Config;
 use crate::edge::lines::LinesConfig;
 use crate::edge::store::Load;
@@ -15,16 +15,17 @@ use crate::server::check_rows;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE", default_value = "config/tandem.toml")]
-    config: PathBuf,
+    /// The configuration file [default: config/tandem.toml if it is there, else /etc/tandem/tandem.toml].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Read the sets from this database instead of the configuration's.
     #[arg(long, value_name = "URL")]
     database: Option<String>,
 }
 
 pub(super) fn main(args: &Args) -> Result<(), Failure> {
-    let mut config = Config::load(&args.config).map_err(Failure::configuration)?;
+    let file = usual::file_or(&args.config)?;
+    let mut config = Config::load(&file).map_err(Failure::configuration)?;
     if let Some(url) = &args.database {
         config.database.url.clone_from(url);
     }
@@ -34,7 +35,7 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
     if !strays.is_empty() {
         return Err(Failure::configuration(strays.join("\n")));
     }
-    term::line(&format!("{}: no faults", args.config.display()));
+    term::line(&format!("{}: no faults", file.display()));
     let foreign = foreign(&config.listeners);
     for listener in &config.listeners {
         let Listener { transport, bind, advertise, role, .. } = listener;

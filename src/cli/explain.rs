@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// The listener that it comes by, as `udp:127.0.0.1:8060` [default: the first that reaches the sender].
     #[arg(long, value_name = "LISTENER")]
     listener: Option<String>,
-    /// Ask the node with this HTTP surface [default: as config/tandem.toml says if it is there, else 127.0.0.1:9060].
+    /// Ask the node with this HTTP surface [default: as the configuration of this machine says, else 127.0.0.1:9060].
     #[arg(long, value_name = "WHERE", value_parser = Place::parse)]
     http: Option<Place>,
     /// Ask no node: explain by this configuration file and the stored sets, as after a fresh start.

@@ -7,6 +7,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::{Cli, Failure, term};
+use crate::edge::build::VERSION;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -58,11 +59,10 @@ fn pages() -> Vec<Page> {
 }
 
 fn page(command: &Command, name: &str) -> Page {
-    let version = env!("CARGO_PKG_VERSION");
     let title = name.to_owned();
-    let man = Man::new(command.clone().display_name(title.clone()).version(version))
+    let man = Man::new(command.clone().display_name(title.clone()).version(VERSION))
         .title(title.to_uppercase())
-        .source(format!("{TANDEM} {version}"))
+        .source(format!("{TANDEM} {VERSION}"))
         .manual("Tandem");
     let mut text = Vec::new();
     let sections = [
@@ -142,8 +142,8 @@ fn statuses(command: &str) -> Vec<(u8, &'static str)> {
 }
 
 const CONFIGURATION: (&str, &str) = (
-    "config/tandem.toml",
-    "The configuration, unless --config names another: where a node listens, its rules and its sets.",
+    "config/tandem.toml, /etc/tandem/tandem.toml",
+    "The configuration, the first of them that is there, unless --config names another: where a node listens, its rules and its sets.",
 );
 
 fn files(command: &str) -> &'static [(&'static str, &'static str)] {
@@ -170,8 +170,10 @@ fn examples(command: &str) -> &'static [(&'static str, &'static str)] {
             ("tandem list", "The sets of the node that runs here, and what is wrong with them."),
             ("tandem show 19 7012", "Why this destination gets no calls."),
         ],
-        "run" => &[("tandem run --config /etc/tandem.toml", "Serves until SIGTERM; SIGHUP reads the sets anew.")],
-        "check" => &[("tandem check --config /etc/tandem.toml", "Before a restart.")],
+        "run" => {
+            &[("tandem run --config /etc/tandem/tandem.toml", "Serves until SIGTERM; SIGHUP reads the sets anew.")]
+        }
+        "check" => &[("tandem check --config /etc/tandem/tandem.toml", "Before a restart.")],
         "list" => &[
             ("tandem list", "All sets."),
             ("tandem list --check >/dev/null || page somebody", "For a monitor: is there a set that serves nobody?"),

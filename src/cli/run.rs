@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-use super::{Failure, block_on};
+use super::supervised::Supervised;
+use super::{Failure, block_on, usual};
 use crate::config::{Config, node_id};
+use crate::edge::build::{BUILD, VERSION};
 use crate::edge::http::ReloadOrder;
 use crate::edge::{interfaces, log};
 use crate::engine::flow::{Listener, Role};
@@ -15,9 +17,9 @@ use crate::server::Node;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE", default_value = "config/tandem.toml")]
-    config: PathBuf,
+    /// The configuration file [default: config/tandem.toml if it is there, else /etc/tandem/tandem.toml].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Read the sets from this database instead of the configuration's.
     #[arg(long, value_name = "URL")]
     database: Option<String>,
@@ -27,7 +29,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: &Args) -> Result<(), Failure> {
-    let mut config = Config::load(&args.config).map_err(Failure::configuration)?;
+    let mut config = Config::load(&usual::file_or(&args.config)?).map_err(Failure::configuration)?;
     if let Some(url) = &args.database {
         config.database.url.clone_from(url);
     }
@@ -40,7 +42,8 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
 async fn serve(config: Config) -> Result<(), Failure> {
     let _log = log::start(&config.log).map_err(Failure::configuration)?;
     let mut signals = Signals::new().map_err(no_signals)?;
-    info!(node = config.node_id, version = env!("CARGO_PKG_VERSION"), "starting");
+    info!(node = config.node_id, version = VERSION, build = BUILD, "starting");
+    let supervised = Supervised::of_environment();
     warn_of_foreign_addresses(&config);
     let node = tokio::select! {
         node = Node::start(&config) => node.map_err(|error| match error.is_configuration() {
@@ -55,16 +58,28 @@ async fn serve(config: Config) -> Result<(), Failure> {
             warn!(%address, "{open}");
         }
     }
+    tokio::select! {
+        () = until_left(&node, &supervised, &mut signals) => {}
+        never = supervised.watch(&node) => match never {},
+    }
+    info!("stopping");
+    node.stop().await;
+    Ok(())
+}
+
+/// Serves until it is told to leave, and leaves.
+async fn until_left(node: &Node, supervised: &Supervised, signals: &mut Signals) {
     let by_signal = loop {
         tokio::select! {
             told = signals.next() => match told {
                 // Either way the node has told its log.
-                Told::Reload => node.reload_aside(ReloadOrder::of("SIGHUP")),
+                Told::Reload => supervised.reload(node, ReloadOrder::of("SIGHUP")),
                 Told::Stop => break true,
             },
             () = node.drain_ordered() => break false,
         }
     };
+    supervised.leaves(node);
     // A second signal does not wait; after POST /drain the first one does, since a supervisor sends it to any node.
     let hurry = async {
         if !by_signal {
@@ -76,9 +91,6 @@ async fn serve(config: Config) -> Result<(), Failure> {
         () = node.drain() => {}
         () = hurry => {}
     }
-    info!("stopping");
-    node.stop().await;
-    Ok(())
 }
 
 /// IP_FREEBIND binds anything, so that a mistyped address would go unseen.

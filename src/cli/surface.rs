@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::Failure;
+use super::{Failure, usual};
 use crate::config::{ClientFiles, Config, HttpConfig};
 use crate::edge::client::{Answer, ClientError, Request, Server, Stream, ask, listen};
 use crate::edge::http::{DestinationReport, SetReport};
@@ -15,8 +15,6 @@ use crate::edge::tls::{Anchor, Trust};
 
 /// Where a node is that was told nothing else.
 const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9060);
-/// Where `tandem run` looks for its configuration.
-const USUAL_FILE: &str = "config/tandem.toml";
 /// How long an answer may take: longer than the surface itself waits for its node.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -30,7 +28,7 @@ pub(super) struct Where {
     /// 127.0.0.1:9060].
     #[arg(long, value_name = "WHERE", value_parser = Place::parse)]
     http: Option<Place>,
-    /// The node's configuration file [default: config/tandem.toml if it is there].
+    /// The node's configuration file [default: config/tandem.toml or else /etc/tandem/tandem.toml, if one is there].
     #[arg(long, value_name = "FILE", conflicts_with = "http")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -125,8 +123,10 @@ impl Where {
         let (place, of_node, files) = match (&self.http, &self.config) {
             (Some(place), _) => (place.clone(), None, ClientFiles::default()),
             (None, Some(file)) => configured(file)?,
-            (None, None) if Path::new(USUAL_FILE).exists() => configured(Path::new(USUAL_FILE))?,
-            (None, None) => (USUAL.into(), None, ClientFiles::default()),
+            (None, None) => match usual::file() {
+                Some(file) => configured(file)?,
+                None => (USUAL.into(), None, ClientFiles::default()),
+            },
         };
         let How { token_file, ca, cert, key } = &self.how;
         let anchor = match (ca, of_node) {

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use super::build::VERSION;
 use super::client;
 use super::stories::Stories;
 
@@ -83,7 +84,7 @@ impl Otlp {
         let mut exporter = exporter.map_err(|source| OtlpError { to, source })?;
         let resource = Resource::builder_empty().with_attributes([
             KeyValue::new("service.name", "tandem"),
-            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            KeyValue::new("service.version", VERSION),
             KeyValue::new("service.instance.id", node.to_owned()),
         ]);
         exporter.set_resource(&resource.build());

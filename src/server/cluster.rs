@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
 use super::node::Shared;
+use crate::edge::build::VERSION;
 use crate::edge::cluster::report::{
     DestinationId, DestinationReport, LeftReport, Moment, NodeReport, NodeView, OrderReport, TakenReport, TakenSession,
 };
@@ -96,7 +97,7 @@ impl Shared {
         let (moment, before) = (cluster.moment(Instant::now()), &told.view);
         let listeners = self.handle.listeners();
         let node = NodeReport {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
             // 0 is what nobody has told yet.
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().max(1),
             listeners: listeners.iter().map(name).collect(),

@@ -23,6 +23,7 @@ use super::sets::{Ask, Current, First, Source, Status, first_sets};
 use super::told::{Hearers, SetsTold};
 use super::{Gone, Handle, Server, ServerConfig, ServerError, surface};
 use crate::config::{Config, Drained};
+use crate::edge::build::VERSION;
 use crate::edge::cluster::{Cluster, ClusterError};
 use crate::edge::http::{HttpError, ReloadFailed, ReloadOrder, Reloaded, Surface};
 use crate::edge::interfaces::Changes;
@@ -117,7 +118,7 @@ impl NodeError {
 /// A running node. Dropping it stops everything.
 #[derive(Debug)]
 pub struct Node {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     http: Option<std::net::SocketAddr>,
     stop: watch::Sender<bool>,
     /// Ends when every event is told and every record is written.
@@ -201,8 +202,7 @@ impl Node {
         }
         let snapshot = handle.snapshot().await?;
         journal.follow(&snapshot);
-        let version = env!("CARGO_PKG_VERSION");
-        journal.add(Entry::new(Kind::Start, SystemTime::now(), format!("tandem {version} has started")));
+        journal.add(Entry::new(Kind::Start, SystemTime::now(), format!("tandem {VERSION} has started")));
         let (stirrer, sets_told) = (keeper.stirrer(), Arc::<SetsTold>::default());
         let (journaled, storied, sets) = (Arc::clone(&journal), Arc::clone(&stories), Arc::clone(&sets_told));
         let hearers = Hearers { stirrer, records, journal: journaled, stories: storied, sets };
@@ -298,14 +298,20 @@ impl Node {
     }
 
     /// The same for whoever has other things to do meanwhile.
-    pub fn reload_aside(&self, order: ReloadOrder) {
+    pub fn reload_aside(&self, order: ReloadOrder) -> JoinHandle<Result<Reloaded, ReloadFailed>> {
         let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move { shared.reload_by(order).await });
+        tokio::spawn(async move { shared.reload_by(order).await })
     }
 
     /// Waits until somebody has asked for the drain over HTTP.
     pub async fn drain_ordered(&self) {
         self.shared.drain_ordered.notified().await;
+    }
+
+    /// The longest that [`Node::drain`] may take.
+    pub fn longest_drain(&self) -> Duration {
+        let Drained { handover, limit } = self.shared.config.drain;
+        handover.max(limit)
     }
 
     /// Leaves: OPTIONS and `/ready` say 503 from now on. Calls are served until no virtual address is held here, at most for

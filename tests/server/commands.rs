@@ -148,3 +148,30 @@ fn run_reloads_on_sighup_and_ends_on_sigterm() {
     wait_for("stopping");
     assert!(run.0.wait().expect("it ends").success());
 }
+
+#[test]
+fn version_is_a_line_or_all_facts_of_the_build() {
+    let (short, long) = (output(&["-V"]), output(&["--version"]));
+    let (short, long) = (String::from_utf8_lossy(&short.stdout), String::from_utf8_lossy(&long.stdout));
+    let version = env!("CARGO_PKG_VERSION");
+    let facts = short.strip_prefix(&format!("tandem {version} (")).and_then(|rest| rest.strip_suffix(")\n"));
+    let facts: Vec<_> = facts.unwrap_or_else(|| panic!("{short}")).split(", ").collect();
+    let [commit, .., target, rustc] = facts.as_slice() else { panic!("{short}") };
+    assert!(target.starts_with(std::env::consts::ARCH) && rustc.starts_with("rustc 1."), "{short}");
+    let lines: Vec<_> = long.lines().collect();
+    let names: Vec<_> = lines[1..].iter().filter_map(|line| Some(line.split_once(':')?.0)).collect();
+    assert_eq!(
+        (lines[0], names.join(" ")),
+        (format!("tandem {version}").as_str(), "commit date profile target rustc".to_owned())
+    );
+    assert!(lines[1].ends_with(commit) && lines[4].contains(target), "{long}");
+}
+
+#[test]
+fn a_configuration_that_is_not_named_is_looked_for() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path().join("config")).expect("a folder");
+    folder.write("config/tandem.toml", &config_text(""));
+    let result = tandem(&["check"]).current_dir(folder.path()).output().expect("the binary runs");
+    assert!(String::from_utf8_lossy(&result.stdout).starts_with("config/tandem.toml: no faults"), "{result:?}");
+}

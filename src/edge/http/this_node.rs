@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::Node;
+use crate::edge::build::VERSION;
 use crate::edge::cluster::PeerView;
 use crate::edge::interfaces::held_vips;
 use crate::edge::moment::Moment;
@@ -105,7 +106,7 @@ impl NodeReport {
         });
         NodeReport {
             node: node.name().to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
             started: Moment(node.started()),
             draining: snapshot.drain > Drain::No,
             sessions: snapshot.sessions,

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Kind, Row, StoreStatus, Values, View};
+use crate::edge::build::{COMMIT, VERSION};
 use crate::edge::counters::{HttpRefusal, LineFault};
 use crate::engine::event::{Drain, DropCause, Ending};
 use crate::engine::transaction::TransactionKind;
@@ -12,12 +13,12 @@ const FINAL: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "6xx"];
 pub(super) const ROWS: &[Row] = &[
     Row {
         name: "tandem_build_info",
-        help: "Always 1; the labels tell the version and what it was built for.",
+        help: "Always 1; the labels tell the version, what it was built for and the commit that it was built from.",
         kind: Kind::Gauge,
-        labels: &["version", "target"],
+        labels: &["version", "target", "commit"],
         values: |_, values| {
             let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
-            values.push((vec![env!("CARGO_PKG_VERSION").to_owned(), target], 1.0));
+            values.push((vec![VERSION.to_owned(), target, COMMIT.to_owned()], 1.0));
         },
     },
     Row {
