@@ -13,6 +13,7 @@ mod list;
 mod live;
 mod man;
 mod mrcp_server;
+mod ready;
 mod run;
 mod sessions;
 mod set;
@@ -64,6 +65,8 @@ enum Command {
     List(list::Args),
     /// What a running node holds of its destinations, and why: who gets calls and who does not.
     Show(show::Args),
+    /// Whether a running node can take calls; exit 1 with its reasons if not. For health checks.
+    Ready(ready::Args),
     /// The same live in the terminal: who gets how many of the calls of the last seconds, the worst first.
     Top(top::Args),
     /// What has happened since the node started, and what happens.
@@ -106,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::main(&args),
         Command::List(args) => list::main(&args),
         Command::Show(args) => show::main(&args),
+        Command::Ready(args) => ready::main(&args),
         Command::Top(args) => top::main(&args),
         Command::Events(args) => events::main(&args),
         Command::Explain(args) => explain::main(&args),

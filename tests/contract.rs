@@ -78,6 +78,82 @@ fn the_pairs_configurations_load_and_agree_with_each_other_and_with_keepalived()
     }
 }
 
+/// A file that is shipped, from the top.
+fn shipped(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Its lines without comments.
+fn bare(text: &str) -> Vec<&str> {
+    let lines = text.lines().map(|line| line.split_once(" #").map_or(line, |(line, _)| line).trim_end());
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+}
+
+/// The shipped addresses, at docker-compose.yml's.
+fn composed(text: &str) -> String {
+    text.replace("10.0.0.", "10.129.39.")
+}
+
+#[test]
+fn composes_pair_is_the_shipped_pair_at_its_addresses_with_the_rows_in_mariadb() {
+    let scratch = Folder::new();
+    scratch.write_secret("state/gossip.key", &"5a".repeat(32));
+    let database = "url = \"mysql://tandem@10.129.39.5/opensips\"\npassword_file = \"database.password\"";
+    for node in ["a", "b"] {
+        let pairs = composed(&shipped(&format!("config/tandem-{node}.toml")))
+            .replace("url = \"sqlite:tandem.db\"", database)
+            .replace("listen = \"127.0.0.1:9060\"", "listen = \"0.0.0.0:9060\"");
+        let own = shipped(&format!("config/compose/tandem-{node}.toml"))
+            .replace("/var/lib/tandem", "state")
+            .replace("/run/secrets/database-password", "database.password");
+        let [pairs, own] = [pairs, own].map(|text| Config::load(&scratch.write("node.toml", &text)).expect("valid"));
+        assert_eq!(own, pairs);
+        let compose = shipped("docker-compose.yml");
+        let address = own.cluster.as_ref().expect("it is there").bind.ip();
+        assert!(compose.contains(&format!("lan: {{ ipv4_address: {address} }}")), "{address}");
+        for one in own.listeners.iter().filter(|one| one.role == Role::Vip && one.bind.is_ipv4()) {
+            assert!(compose.contains(&format!("--to, \"{}\"", one.bind)), "nobody calls {}", one.bind);
+        }
+    }
+    let one = Config::load(&scratch.write("one.toml", &shipped("config/compose/tandem-one.toml"))).expect("valid");
+    let file = Config::load(Path::new(SHIPPED)).expect("valid");
+    assert_eq!((&one.route, one.sets[0].set), (&file.route, file.sets[0].set));
+}
+
+#[test]
+fn compose_scrapes_shows_and_fills_what_is_shipped() {
+    let [own, pairs] = ["config/compose/prometheus.yml", "dashboards/prometheus.yml"].map(shipped);
+    assert_eq!(bare(&own), bare(&composed(&pairs)));
+    let [own, usual] = ["config/compose/grafana.yml", "dashboards/provisioning/datasources/tandem.yml"].map(shipped);
+    assert_eq!(bare(&own), bare(&usual.replace("127.0.0.1:9090", "10.129.39.41:9090")));
+    // The row of profile one is the first of the article's.
+    let row = "19, 'sip:10.129.39.88:7010', 0, 1, 100, 'pstn=100', 'TTS_MRCP_CLIENT_FS_7010'";
+    for file in ["config/compose/mariadb/2-rows.sql", "config/compose/one.sql"] {
+        assert!(shipped(file).contains(row), "{file}");
+    }
+    let password = shipped("config/compose/database.password");
+    assert!(shipped("config/compose/mariadb/3-user.sql").contains(&format!("IDENTIFIED BY '{}'", password.trim())));
+}
+
+#[test]
+fn images_are_named_by_the_version_and_others_are_pinned() {
+    let version = env!("CARGO_PKG_VERSION");
+    let compose = shipped("docker-compose.yml");
+    let images: Vec<_> = bare(&compose).into_iter().filter_map(|line| line.trim().strip_prefix("image: ")).collect();
+    assert!(images.len() >= 5, "{images:?}");
+    for image in images {
+        let (name, tag) = image.rsplit_once(':').expect("a tag");
+        match name {
+            "tandem" | "tandem-host" => assert_eq!(tag, version, "{image}"),
+            _ => assert_eq!(tag.trim_start_matches('v').split('.').count(), 3, "{image}"),
+        }
+    }
+    let dockerfile = shipped("Dockerfile");
+    assert_eq!(dockerfile.matches(&format!("org.opencontainers.image.version=\"{version}\"")).count(), 2);
+    assert_eq!(dockerfile.matches(&format!(":{version}")).count(), 2, "what the comments call the images");
+}
+
 #[test]
 fn the_drills_lab_has_every_script_that_keepalived_is_to_run() {
     for node in ["a", "b"] {

@@ -48,6 +48,9 @@ pub(super) struct Args {
     /// Note in the JSON what happened when: answers by destination, failures, lost sessions, silences.
     #[arg(long, requires = "json")]
     timeline: bool,
+    /// Exit with 1 if there was no call, or one that failed or was lost.
+    #[arg(long)]
+    check: bool,
     /// Print the report as one JSON object, and nothing else.
     #[arg(long)]
     json: bool,
@@ -120,7 +123,14 @@ async fn call(args: &Args) -> Result<(), Failure> {
         Failure::new(format!("can't call from {bind}: {error}: give an address of this machine with --from"))
     })?;
     print(&report, args.json);
-    Ok(())
+    let is_well = report.calls > 0 && report.failed == 0 && report.lost == 0;
+    match args.check && !is_well {
+        true => Err(Failure::new(format!(
+            "of {} calls {} failed and {} were lost",
+            report.calls, report.failed, report.lost
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// The report for people, or for programs.

@@ -124,6 +124,14 @@ fn statuses(command: &str) -> Vec<(u8, &'static str)> {
             (1, "With --check: a set has no fit destination. Else no node is there, or it has no such set."),
             USAGE,
         ],
+        "ready" => {
+            vec![(0, "It can take calls."), (1, "It can't, as standard error tells, or no node is there."), USAGE]
+        }
+        "calls" => vec![
+            DONE,
+            (1, "It can't call from there. With --check: there was no call, or one failed or was lost."),
+            USAGE,
+        ],
         "plan" => vec![(0, "A reload would do this."), (1, "It would be refused, or no node is there."), USAGE],
         "import" => vec![
             (0, "All was mapped or approximated."),
@@ -178,6 +186,13 @@ fn examples(command: &str) -> &'static [(&'static str, &'static str)] {
             ("tandem list", "All sets."),
             ("tandem list --check >/dev/null || page somebody", "For a monitor: is there a set that serves nobody?"),
         ],
+        "ready" => &[
+            (
+                "tandem ready --config /etc/tandem/tandem.toml",
+                "For a container's health check, or a script that waits.",
+            ),
+            ("tandem ready --live", "It answers, whether it can take calls or not."),
+        ],
         "top" => &[
             ("tandem top --http 10.0.0.1:9060", "Another node than that of this machine."),
             ("tandem top --once | head -20", "The worst, as text."),
@@ -199,6 +214,7 @@ fn examples(command: &str) -> &'static [(&'static str, &'static str)] {
             ("tandem events --follow --json", "A line of JSON for each event, for whoever gathers them."),
         ],
         "explain" => &[("tandem explain invite.txt", "Where this call would go, and why.")],
+        "calls" => &[("tandem calls --check --calls 1 --hold 10ms", "A health check: does a call go through?")],
         "end" => &[("tandem end --call-id a84b4c76 --reason stuck", "Both ends get BYE.")],
         "sessions" => &[("tandem sessions --set 19 --destination 7010", "Who is served there.")],
         "reload" => &[(
@@ -227,7 +243,7 @@ fn see_also(command: &str) -> &'static [&'static str] {
         "" => &["tandem-run", "tandem-list", "tandem-top", "tandem-show"],
         "run" => &["tandem", "tandem-check", "tandem-reload"],
         "check" => &["tandem", "tandem-run", "tandem-import"],
-        "list" | "top" => &["tandem", "tandem-show", "tandem-events"],
+        "list" | "ready" | "top" => &["tandem", "tandem-show", "tandem-events"],
         "show" => &["tandem", "tandem-list", "tandem-set", "tandem-explain"],
         "events" => &["tandem", "tandem-top", "tandem-show"],
         "set" => &["tandem", "tandem-show", "tandem-sessions"],

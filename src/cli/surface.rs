@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::{Failure, usual};
 use crate::config::{ClientFiles, Config, HttpConfig};
 use crate::edge::client::{Answer, ClientError, Request, Server, Stream, ask, listen};
-use crate::edge::http::{DestinationReport, SetReport};
+use crate::edge::http::{DestinationReport, Readiness, SetReport};
 use crate::edge::tls::{Anchor, Trust};
 
 /// Where a node is that was told nothing else.
@@ -184,6 +184,27 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 impl Surface {
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Told<T>, Failure> {
         self.ask(Request { method: "GET", path, kind: JSON, body: Vec::new() }).await
+    }
+
+    /// Whether the node can take calls, and what is wrong: a no is an answer too.
+    pub(super) async fn ready(&self) -> Result<Told<Readiness>, Failure> {
+        let answer = self.answer(Request { method: "GET", path: "/ready", kind: JSON, body: Vec::new() }).await?;
+        match answer.status {
+            // A surface that is too slow says so in other words.
+            503 if serde_json::from_slice::<Readiness>(&answer.body).is_ok() => {
+                self.read(&Answer { status: 200, ..answer })
+            }
+            _ => self.read(&answer),
+        }
+    }
+
+    /// That the node answers at all.
+    pub(super) async fn live(&self) -> Result<(), Failure> {
+        let answer = self.answer(Request { method: "GET", path: "/live", kind: JSON, body: Vec::new() }).await?;
+        match answer.status {
+            200 => Ok(()),
+            status => Err(self.refused(status, &String::from_utf8_lossy(&answer.body))),
+        }
     }
 
     /// What may not be there.

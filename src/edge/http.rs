@@ -32,6 +32,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -161,7 +162,7 @@ pub trait Node: Send + Sync + 'static {
 }
 
 /// Whether the node can take calls: one load of the sets is in and it is not draining.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Readiness {
     /// Why it can't, in words; empty if it can.
     pub reasons: Vec<String>,

@@ -92,7 +92,7 @@ impl Bench {
 }
 
 /// The binary, told where the node is.
-fn tandem(args: &[&str], http: SocketAddr) -> Command {
+pub(crate) fn tandem(args: &[&str], http: SocketAddr) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
     command.args(args).args(["--http", &http.to_string()]).env("SUDO_USER", "alice");
     command

@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::node::{addresses, servers};
-use crate::orders::Bench;
+use crate::orders::{Bench, tandem};
 use crate::scratch::{Folder, PATIENCE, anew, http_with, insert, own_address, until};
 
 /// The next event of that name; others pass.
@@ -171,6 +171,58 @@ async fn a_node_that_is_quick_to_leave_has_told_so() {
     let words: Vec<_> = leaving.map(|event| (event["old"].clone(), event["new"].clone())).collect();
     assert_eq!(words, [(json!("serving"), json!("leaving")), (json!("leaving"), json!("refusing"))]);
     bench.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ready_says_what_the_node_says_of_itself_and_exits_so() {
+    let bench = Bench::start().await;
+    bench.set_is_told_fit().await;
+    assert_eq!(bench.done(&["ready"]).await, "ready\n");
+    for nth in [0, 1] {
+        bench.done(&["set", "19", &bench.uri(nth), "maint", "--reason", "new model", "--force"]).await;
+    }
+    assert_eq!(bench.done(&["ready"]).await, "ready\ndegraded: set 19 has no fit destination\n");
+    bench.node.drain().await;
+    assert_eq!(bench.refused(&["ready"], 1).await, "not ready: the node is draining\n");
+    assert_eq!(bench.refused(&["ready", "--json"], 1).await, "not ready: the node is draining\n");
+    assert_eq!(bench.done(&["ready", "--live"]).await, "live\n");
+    let json: Value = serde_json::from_slice(&bench.tandem(&["ready", "--json"]).await.stdout).expect("JSON");
+    assert_eq!((&json["ready"], &json["reasons"]), (&json!(false), &json!(["the node is draining"])));
+    let http = bench.http;
+    bench.node.stop().await;
+    for args in [&["ready"][..], &["ready", "--live"]] {
+        let output =
+            spawn_blocking(move || tandem(args, http).output()).await.expect("no panic").expect("the binary runs");
+        let told = String::from_utf8(output.stderr).expect("text");
+        assert_eq!((output.status.code(), told.starts_with("can't connect")), (Some(1), true), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_with_check_exit_with_1_if_one_fails() {
+    let servers = servers(1).await;
+    let call = async |address: SocketAddr| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+        command.args([
+            "calls",
+            "--check",
+            "--calls",
+            "2",
+            "--rate",
+            "100",
+            "--hold",
+            "10ms",
+            "--give-up-on-icmp",
+            "--to",
+        ]);
+        command.arg(address.to_string());
+        spawn_blocking(move || command.output()).await.expect("no panic").expect("the binary runs")
+    };
+    let output = call(servers[0].address()).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = call(SocketAddr::new(own_address().ip(), 7010)).await;
+    let told = String::from_utf8(output.stderr).expect("text");
+    assert_eq!((output.status.code(), told.as_str()), (Some(1), "of 2 calls 2 failed and 0 were lost\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
