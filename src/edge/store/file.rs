@@ -45,13 +45,32 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, expected: u32) -> Result<T,
     serde_json::from_slice(&text).map_err(ReadFault::Content)
 }
 
-/// Puts a file that can't be used out of the way of the next [`save`], which would take with it what another version knew. Its name
-/// gets `.ignored` behind it.
-pub(super) fn put_aside(path: &Path) {
-    let mut kept = path.as_os_str().to_owned();
-    kept.push(".ignored");
-    // A disk that does not let us will not let us write over it either.
-    let _ = fs::rename(path, kept);
+/// The same of a file that may not be there. One that can't be used is put out of the way of the next [`save`], which would take
+/// with it what another version knew: its name gets `.ignored` behind it.
+pub(super) fn read_kept<T: DeserializeOwned>(path: &Path, expected: u32) -> Result<Option<T>, ReadFault> {
+    match read(path, expected) {
+        Ok(content) => Ok(Some(content)),
+        Err(ReadFault::Read(fault)) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(fault @ ReadFault::Read(_)) => Err(fault),
+        Err(fault @ (ReadFault::Content(_) | ReadFault::Format(_))) => {
+            let mut kept = path.as_os_str().to_owned();
+            kept.push(".ignored");
+            // A disk that does not let us will not let us write over it either.
+            let _ = fs::rename(path, kept);
+            Err(fault)
+        }
+    }
+}
+
+impl ReadFault {
+    /// What a person is told of a file that [`read_kept`] could not use, and of `lost`, which it held.
+    pub(super) fn told(&self, path: &Path, lost: &str) -> String {
+        let kept = match self {
+            ReadFault::Read(_) => "",
+            ReadFault::Content(_) | ReadFault::Format(_) => "; the file is kept with .ignored behind its name",
+        };
+        format!("{}: {self}: {lost}{kept}", path.display())
+    }
 }
 
 #[derive(Deserialize)]

@@ -194,20 +194,13 @@ pub fn save(path: &Path, memory: &Memory) -> Result<(), MemoryError> {
 /// # Errors
 /// [`MemoryError`] if the file can't be read, is cut or is something else.
 pub fn read(path: &Path) -> Result<Option<Memory>, MemoryError> {
-    let fault = match file::read::<StoredMemory>(path, FORMAT) {
-        Ok(stored) => return Ok(Some(stored.into_memory())),
-        Err(ReadFault::Read(source)) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(fault) => fault,
-    };
-    if !matches!(fault, ReadFault::Read(_)) {
-        file::put_aside(path);
-    }
     let path = path.to_owned();
-    Err(match fault {
-        ReadFault::Read(source) => MemoryError::Read { path, source },
-        ReadFault::Content(source) => MemoryError::Content { path, source },
-        ReadFault::Format(found) => MemoryError::Format { path, found },
-    })
+    match file::read_kept::<StoredMemory>(&path, FORMAT) {
+        Ok(stored) => Ok(stored.map(StoredMemory::into_memory)),
+        Err(ReadFault::Read(source)) => Err(MemoryError::Read { path, source }),
+        Err(ReadFault::Content(source)) => Err(MemoryError::Content { path, source }),
+        Err(ReadFault::Format(found)) => Err(MemoryError::Format { path, found }),
+    }
 }
 
 /// Milliseconds since 1970.

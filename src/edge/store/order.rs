@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Digest;
-use super::file::{self, ReadFault};
+use super::file;
 
 /// The form that this version writes and reads.
 const FORMAT: u32 = 1;
@@ -76,19 +76,9 @@ pub fn save(path: &Path, order: &SourceOrder) -> io::Result<()> {
 /// # Errors
 /// What is wrong with the file, in words.
 pub fn read(path: &Path) -> Result<Option<SourceOrder>, String> {
-    match file::read::<StoredOrder>(path, FORMAT) {
-        Ok(stored) => Ok(Some(stored.order)),
-        Err(ReadFault::Read(fault)) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(fault) => {
-            let kept = match fault {
-                ReadFault::Read(_) => "",
-                ReadFault::Content(_) | ReadFault::Format(_) => {
-                    file::put_aside(path);
-                    "; the file is kept with .ignored behind its name"
-                }
-            };
-            Err(format!("{}: {fault}: a rollback of before is forgotten{kept}", path.display()))
-        }
+    match file::read_kept::<StoredOrder>(path, FORMAT) {
+        Ok(stored) => Ok(stored.map(|stored| stored.order)),
+        Err(fault) => Err(fault.told(path, "a rollback of before is forgotten")),
     }
 }
 

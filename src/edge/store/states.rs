@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::file::{self, ReadFault};
+use super::file;
 use super::snapshot::StoredState;
 use crate::engine::dispatch::{RowState, SetId};
 
@@ -34,22 +34,10 @@ pub fn save(path: &Path, states: &States) -> io::Result<()> {
 /// # Errors
 /// What is wrong with the file, in words.
 pub fn read(path: &Path) -> Result<Option<States>, String> {
-    match file::read::<StoredStates>(path, FORMAT) {
-        Ok(stored) => {
-            let row = |row: StoredRow| ((SetId(row.set), row.uri), row.state.into_state());
-            Ok(Some(stored.rows.into_iter().map(row).collect()))
-        }
-        Err(ReadFault::Read(fault)) if fault.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(fault) => {
-            let kept = match fault {
-                ReadFault::Read(_) => "",
-                ReadFault::Content(_) | ReadFault::Format(_) => {
-                    file::put_aside(path);
-                    "; the file is kept with .ignored behind its name"
-                }
-            };
-            Err(format!("{}: {fault}: the states of the table are read as if for the first time{kept}", path.display()))
-        }
+    let row = |row: StoredRow| ((SetId(row.set), row.uri), row.state.into_state());
+    match file::read_kept::<StoredStates>(path, FORMAT) {
+        Ok(stored) => Ok(stored.map(|stored| stored.rows.into_iter().map(row).collect())),
+        Err(fault) => Err(fault.told(path, "the states of the table are read as if for the first time")),
     }
 }
 
