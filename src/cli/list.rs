@@ -49,7 +49,7 @@ async fn list(args: &Args, surface: Surface) -> Result<(), Failure> {
 
 fn rows(sets: &[SetReport]) -> Vec<Vec<Cell>> {
     let mut head: Vec<_> = ["SET", "NAME", "ALGORITHM", "FIT"].map(Cell::text).to_vec();
-    head.extend(["SESSIONS", "CALLS", "NOBODY FIT"].map(Cell::number));
+    head.extend(["SESSIONS", "TRIES", "NOBODY FIT"].map(Cell::number));
     head.push(Cell::text("WRONG"));
     let mut rows = vec![head];
     rows.extend(sets.iter().map(row));

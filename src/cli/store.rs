@@ -66,7 +66,7 @@ pub(super) struct RollbackArgs {
 #[derive(Debug, clap::Args)]
 struct Word {
     /// Why, for those who will wonder.
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     /// Who says so [default: the user, before sudo].
     #[arg(long, value_name = "NAME")]
@@ -109,7 +109,7 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<(), Failure> {
     if version.is_none() && !unpin {
         return versions(partition, word);
     }
-    if word.reason.is_empty() {
+    if word.reason.is_empty() && !unpin {
         return Err(Failure::usage("why? Add --reason TEXT, for those who will wonder"));
     }
     let by = giver(word.by.as_ref())?;
@@ -178,7 +178,7 @@ async fn followed(surface: Surface, partitions: &[PartitionReport]) -> Result<()
         return match behind.is_empty() {
             true => Ok(()),
             false => Err(Failure::new(format!(
-                "not in place on {}: see `tandem rollback --http` and the log there",
+                "not in place on {}: ask it by `tandem rollback --http ADDRESS:PORT`, and see its log",
                 names(&behind)
             ))),
         };

@@ -232,7 +232,7 @@ async fn the_commands_list_sets_and_events() {
     let lines =
         |text: &str| text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
     let text = bench.done(&["list"]).await;
-    let head = "SET NAME ALGORITHM FIT SESSIONS CALLS NOBODY FIT WRONG";
+    let head = "SET NAME ALGORITHM FIT SESSIONS TRIES NOBODY FIT WRONG";
     assert_eq!(lines(&text), [head, "19 - round_robin 2 of 2 0 0 0 nothing"]);
     assert_eq!(bench.done(&["list", "--check"]).await, text);
     assert_eq!(lines(&bench.done(&["list", "19"]).await)[0], lines(&bench.done(&["show", "19"]).await)[0]);

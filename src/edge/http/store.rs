@@ -61,7 +61,8 @@ pub struct RollbackOrder {
     /// Who gives it.
     #[serde(default)]
     pub by: String,
-    /// Why.
+    /// Why; with a version somebody will wonder.
+    #[serde(default)]
     pub reason: String,
     /// The version's number, or what its digest begins with; none: what is pinned is pinned no more.
     #[serde(default)]
@@ -291,7 +292,7 @@ async fn rollback<N: Node>(
     let order = RollbackOrder { by: asker.giver(&order.by), ..order };
     let version = order.version.as_deref().unwrap_or("none");
     asker.orders(&order.by, &order.reason, told_of(order.force, order.partition.as_deref(), Some(version)));
-    words(&[("by", &order.by, true), ("reason", &order.reason, true)])?;
+    words(&[("by", &order.by, true), ("reason", &order.reason, order.version.is_some())])?;
     Ok(carry_out(&shared, move |node| async move { node.rollback(order).await }).await)
 }
 

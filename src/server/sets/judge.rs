@@ -94,7 +94,10 @@ impl fmt::Display for Unplaced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unplaced::Store(error) => error.fmt(f),
-            Unplaced::Same => f.write_str("the rows are that version: there is nothing to go back from"),
+            Unplaced::Same => f.write_str(
+                "the rows are that version: there is nothing to go back from; a change that was refused is taken by \
+                 `tandem reload --force`",
+            ),
             Unplaced::Refused(reasons) => write!(f, "{}: give --force if it is meant", reasons.join("; ")),
             Unplaced::Pinned(by, reason) => write!(
                 f,
