@@ -16,6 +16,10 @@ RUN apt-get update \
     && install -d -o 65532 -g 65532 /state/a /state/b /var/lib/tandem
 COPY config/keepalived/check.sh config/keepalived/fit.sh config/keepalived/notify.sh /etc/keepalived/
 COPY config/keepalived/keepalived-a.conf config/keepalived/keepalived-b.conf config/nftables/tandem-vip.nft /usr/share/tandem/
+# What docker-compose.yml runs in it.
+COPY config/compose/keepalived.sh config/compose/keys.sh config/compose/row.sh /compose/
+# A clone's modes are its maker's umask's.
+RUN chmod -R go+rX /etc/keepalived /usr/share/tandem /compose
 LABEL org.opencontainers.image.title="Tandem's host" \
     org.opencontainers.image.description="keepalived and nftables beside a Tandem node, as Tandem ships them" \
     org.opencontainers.image.version="1.0.0" \

@@ -4,7 +4,9 @@ set -eu
 umask 077
 for key in cluster gossip; do
     if [ ! -s "/state/a/$key.key" ]; then
-        od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"/state/a/$key.new"
+        new=$(od -An -tx1 -N32 /dev/urandom | tr -d ' \n')
+        [ "${#new}" -eq 64 ] || { echo "/dev/urandom gave ${#new} digits and not 64: $key.key is not made" >&2; exit 1; }
+        printf '%s' "$new" >"/state/a/$key.new"
         mv "/state/a/$key.new" "/state/a/$key.key"
     fi
     cp "/state/a/$key.key" "/state/b/$key.new"
