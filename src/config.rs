@@ -20,6 +20,7 @@ mod values;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -90,6 +91,8 @@ pub struct Config {
     pub events: EventsConfig,
     /// Which calls are told of message by message.
     pub trace: TraceConfig,
+    /// What the file holds that everybody may read and should not, for people; it is obeyed all the same.
+    pub exposed: Vec<Fault>,
 }
 
 /// How a node leaves.
@@ -138,19 +141,23 @@ impl Config {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self::parse(&path.display().to_string(), &text, base)
+        let is_exposed = path.metadata().is_ok_and(|file| file.mode() & 0o004 != 0);
+        let mut config = Self::parse(&path.display().to_string(), &text, base)?;
+        config.exposed.retain(|_| is_exposed);
+        Ok(config)
     }
 
-    /// Reads the text of a file; `file` is its name in faults, `base` where its relative paths start.
+    /// Reads the text of a file that everybody may read; `file` is its name in faults, `base` where its relative paths start.
     ///
     /// # Errors
     /// [`ConfigError::Faults`] with every fault.
     pub fn parse(file: &str, text: &str, base: &Path) -> Result<Self, ConfigError> {
         let source = Source::new(file, text);
         let config = source.parse().map(|document| read(&Section::root(&source, &document), base));
+        let exposed = source.secrets();
         let faults = source.into_faults();
         match config {
-            Some(config) if faults.is_empty() => Ok(config),
+            Some(config) if faults.is_empty() => Ok(Config { exposed, ..config }),
             Some(_) | None => Err(ConfigError::Faults(faults)),
         }
     }
@@ -219,6 +226,7 @@ fn read(root: &Section<'_>, base: &Path) -> Config {
         records: lines::read_records(&root.section("records"), base),
         events: events::read(&root.section("events"), base),
         trace: trace::read(&root.section("trace"), base),
+        exposed: Vec::new(),
     };
     root.finish();
     config
@@ -375,6 +383,27 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_password_is_told_of_where_everybody_may_read_it() {
+        let folder = Folder::new();
+        let text = "[database]\nurl = \"mysql://u:secret@h/db\"\n[[partition]]\nname = \"asr\"\nset_offset = 1000\n\
+                    url = \"postgres://u:secret@h/db\"\n";
+        let exposed = |text: &str, mode| {
+            put(&folder, "t.toml", &format!("{LISTENER}{text}"), mode);
+            let config = Config::load(&folder.path().join("t.toml")).expect("valid");
+            config.exposed.iter().map(|told| (told.line - 2, told.problem.clone())).collect::<Vec<_>>()
+        };
+        let told = |path| {
+            format!(
+                "{path} holds a password, and everybody may read this file: give password_file, or chmod 640 with the group that \
+                 runs this"
+            )
+        };
+        assert_eq!(exposed(text, 0o644), [(2, told("database.url")), (6, told("partition \"asr\".url"))]);
+        assert!(exposed(text, 0o640).is_empty());
+        assert!(exposed("[database]\nurl = \"mysql://u@h/db\"\n", 0o644).is_empty());
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub(super) fn main(args: &Args) -> Result<(), Failure> {
         return Err(Failure::configuration(strays.join("\n")));
     }
     term::line(&format!("{}: no faults", file.display()));
+    for exposed in &config.exposed {
+        term::line(&format!("  {exposed}"));
+    }
     let foreign = foreign(&config.listeners);
     for listener in &config.listeners {
         let Listener { transport, bind, advertise, role, .. } = listener;

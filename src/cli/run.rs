@@ -44,6 +44,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let mut signals = Signals::new().map_err(no_signals)?;
     info!(node = config.node_id, version = VERSION, build = BUILD, "starting");
     let supervised = Supervised::of_environment();
+    config.exposed.iter().for_each(|exposed| warn!("{exposed}"));
     warn_of_foreign_addresses(&config);
     let node = tokio::select! {
         node = Node::start(&config) => node.map_err(|error| match error.is_configuration() {

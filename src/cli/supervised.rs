@@ -1,14 +1,16 @@
 //! A node under a supervisor: it hears when the node serves, reads anew and leaves, and that it lives.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::future::pending;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::error;
 
 use crate::edge::http::ReloadOrder;
 use crate::edge::notify::{Supervisor, Word};
-use crate::server::{Gone, Node};
+use crate::server::Node;
 
 /// How often it is told how the node is, where no watchdog is to be told oftener.
 const LOOK: Duration = Duration::from_secs(10);
@@ -31,27 +33,36 @@ impl Supervised {
 
     /// Tells that the node serves, then how it is, and that it lives, for as long as it does.
     pub(super) async fn watch(&self, node: &Node) -> Infallible {
-        let Some(supervisor) = &self.0 else { return std::future::pending().await };
-        let half = supervisor.watchdog().map(|limit| limit / 2);
-        let period = half.map_or(LOOK, |half| half.min(LOOK));
+        let Some(supervisor) = &self.0 else { return pending().await };
+        let third = supervisor.watchdog().map(|limit| limit / 3);
+        let period = third.map_or(LOOK, |third| third.min(LOOK));
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut is_told, mut last) = (false, String::new());
         loop {
             ticks.tick().await;
-            // The engine's thread answers this: if it hangs, nobody else may say that the node lives.
-            let standing = match timeout(period, node.standing()).await {
-                Ok(Ok(standing)) => standing,
-                Ok(Err(Gone)) | Err(_) => {
-                    error!(waited = ?period, "the engine's thread does not answer: the watchdog is told nothing");
-                    continue;
+            // The engine's thread answers this: if it hangs, nobody else may say that the node lives. A late answer counts, so
+            // that a thread which stood still for less than the limit is not ended after all.
+            let asked = Instant::now();
+            let mut answer = pin!(node.standing());
+            let answer = loop {
+                match timeout(period, &mut answer).await {
+                    Ok(answer) => break answer,
+                    Err(_) => {
+                        let waited = asked.elapsed();
+                        error!(?waited, "the engine's thread does not answer: the watchdog is told nothing");
+                    }
                 }
+            };
+            let Ok(standing) = answer else {
+                error!("the engine's thread has ended: the watchdog is told nothing more");
+                return pending().await;
             };
             if !is_told {
                 is_told = true;
                 supervisor.tell(Word::Ready);
             }
-            if half.is_some() {
+            if third.is_some() {
                 supervisor.tell(Word::Alive);
             }
             if standing != last {

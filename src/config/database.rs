@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::reader::Section;
 use super::values::duration;
 pub use crate::edge::store::Database;
-use crate::edge::store::{Kind, Schema, Strictness, TableOptions, faults};
+use crate::edge::store::{Kind, Schema, Strictness, TableOptions, faults, has_password};
 
 /// More sets, from a source of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +106,9 @@ fn read_keys(section: &Section<'_>, base: &Path) -> Database {
     };
     for (key, problem) in faults(&database, base) {
         section.fault_at(key, &problem);
+    }
+    if kind.is_some_and(Kind::is_server) && has_password(&database.url) {
+        section.secret_at("url", "a password", "give password_file");
     }
     if kind.is_some_and(Kind::is_file) {
         for key in ["schema", "table", "version_table", "columns"].into_iter().filter(|key| section.has(key)) {

@@ -40,6 +40,8 @@ pub(crate) struct Source<'s> {
     file: &'s str,
     text: &'s str,
     faults: RefCell<Vec<Fault>>,
+    /// What only who runs this should read.
+    secrets: RefCell<Vec<Fault>>,
     /// Where the keys are noted, if that is what is read for.
     survey: Option<Survey>,
 }
@@ -47,7 +49,7 @@ pub(crate) struct Source<'s> {
 impl<'s> Source<'s> {
     /// A file's name and text.
     pub(crate) fn new(file: &'s str, text: &'s str) -> Self {
-        Source { file, text, faults: RefCell::default(), survey: None }
+        Source { file, text, faults: RefCell::default(), secrets: RefCell::default(), survey: None }
     }
 
     /// No text, in which every table is there: the keys that are asked for are noted.
@@ -73,14 +75,23 @@ impl<'s> Source<'s> {
 
     /// Notes a fault at a place in the text; none is its first line.
     pub(crate) fn fault(&self, at: Option<Range<usize>>, problem: String) {
+        self.faults.borrow_mut().push(self.told(at, problem));
+    }
+
+    fn told(&self, at: Option<Range<usize>>, problem: String) -> Fault {
         let before = &self.text[..at.map_or(0, |at| at.start).min(self.text.len())];
         let line = before.matches('\n').count() + 1;
-        self.faults.borrow_mut().push(Fault { file: self.file.to_owned(), line, problem });
+        Fault { file: self.file.to_owned(), line, problem }
     }
 
     /// What stands at a place, cut to its first line.
     fn written(&self, at: Option<Range<usize>>) -> &'s str {
         at.and_then(|at| self.text.get(at)).and_then(|text| text.lines().next()).unwrap_or("of another kind")
+    }
+
+    /// What the text holds that not everybody should read, and what to do if everybody may.
+    pub(super) fn secrets(&self) -> Vec<Fault> {
+        self.secrets.borrow().clone()
     }
 
     /// All faults, in the order of their lines.
@@ -400,6 +411,15 @@ impl<'d> Section<'d> {
     pub(crate) fn fault_of(&self, keys: &[&str], problem: &str) {
         let key = keys.iter().find(|key| self.has(key)).copied().unwrap_or_default();
         self.source.fault(self.place_of(key), format!("{}: {problem}", self.name));
+    }
+
+    /// Notes that the key's value holds a secret, which is no fault in a file that not everybody may read.
+    pub(super) fn secret_at(&self, key: &str, what: &str, remedy: &str) {
+        let path = self.path(key);
+        let problem = format!(
+            "{path} holds {what}, and everybody may read this file: {remedy}, or chmod 640 with the group that runs this"
+        );
+        self.source.secrets.borrow_mut().push(self.source.told(self.place_of(key), problem));
     }
 
     fn place_of(&self, key: &str) -> Option<Range<usize>> {

@@ -30,7 +30,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 
 use self::address::Address;
-pub use self::address::{Kind, faults};
+pub use self::address::{Kind, faults, has_password};
 use self::connection::{Connection, Kept};
 pub use self::digest::Digest;
 pub use self::error::StoreError;

@@ -1,10 +1,13 @@
 //! A node under a supervisor, which a real datagram socket stands for.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Instant;
 
 use crate::scratch::{Folder, PATIENCE, config_text};
 
@@ -27,6 +30,8 @@ for line in sys.stdin:
         trace(SEIZE, thread)
         trace(INTERRUPT, thread)
         os.waitpid(thread, ALL)
+        # In the log, so that what comes behind it was written later.
+        print("it stands still", file=sys.stderr, flush=True)
     else:
         trace(DETACH, thread)
     print("done", flush=True)
@@ -81,8 +86,8 @@ impl Manager {
 struct Held {
     holder: Child,
     orders: Option<ChildStdin>,
-    answers: Box<dyn Iterator<Item = String>>,
-    log: Box<dyn Iterator<Item = String>>,
+    answers: Receiver<String>,
+    log: Receiver<String>,
     node: String,
 }
 
@@ -97,26 +102,37 @@ impl Held {
             .stderr(Stdio::piped())
             .spawn()
             .expect("python3 runs");
-        let mut answers = BufReader::new(holder.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
-        let log = BufReader::new(holder.stderr.take().expect("it is piped")).lines().map_while(Result::ok);
-        let node = answers.next().expect("the node's number");
+        let answers = lines(holder.stdout.take().expect("it is piped"));
+        let log = lines(holder.stderr.take().expect("it is piped"));
+        let node = answers.recv_timeout(PATIENCE).expect("the node's number");
         let orders = holder.stdin.take();
-        Held { holder, orders, answers: Box::new(answers), log: Box::new(log), node }
+        Held { holder, orders, answers, log, node }
     }
 
     fn order(&mut self, order: &str) {
         let orders = self.orders.as_mut().expect("they are taken until the end");
         writeln!(orders, "{order}").expect("the holder lives");
-        assert_eq!(self.answers.next().as_deref(), Some("done"), "{order}");
+        assert_eq!(self.answers.recv_timeout(PATIENCE).as_deref(), Ok("done"), "{order}");
     }
 
     fn signal(&self, signal: &str) {
         assert!(Command::new("kill").args([signal, &self.node]).status().expect("kill runs").success());
     }
 
-    fn log_says(&mut self, word: &str) {
-        assert!(self.log.any(|line| line.contains(word)), "no line says {word}");
+    /// The next line of the log that is so; those before it are gone.
+    fn logs(&self, what: &str, is_so: impl Fn(&str) -> bool) {
+        let last = Instant::now() + PATIENCE;
+        let next = || self.log.recv_timeout(last.saturating_duration_since(Instant::now())).expect(what);
+        while !is_so(&next()) {}
     }
+}
+
+/// What comes out of it, line by line, so that one may wait for no longer than one wants to.
+fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (to, lines) = channel();
+    let read = move || BufReader::new(pipe).lines().map_while(Result::ok).try_for_each(|line| to.send(line).ok());
+    thread::spawn(read);
+    lines
 }
 
 impl Drop for Held {
@@ -157,7 +173,11 @@ fn the_watchdog_hears_nothing_while_the_engines_thread_stands_still() {
     (0..3).for_each(|_| drop(manager.wait_for("WATCHDOG=1")));
     node.order("hold");
     manager.so_far();
-    (0..2).for_each(|_| node.log_says("the engine's thread does not answer"));
+    node.logs("the holder's word", |line| line == "it stands still");
+    // It waits for one answer, longer and longer. A wait that the first of these tells of may have begun before; the second is told
+    // a while later.
+    let waits = |line: &str| line.contains("the engine's thread does not answer") && !line.ends_with("ms");
+    (0..2).for_each(|_| node.logs("a wait of a second or more", waits));
     // One may have been on its way.
     let told = manager.so_far();
     assert!(told.iter().filter(|told| *told == "WATCHDOG=1").count() <= 1, "{told:?}");

@@ -356,7 +356,7 @@ fn postgres(url: &str, base: &Path) -> Result<PgConnectOptions, Vec<String>> {
 }
 
 /// Whether the URL of a server holds a password.
-fn has_password(url: &str) -> bool {
+pub fn has_password(url: &str) -> bool {
     let authority = url.split_once("://").map_or("", |(_, rest)| rest);
     let authority = &authority[..authority.find(['/', '?', '#']).unwrap_or(authority.len())];
     authority.rsplit_once('@').is_some_and(|(login, _)| login.contains(':'))
