@@ -31,6 +31,7 @@ pub use reply::Reply;
 pub(crate) use reply::{respond, response_peer, stamp_via};
 pub use sdp::{Resources, media_lines, mrcp_port};
 pub(crate) use splice::{Splice, Text};
+pub use token::mark_of_key;
 pub(crate) use token::{Branch, Cookie, Hashed, Keys, TokenText};
 pub use uri::{BadUri, Host, Scheme, Uri};
 pub use via::Via;

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
-use super::node::Shared;
+use super::node::{KEY_FILE, Shared};
 use crate::edge::build::VERSION;
 use crate::edge::cluster::report::{
     DestinationId, DestinationReport, LeftReport, Moment, NodeReport, NodeView, OrderReport, TakenReport, TakenSession,
@@ -98,6 +98,7 @@ impl Shared {
         let listeners = self.handle.listeners();
         let node = NodeReport {
             version: VERSION.to_owned(),
+            key: Some(self.key_mark),
             // 0 is what nobody has told yet.
             started: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().max(1),
             listeners: listeners.iter().map(name).collect(),
@@ -352,13 +353,25 @@ fn taken_over(peer: &PeerView, taken: &TakenReport, now: Instant) -> impl Iterat
     })
 }
 
-/// What is wrong with the cluster.
-pub(super) fn alone_or_double(cluster: &Cluster) -> Vec<String> {
+/// What is wrong with the cluster, for a node whose key has this mark.
+pub(super) fn troubles(cluster: &Cluster, mark: u32) -> Vec<String> {
     let peers = cluster.peers();
     let peers = peers.borrow();
     let alone = peers.live.is_empty().then(|| "no other node of the cluster is heard".to_owned());
     let double = peers.duplicates.iter().map(|(node, at)| format!("more than one node is called {node}: {at:?}"));
-    alone.into_iter().chain(double).collect()
+    alone.into_iter().chain(double).chain(strange_keys(mark, &peers.live)).collect()
+}
+
+/// The nodes that know no session of ours, since their cookies and branches are made with another key.
+fn strange_keys(mark: u32, peers: &[PeerView]) -> impl Iterator<Item = String> {
+    let other = move |peer: &&PeerView| peer.view.report.key.is_some_and(|key| key != mark);
+    peers.iter().filter(other).map(|peer| {
+        format!(
+            "node {} has another {KEY_FILE}: sessions do not go on there when an address moves: copy one node's file to the \
+             other, and start that one anew",
+            peer.node
+        )
+    })
 }
 
 #[cfg(test)]
@@ -372,6 +385,15 @@ mod tests {
             |digest: Option<u8>| SourceReport { digest: digest.map(|one| Digest([one; 16])), ..Default::default() };
         let sources = sources.iter().map(|(name, digest)| ((*name).to_owned(), told(*digest))).collect();
         peer("b", NodeReport { format, sources, ..NodeReport::default() }, Vec::new())
+    }
+
+    #[test]
+    fn who_has_another_key_is_named_and_who_says_nothing_of_it_is_not() {
+        let telling = |node, key| peer(node, NodeReport { key, ..NodeReport::default() }, Vec::new());
+        let peers = [telling("b", Some(7)), telling("c", Some(8)), telling("d", None)];
+        let told: Vec<_> = strange_keys(7, &peers).collect();
+        assert_eq!(told.len(), 1);
+        assert!(told[0].starts_with("node c has another cluster.key: "), "{told:?}");
     }
 
     #[test]

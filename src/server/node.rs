@@ -36,6 +36,7 @@ use crate::edge::stories::{Stories, StoriesError};
 use crate::edge::tls::{Identity, TlsError};
 use crate::edge::webhook::Webhook;
 use crate::engine::event::Drain;
+use crate::engine::sip::mark_of_key;
 
 /// The cluster's key, in the state folder.
 pub(super) const KEY_FILE: &str = "cluster.key";
@@ -147,6 +148,8 @@ pub(super) struct Shared {
     pub(super) stories: Arc<Stories>,
     /// The other nodes; none if this one stands alone.
     pub(super) cluster: Option<Arc<Cluster>>,
+    /// What they know by whether they have the same cluster key.
+    pub(super) key_mark: u32,
     // Held while something new is put in place: one load at a time, whoever asked for it.
     pub(super) current: tokio::sync::Mutex<Current>,
     /// Something was put in place.
@@ -235,6 +238,7 @@ impl Node {
             webhooks,
             stories,
             cluster: cluster.clone(),
+            key_mark: mark_of_key(&key),
             current: tokio::sync::Mutex::default(),
             placed: Notify::new(),
         });

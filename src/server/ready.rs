@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::cluster::alone_or_double;
+use super::cluster::troubles;
 use super::node::Shared;
 use super::sets::Source;
 use crate::config::Config;
@@ -65,7 +65,7 @@ impl Shared {
                     let told = fault.map(|fault| format!("{lines} can't be written: {}", fault.remedy()));
                     readiness.degraded.extend(told);
                 }
-                readiness.degraded.extend(self.cluster.iter().flat_map(|cluster| alone_or_double(cluster)));
+                readiness.degraded.extend(self.cluster.iter().flat_map(|cluster| troubles(cluster, self.key_mark)));
                 readiness.degraded.extend(unfit.map(|set| format!("set {} has no fit destination", set.id.0)));
             }
             Err(gone) => readiness.reasons.push(gone.to_string()),

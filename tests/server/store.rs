@@ -214,7 +214,7 @@ async fn a_rollback_is_ended_by_hand_and_works_without_the_database() {
         assert!(status == 422 && told["error"].to_string().contains(words), "{status} {told}");
     }
     for (body, words) in [
-        (json!({ "by": "ann", "version": "2" }), "missing field `reason`"),
+        (json!({ "by": "ann", "version": "2" }), "reason is empty"),
         (json!({ "by": "", "reason": "x" }), "by is empty"),
         (json!({ "by": "ann", "reason": "x", "versoin": "2" }), "versoin"),
         (json!([]), "the order is not one"),

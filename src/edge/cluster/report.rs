@@ -79,6 +79,9 @@ pub struct NodeReport {
     pub version: String,
     /// When the node started, by its own clock, in seconds since 1970: for people.
     pub started: u64,
+    /// [`mark_of_key`](crate::engine::sip::mark_of_key) of its cluster key; none of a version that does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<u32>,
     /// Where it listens: `udp:10.0.0.1:5060`.
     pub listeners: Vec<String>,
     /// The virtual addresses that it holds.
@@ -114,6 +117,7 @@ impl Default for NodeReport {
             format: FORMAT,
             version: String::new(),
             started: 0,
+            key: None,
             listeners: Vec::new(),
             vips: Vec::new(),
             seen: None,
@@ -437,12 +441,13 @@ mod tests {
     /// As 1.0.0 writes it: no later version of the same format may take it otherwise.
     #[test]
     fn what_the_first_release_tells_stays_understood() {
-        let node = r#"{"format":1,"version":"1.0.0","started":1795724122,"listeners":["udp:10.0.0.11:8060"],
+        let node = r#"{"format":1,"version":"1.0.0","started":1795724122,"key":305419896,"listeners":["udp:10.0.0.11:8060"],
             "vips":["udp:10.0.0.101:8060"],"seen":5210,"fit":{"19":2},"sources":{"default":{
             "digest":"7229a3ed1c60319d7926d42c1b341011","order":{"stamp":1795724123368,"node":"a","by":"bob","reason":"too large",
             "word":"pin","version":"7229a3ed1c60319d7926d42c1b341011","instead_of":"ad0c7cf8bc410dca9ec04dc91454d5dd"},"states":true}}}"#;
         let Some(Told::Node(node)) = read(NODE, node) else { panic!("not read") };
         assert_eq!((node.unknown_format(), node.seen, node.fit[&19]), (None, Some(Moment(5210)), 2));
+        assert_eq!(node.key, Some(0x1234_5678));
         let source = &node.sources["default"];
         let order = source.order.as_ref().expect("an order");
         assert_eq!((source.digest.is_some(), order.by.as_str(), order.stamp), (true, "bob", 1_795_724_123_368));

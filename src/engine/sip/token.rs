@@ -55,6 +55,12 @@ impl std::fmt::Debug for Keys {
     }
 }
 
+/// What tells a cluster's key from another one, for those who compare theirs, and nothing of the key itself.
+pub fn mark_of_key(cluster: &[u8; 32]) -> u32 {
+    let [a, b, c, d, ..] = blake3::derive_key("tandem-sip 2026 mark of the key", cluster);
+    u32::from_be_bytes([a, b, c, d])
+}
+
 /// What our branch tells us when it comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Branch {
@@ -482,6 +488,12 @@ mod tests {
     const RESPONSE: &[u8] =
         b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP us;branch=z\r\nVia: SIP/2.0/udp 192.0.2.1:5070 ; branch=z9hG4bKa\r\n\
         From: <sip:a>;tag=1\r\nTo: <sip:b>;tag=2\r\nCall-ID: x\r\nCSeq: 7 INVITE\r\n\r\n";
+
+    /// Nodes of all versions compare it.
+    #[test]
+    fn the_mark_of_a_key_stays() {
+        assert_eq!([mark_of_key(&[7; 32]), mark_of_key(&[8; 32])], [1_032_805_792, 1_905_824_149]);
+    }
 
     fn keys(cluster: u8) -> Keys {
         Keys::new(&[cluster; 32], &[0; 32])
