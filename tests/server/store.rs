@@ -217,7 +217,7 @@ async fn a_rollback_is_ended_by_hand_and_works_without_the_database() {
         (json!({ "by": "ann", "version": "2" }), "reason is empty"),
         (json!({ "by": "", "reason": "x" }), "by is empty"),
         (json!({ "by": "ann", "reason": "x", "versoin": "2" }), "versoin"),
-        (json!([]), "the order is not one"),
+        (json!("none"), "the order is not one"),
     ] {
         let (status, told) = post(&node, "/rollback", body).await;
         assert!(status == 400 && told["error"].to_string().contains(words), "{status} {told}");
