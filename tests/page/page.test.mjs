@@ -59,8 +59,25 @@ afterEach(async () => {
   assert.deepEqual(faults, []);
 });
 
-/** The page of a node, once it is live. */
+/** What a page that opens now is told of the sets: the node's last look at them. */
+async function looked(name) {
+  const end = new AbortController();
+  const { body } = await fetch(`${pair.url(name)}/stream`, { signal: end.signal });
+  let text = "";
+  for await (const piece of body) {
+    text += Buffer.from(piece).toString();
+    if (/^event: ?sets\n.*\n\n/m.test(text)) break;
+  }
+  end.abort();
+  return text;
+}
+
+/** The page of a node, once it is live. Its first look may be of a second ago: not until that has the orders which stand. */
 async function live(name, options = {}) {
+  await until("the node has looked", async () => {
+    const [{ destinations }, look] = [await pair.get(name, "/sets/19"), await looked(name)];
+    return destinations.every((one) => look.includes(`"version":"${one.order.version}"`));
+  });
   const page = await open(browser, pair.url(name), options);
   page.setDefaultTimeout(20_000);
   pages.push(page);

@@ -79,7 +79,10 @@ export class OrderDialog {
     put($("order-effect"), text);
     mark($("order-effect"), "data-kind", grave ? "down" : "none");
     const is = stands(this.#find(set, uri));
-    if (!this.#which.busy && is.order.version !== this.#which.expected) this.#moved(is);
+    // A look may be older than what the node has answered since: it takes nothing back.
+    const since = (version) => Number.parseInt(version, 10) || 0;
+    const { busy, expected } = this.#which;
+    if (!busy && is.order.version !== expected && since(is.order.version) >= since(expected)) this.#moved(is);
   }
 
   #find(set, uri) {
