@@ -4,6 +4,9 @@ use std::env;
 use std::fs;
 use std::process::Command;
 
+#[path = "src/edge/moment/calendar.rs"]
+mod calendar;
+
 /// What goes into the binary: a change elsewhere makes it no other one.
 const SOURCES: [&str; 9] = [
     "src",
@@ -24,6 +27,7 @@ fn main() {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/edge/moment/calendar.rs");
     let profile = variable("PROFILE").expect("cargo tells it");
     let target = variable("TARGET").expect("cargo tells it");
     let features = variable("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
@@ -46,7 +50,7 @@ fn main() {
 }
 
 /// The commit and its time, from who packages, from cargo's package, or from git.
-fn source(is_debug: bool) -> (String, Option<i64>) {
+fn source(is_debug: bool) -> (String, Option<u64>) {
     if let Some(given) = variable("TANDEM_COMMIT") {
         return (given, None);
     }
@@ -65,7 +69,7 @@ fn packaged(text: &str) -> Option<String> {
     Some(with_changes(commit, text.contains("\"dirty\": true")))
 }
 
-fn checked_out() -> Option<(String, Option<i64>)> {
+fn checked_out() -> Option<(String, Option<u64>)> {
     // A crate that lies in a checkout of something else has no commit there.
     git(&["ls-files", "--error-unmatch", "build.rs"])?;
     for file in std::iter::once("HEAD".to_owned()).chain(git(&["symbolic-ref", "-q", "HEAD"])) {
@@ -107,14 +111,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// `2026-11-26`, of seconds since 1970 in UTC.
-fn day(seconds: i64) -> String {
-    // Howard Hinnant's civil_from_days: eras of 400 years that begin in March.
-    let days = seconds.div_euclid(86_400) + 719_468;
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    format!("{:04}-{month:02}-{day:02}", era * 400 + year + i64::from(month <= 2))
+fn day(seconds: u64) -> String {
+    let (year, month, day) = calendar::date(seconds / 86_400);
+    format!("{year:04}-{month:02}-{day:02}")
 }

@@ -1,10 +1,14 @@
 //! A moment as text: RFC 3339 in UTC, to the millisecond.
 
+mod calendar;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use self::calendar::date;
 
 /// A moment of the wall clock; one before 1970 is 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,22 +49,7 @@ impl<'de> Deserialize<'de> for Moment {
     }
 }
 
-/// The date of a day since 1970-01-01, as in Howard Hinnant's `civil_from_days`: years begin with March, so that the leap
-/// day is the last.
-fn date(day: u64) -> (u64, u64, u64) {
-    let day = day + 719_468;
-    let (era, day) = (day / 146_097, day % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let of_month = of_year - (153 * month + 2) / 5 + 1;
-    match month {
-        0..10 => (era * 400 + year, month + 3, of_month),
-        _ => (era * 400 + year + 1, month - 9, of_month),
-    }
-}
-
-/// The day since 1970-01-01 of a date: `date` turned round.
+/// The day since 1970-01-01 of a date: [`date`] turned round.
 fn day(year: u64, month: u64, day: u64) -> Option<u64> {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
     let of_year = (153 * month + 2) / 5 + day - 1;

@@ -191,6 +191,16 @@ async fn get(node: &Node, path: &'static str) -> String {
     tokio::task::spawn_blocking(move || http(address, "GET", path).1).await.expect("no panic")
 }
 
+/// A node with the rows of [`TABLE`], on what its folder holds.
+async fn start(folder: &Folder) -> Node {
+    let mut config = folder.config("");
+    config.database.persist_state = true;
+    let store = Store::new(&config.database, &config.base).expect("SQLite");
+    store.make().await.expect("a table");
+    store.execute(TABLE).await.expect("rows");
+    Node::start(&config).await.expect("it starts")
+}
+
 /// A node that goes on where a release has stopped knows all that it knew.
 async fn goes_on(release: &Path, change: &impl Fn(Value) -> Value) {
     let folder = Folder::new();
@@ -203,12 +213,7 @@ async fn goes_on(release: &Path, change: &impl Fn(Value) -> Value) {
     let deadline = kept.orders[0].standing.deadline.expect("it has one");
     assert_eq!((deadline.then, kept.orders[1].standing.order), (AtDeadline::End, Order::Maint));
 
-    let mut config = folder.config("");
-    config.database.persist_state = true;
-    let store = Store::new(&config.database, &config.base).expect("SQLite");
-    store.make().await.expect("a table");
-    store.execute(TABLE).await.expect("rows");
-    let node = Node::start(&config).await.expect("it starts");
+    let node = start(&folder).await;
 
     // What its rows say has the same digest as ever: else the rollback would stand against something else.
     let partition: Value = serde_json::from_str(&get(&node, "/store").await).expect("JSON");
@@ -265,12 +270,7 @@ async fn what_a_later_version_has_written_in_another_format_is_told_and_stays() 
     };
     copy(&releases().last().expect("a release").join("state"), &state, &later);
     let before = files(&state);
-    let mut config = folder.config("");
-    config.database.persist_state = true;
-    let store = Store::new(&config.database, &config.base).expect("SQLite");
-    store.make().await.expect("a table");
-    store.execute(TABLE).await.expect("rows");
-    let node = Node::start(&config).await.expect("it starts");
+    let node = start(&folder).await;
     let sets: SetReport = serde_json::from_str(&get(&node, "/sets/19").await).expect("JSON");
     assert_eq!(sets.destinations.len(), 3, "it serves the rows of its table");
     node.stop().await;
